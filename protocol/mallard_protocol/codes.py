@@ -129,6 +129,21 @@ ERROR_ADVICE: dict[ErrorCode, Advice] = {
 }
 
 
+class ServiceLevel(StrEnum):
+    """How soon an order is offered, and whether it may share a driver: `service_level`."""
+
+    EXPRESS = "express"
+    POOLED = "pooled"
+    SAME_DAY = "same_day"
+
+
+SERVICE_LEVEL_MEANING: dict[ServiceLevel, str] = {
+    ServiceLevel.EXPRESS: "offered at once; its driver's only job until it ends",
+    ServiceLevel.POOLED: "offered at once; may share a run",
+    ServiceLevel.SAME_DAY: "may be held for company while its slack allows",
+}
+
+
 class WhyNot(StrEnum):
     """Why a driver, or every driver, would not be offered a job: `why_not`."""
 
@@ -137,6 +152,7 @@ class WhyNot(StrEnum):
     TOO_BIG = "too_big"
     TOO_MANY_JOBS = "too_many_jobs"
     LACKS_EQUIPMENT = "lacks_equipment"
+    EXPRESS_ALONE = "express_alone"
     TOO_LATE_FOR_PICKUP = "too_late_for_pickup"
     BLOCK_ENDS_TOO_SOON = "block_ends_too_soon"
     NOBODY_IN_REACH = "nobody_in_reach"
@@ -150,6 +166,7 @@ WHY_NOT_MEANING: dict[WhyNot, str] = {
     WhyNot.TOO_BIG: "the vehicle cannot carry the volume",
     WhyNot.TOO_MANY_JOBS: "the vehicle has no room for so many jobs",
     WhyNot.LACKS_EQUIPMENT: "the vehicle lacks something that the job requires",
+    WhyNot.EXPRESS_ALONE: "an express job is its driver's only one until it ends",
     WhyNot.TOO_LATE_FOR_PICKUP: "the driver cannot collect before closing or the window's end",
     WhyNot.BLOCK_ENDS_TOO_SOON: "the driver's block ends before it would be done",
     WhyNot.NOBODY_IN_REACH: "no driver is near enough",

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from mallard_protocol import messages
-from mallard_protocol.codes import FixDropped, ProblemCode, WhyNot
+from mallard_protocol.codes import FixDropped, ProblemCode, ServiceLevel, WhyNot
 from mallard_protocol.fields import (
     DriverStateName,
     Id,
@@ -109,7 +109,8 @@ class Pay(PayView, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``."""
+    """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``. By default ``service_level`` is the
+    market's preset."""
 
     pickup: Pickup
     dropoff: DropoffRequest
@@ -119,6 +120,7 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     priority: Annotated[int, Meta(ge=0, le=100)] = 0
     pay: Pay | UnsetType = UNSET
     metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=32)] | UnsetType = UNSET
+    service_level: ServiceLevel | UnsetType = UNSET
 
 
 class TimelineEntry(Struct, frozen=True):
@@ -199,6 +201,7 @@ class Job(Struct, frozen=True):
     external_id: str | UnsetType = UNSET
     pay: PayView | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
+    service_level: Annotated[str, open_enum(ServiceLevel)] | UnsetType = UNSET
     proofs: tuple[ProofView, ...] = ()
     problems: tuple[ReportedProblem, ...] = ()
     held: Held | None = None

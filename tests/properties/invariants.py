@@ -6,7 +6,7 @@ The checks use the records only; the model checks the verdicts.
 import itertools
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.core.policy import MarketPolicy
@@ -16,6 +16,8 @@ from tests.properties.world import Snapshot
 
 # A sweeper retries an overdue entry within this time, even if another one died with it.
 GRACE_MS = 2_000
+# Causes of changes that give a job to a driver.
+_GIVEN_BY = ("accepted", "operator_assigned", "custody")
 _DUE_KIND = {
     JobState.SCHEDULED: "release",
     JobState.QUEUED: "retry",
@@ -72,6 +74,18 @@ def check_holders(seen: Snapshot, policy: MarketPolicy) -> None:
         most = max(min(policy.max_run_jobs, driver.vehicle.max_jobs), 1)
         fits = len(given) <= most and weight_g <= driver.vehicle.max_weight_g
         assert fits or len(given) <= 1, f"S2: {driver.id} holds {given}"
+
+        check_alone([seen.jobs[held.job] for held in driver.jobs])
+
+
+def check_alone(jobs: Sequence[Job]) -> None:
+    """Check the jobs of a driver, in the order in which it got them: none was accepted beside
+    another if one of them is express."""
+    for count, job in enumerate(jobs):
+        given = [entry.cause for entry in job.timeline if entry.cause in _GIVEN_BY]
+        is_express = any(it.need.service_level == "express" for it in jobs[: count + 1])
+        alone = count == 0 or not is_express or given[-1] != "accepted"
+        assert alone, f"S2: {job.id} was accepted beside {jobs[0].id}, one of them is express"
 
 
 def _is_collected(job: Job) -> bool:
@@ -218,7 +232,8 @@ def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | 
     malls = {held.mall for held in driver.jobs}
     states = {seen.jobs[held.job].state for held in driver.jobs}
     has_room = len(driver.jobs) < min(policy.max_run_jobs, driver.vehicle.max_jobs)
-    is_on_its_way = len(malls) == 1 and states == {JobState.ASSIGNED}
+    levels = {seen.jobs[held.job].need.service_level for held in driver.jobs}
+    is_on_its_way = len(malls) == 1 and states == {JobState.ASSIGNED} and "express" not in levels
     return malls.pop() if is_on_its_way and has_room else None
 
 

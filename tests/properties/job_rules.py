@@ -9,6 +9,7 @@ from hypothesis.stateful import precondition, rule
 from mallard_engine.core.matching.acceptance import CELLS
 from mallard_engine.core.model import RankedDriver, RoundRecord, Submission
 from mallard_engine.ports import OfferPlan, PlannedJob
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState, Outcome
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
 from tests.properties.model_records import Job
@@ -26,6 +27,7 @@ class Order:
     age_check: bool = False
     priority: int = 0
     weight_g: int = 100
+    express: bool = False
 
 
 orders = st.builds(
@@ -37,6 +39,7 @@ orders = st.builds(
     age_check=st.booleans(),
     priority=st.sampled_from((0, 0, 1)),
     weight_g=st.sampled_from((100, 100, 150)),
+    express=st.sampled_from((False, False, False, True)),
 )
 
 
@@ -58,6 +61,7 @@ class JobRules(StoreMachine):
             age_check=order.age_check,
             priority=order.priority,
             weight_g=order.weight_g,
+            express=order.express,
         )
         self._submit(made, how)
 
@@ -102,6 +106,7 @@ class JobRules(StoreMachine):
             made.state.value,
             made.need.weight_g,
             ready=made.need.ready_ms,
+            express=made.need.service_level == ServiceLevel.EXPRESS,
         )
         expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
         self.world.known_jobs[:] = [*self.model.jobs]

@@ -66,7 +66,7 @@ class Model(DriverModel):
             return "no_driver"
         if new.suspended or (new.offer and new.offer not in self.offers_of(job)):
             return "unavailable"
-        if not self.fits(driver, [name]):
+        if not self.fits(driver, [name], by_operator=True):
             return "unavailable"
         self._take_away(job, "withdrawn", "unassigned")
         self._give(job, name, driver)
@@ -163,7 +163,9 @@ class Model(DriverModel):
         held = [self.jobs[name] for name in driver.jobs]
         malls = {job.mall for job in held}
         most = min(self.policy.max_run_jobs, driver.max_jobs)
-        is_on_its_way = len(malls) == 1 and all(job.state == "assigned" for job in held)
+        is_on_its_way = len(malls) == 1 and all(
+            job.state == "assigned" and not job.express for job in held
+        )
         return malls.pop() if is_on_its_way and len(held) < most else None
 
     def coming(self) -> set[str]:
@@ -172,10 +174,14 @@ class Model(DriverModel):
         bound = {name: self.bound_for(d) for name, d in drivers if self.may_be_asked(d)}
         return {f"{mall}/{name}" for name, mall in bound.items() if mall}
 
-    def fits(self, name: str, jobs: Sequence[str]) -> bool:
-        """Whether the jobs fit beside the held ones; a single job is checked by the ranking."""
+    def fits(self, name: str, jobs: Sequence[str], *, by_operator: bool = False) -> bool:
+        """Whether the jobs fit beside the held ones; a single job is checked by the ranking. An
+        express job fits beside no other, unless an operator puts it there."""
         driver = self.drivers[name]
         all_jobs = [*driver.jobs, *jobs]
+        is_express = any(self.jobs[job].express for job in all_jobs)
+        if len(all_jobs) > 1 and is_express and not by_operator:
+            return False
         weight = sum(self.jobs[job].weight for job in all_jobs)
         most = min(self.policy.max_run_jobs, driver.max_jobs)
         return len(all_jobs) == 1 or (len(all_jobs) <= most and weight <= driver.max_weight)

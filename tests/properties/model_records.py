@@ -66,5 +66,6 @@ class Job:
     ready: int = 0
     came: int = 0
     created: int = 0
+    express: bool = False
     # All drivers to whom it was ever offered or assigned.
     known: set[str] = field(default_factory=set)

@@ -104,6 +104,47 @@ def add_on_of_another_mall(mallard: Mallard) -> None:
     mallard.offer(J1, 0, D2)
 
 
+def express_is_planned_with_others(mallard: Mallard, *, first: bool = False) -> None:
+    mallard.a_day_begins([(Order(express=first), 0), (Order(express=not first), 0)])
+    mallard.offer_run({J0: 0, J1: 0}, D2)
+
+
+def express_is_planned_as_an_add_on(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 0), (Order(express=True), 0)])
+    mallard.offer(J0, 0, D2)
+    mallard.accept("o0", "d2")
+    mallard.offer(J1, 0, D2)
+
+
+def more_is_planned_for_the_driver_of_an_express_job(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(express=True), 0), (Order(), 0)])
+    mallard.offer(J0, 0, D2)
+    mallard.accept("o0", "d2")
+    mallard.offer(J1, 0, D2)
+
+
+def express_comes_by_custody_while_an_add_on_is_offered(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(express=True), 0), (Order(), 0), (Order(), 0)])
+    mallard.offer(J0, 0, D2)
+    mallard.accept("o0", "d2")
+    mallard.unassign(J0, 1)
+    mallard.offer(J1, 0, D2)
+    mallard.accept("o1", "d2")
+    mallard.offer(J2, 0, D2)
+    assert mallard.model.offers["o2"].add_on
+    mallard.step(J0, "d2", 1, "picked_up")
+    mallard.accept("o2", "d2")
+
+
+def express_is_assigned_beside_another(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 0), (Order(express=True), 0), (Order(), 0)])
+    mallard.offer(J0, 0, D2)
+    mallard.accept("o0", "d2")
+    mallard.assign(J1, "d2")
+    assert len(mallard.model.drivers["d2"].jobs) == 2
+    mallard.offer(J2, 0, D2)
+
+
 def driver_on_its_way_becomes_stale(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0)])
     mallard.offer(J0, 0, D2)
@@ -249,6 +290,48 @@ PLANTED_IN_RUNS = (
         "bound_for(rec) == jobs[1].mall",
         "bound_for(rec)",
         add_on_of_another_mall,
+    ),
+    _run(
+        "express job is offered in a run",
+        "offer",
+        "if is_express(job) and not by_operator then return false end",
+        "",
+        express_is_planned_with_others,
+    ),
+    _run(
+        "express job is offered as an add-on",
+        "offer",
+        "if is_express(job) and not by_operator then return false end",
+        "if #jobs > 1 and is_express(job) then return false end",
+        express_is_planned_as_an_add_on,
+    ),
+    _run(
+        "driver of an express job stays in coming",
+        "accept",
+        "held.there or held.alone or",
+        "held.there or",
+        more_is_planned_for_the_driver_of_an_express_job,
+    ),
+    _run(
+        "driver of an express job does not record it",
+        "accept",
+        "held.there, held.alone = there, is_express(job) or nil",
+        "held.there = there",
+        more_is_planned_for_the_driver_of_an_express_job,
+    ),
+    _run(
+        "add-on is accepted beside an express job in custody",
+        "accept",
+        " or (held.alone and not by_operator) then",
+        " then",
+        express_comes_by_custody_while_an_add_on_is_offered,
+    ),
+    _run(
+        "operator cannot assign an express job beside another",
+        "assign",
+        "fits(rec, { job }, true)",
+        "fits(rec, { job })",
+        express_is_assigned_beside_another,
     ),
     _run(
         "stale driver stays in coming",

@@ -21,7 +21,7 @@ from mallard_engine.gateway.orders import intake
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order
 from mallard_protocol.bodies import body_as
-from mallard_protocol.codes import ProblemCode
+from mallard_protocol.codes import ProblemCode, ServiceLevel
 from mallard_protocol.resources import JobRequest
 from tests.properties.profiles import DEEP
 
@@ -87,7 +87,7 @@ def request(mall: Mall, times: OrderTimes, now_ms: int) -> JobRequest:
 
 def read(request: JobRequest, places: Places, now_ms: int) -> ValidOrder | InvalidOrder:
     try:
-        return read_order(request, places, now_ms)
+        return read_order(request, places, lambda _: ServiceLevel.POOLED, now_ms)
     except InvalidOrder as refusal:
         return refusal
 

@@ -26,6 +26,7 @@ from mallard_engine.storage.records import (
 )
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState
 from tests.properties.model_drivers import LEASE_MS
 
@@ -191,6 +192,7 @@ def submission(
     release_ms: int | None = None,
     age_check: bool = False,
     weight_g: int = 100,
+    express: bool = False,
 ) -> Submission:
     """A valid order; ``release_ms``: when its driver search starts, if not at once."""
     need = Need(
@@ -206,6 +208,7 @@ def submission(
         requires=(),
         priority=priority,
         created_ms=now,
+        service_level=ServiceLevel.EXPRESS if express else ServiceLevel.POOLED,
     )
     return Submission(
         job=job,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from mallard_protocol.codes import ID_CHECK
+from mallard_protocol.codes import ID_CHECK, ServiceLevel
 from mallard_protocol.lifecycle import HELD, TERMINAL, DriverState, JobState, Wish, shown_state
 
 # A demand is part of a key in Redis.
@@ -75,6 +75,8 @@ class HeldJob:
     deadline_ms: int = 0
     weight_g: int = 0
     volume_l: float = 0.0
+    # An express job: its driver gets no other until it ends.
+    alone: bool = False
 
     @property
     def has_place(self) -> bool:
@@ -153,6 +155,8 @@ class Need:
     store_ready_ms: tuple[int, ...] = ()
     # The order service; empty for jobs stored under schema 1.
     service: str = ""
+    # None for jobs stored before there were levels: the market's preset applies.
+    service_level: ServiceLevel | None = None
 
     @property
     def demand(self) -> str:

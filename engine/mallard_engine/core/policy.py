@@ -20,6 +20,8 @@ from typing import Literal, TypeAlias
 from mallard_engine.core.bounded import ConfigError, bounded, check_bounds, described
 from mallard_engine.core.matching.offer_rungs import staggered_rungs
 from mallard_engine.core.matching.speed_by_hour import SpeedByHour
+from mallard_engine.core.model import Need
+from mallard_protocol.codes import ServiceLevel
 
 _HTTP_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _PROFILE = re.compile(r"[A-Za-z0-9_-]+")
@@ -366,7 +368,8 @@ class OfferPolicy:
         "later rounds. `sequential`: one driver at a time; `staggered K/S`: K drivers, S seconds "
         "apart, the first accept wins; `broadcast`: all in reach. For example "
         "`sequential,staggered 3/8,broadcast`. Add entries where jobs wait through many declined "
-        "offers. Not with batch rounds or `max_run_jobs` over 1.",
+        "offers. Orders that may share a run are offered to one driver at a "
+        "time: it needs `preset` `express` or `max_run_jobs` 1, and no batch rounds.",
     )
 
 
@@ -502,8 +505,17 @@ class SearchPolicy:
 
 @dataclass(frozen=True)
 class PoolingPolicy:
-    """How many jobs a driver may carry, and how long a job is held to share a run."""
+    """How many jobs a driver may carry, and how long a job is held to share a run.
 
+    What an order may do follows from its service level: `express` is offered at once and is its
+    driver's only job, `pooled` is offered at once and may share a run, `same_day` may be held.
+    """
+
+    preset: Literal["express", "pooled", "same_day"] = described(
+        "pooled",
+        "The service level of orders that name none. Use `express` where every order must be "
+        "driven alone, `same_day` to save kilometres where deadlines are hours away.",
+    )
     max_run_jobs: int = bounded(
         1,
         1,
@@ -517,8 +529,8 @@ class PoolingPolicy:
         0,
         86_400,
         "s",
-        "How long a ready job is held at most so that it can share a run. 0: jobs are not held. "
-        "Set it where delivery windows are hours long.",
+        "How long a ready job of service level `same_day` is held at most so that it can share a "
+        "run. 0: jobs are not held. Lower it where customers expect delivery within hours.",
     )
     hold_margin_s: float = bounded(
         1_800.0,
@@ -528,6 +540,14 @@ class PoolingPolicy:
         "A held job is released this long before it must be collected; the driver's trip to the "
         "mall must fit into this time. Raise it if released jobs become late.",
     )
+
+    def level_of(self, need: Need) -> ServiceLevel:
+        """Return the job's service level, by default the preset."""
+        return ServiceLevel(need.service_level or self.preset)
+
+    def may_hold(self, need: Need) -> bool:
+        """Return whether the job may be held so that it can share a run."""
+        return self.hold_max_s > 0 and self.level_of(need) is ServiceLevel.SAME_DAY
 
 
 @dataclass(frozen=True)
@@ -744,8 +764,9 @@ class MarketPolicy(
             rungs = staggered_rungs(self.offer_rungs)
         except ValueError as error:
             raise ConfigError(f"offer_rungs: {error}", "offer_rungs") from None
-        if rungs and (self.round == "batch" or self.max_run_jobs > 1):
-            what = "rounds are batches" if self.round == "batch" else "max_run_jobs is over 1"
+        shares = self.max_run_jobs > 1 and self.preset != "express"
+        if rungs and (self.round == "batch" or shares):
+            what = "rounds are batches" if self.round == "batch" else f"preset is {self.preset}"
             raise ConfigError(
                 f"offer_rungs asks several drivers at once, and {what}: a plan there has one "
                 "driver for each job",

@@ -11,6 +11,7 @@ from mallard_engine.dispatch.pickup_eta import PickupEta
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
 from mallard_engine.ports import Effects, JobRef, Submitted
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState, Outcome
 
 
@@ -126,6 +127,10 @@ class OrderCommands:
     async def quote(self, mall: str, need: Need) -> RoundRecord:
         """Return the round that such a job would get now. Nothing is stored."""
         return await self._rounds.at(mall).quote(need)
+
+    def preset(self, market: str) -> ServiceLevel:
+        """Return the service level of the market's orders that name none."""
+        return ServiceLevel(self._context.policy(market).preset)
 
     def release_ms(self, mall: str, need: Need, now_ms: int) -> int:
         """See :meth:`Context.release_ms`."""

@@ -276,6 +276,16 @@ def read_waiting(job: str, packed: bytes) -> Waiting:
     return read_market_waiting(job, packed)[1]
 
 
+def read_need(packed: bytes) -> Need:
+    """Read what a round must know about a job."""
+    return _need(packed)
+
+
+def causes_of(packed_timeline: bytes) -> list[str]:
+    """Read the causes of a job's changes, oldest first."""
+    return [entry.cause for entry in _timeline(packed_timeline)]
+
+
 def read_market_waiting(job: str, packed: bytes) -> tuple[str, Waiting]:
     """Read a queued job and its mall, for a round of the whole market."""
     record = _waiting(packed)

@@ -36,6 +36,7 @@ _HOUR_MS: Final = 3_600_000
 _POLICY: Final = MarketPolicy(round="batch")
 _RUNS: Final = MarketPolicy(
     max_run_jobs=12,
+    preset="same_day",
     hold_max_s=43_200.0,
     hold_margin_s=300.0,
     run=RunCosts(plan="by_deadline", back=0.7),

@@ -66,6 +66,29 @@ def test_market_table_overrides_policy_table(toml: Path) -> None:
     assert elsewhere.weights == CostWeights(idle=0.2)
 
 
+def test_preset_follows_the_precedence_of_other_figures(tmp_path: Path) -> None:
+    path = tmp_path / "mallard.toml"
+    path.write_text('[policy]\npreset = "pooled"\n[markets.phoenix]\npreset = "same_day"\n')
+    settings = load_settings({"config": path}, {})
+    assert settings.market_policy("phoenix").preset == "same_day"
+    assert settings.market_policy("las-vegas").preset == "pooled"
+    settings = load_settings({"config": path}, {"MALLARD_PRESET": "express"})
+    assert {settings.market_policy(name).preset for name in ("phoenix", "las-vegas")} == {"express"}
+
+
+@pytest.mark.parametrize("preset", ["fast", "same-day", "Express"])
+def test_unknown_preset_names_its_origin(preset: str) -> None:
+    with pytest.raises(ConfigError, match=f"MALLARD_PRESET is '{preset}', not one of express"):
+        load_settings({}, {"MALLARD_PRESET": preset})
+
+
+def test_staggered_offers_need_orders_that_are_driven_alone() -> None:
+    rungs = ("staggered 3/8",)
+    MarketPolicy(offer_rungs=rungs, max_run_jobs=12, preset="express")
+    with pytest.raises(ConfigError, match="preset is pooled"):
+        MarketPolicy(offer_rungs=rungs, max_run_jobs=12)
+
+
 def test_variable_overrides_every_market(toml: Path) -> None:
     environ = {"MALLARD_MAX_RADIUS_M": "400", "MALLARD_WEIGHTS_SLACK": "0.25"}
     settings = load_settings({"config": toml}, environ)
@@ -155,7 +178,7 @@ def test_settings_are_validated_when_built_and_frozen() -> None:
         MarketPolicy(break_after_s=120)
     with pytest.raises(ConfigError, match="several drivers at once, and rounds are batches"):
         MarketPolicy(offer_rungs=("broadcast",), round="batch")
-    with pytest.raises(ConfigError, match="several drivers at once, and max_run_jobs is over 1"):
+    with pytest.raises(ConfigError, match="several drivers at once, and preset is pooled"):
         MarketPolicy(offer_rungs=("staggered 2/5",), max_run_jobs=2)
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]

@@ -40,7 +40,12 @@ POLICIES: dict[str, dict[str, Any]] = {
     "batch": {"round": "batch"},
     "bundles": {"round": "batch", "max_run_jobs": 3, "bundle_jobs": 3},
     "runs": {"max_run_jobs": 3},
-    "late runs": {"max_run_jobs": 3, "hold_max_s": 7_200.0, "hold_margin_s": 300.0},
+    "late runs": {
+        "max_run_jobs": 3,
+        "hold_max_s": 7_200.0,
+        "hold_margin_s": 300.0,
+        "preset": "same_day",
+    },
 }
 
 

@@ -165,7 +165,9 @@ async def test_jobs_beyond_the_limit_are_counted(planted: World) -> None:
     assert (found.looked_at["match"], found.left_out["match"]) == (100, 203)
 
 
-@pytest.mark.parametrize("changes", [{"round": "batch"}, {"max_run_jobs": 3, "hold_max_s": 600}])
+@pytest.mark.parametrize(
+    "changes", [{"round": "batch"}, {"max_run_jobs": 3, "hold_max_s": 600, "preset": "same_day"}]
+)
 async def test_jobs_held_by_policy_are_skipped_and_counted(
     planted: World, changes: dict[str, Any]
 ) -> None:

@@ -18,6 +18,7 @@ from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.mall import Gate
 from mallard_engine.core.policy import MarketPolicy
+from mallard_protocol.codes import ServiceLevel
 
 # The values of a driver's second that are tried, in seconds of a customer's wait.
 DRIVER_VALUES = (0.3, 1.0, 2.0)
@@ -103,9 +104,15 @@ class Bundler:
         return Unit((job,), gate, *times, (done_ms,), load_of([need]))
 
     def _measured(self) -> list[list[Unit]]:
-        """Return the units that share a gate, and record the travel times between their doors."""
+        """Return the units that may share a driver, by gate.
+
+        Records the travel times between their doors.
+        """
         places: dict[tuple[str, str], list[Unit]] = {}
+        level_of = self._policy.level_of
         for unit in self.alone:
+            if level_of(unit.jobs[0].waiting.need) is ServiceLevel.EXPRESS:
+                continue
             places.setdefault((unit.jobs[0].mall.id, unit.gate.id), []).append(unit)
         shared = [
             sorted(units, key=lambda unit: (unit.ready_ms, unit.jobs[0].waiting.job))[:_LOOKED_AT]

@@ -7,9 +7,10 @@ Romero, "Potential-Based Greedy Matching for Dynamic Delivery Pooling", arXiv 25
 for pairs). The delay of the other jobs reduces the gain, and with hard deadlines no job becomes
 late by it. Then the order of the drop-offs is optimised.
 
-A run leaves when no further job would fit, when one of its jobs must leave (its deadline less
-route, stops and margin, or the end of its hold), or at once if the market holds no jobs. All other
-jobs are held until a given time.
+A run leaves at once if one of its jobs may not be held (`pooled`). Otherwise it leaves when no
+further job would fit, or when one of its jobs must leave (its deadline less route, stops and
+margin, or the end of its hold). All other jobs are held until a given time. Express jobs are never
+pooled: the callers leave them out.
 
 With `run.plan` `by_deadline`, `release_by_deadline` decides which runs leave.
 """
@@ -65,7 +66,6 @@ class Pool:
         self._travel = travel
         self._service_time = service_time or (lambda _mall, _store: policy.store_dwell_s)
         self._tour = ApproximateTour(mall, self._service_time)
-        self._holds = policy.hold_max_s > 0
         self._by_deadline = policy.run.plan == "by_deadline"
         self._most = _LOOKED_AT_HELD if self._by_deadline else _LOOKED_AT
         self._jobs, self._until_ms, self._held = self._by_urgency(jobs)
@@ -133,9 +133,10 @@ class Pool:
             return None
         draft = self._filled(draft, left, driver)
         is_due = any(self._until_ms[index] <= self._now_ms for index in draft.turn)
-        if self._holds and not is_due and not draft.full:
+        if not is_due and not draft.full:
             return None
-        why = "free" if not self._holds else "due" if is_due else "full"
+        is_free = any(not self._until_ms[index] for index in draft.turn)
+        why = "free" if is_free else "due" if is_due else "full"
         return self._run(stops.ordered(draft.turn, driver).turn, driver, why)
 
     def _filled(self, draft: Draft, left: Sequence[int], driver: RunDriver) -> Draft:
@@ -259,7 +260,7 @@ class Pool:
                 collect_by_ms(mall, need, now_ms) - int(self._tour.visit_s(need.stores)[0] * 1000),
             )
             until_ms = hold_until_ms(need, there_ms, policy)
-            is_held = self._holds and until_ms > now_ms
+            is_held = until_ms > now_ms
             keyed.append((is_held, until_ms if is_held else there_ms, index, until_ms))
         held = {jobs[index].job: until_ms for is_held, _, index, until_ms in keyed if is_held}
         first = sorted(keyed)[: self._most]

@@ -5,9 +5,9 @@ that saves most beyond its potential, as in `pooling`, but the potential rises w
 job with hours of slack must save more to join a run, because a better run may come; an urgent job
 joins what there is. Then members are exchanged for waiting jobs while that improves the run.
 
-A run leaves when it must: when only the margin is left before its most urgent stop is late, or when
-one of its jobs has been held for as long as allowed. A full run leaves earlier if its route is a
-small share of its jobs' separate round trips.
+A run leaves when it must: when one of its jobs may not be held, when only the margin is left before
+its most urgent stop is late, or when one of its jobs has been held for as long as allowed. A full
+run leaves earlier if its route is a small share of its jobs' separate round trips.
 
 The most urgent run gets a driver first. Among drivers who can do all of it, the nearest is
 preferred, and long blocks are kept for runs that need them, with room for add-ons. If no driver has
@@ -58,7 +58,7 @@ class Release:
 
     Args:
         stops: The drop-offs of the mall's jobs.
-        until_ms: Until when each job may be held (epoch ms).
+        until_ms: Until when each job may be held (epoch ms); 0: it may not be held.
         barred: The drivers that may not be asked for each job.
         now_ms: The present in epoch milliseconds.
         policy: The market's policy.
@@ -77,14 +77,15 @@ class Release:
         self._barred = barred
         self._now_ms = now_ms
         self._policy = policy
-        self._holds = policy.hold_max_s > 0
         count = len(until_ms)
         self._spare_s = np.array([stops.spare_s(index) for index in range(count)])
         # Urgency: seconds to the deadline or to the end of the hold.
         held_s = (np.array(until_ms, dtype=np.float64) - now_ms) / 1000
         self._pressing_s = np.minimum(self._spare_s, held_s)
         costs = policy.run
-        patience = np.clip(self._spare_s / costs.patient_s, 0.0, 1.0)
+        # A job that may not be held leaves now: no better run can come for it.
+        may_hold = np.array(until_ms, dtype=np.float64) > 0
+        patience = np.clip(self._spare_s / costs.patient_s, 0.0, 1.0) * may_hold
         potential = costs.potential + (costs.patient - costs.potential) * patience
         # The most that a job may add to a run's route.
         self._worth_s: NDArray[np.float64] = (1 - potential) * stops.alone_s[1 : count + 1]
@@ -130,7 +131,7 @@ class Release:
         pool = sorted(left, key=lambda index: (self._pressing_s[index], index))
         while pool:
             first = pool[0]
-            if self._holds and self._pressing_s[first] - driver.there_s > _FIRST_S:
+            if self._pressing_s[first] - driver.there_s > _FIRST_S:
                 break
             draft = stops.evaluated((first,), stops.load((first,)), driver)
             if draft is None:
@@ -145,7 +146,7 @@ class Release:
 
     def _why(self, draft: Draft, driver: RunDriver) -> str:
         """Return why a run leaves now; empty if it stays."""
-        if not self._holds:
+        if any(not self._until_ms[index] for index in draft.turn):
             return "free"
         must = draft.slack_s <= self._policy.hold_margin_s + _LEAST_HOLD_MS / 1000
         if must or any(self._until_ms[index] <= self._now_ms for index in draft.turn):

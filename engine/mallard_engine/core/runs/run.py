@@ -30,7 +30,7 @@ class Run:
     `gate`: where the driver parks. `collect_s`: from parking until all parcels are in hand.
     `done_s`: from then until each job is dropped off, in order. `alone_s`: the round trips of the
     jobs one at a time, with the counted share of the trips back; `route_s`: the run's route (of an
-    add-on: what it adds). `why`: `due`, `full`, `free` (the market holds no jobs) or `add_on`.
+    add-on: what it adds). `why`: `due`, `full`, `free` (one of its jobs may not be held), `add_on`.
     """
 
     driver: str
@@ -61,10 +61,12 @@ class Pooled:
 
 
 def hold_until_ms(need: Need, there_ms: int, policy: PoolingPolicy) -> int:
-    """Return until when a job may be held (epoch ms).
+    """Return until when a job may be held (epoch ms); 0 if its service level does not allow it.
 
     It is the policy's margin before `there_ms`, when its driver must be at the mall, and at most
     `hold_max_s` after the job is ready.
     """
+    if not policy.may_hold(need):
+        return 0
     latest_ms = there_ms - int(policy.hold_margin_s * 1000)
     return min(latest_ms, need.ready_ms + int(policy.hold_max_s * 1000))

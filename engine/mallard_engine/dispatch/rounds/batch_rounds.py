@@ -26,7 +26,7 @@ from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOf
 from mallard_engine.dispatch.rounds.solver_thread import solved
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
-from mallard_protocol.codes import JobReason
+from mallard_protocol.codes import JobReason, ServiceLevel
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
@@ -137,17 +137,38 @@ class MarketRounds:
             self._failures.clear()
             self._selection.forget()
             return
-        ended: set[str] = set()
-        jobs = await self._jobs_to_plan(queue, ended)
-        if self._policy.plans_runs:
-            runs = await self._offer_runs(queue, jobs) if jobs else NO_RUNS
-            for job in runs.failed:
-                self._failures[job] = self._failures.get(job, 0) + 1
-            self._wake_for_missed(runs.missed)
-            await self._postpone(queue, ended | runs.dequeued, dict(runs.held_ms))
-            if runs.offered:
-                self._context.metrics.matched(clock() - started)
-            return
+        dequeued: set[str] = set()
+        jobs = await self._jobs_to_plan(queue, dequeued)
+        ended = len(dequeued)
+        alone = [job for job in jobs if not self._may_share(job)]
+        again_ms, missed = dict[str, int](), frozenset[str]()
+        if alone or not self._policy.plans_runs:
+            again_ms, missed = await self._assign(queue, alone, dequeued)
+        runs = NO_RUNS
+        if len(alone) < len(jobs):
+            runs = await self._offer_runs(queue, [job for job in jobs if self._may_share(job)])
+            for name in runs.failed:
+                self._failures[name] = self._failures.get(name, 0) + 1
+        self._wake_for_missed(missed | runs.missed)
+        was_offered = runs.offered or len(dequeued) > ended
+        await self._postpone(queue, dequeued | runs.dequeued, again_ms | dict(runs.held_ms))
+        if was_offered:
+            self._context.metrics.matched(clock() - started)
+
+    def _may_share(self, job: BatchJob) -> bool:
+        """Return whether the job is planned as part of a run; if not, it is assigned."""
+        level = self._policy.level_of(job.waiting.need)
+        return self._policy.plans_runs and level is not ServiceLevel.EXPRESS
+
+    async def _assign(
+        self, queue: MarketQueue, jobs: list[BatchJob], dequeued: set[str]
+    ) -> tuple[dict[str, int], frozenset[str]]:
+        """Assign jobs to drivers and offer those whose driver must set off.
+
+        Returns:
+            When the drivers of the other jobs must set off (epoch ms, by job), and the drivers who
+            were no longer free. Adds the jobs that no longer wait to `dequeued`.
+        """
         drivers = await self._drivers(jobs, queue.now_ms) if jobs else []
         jobs = self._selection.first(self._servable(jobs, drivers, queue.now_ms))
         travel = self._travel
@@ -163,22 +184,18 @@ class MarketRounds:
             if plan.now and (plan.fading or plan.depart_ms - early_ms <= queue.now_ms)
         ]
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
-        dequeued = ended.union(*offered)
+        dequeued.update(*offered)
+        if self._selection.left_some_out and any(offered):
+            self._woken += 1  # there is room for other jobs now
         set_off_ms = {
             job.waiting.job: plan.depart_ms - early_ms
             for plan in plans
             if plan.now
             for job in plan.jobs
         }
-        if self._selection.left_some_out and any(offered):
-            self._woken += 1  # there is room for other jobs now
         # `_offer` returns no jobs if the driver was not free.
-        self._wake_for_missed(
-            frozenset(plan.driver for plan, jobs in zip(due, offered, strict=True) if not jobs)
-        )
-        await self._postpone(queue, dequeued, set_off_ms)
-        if any(offered):
-            self._context.metrics.matched(clock() - started)
+        missed = (plan.driver for plan, jobs in zip(due, offered, strict=True) if not jobs)
+        return set_off_ms, frozenset(missed)
 
     def _wake_for_rest(self, queue: MarketQueue) -> None:
         """Start another batch if jobs are left that this one has not read.

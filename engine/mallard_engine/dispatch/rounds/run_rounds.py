@@ -1,23 +1,28 @@
-"""The rounds of one mall with pooling: the same search, but for runs instead of single jobs."""
+"""The rounds of one mall with pooling: the same search, but for runs instead of single jobs.
+
+Express jobs are offered one by one, as in a market without runs, and before the others.
+"""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.matching.ranking import Ranking
 from mallard_engine.core.matching.search_policy import (
     end_reason,
-    first_search,
     wide_enough,
     widened,
 )
-from mallard_engine.core.model import RoundRecord, Waiting
+from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found
+from mallard_protocol.codes import ServiceLevel, WhyNot
 
+# How many drivers on their way to the mall `explain` shows for an express job.
+_SHOWN_ON_THE_WAY = 4
 # Jobs that the first search reads, to pool them.
 _JOBS_AT_FIRST = 256
 
@@ -46,7 +51,7 @@ class RunRounds(MallRounds):
         failed: set[str] = set()
         missed: set[str] = set()
         named = self._take_named()
-        search = first_search(self._needed_m, self._policy)
+        search = self._first_search()
         search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
         while True:
             found = await self._look(search, search.jobs, named)
@@ -57,6 +62,9 @@ class RunRounds(MallRounds):
             known = len(missed)
             newly = await self._serve_runs(found, failed, missed)
             served += newly
+            if newly == len(found.waiting) == found.waiting_total:
+                self._forget()
+                return served
             if newly or len(missed) > known:
                 continue
             held = self._held_ms
@@ -79,12 +87,21 @@ class RunRounds(MallRounds):
     ) -> dict[str, Ranking]:
         """Rank the drivers for each job whose time has come, for `explain`."""
         matcher = self._matcher(found, None)
-        return {
+        rankings = {
             job.job: matcher.rank(job.need, job.asked)
             for job in unserved
             # Data of a job whose time has not come may fail here: it is not ranked yet.
             if job.job not in failed and self._is_time(job, found.now_ms)
         }
+        on_the_way = tuple(map(_kept_from_express, found.coming[:_SHOWN_ON_THE_WAY]))
+        for job in self._express(unserved):
+            if job.job in rankings:
+                rankings[job.job] += on_the_way
+        return rankings
+
+    def _express(self, jobs: Iterable[Waiting]) -> tuple[Waiting, ...]:
+        level_of = self._policy.level_of
+        return tuple([job for job in jobs if level_of(job.need) is ServiceLevel.EXPRESS])
 
     async def _serve_runs(self, found: Found, failed: set[str], missed: set[str]) -> int:
         """Offer the runs that should leave now and end expired jobs.
@@ -93,9 +110,12 @@ class RunRounds(MallRounds):
 
         ``missed``: drivers who became unavailable between an earlier search and their offer.
         """
+        express = self._express(found.waiting)
+        if express and (newly := await self._serve_singly(found, express, failed)):
+            return newly  # the next search does not find the drivers who got these offers
         ending, jobs = [], []
         for job in self._turns.order(found.waiting):
-            if job.job in failed or not self._is_time(job, found.now_ms):
+            if job in express or job.job in failed or not self._is_time(job, found.now_ms):
                 continue
             if reason := end_reason(job, (), found.now_ms, self._policy):
                 ending.append(self._end(job, reason, self._policy.max_attempts))
@@ -120,6 +140,11 @@ class RunRounds(MallRounds):
         self._held_ms = dict(runs.held_ms)
         return ended + len(runs.dequeued)
 
+    async def _serve_singly(
+        self, found: Found, express: tuple[Waiting, ...], failed: set[str]
+    ) -> int:
+        return await self._serve_found(replace(found, waiting=express), {}, failed)
+
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         held_ms = self._held_ms.get(job.job, 0)
         if held_ms > now_ms:
@@ -131,3 +156,17 @@ class RunRounds(MallRounds):
         # A held job has a record of its own.
         if record.job not in self._held_ms:
             await super()._store_record(record)
+
+
+def _kept_from_express(near: Near) -> RankedDriver:
+    """Return a driver on its way to the mall as a candidate of an express job."""
+    return RankedDriver(
+        driver=near.driver.id,
+        eligible=False,
+        why_not=WhyNot.EXPRESS_ALONE,
+        cost_s=None,
+        terms=(),
+        eta_s=0,
+        distance_m=round(near.distance_m),
+        gate="",
+    )

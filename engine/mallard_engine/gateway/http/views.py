@@ -91,6 +91,7 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
         external_id=order.external_id,
         pay=order.pay,
         metadata=order.metadata,
+        service_level=order.service_level,
         held=held,
         proofs=tuple(map(_proof_view, job.proofs)),
         problems=tuple(map(_problem_view, job.problems)),

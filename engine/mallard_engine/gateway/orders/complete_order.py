@@ -12,6 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.timestamps import epoch_ms, utc
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.resources import (
     DropoffRequest,
     JobRequest,
@@ -65,10 +66,18 @@ class CompleteOrder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     priority: int
     pay: Pay | UnsetType = UNSET
     metadata: dict[str, MetadataValue] | UnsetType = UNSET
+    # Not set in orders stored before there were levels.
+    service_level: ServiceLevel | UnsetType = UNSET
 
     @classmethod
-    def from_request(cls, request: JobRequest, now_ms: int) -> Self:
-        """Fill in the defaults of a request. Times that are filled in are whole seconds in UTC."""
+    def from_request(cls, request: JobRequest, preset: ServiceLevel, now_ms: int) -> Self:
+        """Fill in the defaults of a request. Times that are filled in are whole seconds in UTC.
+
+        Args:
+            request: the order as it came.
+            preset: the service level of an order that names none.
+            now_ms: the present in epoch milliseconds.
+        """
         now = utc(now_ms // 1000 * 1000)
         pickup, dropoff = request.pickup, request.dropoff
         stores = tuple(_complete_store(store, now) for store in pickup.stores)
@@ -98,6 +107,7 @@ class CompleteOrder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             priority=request.priority,
             pay=request.pay,
             metadata=request.metadata,
+            service_level=preset if request.service_level is UNSET else request.service_level,
         )
 
     @property

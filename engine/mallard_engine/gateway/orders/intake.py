@@ -7,7 +7,7 @@ morning. An order that no driver has collected before closing waits for the next
 (`mallard_engine.core.pickup.pickup_deadline`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,7 +20,7 @@ from mallard_engine.core.places.opening_hours import next_collection_ms
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.socket.payloads import card
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_protocol.codes import ID_CHECK, ProblemCode
+from mallard_protocol.codes import ID_CHECK, ProblemCode, ServiceLevel
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import FieldError, JobRequest
@@ -57,14 +57,23 @@ class ValidOrder:
         return card(self.order, self.mall, arrived_ms)
 
 
-def read_order(request: JobRequest, places: Places, now_ms: int) -> ValidOrder:
+def read_order(
+    request: JobRequest, places: Places, preset: Callable[[str], ServiceLevel], now_ms: int
+) -> ValidOrder:
     """Fill in a request's defaults and check it against places and time.
+
+    Args:
+        request: the order as it came.
+        places: the markets and malls.
+        preset: returns the service level of a market's orders that name none.
+        now_ms: the present in epoch milliseconds.
 
     Raises:
         InvalidOrder: with every error, not only the first.
     """
     mall = places.malls.get(request.pickup.mall)
-    order = CompleteOrder.from_request(request, now_ms)
+    level = preset(mall.market) if mall else ServiceLevel.POOLED
+    order = CompleteOrder.from_request(request, level, now_ms)
     errors = tuple(_errors(request, order, mall, places, now_ms))
     closed = () if mall is None else tuple(_closed(order, mall, now_ms))
     if mall is None or errors or closed:
@@ -188,6 +197,7 @@ def _need(order: CompleteOrder, mall: Mall, now_ms: int) -> Need:
         created_ms=now_ms,
         pay_minor=0 if order.pay is UNSET else order.pay.amount_minor,
         store_ready_ms=_store_ready_ms(order),
+        service_level=None if order.service_level is UNSET else order.service_level,
     )
     return ready_no_sooner(need, _from_ms(order, mall, now_ms))
 

@@ -5,8 +5,8 @@ A breach is a pair that is unchanged for `patience_s`: the driver free with the 
 job waiting at the same attempt. To avoid false alarms, travel and dwell times are multiplied by
 `_SLOWDOWN`: a pair must fit by a wide margin.
 
-Where jobs may wait on purpose for a batch or for pooling, L1 cannot be judged from the storage
-alone: these jobs count as not checked.
+A job that may wait on purpose, for a batch or (`same_day`) for company, cannot be judged from the
+storage alone: it counts as not checked.
 """
 
 from collections import Counter
@@ -87,11 +87,11 @@ class Matches:
             if around is None:
                 continue
             async for jobs in self._waiting(mall):
-                if not _is_judged(self._look.policy):
-                    self.left_out["match"] += len(jobs)
-                    continue
                 for job in jobs:
-                    self._compare(around, job)
+                    if _is_judged(self._look.policy, job.need):
+                        self._compare(around, job)
+                    else:
+                        self.left_out["match"] += 1
 
     async def again(self) -> Found:
         """Return (kind, job, what) of each pair of the first check that still exists."""
@@ -183,8 +183,8 @@ class Matches:
             self.left_out["match"] += 1
 
 
-def _is_judged(policy: MarketPolicy) -> bool:
-    return policy.round == "instant" and not policy.hold_max_s
+def _is_judged(policy: MarketPolicy, need: Need) -> bool:
+    return policy.round == "instant" and not policy.may_hold(need)
 
 
 class _Around:

@@ -219,11 +219,23 @@ def _holds(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
     on_top = sum(job is not None and job.is_by_custody for job in view.jobs)
     if len(names) - on_top > policy.max_run_jobs:
         yield "S2", f"it holds more jobs than fit: {', '.join(names)}"
+    yield from _alone(view)
     for held, job in zip(driver.jobs, view.jobs, strict=True):
         if job is None or job.state not in HELD or job.driver != driver.id:
             yield "S1", f"it holds {held.job}, which is not assigned to it"
         elif job.attempt != held.attempt:
             yield "S7", f"it holds {held.job} at attempt {held.attempt}, but it is at {job.attempt}"
+
+
+def _alone(view: DriverView) -> Found:
+    """Check that no accept put an express job beside others, or others beside an express job.
+
+    Jobs are in the order in which the driver got them. Custody and operators may do so.
+    """
+    held = [job for job in view.jobs if job is not None]
+    for count, job in enumerate(held):
+        if count and job.came_by == "accepted" and any(it.is_express for it in held[: count + 1]):
+            yield "S2", "it accepted a job beside another, and one of them is express"
 
 
 def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
@@ -290,6 +302,7 @@ def _why_not_coming(driver: Driver, policy: MarketPolicy) -> str | None:
         "holds no job": not driver.jobs,
         "has no room": len(driver.jobs) >= min(policy.max_run_jobs, driver.vehicle.max_jobs),
         "holds jobs of several malls": len(malls) > 1,
+        "holds an express job": any(held.alone for held in driver.jobs),
         "is at the mall": any(held.there for held in driver.jobs),
         "holds a job without a place": not all(held.has_place for held in driver.jobs),
     }
@@ -311,6 +324,8 @@ def judge_offer(view: OfferView) -> Found:
             for each, job in zip(offer.jobs, view.jobs, strict=True):
                 yield from _promise(offer.driver, each, job)
         return
+    if len(offer.jobs) > 1 and any(job is not None and job.is_express for job in view.jobs):
+        yield "S2", "it offers an express job together with others"
     for each, job in zip(offer.jobs, view.jobs, strict=True):
         if (
             job is None

@@ -18,14 +18,17 @@ from mallard_engine.storage.keys import MarketKeys, place_of
 from mallard_engine.storage.records import (
     OfferRecord,
     RoundOfOffers,
+    causes_of,
     pack,
     read_driver,
     read_job,
+    read_need,
     read_offer,
     read_position,
     read_round_of_offers,
 )
 from mallard_engine.storage.scripts import Script
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState
 
 V = TypeVar("V")
@@ -79,13 +82,18 @@ class JobView(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """The stored fields of a job that a driver or an offer names. ``offers``: its live offers."""
+    """The stored fields of a job that a driver or an offer names.
+
+    ``offers``: its live offers. ``came_by``: how its holder got it, the cause of that change.
+    """
 
     state: str
     driver: str
     attempt: int
     offers: tuple[str, ...]
     is_by_custody: bool
+    is_express: bool
+    came_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +125,8 @@ class OfferView(View):
     is_kept: bool
 
 
+# Causes of changes that give a job to a driver.
+_GIVEN_BY: Final = ("accepted", "operator_assigned", "custody")
 # The fields that make up a job's name in the wait set, besides its service.
 _OF_PLACE: Final = ("priority", "created_ms", "demand")
 
@@ -296,19 +306,23 @@ class Look:
 
 
 def _ask_held(keys: MarketKeys, job: str) -> tuple[str, ...]:
-    return ("HMGET", keys.job(job), "state", "driver", "attempt", "offer", "timeline", "round")
+    fields = ("state", "driver", "attempt", "offer", "timeline", "round", "need")
+    return ("HMGET", keys.job(job), *fields)
 
 
 def _held_of(reply: Sequence[bytes | None]) -> Held | None:
-    state, driver, attempt, offer, timeline, several = (value or b"" for value in reply)
+    state, driver, attempt, offer, timeline, several, need = (value or b"" for value in reply)
     if not state:
         return None
+    causes = causes_of(timeline) if timeline else []
     return Held(
         state=state.decode(),
         driver=driver.decode(),
         attempt=int(attempt),
         offers=live_offers(offer.decode(), several),
-        is_by_custody=b"custody" in timeline,
+        is_by_custody="custody" in causes,
+        is_express=bool(need) and read_need(need).service_level == ServiceLevel.EXPRESS,
+        came_by=next((cause for cause in reversed(causes) if cause in _GIVEN_BY), ""),
     )
 
 

@@ -251,6 +251,8 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
     """The policy fields that the scripts read."""
     # Optional rules are sent only if they are on, so that the scripts skip the others.
     own: dict[str, float] = {"keeps_work": 1} if policy.weights.earnings_s else {}
+    if policy.preset == "express":
+        own["express"] = 1
     if policy.break_after_s:
         own["break_ms"] = math.ceil(policy.break_after_s * 1000)
     if policy.stuck_after_s:

@@ -21,7 +21,7 @@ if rec.suspended then return reply('suspended') end
 -- A live offer of this job does not prevent it: the offer is closed.
 local offer = rec.offer and rec.offer ~= job.offer and read_offer(rec.offer)
 local has_other = offer and not (offer.staggered and offer.jobs[1].job == job.id)
-if not fits(rec, { job }) or has_other then return reply('busy') end
+if not fits(rec, { job }, true) or has_other then return reply('busy') end
 
 local run, names = offered_run(job)
 if not run then return reply('run', names) end

@@ -130,7 +130,9 @@ def test_add_on_that_would_be_collected_after_closing_stays() -> None:
 @pytest.mark.finding("D2")
 def test_job_is_held_no_longer_than_closing_allows() -> None:
     now_ms = CLOSES - 3 * HOUR_MS
-    policy = MarketPolicy(max_run_jobs=4, hold_max_s=12 * 3_600.0, hold_margin_s=600.0)
+    policy = MarketPolicy(
+        preset="same_day", max_run_jobs=4, hold_max_s=12 * 3_600.0, hold_margin_s=600.0
+    )
     job = makers.waiting(need=need(now_ms))
     room = RunDriver("ann", makers.vehicle(max_jobs=4), 60.0)
     held = Pool(MALL, [job], now_ms, policy, makers.TRAVEL).runs([room]).held

@@ -13,7 +13,9 @@ from mallard_engine.core.runs.run import Pooled, Run, RunDriver
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(max_run_jobs=4)
-HOLDING = MarketPolicy(max_run_jobs=4, hold_max_s=4 * 3_600.0, hold_margin_s=1_800.0)
+HOLDING = MarketPolicy(
+    preset="same_day", max_run_jobs=4, hold_max_s=4 * 3_600.0, hold_margin_s=1_800.0
+)
 BY_DEADLINE = replace(HOLDING, hold_margin_s=300.0, run=RunCosts(plan="by_deadline"))
 CAR = Vehicle(max_jobs=8)
 KM_DEG = 1_000 / 111_195
@@ -169,7 +171,7 @@ def test_held_job_leaves_when_it_must() -> None:
 
 
 def test_job_is_held_no_longer_than_hold_max() -> None:
-    short = MarketPolicy(max_run_jobs=4, hold_max_s=600.0)
+    short = MarketPolicy(preset="same_day", max_run_jobs=4, hold_max_s=600.0)
     assert pool([job("a", 6)], policy=short).held == {"a": NOW_MS + 600_000}
 
 

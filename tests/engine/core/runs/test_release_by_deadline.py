@@ -12,6 +12,7 @@ from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, 
 
 POLICY = MarketPolicy(
     max_run_jobs=4,
+    preset="same_day",
     hold_max_s=12 * 3_600.0,
     hold_margin_s=300.0,
     run=RunCosts(plan="by_deadline"),

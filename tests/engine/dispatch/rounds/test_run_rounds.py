@@ -69,6 +69,7 @@ async def test_urgent_run_leaves_while_other_jobs_are_held(
     node = await pooling(
         make_node,
         round_,
+        preset="same_day",
         hold_max_s=36_000.0,
         hold_margin_s=300.0,
         run=RunCosts(plan="by_deadline"),
@@ -208,7 +209,7 @@ async def test_driver_at_the_mall_gets_no_add_on(make_node: MakeNode, round_: st
 
 
 async def test_held_job_records_its_hold(make_node: MakeNode, round_: str) -> None:
-    node = await pooling(make_node, round_, hold_max_s=3_600.0)
+    node = await pooling(make_node, round_, preset="same_day", hold_max_s=3_600.0)
     await node.online("d", vehicle=CAR)
     ref = await north(node, 8)
     await node.waits(ref)
@@ -230,7 +231,7 @@ async def test_held_job_records_its_hold(make_node: MakeNode, round_: str) -> No
 
 
 async def test_full_run_of_held_jobs_is_offered(make_node: MakeNode, round_: str) -> None:
-    node = await pooling(make_node, round_, hold_max_s=3_600.0)
+    node = await pooling(make_node, round_, preset="same_day", hold_max_s=3_600.0)
     await node.online("d", vehicle=CAR)
     for km in (7, 7.5, 8):
         await node.waits(await north(node, km))
@@ -243,7 +244,7 @@ async def test_full_run_of_held_jobs_is_offered(make_node: MakeNode, round_: str
 
 
 async def test_held_job_is_offered_at_the_end_of_its_hold(make_node: MakeNode, round_: str) -> None:
-    node = await pooling(make_node, round_, hold_max_s=0.5)
+    node = await pooling(make_node, round_, preset="same_day", hold_max_s=0.5)
     await node.online("d", vehicle=CAR)
     ref = await north(node, 8)
     await node.offered(ref, "d")

@@ -14,6 +14,7 @@ from mallard_engine.gateway.orders.intake import (
 )
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.bodies import body_as
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import JobRequest
 
@@ -41,7 +42,9 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 def order(now_ms: int = NOON, places: Places = PLACES, **changes: Any) -> ValidOrder:
-    return read_order(body_as(body(**changes), JobRequest), places, now_ms)
+    return read_order(
+        body_as(body(**changes), JobRequest), places, lambda _: ServiceLevel.POOLED, now_ms
+    )
 
 
 def refused(now_ms: int = NOON, **changes: Any) -> tuple[str, list[str]]:

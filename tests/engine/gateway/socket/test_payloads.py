@@ -8,6 +8,7 @@ from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.socket.payloads import arrivals_ms, card, offer_frame, push_frame
 from mallard_engine.ports import Push, PushKind
 from mallard_protocol.bodies import body_as
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.messages import JobChanged, OfferClosed, PayAmount, StateChanged
 from mallard_protocol.resources import JobRequest
 
@@ -58,7 +59,9 @@ def live_offer(*cards: bytes, attempt: int = 1) -> LiveOffer:
 
 
 def packed(places: Places, arrived_ms: int = 0, **fields: object) -> bytes:
-    order = CompleteOrder.from_request(body_as({**REQUEST, **fields}, JobRequest), 0)
+    order = CompleteOrder.from_request(
+        body_as({**REQUEST, **fields}, JobRequest), ServiceLevel.POOLED, 0
+    )
     return card(order, places.mall("chandler-fashion-center"), arrived_ms)
 
 

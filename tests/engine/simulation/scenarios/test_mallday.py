@@ -50,6 +50,7 @@ def test_small_day_is_carried_out(redis_url: str) -> None:
 def test_day_with_runs(redis_url: str, round_: str) -> None:
     alone = statistics_of(simulate(scenario(round=round_), redis_url))
     changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 5_400.0, "round": round_}
+    changes["preset"] = "same_day"
     day = simulate(scenario(**changes), redis_url)
     statistics = statistics_of(day)
     assert statistics.delivered >= alone.delivered
@@ -77,7 +78,7 @@ def _block_end_ms(day: Day, trip: Trip) -> int:
 
 
 def test_day_with_runs_depends_on_its_seed(redis_url: str) -> None:
-    changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 1_800.0}
+    changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 1_800.0, "preset": "same_day"}
     days = [simulate(scenario(**changes), redis_url) for _ in range(2)]
     assert days[0].events == days[1].events
     assert days[0].trips == days[1].trips

@@ -8,6 +8,7 @@ import pytest
 
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.policy import MarketPolicy
+from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.storage.planted_breaches import change, set_job
 from tests.engine.storage.worlds import ACK_MS, MALL, MARKET, STALE_MS, World
@@ -28,6 +29,35 @@ async def driver_with_more_than_fits(world: World) -> None:
     await change(world, "drivers", "bob", jobs=[])
     jobs = [{"job": ref.job, "attempt": 1, "mall": MALL} for ref in (*mine, *others)]
     await change(world, "drivers", "ann", jobs=jobs)
+
+
+async def express_job_accepted_beside_another(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = await world.assigned_run("ann", 2)
+    await set_job(world, refs[1], need=express_need(world))
+
+
+async def job_accepted_beside_an_express_job(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs = await world.assigned_run("ann", 2)
+    await set_job(world, refs[0], need=express_need(world))
+
+
+async def express_job_offered_in_a_run(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, _ = await world.offered_run("ann", 2)
+    await set_job(world, refs[0], need=express_need(world))
+
+
+async def driver_of_an_express_job_in_coming(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned("ann", service_level=ServiceLevel.EXPRESS)
+    await world.redis.zadd(world.keys.key("coming"), {f"{MALL}/ann": 0})
+    await change(world, "drivers", "ann", coming=MALL)
+
+
+def express_need(world: World) -> bytes:
+    return msgspec.msgpack.encode(world.submission(service_level=ServiceLevel.EXPRESS).need)
 
 
 async def run_with_a_queued_job(world: World) -> None:
@@ -94,10 +124,14 @@ async def driver_on_its_way_outside_the_index(world: World) -> None:
 Plant = Callable[[World], Awaitable[None]]
 PLANTED: list[tuple[str, Plant]] = [
     ("S2", driver_with_more_than_fits),
+    ("S2", express_job_accepted_beside_another),
+    ("S2", job_accepted_beside_an_express_job),
+    ("S2", express_job_offered_in_a_run),
     ("S3", run_with_a_queued_job),
     ("S3", run_offered_at_an_old_attempt),
     ("S5", run_accepted_partly),
     ("S10", full_driver_in_coming),
+    ("S10", driver_of_an_express_job_in_coming),
     ("S10", driver_at_the_mall_in_coming),
     ("S10", driver_coming_to_another_mall),
     ("S10", unknown_driver_in_coming),

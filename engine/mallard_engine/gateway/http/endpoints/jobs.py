@@ -34,7 +34,7 @@ from mallard_engine.gateway.http.views import (
     job_view,
     quote_view,
 )
-from mallard_engine.gateway.orders.intake import InvalidOrder, read_order, submission_of
+from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order, submission_of
 from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import epoch_ms
@@ -122,7 +122,7 @@ class JobsApi:
         now_ms: int,
     ) -> Submitted:
         try:
-            valid = read_order(asked, self._services.places, now_ms)
+            valid = self._read(asked, now_ms)
         except InvalidOrder as invalid:
             # A repeated request may have been valid the first time, before the mall closed.
             if invalid.market is not None:
@@ -185,12 +185,17 @@ class JobsApi:
     async def quote(self, request: Request, principal: Principal) -> Response:
         """Report whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
-        valid = read_order(asked, self._services.places, self._store.now_ms())
+        valid = self._read(asked, self._store.now_ms())
         record = await self._dispatcher.orders.quote(valid.mall.id, valid.need)
         market = valid.mall.market
         holds, now_ms = await self._store.jobs.holds(market), self._store.now_ms()
         held = held_view(valid.need, valid.mall.id, holds, now_ms)
         return JsonResponse(quote_view(record, _namer(principal), held))
+
+    def _read(self, asked: JobRequest, now_ms: int) -> ValidOrder:
+        """Check an order. Raises `InvalidOrder`."""
+        orders = self._dispatcher.orders
+        return read_order(asked, self._services.places, orders.preset, now_ms)
 
     async def _held(self, job: Job) -> resources.Held | None:
         """Return the store hold that keeps a waiting job from being offered."""

@@ -26,12 +26,15 @@ local function has_place(held)
   return held.deadline_ms ~= nil
 end
 
--- The mall that it is on its way to with room for one more job from there, or nil.
+-- The mall that it is on its way to with room for one more job from there, or nil. With an express
+-- job (`alone`) there is no room.
 local function bound_for(rec)
   local first = rec.jobs[1]
   if not first or #rec.jobs >= most_jobs(rec) then return nil end
   for _, held in ipairs(rec.jobs) do
-    if held.mall ~= first.mall or held.there or not has_place(held) then return nil end
+    if held.mall ~= first.mall or held.there or held.alone or not has_place(held) then
+      return nil
+    end
   end
   return first.mall
 end

@@ -14,20 +14,29 @@ local function is_equipped(vehicle, need)
   return true
 end
 
+-- An express job is its driver's only one until it ends. Jobs stored before there were service
+-- levels have that of the market's preset.
+local function is_express(job)
+  local level = need_of(job).service_level
+  if not level then return policy.express ~= nil end
+  return level == 'express'
+end
+
 -- Whether these jobs fit beside what it holds. The ranking, or the operator, checks that one job
--- fits an empty vehicle.
-local function fits(rec, jobs)
+-- fits an empty vehicle. `by_operator`: an express job may join others.
+local function fits(rec, jobs, by_operator)
   local count = #rec.jobs + #jobs
   if count == 1 then return true end
   if count > most_jobs(rec) then return false end
   local weight, volume = 0, 0
   for _, held in ipairs(rec.jobs) do
-    if not has_place(held) then return false end
+    if not has_place(held) or (held.alone and not by_operator) then return false end
     weight, volume = weight + held.weight_g, volume + held.volume_l
   end
   for _, job in ipairs(jobs) do
     local need = need_of(job)
     if not is_equipped(rec.vehicle, need) then return false end
+    if is_express(job) and not by_operator then return false end
     weight, volume = weight + need.weight_g, volume + need.volume_l
   end
   return weight <= rec.vehicle.max_weight_g and volume <= rec.vehicle.max_volume_l
@@ -38,7 +47,7 @@ local function take_on(rec, job, there)
   local held = { job = job.id, attempt = job.attempt, mall = job.mall }
   if policy.max_run_jobs > 1 then
     local need = need_of(job)
-    held.there = there
+    held.there, held.alone = there, is_express(job) or nil
     held.lat, held.lon, held.deadline_ms = need.lat, need.lon, need.deadline_ms
     held.weight_g, held.volume_l = need.weight_g, need.volume_l
   end
