@@ -28,7 +28,6 @@ from mallard_protocol.lifecycle import (
     DRIVER_TRANSITIONS,
     INITIAL,
     JOB_TRANSITIONS,
-    NOT_ASKED_AGAIN,
     TERMINAL,
     DriverState,
     JobState,
@@ -73,7 +72,7 @@ def job_states() -> str:
             _table(
                 ("outcome", "asked again for that job"),
                 (
-                    (f"`{outcome}`", "no" if outcome in NOT_ASKED_AGAIN else _ASKED_AGAIN[outcome])
+                    (f"`{outcome}`", _ASKED_AGAIN.get(outcome, _ONLY_ASSIGNED))
                     for outcome in Outcome
                 ),
             ),
@@ -134,9 +133,12 @@ def driver_states() -> str:
     )
 
 
+_ONLY_ASSIGNED = "no; an operator may assign it"
 _ASKED_AGAIN = {
     Outcome.ACCEPTED: "it holds the job",
-    Outcome.UNACKNOWLEDGED: "after 60 s",
+    Outcome.DECLINED: "after 30 min at most; sooner if the job is urgent",
+    Outcome.EXPIRED: "after 5 min at most; sooner if the job is urgent",
+    Outcome.UNACKNOWLEDGED: "after 60 s at most; sooner if the job is urgent",
     Outcome.WITHDRAWN: "yes",
 }
 

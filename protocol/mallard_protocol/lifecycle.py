@@ -90,11 +90,10 @@ BEFORE_PICKUP = frozenset(
 ON_BOARD = frozenset({JobState.PICKED_UP, JobState.RETURNING})
 HELD = frozenset({JobState.ASSIGNED, JobState.AT_MALL}) | ON_BOARD
 
-# Outcomes after which a driver gets no further offer of that job. An unacknowledged offer excludes
-# it for a while only (`MarketPolicy.unreachable_s`).
-NOT_ASKED_AGAIN = frozenset(
-    {Outcome.DECLINED, Outcome.EXPIRED, Outcome.GAVE_UP, Outcome.SILENT, Outcome.UNASSIGNED}
-)
+# Outcomes after which a driver gets no further offer of that job; an operator may still assign it.
+NOT_ASKED_AGAIN = frozenset({Outcome.GAVE_UP, Outcome.SILENT, Outcome.UNASSIGNED})
+# Outcomes after which it gets none for a while, which fits the time that the job has left.
+NOT_ASKED_FOR_A_WHILE = frozenset({Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNACKNOWLEDGED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,13 +217,31 @@ class Model(DriverModel):
         return [name for name, offer in self.offers.items() if offer.state == "live"]
 
     def barred(self, job: Job) -> set[str]:
-        again_ms = math.ceil(self.policy.unreachable_s * 1000)
-        return {
-            driver
-            for driver, _, outcome, at in job.asked
-            if outcome in NOT_ASKED_AGAIN
-            or (outcome == "unacknowledged" and at + again_ms > self.now)
+        return {turn[0] for turn in job.asked if self.bar_end(job, turn) > self.now}
+
+    def bar_end(self, job: Job, turn: tuple[str, int, str, int]) -> float:
+        """Until when a turn keeps its driver from the job."""
+        _, _, outcome, at = turn
+        most_s = {
+            "declined": self.policy.declined_s,
+            "expired": self.policy.lapsed_s,
+            "unacknowledged": self.policy.unreachable_s,
         }
+        if outcome in NOT_ASKED_AGAIN:
+            return math.inf
+        if outcome not in most_s:
+            return 0
+        return at + self.fitted(job.expires - at, self.policy.asked_again_min_s, most_s[outcome])
+
+    def fitted(self, left_ms: int, least_s: float, most_s: float) -> int:
+        """A limit that fits the time left: between the bounds, the policy's share of it."""
+        share_ms = math.floor(left_ms * self.policy.slack_share)
+        share_ms = max(share_ms, math.ceil(least_s * 1000))
+        return min(share_ms, math.ceil(most_s * 1000))
+
+    def _cools_until(self, offer: Offer) -> int:
+        left = min(self.jobs[name].expires for name in offer.jobs) - self.now
+        return self.now + self.fitted(left, self.policy.cooldown_min_s, self.policy.cooldown_s)
 
     def _answerable(self, offer: str, driver: str, repeated: str) -> str:
         """``ok``: may be answered; ``again``: the same answer was given before."""
@@ -263,7 +281,7 @@ class Model(DriverModel):
         if verdict == "ok":
             self._end_offer(offer, "declined")
             if not self.offers[offer].add_on:
-                self.drivers[driver].cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
+                self.drivers[driver].cool = self._cools_until(self.offers[offer])
             self.drivers[driver].unreachable = False
             self.drivers[driver].answered(self.offers[offer].cell, "declined")
         return "ok" if verdict == "again" else verdict
@@ -282,7 +300,7 @@ class Model(DriverModel):
         elif self.now >= out.expires:
             outcome = "expired"
             if not out.add_on:
-                driver.cool = self.now + math.ceil(self.policy.cooldown_s * 1000)
+                driver.cool = self._cools_until(out)
             driver.answered(out.cell, "lapsed")
         else:
             return None

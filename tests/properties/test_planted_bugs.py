@@ -17,6 +17,7 @@ from mallard_engine.storage.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
+from tests.properties.planted_in_patience import PLANTED_IN_PATIENCE
 from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
@@ -123,11 +124,6 @@ def old_socket_closes_late(mallard: Mallard) -> None:
     mallard.disconnect("d0", late=1)
 
 
-def driver_who_declined_is_planned_again(mallard: Mallard) -> None:
-    mallard.a_day_begins([(Order(), 1)])
-    mallard.whoever_was_asked_is_free_again(0, first_decline=True, how="once")
-
-
 def reply_to_a_submission_is_lost(mallard: Mallard) -> None:
     mallard.a_day_begins([])
     mallard.submit(Order(), "reply lost")
@@ -232,12 +228,6 @@ PLANTED = (
         outdated_plan_is_offered,
     ),
     Planted(
-        "driver who declined is asked again",
-        "offer",
-        (("declined = true, ", ""),),
-        driver_who_declined_is_planned_again,
-    ),
-    Planted(
         "due entry is removed before its transition",
         "due",
         (
@@ -284,6 +274,7 @@ PLANTED = (
         *PLANTED_IN_REASSIGNMENTS,
         *PLANTED_IN_TAKE_BACKS,
         *PLANTED_IN_CLAIMS,
+        *PLANTED_IN_PATIENCE,
     ],
     ids=lambda planted: planted.name,
 )

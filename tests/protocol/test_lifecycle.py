@@ -13,6 +13,7 @@ from mallard_protocol.lifecycle import (
     INITIAL,
     JOB_TRANSITIONS,
     NOT_ASKED_AGAIN,
+    NOT_ASKED_FOR_A_WHILE,
     ON_BOARD,
     TERMINAL,
     DriverState,
@@ -78,9 +79,9 @@ def test_no_transition_is_listed_twice() -> None:
 
 
 def test_outcomes_that_exclude_a_driver() -> None:
-    assert set(Outcome) - NOT_ASKED_AGAIN == {
+    assert not NOT_ASKED_AGAIN & NOT_ASKED_FOR_A_WHILE
+    assert set(Outcome) - NOT_ASKED_AGAIN - NOT_ASKED_FOR_A_WHILE == {
         Outcome.ACCEPTED,
-        Outcome.UNACKNOWLEDGED,
         Outcome.WITHDRAWN,
     }
 

@@ -351,16 +351,16 @@ class OfferPolicy:
         0,
         86_400,
         "s",
-        "How long a driver gets no offer after a decline or an expired offer. Raise it if drivers "
-        "feel pressed.",
+        "How long a driver gets no offer after a decline or an expired offer, at most: an urgent "
+        "job's is shorter (`slack_share`). Raise it if drivers feel pressed.",
     )
     unreachable_s: float = bounded(
         60.0,
         0,
         86_400,
         "s",
-        "How long a driver who did not acknowledge an offer is not asked again for that job. Raise "
-        "it where connections stay bad for longer.",
+        "How long, at most, a driver who did not acknowledge an offer is not asked again for that "
+        "job. Raise it where connections stay bad for longer.",
     )
     offer_rungs: tuple[str, ...] = described(
         ("sequential",),
@@ -370,6 +370,53 @@ class OfferPolicy:
         "`sequential,staggered 3/8,broadcast`. Add entries where jobs wait through many declined "
         "offers. Orders that may share a run are offered to one driver at a "
         "time: it needs `preset` `express` or `max_run_jobs` 1, and no batch rounds.",
+    )
+
+
+@dataclass(frozen=True)
+class PatiencePolicy:
+    """Limits that fit the slack of a job: see `core/matching/patience.py`."""
+
+    slack_share: float = bounded(
+        0.1,
+        0,
+        1,
+        "share",
+        "The share of the time that a job has left which a limit takes: a driver's cool-down, "
+        "and how long the driver is not asked again. Lower it to ask the same drivers sooner "
+        "when a job is urgent.",
+    )
+    declined_s: float = bounded(
+        1_800.0,
+        0,
+        86_400,
+        "s",
+        "How long, at most, a driver who declined a job is not asked again for it. Raise it where "
+        "drivers do not change their minds.",
+    )
+    lapsed_s: float = bounded(
+        300.0,
+        0,
+        86_400,
+        "s",
+        "How long, at most, a driver who let an offer expire is not asked again for that job. "
+        "Raise it where an expired offer means no.",
+    )
+    asked_again_min_s: float = bounded(
+        30.0,
+        0,
+        86_400,
+        "s",
+        "How long, at least, a driver is not asked again for the same job. Raise it if drivers "
+        "feel pressed by urgent jobs.",
+    )
+    cooldown_min_s: float = bounded(
+        5.0,
+        0,
+        86_400,
+        "s",
+        "The shortest cool-down, after an offer of an urgent job; `cooldown_s` wins if it is "
+        "less. Raise it if drivers feel pressed.",
     )
 
 
@@ -736,6 +783,7 @@ class MarketPolicy(
     SearchPolicy,
     PositionPolicy,
     SilencePolicy,
+    PatiencePolicy,
     OfferPolicy,
 ):
     """All settings of one market. Raises `ConfigError` if one is out of its bounds."""

@@ -12,7 +12,8 @@ from mallard_engine.core.batch.bundling import Unit
 from mallard_engine.core.batch.drivers import Fleet, Matrix
 from mallard_engine.core.batch.problem import BatchJob, Plan
 from mallard_engine.core.matching.acceptance import band_of, bands_of, cell_of
-from mallard_engine.core.matching.ranking import Ranking, barred_by
+from mallard_engine.core.matching.patience import barred_by
+from mallard_engine.core.matching.ranking import Ranking
 from mallard_engine.core.model import RankedDriver, Term
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.policy import MarketPolicy
@@ -266,9 +267,8 @@ class Table:
             for job in unit.jobs:
                 if not job.waiting.asked:
                     continue
-                for driver in barred_by(
-                    job.waiting.asked, self._now_ms, self._policy.unreachable_s
-                ):
+                expires_ms = job.waiting.need.expires_ms
+                for driver in barred_by(job.waiting.asked, expires_ms, self._now_ms, self._policy):
                     if driver in fleet.column:
                         why[row, fleet.column[driver]] = _MISFITS.index("asked_before")
         return why

@@ -7,8 +7,9 @@ driver has been asked before, must not use up that number.
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
-from mallard_engine.core.matching.ranking import barred_by
+from mallard_engine.core.matching.patience import barred_by
 from mallard_engine.core.model import Driver, Waiting
+from mallard_engine.core.policy import MarketPolicy
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ def servable(
     waiting: Callable[[T], Waiting],
     drivers: Collection[Driver],
     now_ms: int,
-    unreachable_s: float,
+    policy: MarketPolicy,
 ) -> list[T]:
     """Return the items whose job at least one driver could take.
 
@@ -29,7 +30,7 @@ def servable(
         waiting: Returns an item's job.
         drivers: The drivers to check.
         now_ms: The present in epoch milliseconds.
-        unreachable_s: The policy's `unreachable_s`.
+        policy: The market's policy.
     """
     vehicles = {driver.vehicle for driver in drivers}
     # Cached by demand, as there are few different ones.
@@ -38,7 +39,7 @@ def servable(
     for item in items:
         job = waiting(item)
         if job.asked:
-            barred = barred_by(job.asked, now_ms, unreachable_s)
+            barred = barred_by(job.asked, job.need.expires_ms, now_ms, policy)
             free = {driver.vehicle for driver in drivers if driver.id not in barred}
             is_fit = any(vehicle.fits(job.need) for vehicle in free)
         else:

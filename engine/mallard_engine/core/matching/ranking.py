@@ -7,6 +7,7 @@ from typing import NamedTuple
 from mallard_engine.core.matching.acceptance import BANDS, Acceptance, band_of, cell_of, part_of_day
 from mallard_engine.core.matching.cost import driver_terms, slack_term
 from mallard_engine.core.matching.fairness import Fairness
+from mallard_engine.core.matching.patience import barred_by
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import (
     Asked,
@@ -23,7 +24,6 @@ from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, ServiceTime, job_t
 from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ID_CHECK
-from mallard_protocol.lifecycle import NOT_ASKED_AGAIN, Outcome
 
 # The most drivers in a call to offer a job: the script picks the first who is still free.
 OFFER_DEPTH = 16
@@ -166,7 +166,7 @@ class Matcher:
             need,
             gate,
             equipment=frozenset(need.requires) - {ID_CHECK},
-            barred=barred_by(asked, self._now_ms, self._policy.unreachable_s),
+            barred=barred_by(asked, need.expires_ms, self._now_ms, self._policy),
             pickup_s=tour.collect_ms / 1000,
             ready_ms=tour.ready_ms,
             back_ms=tour.back_ms,
@@ -238,17 +238,6 @@ class Matcher:
             cell,
             visit.collect_by_ms - takes_ms,
         )
-
-
-def barred_by(asked: Sequence[Asked], now_ms: int, unreachable_s: float) -> frozenset[str]:
-    """Return the drivers who may not be asked for the job again, by the outcome of their offers."""
-    since_ms = now_ms - int(unreachable_s * 1000)
-    return frozenset(
-        turn.driver
-        for turn in asked
-        if turn.outcome in NOT_ASKED_AGAIN
-        or (turn.outcome == Outcome.UNACKNOWLEDGED and turn.at_ms > since_ms)
-    )
 
 
 def _cost(candidate: RankedDriver) -> float:

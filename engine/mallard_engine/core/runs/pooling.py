@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mallard_engine.core.matching.ranking import barred_by
+from mallard_engine.core.matching.patience import barred_by
 from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import Waiting
 from mallard_engine.core.pickup.approximate_tour import ApproximateTour
@@ -69,7 +69,9 @@ class Pool:
         self._by_deadline = policy.run.plan == "by_deadline"
         self._most = _LOOKED_AT_HELD if self._by_deadline else _LOOKED_AT
         self._jobs, self._until_ms, self._held = self._by_urgency(jobs)
-        self._barred = [barred_by(job.asked, now_ms, policy.unreachable_s) for job in self._jobs]
+        self._barred = [
+            barred_by(job.asked, job.need.expires_ms, now_ms, policy) for job in self._jobs
+        ]
 
     def runs(self, run_drivers: Sequence[RunDriver]) -> Pooled:
         """Return runs for these drivers, at most one each, in the given order.

@@ -14,6 +14,7 @@ import structlog
 from mallard_engine.core.batch.job_selection import JobSelection
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.matching.eligibility import servable
+from mallard_engine.core.matching.patience import first_bar_end_ms
 from mallard_engine.core.matching.search_policy import end_reason
 from mallard_engine.core.matching.travel_matrix import requests_of_batch
 from mallard_engine.core.matching.travel_time import TravelTime
@@ -262,8 +263,7 @@ class MarketRounds:
         if not drivers:
             return jobs
         known = [driver.driver for driver in drivers]
-        unreachable_s = self._policy.unreachable_s
-        return servable(jobs, lambda job: job.waiting, known, now_ms, unreachable_s)
+        return servable(jobs, lambda job: job.waiting, known, now_ms, self._policy)
 
     async def _move_to_opening(self, queue: MarketQueue) -> frozenset[str]:
         """Move jobs that cannot be collected before closing; return them."""
@@ -399,13 +399,16 @@ class MarketRounds:
 
     def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
         again_ms = now_ms + int(self._policy.retry_s * 1000 * self._retry_factor)
+        expires_ms = waiting.need.expires_ms
+        bar_end_ms = first_bar_end_ms(waiting.asked, expires_ms, now_ms, self._policy)
+        again_ms = min(again_ms, bar_end_ms or again_ms)
         if waiting.held_until_ms > now_ms:
             again_ms = waiting.held_until_ms
         elif set_off_ms is not None and set_off_ms > now_ms:
             again_ms = set_off_ms
         place = self._context.places.malls.get(mall)
         look_by_ms = self._openings.look_by_ms(place, waiting, now_ms) if place else None
-        return min(again_ms, look_by_ms or again_ms, waiting.need.expires_ms)
+        return min(again_ms, look_by_ms or again_ms, expires_ms)
 
     async def _retry_at(self, mall: str, waiting: Waiting, at_ms: int) -> None:
         effects = await self._deadlines.retry_later(

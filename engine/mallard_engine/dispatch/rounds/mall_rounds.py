@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from mallard_engine.core.matching.offer_rungs import rung_at, staggered_rungs
+from mallard_engine.core.matching.patience import first_bar_end_ms
 from mallard_engine.core.matching.ranking import OFFER_DEPTH, Matcher, Ranking, offerable
 from mallard_engine.core.matching.search_policy import (
     Search,
@@ -448,9 +449,12 @@ class MallRounds:
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         start_ms = self._start_ms(job, now_ms)
         retry_ms = int(self._policy.retry_s * 1000 * self._retry_factor)
+        expires_ms = job.need.expires_ms
         again_ms = start_ms if start_ms > now_ms else now_ms + retry_ms
+        bar_end_ms = first_bar_end_ms(job.asked, expires_ms, now_ms, self._policy) or again_ms
+        again_ms = max(start_ms, min(again_ms, bar_end_ms))
         look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
-        return min(again_ms, look_by_ms, job.need.expires_ms)
+        return min(again_ms, look_by_ms, expires_ms)
 
     async def _retry_at(self, job: Waiting, at_ms: int) -> None:
         effects = await self._deadlines.retry_later(self._ref(job), job.attempt, at_ms)

@@ -105,9 +105,9 @@ class RunOffers:
         """Return the jobs that a driver here could take; all jobs if there is no driver."""
         if not near:
             return jobs
-        unreachable_s = self._context.policy(self._market).unreachable_s
+        policy = self._context.policy(self._market)
         drivers = [it.driver for it in near]
-        return servable(jobs, lambda job: job, drivers, now_ms, unreachable_s)
+        return servable(jobs, lambda job: job, drivers, now_ms, policy)
 
     async def _planned(
         self,

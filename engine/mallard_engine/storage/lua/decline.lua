@@ -9,6 +9,7 @@
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/history.lua
+-- include lib/patience.lua
 -- include lib/staggering.lua
 -- include lib/reasons.lua
 
@@ -25,7 +26,7 @@ for _, job in ipairs(run) do keep_reason(job, arg.driver, job.attempt, arg.reaso
 local rec = read_driver(arg.driver)
 rec.offer, rec.unreachable = nil, false
 if not offer.add_on then
-  rec.cool_until_ms = now + policy.cooldown_ms
+  rec.cool_until_ms = now + cooldown_ms(run)
   note_refusal(rec, offer, false)
 end
 save_driver(arg.driver, rec)

@@ -8,6 +8,7 @@
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/history.lua
+-- include lib/patience.lua
 -- include lib/staggering.lua
 
 local offer = read_offer(arg.offer)
@@ -41,7 +42,7 @@ if rec and rec.offer == arg.offer then
     if not offer.add_on then
       note_refusal(rec, offer, true)
       if policy.cooldown_ms > 0 then
-        rec.cool_until_ms = now + policy.cooldown_ms
+        rec.cool_until_ms = now + cooldown_ms(run)
         push_state(offer.driver, rec, 'cooling_down', rec.cool_until_ms)
       end
     end

@@ -92,7 +92,7 @@ def test_waiting_for_the_parcel_counts_towards_the_block() -> None:
 
 
 @pytest.mark.parametrize("outcome", sorted(NOT_ASKED_AGAIN))
-def test_driver_who_declined_is_never_asked_again(outcome: Outcome) -> None:
+def test_driver_who_gave_a_job_up_is_never_asked_again(outcome: Outcome) -> None:
     assert why_not(driver("d"), need(), turn("d", outcome, ago_ms=24 * HOUR_MS)) == "asked_before"
 
 

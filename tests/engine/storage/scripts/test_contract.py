@@ -26,6 +26,7 @@ from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
     NOT_ASKED_AGAIN,
+    NOT_ASKED_FOR_A_WHILE,
     TERMINAL,
     JobState,
     Outcome,
@@ -105,6 +106,7 @@ def test_header_declares_all_keys_and_arguments(script: Script) -> None:
         ("accept", "TERMINAL", TERMINAL),
         ("accept", "BEFORE_PICKUP", BEFORE_PICKUP),
         ("offer", "FOREVER", NOT_ASKED_AGAIN),
+        ("offer", "LONGEST_BARS_MS", NOT_ASKED_FOR_A_WHILE),
     ],
 )
 def test_lifecycle_tables_in_lua_equal_the_contract(
@@ -115,7 +117,7 @@ def test_lifecycle_tables_in_lua_equal_the_contract(
         rf"^local {name} = \{{(.*?)\}}", SCRIPTS[script].source.decode(), re.MULTILINE | re.DOTALL
     )
     assert found
-    assert set(re.findall(r"(\w+) = true", found[1])) == {str(each) for each in table}
+    assert set(re.findall(r"(\w+) = (?:true|policy)", found[1])) == {str(each) for each in table}
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)

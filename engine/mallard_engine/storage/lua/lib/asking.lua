@@ -1,16 +1,24 @@
 -- Which drivers may be offered jobs, and the offer.
 -- include lib/room.lua
-local FOREVER = { declined = true, expired = true, gave_up = true, silent = true,
-  unassigned = true }
--- Drivers who are not offered one of these jobs (again).
+-- include lib/patience.lua
+local FOREVER = { gave_up = true, silent = true, unassigned = true }
+local LONGEST_BARS_MS = { declined = policy.declined_ms, expired = policy.lapsed_ms,
+  unacknowledged = policy.unreachable_ms }
+
+-- Until when a turn bars its driver from the job; as barred_until_ms in core/matching/patience.py.
+local function barred_until(job, turn)
+  if FOREVER[turn[3]] then return math.huge end
+  local most_ms = LONGEST_BARS_MS[turn[3]]
+  if not most_ms then return 0 end
+  return turn[4] + fitted_ms(job.expires_ms - turn[4], policy.asked_again_min_ms, most_ms)
+end
+
+-- Drivers who may not be offered one of these jobs now.
 local function barred_from(jobs)
   local barred = {}
   for _, job in ipairs(jobs) do
     for _, turn in ipairs(job.asked) do
-      local for_a_while = turn[3] == 'unacknowledged' and turn[4] + policy.unreachable_ms > now
-      if FOREVER[turn[3]] or for_a_while then
-        barred[turn[1]] = true
-      end
+      if barred_until(job, turn) > now then barred[turn[1]] = true end
     end
   end
   return barred
