@@ -56,8 +56,8 @@ class Reassignments:
         if mall is None or position is None:
             return
         policy, travel = self._context.policy(market), self._context.travel_time(market)
+        service_time = self._context.service_time(market)
         if late.lost_ms == 0:
-            service_time = self._context.service_time(market)
             tour = job_tour(mall, job.need, service_time, snapshot.now_ms)
             due_ms = expected_ms(position, mall.gates[tour.gate], snapshot.now_ms, travel)
             # Compare with the promised time: the expected time moves along with a driver who stands
@@ -77,9 +77,8 @@ class Reassignments:
         )
         outcome = Outcome.SILENT if late.lost_ms else Outcome.UNASSIGNED
         turn = Asked(late.driver, late.attempt, outcome, found.now_ms)
-        ranking = Matcher(mall, found.near, found.now_ms, policy, travel).rank(
-            job.need, (*job.asked, turn)
-        )
+        matcher = Matcher(mall, found.near, found.now_ms, policy, travel, service_time)
+        ranking = matcher.rank(job.need, (*job.asked, turn))
         if not ranking:
             return
         gate = mall.gates[ranking[0].gate]

@@ -8,13 +8,15 @@ of units is assigned, and the cheapest plan wins. Bundles are built greedily: at
 units with the greatest gain are joined until no pair gains.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations, pairwise, permutations
 from typing import NamedTuple
 
 from mallard_engine.core.batch.problem import BatchJob
 from mallard_engine.core.matching.capacity import Load, load_of
 from mallard_engine.core.matching.travel_time import Points, TravelTime
+from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, ServiceTime, job_tour, run_tour
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.mall import Gate
 from mallard_engine.core.policy import MarketPolicy
@@ -37,6 +39,10 @@ class Unit(NamedTuple):
     until all parcels are in hand, if they are ready. `done_ms`: from then until each drop-off.
     `company_ms`: the time that parcels wait for the last one, summed. `delay_ms`: the extra time
     until the drop-offs compared with single jobs, summed.
+
+    These are times of one tour, but drivers choose theirs on arrival: `tour_of` gives the tour for
+    an arrival (None: there is only one), by which the last parcel is in hand at most `own_tour_ms`
+    later.
     """
 
     jobs: tuple[BatchJob, ...]
@@ -49,6 +55,8 @@ class Unit(NamedTuple):
     load: Load
     company_ms: float = 0.0
     delay_ms: float = 0.0
+    tour_of: Callable[[int], Tour] | None = None
+    own_tour_ms: int = 0
 
 
 class Bundler:
@@ -61,8 +69,10 @@ class Bundler:
         now_ms: int,
         policy: MarketPolicy,
         travel: TravelTime,
+        service_time: ServiceTime,
     ) -> None:
         self._now_ms, self._policy, self._travel = now_ms, policy, travel
+        self._service_time = service_time
         self._most = min(policy.bundle_jobs, policy.max_run_jobs)
         self._dwell_ms = policy.dropoff_dwell_s * 1000
         self._tours = tours
@@ -101,7 +111,11 @@ class Bundler:
         way_s = self._travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
         done_ms = tour.back_ms + way_s * 1000 + self._dwell_ms
         times = (tour.ready_ms, tour.ready_ms, tour.collect_ms, tour.back_ms)
-        return Unit((job,), gate, *times, (done_ms,), load_of([need]))
+        unit = Unit((job,), gate, *times, (done_ms,), load_of([need]))
+        if len(need.stores) == 1:
+            return unit
+        tour_of = partial(job_tour, job.mall, need, self._service_time)
+        return unit._replace(tour_of=tour_of, own_tour_ms=tour.back_ms + MINUTE_MS)
 
     def _measured(self) -> list[list[Unit]]:
         """Return the units that may share a driver, by gate.
@@ -170,6 +184,9 @@ class Bundler:
         ready_ms = max(tour.ready_ms for tour in tours)
         # Waiting before now is not counted.
         leaves_ms = max(ready_ms, self._now_ms)
+        # No driver chooses a tour that takes longer than those of the jobs, one after the other.
+        own_tour_ms = sum(tour.collect_ms + tour.back_ms for tour in stores.values()) + MINUTE_MS
+        is_one_store = sum(map(len, stores)) == 1
         return Unit(
             jobs=tuple(turn),
             gate=jobs[0].mall.gates[tours[0].gate],
@@ -181,7 +198,13 @@ class Bundler:
             load=load_of([job.waiting.need for job in turn]),
             company_ms=sum(leaves_ms - max(tour.ready_ms, self._now_ms) for tour in tours),
             delay_ms=sum(done_ms) - alone_ms,
+            tour_of=None if is_one_store else partial(self._tour_of, jobs, tours[0].gate),
+            own_tour_ms=0 if is_one_store else own_tour_ms,
         )
+
+    def _tour_of(self, jobs: Sequence[BatchJob], gate: str, arrive_ms: int) -> Tour:
+        needs = [job.waiting.need for job in jobs]
+        return run_tour(jobs[0].mall, needs, self._service_time, arrive_ms, gate)
 
     def _done_ms(self, turn: Sequence[BatchJob], back_ms: int) -> tuple[float, ...]:
         first = self._by_name[turn[0].waiting.job]

@@ -16,6 +16,7 @@ from mallard_engine.core.matching.patience import barred_by
 from mallard_engine.core.matching.ranking import Ranking
 from mallard_engine.core.model import RankedDriver, Term
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, arrive_by_ms
 from mallard_engine.core.policy import MarketPolicy
 
 # (unit, driver), by index.
@@ -75,6 +76,7 @@ class Table:
         ready_ms = stops.ready_ms[:, None]
         self._pickup_ms = np.maximum(there_ms, ready_ms)
         self._dropoff_ms = self._pickup_ms + stops.haul_ms[:, None]
+        self._judge_by_own_tours(there_ms)
         self._why_not = self._misfits()
         self._fades = self._fading()
         self._terms = self._weighed(there_ms)
@@ -83,6 +85,27 @@ class Table:
             if table is not _NOTHING:
                 self._cost_s += table
         self._cost_s += fleet.own_s
+
+    def _judge_by_own_tours(self, there_ms: Matrix) -> None:
+        """Correct the times of drivers close to a unit's limit to those of their own tours.
+
+        A driver chooses its tour on arrival, and by that tour it may be late where the others are
+        in time, or in time where they are late.
+        """
+        for row, unit in enumerate(self._units):
+            if unit.tour_of is None:
+                continue
+            by_ms = self._stops.collect_by_ms[row]
+            arrive_ms = np.trunc(there_ms[row] - unit.collect_ms)
+            is_close = (arrive_ms <= by_ms) & (by_ms < self._pickup_ms[row] + unit.own_tour_ms)
+            minutes = np.ceil(arrive_ms / MINUTE_MS)
+            for minute in np.unique(minutes[is_close]).tolist():
+                tour = unit.tour_of(int(minute) * MINUTE_MS)
+                here = is_close & (minutes == minute)
+                done_ms = np.maximum(arrive_ms[here] + tour.collect_ms, tour.ready_ms)
+                self._pickup_ms[row, here] = done_ms
+                haul_ms = unit.done_ms[-1] - unit.back_ms + tour.back_ms
+                self._dropoff_ms[row, here] = done_ms + haul_ms
 
     def _weighed(self, there_ms: Matrix) -> dict[str, Matrix]:
         """Return the terms of the cost by name: (units, drivers).
@@ -187,7 +210,6 @@ class Table:
         """Return the driver as a candidate of the unit, with the terms of its cost."""
         fleet, at = self._fleet, (row, column)
         travel_s = float(self._travel_s[at])
-        takes_ms = travel_s * 1000 + float(self._stops.collect_ms[row])
         terms = [
             Term(name, 0.0 if table is _NOTHING else float(table[at]))
             for name, table in self._terms.items()
@@ -204,8 +226,18 @@ class Table:
             eta_pickup_ms=int(self._pickup_ms[at]),
             eta_dropoff_ms=int(self._dropoff_ms[at]),
             cell=None if fleet.refusal_s is None else cell_of(band_of(travel_s), fleet.part),
-            ask_by_ms=int(self._stops.collect_by_ms[row] - takes_ms),
+            ask_by_ms=self._ask_by_ms(self._units[row], row, travel_s),
         )
+
+    def _ask_by_ms(self, unit: Unit, row: int, travel_s: float) -> int:
+        """Return until when a driver who is free may be asked (epoch ms)."""
+        by_ms = int(self._stops.collect_by_ms[row])
+        arrive_ms = self._now_ms + int(travel_s * 1000)
+        ask_by_ms = int(by_ms - travel_s * 1000 - unit.collect_ms - unit.own_tour_ms)
+        pickup_ms = max(arrive_ms + unit.collect_ms, unit.ready_ms)
+        if unit.tour_of is None or by_ms >= pickup_ms + unit.own_tour_ms:
+            return ask_by_ms
+        return self._now_ms - arrive_ms + arrive_by_ms(unit.tour_of, arrive_ms, by_ms)
 
     def _fading(self) -> NDArray[np.bool_]:
         """Return whether hardly any driver could take each unit a little later: (units,)."""

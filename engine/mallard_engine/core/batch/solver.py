@@ -58,7 +58,7 @@ def solve(
     if not jobs or not drivers:
         return []
     part = part_of_day(now_ms, jobs[0].mall.time_zone)
-    bundler = Bundler(jobs, tours, now_ms, policy, travel)
+    bundler = Bundler(jobs, tours, now_ms, policy, travel, at_store)
     fleet = Fleet(drivers, [unit.gate for unit in bundler.alone], now_ms, part, policy, travel)
     best = _assign(bundler.alone, bundler, fleet.fresh(), now_ms, policy.wave_s, policy)
     # If no job is late or left over, another plan has nothing to gain.

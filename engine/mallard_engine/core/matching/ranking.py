@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from mallard_engine.core.matching.acceptance import BANDS, Acceptance, band_of, cell_of, part_of_day
@@ -20,7 +21,12 @@ from mallard_engine.core.model import (
     Waiting,
 )
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
-from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, ServiceTime, job_tour
+from mallard_engine.core.pickup.pickup_plan import (
+    MINUTE_MS,
+    ServiceTime,
+    arrive_by_ms,
+    job_tour,
+)
 from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ID_CHECK
@@ -56,7 +62,8 @@ class _Visit(NamedTuple):
     ready_ms: int
     back_ms: int
     haul_ms: int
-    # How much later the last parcel may be in hand by the tour that a driver chooses on arrival.
+    # How much later the last parcel may be in hand by the tour that a driver chooses on arrival;
+    # 0 where there is only one.
     own_tour_ms: int
     # When the parcels must be in hand at the latest.
     collect_by_ms: int
@@ -211,14 +218,18 @@ class Matcher:
         need = visit.need
         takes_ms = int((seconds + visit.pickup_s) * 1000)
         pickup_ms, back_ms = max(self._now_ms + takes_ms, visit.ready_ms), visit.back_ms
-        if pickup_ms <= visit.collect_by_ms < pickup_ms + visit.own_tour_ms:
+        by_ms = visit.collect_by_ms
+        ask_by_ms = by_ms - takes_ms - visit.own_tour_ms
+        if visit.own_tour_ms and by_ms < pickup_ms + visit.own_tour_ms:
             # The times so far are those of the best-placed driver's tour. Its own tour brings this
-            # driver back no later, but may collect the last parcel later. That matters only if the
-            # pickup is this close to its limit.
+            # driver back no later, but may collect the last parcel later or sooner. That matters
+            # only if the pickup is this close to its limit.
             arrive_ms = self._now_ms + int(seconds * 1000)
-            tour = job_tour(self._mall, need, self._service_time, arrive_ms)
-            takes_ms = arrive_ms - self._now_ms + tour.collect_ms
-            pickup_ms, back_ms = tour.done_ms(arrive_ms), tour.back_ms
+            if arrive_ms <= by_ms:
+                tour_of = partial(job_tour, self._mall, need, self._service_time)
+                tour = tour_of(arrive_ms)
+                pickup_ms, back_ms = tour.done_ms(arrive_ms), tour.back_ms
+                ask_by_ms = self._now_ms - arrive_ms + arrive_by_ms(tour_of, arrive_ms, by_ms)
         dropoff_ms = pickup_ms + back_ms + visit.haul_ms
         slack = slack_term(need.deadline_ms, dropoff_ms, self._weights)
         done_ms = (dropoff_ms if self._covers_dropoff else pickup_ms) + self._margin_ms
@@ -236,7 +247,7 @@ class Matcher:
             pickup_ms,
             dropoff_ms,
             cell,
-            visit.collect_by_ms - takes_ms,
+            ask_by_ms,
         )
 
 

@@ -47,6 +47,16 @@ class ApproximateTour:
             known = self._seconds[asked] = self._measured(asked)
         return known
 
+    def surely_in_hand_s(self, stores: Iterable[str]) -> float:
+        """Return the seconds from a gate by which any driver has all parcels, if they are ready.
+
+        A driver chooses the tour that brings it back first, and may call at the last store later
+        than on this one.
+        """
+        asked = frozenset(stores)
+        there_s, back_s = self.visit_s(asked)
+        return there_s if len(asked) == 1 else there_s + back_s
+
     def mean_visit_s(self, count: int) -> float:
         """Return the mean seconds of a visit for `count` parcels of random stores, gate to gate."""
         stores = tuple(self._turn)

@@ -7,7 +7,10 @@ from mallard_engine.core.pickup.store_tour import Call, Tour, best_tour, tour_do
 from mallard_engine.core.places.mall import Mall
 
 MINUTE_MS = 60_000
-"""The resolution at which `job_tour` knows when a driver arrives."""
+"""The resolution at which `job_tour` and `run_tour` know when a driver arrives."""
+
+# Drivers close to the limit of a job are asked within seconds.
+_MINUTES_EXAMINED = 4
 
 ServiceTime = Callable[[str, str], float]
 """The service time at a store's counter in seconds, by mall id and store id."""
@@ -30,7 +33,30 @@ def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) 
         collect_ms = walk_ms + int(service_time(mall.id, store) * 1000)
         return Tour(place.gate, (0,), collect_ms, need.ready_ms, walk_ms)
     gates, calls = _calls(mall, need, service_time)
-    return best_tour(mall.walks, gates, calls, -(-arrive_ms // MINUTE_MS) * MINUTE_MS)
+    return best_tour(mall.walks, gates, calls, _next_minute_ms(arrive_ms))
+
+
+def arrive_by_ms(tour_of: Callable[[int], Tour], arrive_ms: int, by_ms: int) -> int:
+    """Return until when a driver may arrive to have the last parcel in hand by `by_ms`.
+
+    Each driver takes the tour that is best for its own arrival, `tour_of`, which changes from
+    minute to minute while parcels are not ready. Whoever arrives from `arrive_ms` until the result
+    is in time. The result is before `arrive_ms` if the driver who arrives then is late; it may be
+    too early, as only a few minutes are examined.
+    """
+    latest_ms, minute_ms = arrive_ms - 1, _next_minute_ms(arrive_ms)
+    for _ in range(_MINUTES_EXAMINED):
+        tour = tour_of(minute_ms)
+        last_ms = min(minute_ms, by_ms - tour.collect_ms) if tour.ready_ms <= by_ms else 0
+        latest_ms = max(latest_ms, last_ms)
+        if last_ms < minute_ms:
+            break
+        minute_ms += MINUTE_MS
+    return latest_ms
+
+
+def _next_minute_ms(at_ms: int) -> int:
+    return -(-at_ms // MINUTE_MS) * MINUTE_MS
 
 
 def job_tour_done_by(
@@ -79,7 +105,8 @@ def run_tour(
 ) -> Tour:
     """Return the tour of several jobs' stores, each store once, for an arrival at `arrive_ms`.
 
-    `gate` fixes where the driver parks; None: the gate with the shortest walk.
+    As in `job_tour`, the order is chosen for the arrival rounded up to a minute. `gate` fixes where
+    the driver parks; None: the gate with the shortest walk.
 
     Raises:
         KeyError: The mall does not have one of the stores.
@@ -96,7 +123,7 @@ def run_tour(
         for store, at_ms in ready_ms.items()
     ]
     gates = [gate] if gate is not None else [mall.stores[store].gate for store in ready_ms]
-    return best_tour(mall.walks, gates, calls, arrive_ms)
+    return best_tour(mall.walks, gates, calls, _next_minute_ms(arrive_ms))
 
 
 def tour_when_ready(mall: Mall, need: Need, service_time: ServiceTime, now_ms: int) -> Tour:

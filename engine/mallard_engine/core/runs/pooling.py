@@ -238,6 +238,7 @@ class Pool:
             alone_s=float(sum(stops.alone_s[index + 1] for index in turn)),
             why=why,
             gate=tour.gate,
+            tour=tour,
         )
 
     def _by_urgency(
@@ -259,7 +260,8 @@ class Pool:
             # When its driver must be at the mall.
             there_ms = min(
                 need.deadline_ms - int(least_s * 1000),
-                collect_by_ms(mall, need, now_ms) - int(self._tour.visit_s(need.stores)[0] * 1000),
+                collect_by_ms(mall, need, now_ms)
+                - int(self._tour.surely_in_hand_s(need.stores) * 1000),
             )
             until_ms = hold_until_ms(need, there_ms, policy)
             is_held = until_ms > now_ms
@@ -272,4 +274,5 @@ class Pool:
         """Return the stops of the jobs, followed by those of carried jobs."""
         needs = [job.need for job in self._jobs]
         needs += [need_of(held) for driver in coming for held in driver.carried]
-        return RunStops(self._mall, needs, self._now_ms, self._policy, self._travel, self._tour)
+        measures = self._now_ms, self._policy, self._travel, self._tour, self._service_time
+        return RunStops(self._mall, needs, *measures)

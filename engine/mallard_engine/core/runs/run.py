@@ -6,6 +6,7 @@ from math import inf
 from typing import NamedTuple
 
 from mallard_engine.core.model import HeldJob, Need, Vehicle, Waiting
+from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.policy import PoolingPolicy
 
 
@@ -13,7 +14,8 @@ class RunDriver(NamedTuple):
     """A driver who could take a run.
 
     `there_s`: seconds until it is at the mall; `until_s`: seconds until its last drop-off must be
-    done; `carried`: jobs that it is already on its way to collect at this mall.
+    done; `carried`: jobs that it is already on its way to collect at this mall; `gate_s`: how much
+    later it is at the gate that is farthest for it.
     """
 
     driver: str
@@ -21,6 +23,7 @@ class RunDriver(NamedTuple):
     there_s: float
     until_s: float = inf
     carried: tuple[HeldJob, ...] = ()
+    gate_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Run:
     `done_s`: from then until each job is dropped off, in order. `alone_s`: the round trips of the
     jobs one at a time, with the counted share of the trips back; `route_s`: the run's route (of an
     add-on: what it adds). `why`: `due`, `full`, `free` (one of its jobs may not be held), `add_on`.
+    `tour`: the driver's tour of the stores; None for an add-on, of whose run it is unknown.
     """
 
     driver: str
@@ -41,6 +45,7 @@ class Run:
     alone_s: float
     why: str
     gate: str = ""
+    tour: Tour | None = None
 
     @property
     def saved_s(self) -> float:

@@ -10,6 +10,7 @@ from mallard_engine.core.matching.travel_time import Points, TravelTime
 from mallard_engine.core.model import HeldJob, Need
 from mallard_engine.core.pickup.approximate_tour import ApproximateTour
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
+from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, ServiceTime, run_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import HARD_S, Order, OrderCosts, Stops, best_order
@@ -51,6 +52,7 @@ class RunStops:
         policy: MarketPolicy,
         travel: TravelTime,
         tour: ApproximateTour,
+        service_time: ServiceTime,
     ) -> None:
         costs = policy.run
         self.needs = needs
@@ -62,6 +64,9 @@ class RunStops:
         self._now_ms = now_ms
         self._policy = policy
         self._tour = tour
+        self._mall, self._service_time = mall, service_time
+        # When each driver would have the parcels of these stops in hand, by its own tour.
+        self._own_in_hand_ms: dict[tuple[frozenset[int], float], int] = {}
         places = [(mall.lat, mall.lon), *((need.lat, need.lon) for need in needs)]
         points = Points.of(places)
         # (stops + 1, stops + 1): row and column 0 are the mall, stop n is at n + 1.
@@ -123,12 +128,33 @@ class RunStops:
     def _collect_slack_s(self, turn: Order, driver: RunDriver) -> float:
         """Return how much later the driver could arrive and still collect everything in time."""
         stores = {store for index in turn for store in self.needs[index].stores}
-        in_s = self._tour.visit_s(stores)[0]
-        if any(not self.needs[index].stores for index in turn):
+        in_s, back_s = self._tour.visit_s(stores)
+        all_known = all(self.needs[index].stores for index in turn)
+        if not all_known:
             in_s = self.visit_s(turn)
         ready_ms = max(self.needs[index].ready_ms for index in turn)
-        in_hand_ms = max(self._now_ms + (driver.there_s + in_s) * 1000, ready_ms)
-        return (min(self._collect_by_ms[index] for index in turn) - in_hand_ms) / 1000
+        there_s = driver.there_s + driver.gate_s
+        there_ms = self._now_ms + there_s * 1000
+        in_hand_ms = max(there_ms + in_s * 1000, ready_ms)
+        by_ms = min(self._collect_by_ms[index] for index in turn)
+        if driver.driver and all_known and len(stores) > 1:
+            # The tour that the driver chooses on arrival takes no longer than to wait at the gate
+            # until all is ready, and then to visit the stores in the approximate order.
+            last_ms = max(there_ms, ready_ms) + (in_s + back_s) * 1000 + MINUTE_MS
+            if max(there_ms, ready_ms) <= by_ms < last_ms:
+                in_hand_ms = self._own_tour_ms(turn, there_s)
+        return (by_ms - in_hand_ms) / 1000
+
+    def _own_tour_ms(self, turn: Order, there_s: float) -> int:
+        """Return when a driver has the parcels in hand by the tour that it chooses on arrival."""
+        key = frozenset(turn), there_s
+        known = self._own_in_hand_ms.get(key)
+        if known is None:
+            arrive_ms = self._now_ms + int(there_s * 1000)
+            needs = [self.needs[index] for index in turn]
+            tour = run_tour(self._mall, needs, self._service_time, arrive_ms)
+            known = self._own_in_hand_ms[key] = tour.done_ms(arrive_ms)
+        return known
 
     def leaves_ms(self, turn: Order, driver: RunDriver) -> float:
         """Return when the driver leaves the mall with these parcels (epoch ms)."""
@@ -159,7 +185,7 @@ class RunStops:
     def spare_s(self, index: int) -> float:
         """Return the slack of a stop, if a driver who is at the mall now took it alone."""
         door_s = (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
-        in_s = self._tour.visit_s(self.needs[index].stores)[0]
+        in_s = self._tour.surely_in_hand_s(self.needs[index].stores)
         return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
 
     def _by_ms(self, index: int, driver: RunDriver) -> float:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from mallard_engine.core.matching.cost import driver_terms
 from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Term, Waiting
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
-from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, arrive_by_ms, run_tour
+from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Run, RunDriver
 from mallard_engine.dispatch.context import Context
@@ -64,11 +66,11 @@ class RunPlanner:
             driver = by_driver[run.driver]
             own = terms.pop(run.driver, None) or self._terms(driver, there_s[run.driver], now_ms)
             by_ms = min(collect_by_ms(mall, job.need, now_ms) for job in run.jobs)
-            asked = self._ranked(run, driver, there_s[run.driver], own, now_ms, by_ms)
+            asked = self._ranked(mall, run, driver, own, now_ms, by_ms)
             if not asked.eligible:
                 continue
             next_best = [
-                self._ranked(run, by_driver[name], there_s[name], others, now_ms, by_ms)
+                self._ranked(mall, run, by_driver[name], others, now_ms, by_ms)
                 for name, others in list(terms.items())[: _SHOWN - 1]
             ]
             candidates = (asked, *(next_best if run.why != "add_on" else ()))
@@ -91,9 +93,9 @@ class RunPlanner:
         own = driver_terms(near.driver, now_ms, self._policy.weights)
         return (Term("travel", there_s), *own)
 
-    def _there_s(self, mall: Mall, near: Near, now_ms: int) -> float:
+    def _there_s(self, place: Mall | Gate, near: Near, now_ms: int) -> float:
         at = near.position
-        return self._travel.seconds(at.lat, at.lon, mall.lat, mall.lon, now_ms)
+        return self._travel.seconds(at.lat, at.lon, place.lat, place.lon, now_ms)
 
     def _room(self, mall: Mall, near: Near, now_ms: int, *, carries: bool = False) -> RunDriver:
         driver = near.driver
@@ -101,13 +103,14 @@ class RunPlanner:
         if driver.until_ms is not None and self._policy.block_covers == "dropoff":
             until_s = (driver.until_ms - now_ms) / 1000 - self._policy.block_margin_s
         carried = driver.jobs if carries else ()
-        return RunDriver(driver.id, driver.vehicle, there_s, until_s, carried)
+        gate_s = max(self._there_s(gate, near, now_ms) for gate in mall.gates.values()) - there_s
+        return RunDriver(driver.id, driver.vehicle, there_s, until_s, carried, max(gate_s, 0.0))
 
     def _ranked(
         self,
+        mall: Mall,
         run: Run,
         near: Near,
-        there_s: float,
         own: tuple[Term, ...],
         now_ms: int,
         by_ms: int,
@@ -115,7 +118,9 @@ class RunPlanner:
         """Return a driver as a candidate of a run that must be collected by ``by_ms``."""
         # The saving of the run is a term of its own.
         terms = (*own, Term("run", -run.saved_s))
-        pickup_ms = self._pickup_ms(run, there_s, now_ms)
+        there_s = self._there_s(mall.gates[run.gate], near, now_ms)
+        arrive_ms = now_ms + int(there_s * 1000)
+        pickup_ms, latest_ms = self._pickup_ms(mall, run, arrive_ms, by_ms)
         is_late = pickup_ms > by_ms
         return RankedDriver(
             driver=near.driver.id,
@@ -128,12 +133,24 @@ class RunPlanner:
             gate=run.gate,
             eta_pickup_ms=pickup_ms,
             eta_dropoff_ms=pickup_ms + int(run.done_s[-1] * 1000),
-            ask_by_ms=by_ms - int((there_s + run.collect_s) * 1000),
+            ask_by_ms=latest_ms - (arrive_ms - now_ms),
         )
 
-    def _pickup_ms(self, run: Run, there_s: float, now_ms: int) -> int:
-        ready_ms = max(job.need.ready_ms for job in run.jobs)
-        return max(now_ms + int((there_s + run.collect_s) * 1000), ready_ms)
+    def _pickup_ms(self, mall: Mall, run: Run, arrive_ms: int, by_ms: int) -> tuple[int, int]:
+        """Return when such a driver has the run in hand, and until when it may arrive."""
+        tour = run.tour
+        if tour is None:
+            collect_ms = int(run.collect_s * 1000)
+            ready_ms = max(job.need.ready_ms for job in run.jobs)
+            return max(arrive_ms + collect_ms, ready_ms), by_ms - collect_ms
+        # By the tour that it chooses on arrival, the last parcel is in hand at most so much later.
+        own_tour_ms = tour.back_ms + MINUTE_MS if len(tour.order) > 1 else 0
+        pickup_ms = tour.done_ms(arrive_ms)
+        if arrive_ms > by_ms or pickup_ms + own_tour_ms <= by_ms:
+            return pickup_ms, by_ms - tour.collect_ms - own_tour_ms
+        needs = [job.need for job in run.jobs]
+        tour_of = partial(run_tour, mall, needs, self._service_time, gate=run.gate)
+        return tour_of(arrive_ms).done_ms(arrive_ms), arrive_by_ms(tour_of, arrive_ms, by_ms)
 
     def _offer(
         self,

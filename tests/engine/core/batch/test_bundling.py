@@ -35,7 +35,7 @@ def bundler(jobs: list[BatchJob], **overrides: Any) -> Bundler:
         it.waiting.job: tour_when_ready(it.mall, it.waiting.need, lambda *_: 0.0, NOW_MS)
         for it in jobs
     }
-    return Bundler(jobs, tours, NOW_MS, policy, Metres())
+    return Bundler(jobs, tours, NOW_MS, policy, Metres(), lambda *_: 0.0)
 
 
 def names(units: list[Unit]) -> list[str]:
