@@ -7,7 +7,7 @@ rounds; and nobody is refused who could collect by that tour.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import Phase, example, given, settings
@@ -130,7 +130,9 @@ def batch(at: Scene) -> Iterator[tuple[RankedDriver, tuple[Waiting, ...]]]:
             yield plan.ranking()[0], tuple(job.waiting for job in plan.jobs)
 
 
-def runs(at: Scene, plan: str) -> Iterator[tuple[RankedDriver, tuple[Waiting, ...]]]:
+def runs(
+    at: Scene, plan: Literal["by_driver", "by_deadline"]
+) -> Iterator[tuple[RankedDriver, tuple[Waiting, ...]]]:
     """What a round with pooling may offer."""
     policy = MarketPolicy(max_run_jobs=4, run=RunCosts(plan=plan))
     context: Any = SimpleNamespace(

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import sys
+import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -129,6 +132,18 @@ def server_of(pid: int) -> int | None:
     return None
 
 
+def sockets_of(nodes: Sequence[str]) -> float:
+    """How many drivers are connected to the nodes."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    pages = []
+    for node in nodes:
+        with opener.open(f"{node}/metrics", timeout=10) as page:
+            pages.append(page.read().decode())
+    return sum(
+        float(count) for count in re.findall(r"(?m)^mallard_drivers\{.*\} (\S+)$", "".join(pages))
+    )
+
+
 @pytest.mark.slow
 async def test_demo_with_a_killed_store_ends_with_one_line(tmp_path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
@@ -142,11 +157,12 @@ async def test_demo_with_a_killed_store_ends_with_one_line(tmp_path: Path) -> No
     assert process.stderr is not None
     try:
         async with asyncio.timeout(110):
-            while b"node-1 at http" not in await process.stdout.readline():
+            while b"node-1 at http" not in (line := await process.stdout.readline()):
                 pass
-            # Long enough for the drivers to come online, where a machine is not busy: the demo
-            # waits for them.
-            await asyncio.sleep(2)
+            # The demo waits until its drivers are online.
+            nodes = re.findall(r"http://\S+?:\d+", line.decode())
+            while await asyncio.to_thread(sockets_of, nodes) < 3:
+                await asyncio.sleep(0.05)
             server = server_of(process.pid)
             assert server is not None
             os.kill(server, signal.SIGKILL)

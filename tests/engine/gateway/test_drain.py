@@ -140,8 +140,9 @@ async def test_drain_ends_waiting_requests(
                 timeout=30,
             )
         )
-    await eventually(lambda: node.server.server_state.tasks)
-    await asyncio.sleep(0.3)
+    # A request that only waits has given back its slot.
+    limiter = node.node.limiter
+    await eventually(lambda: limiter._waits.total() == 1 and not len(limiter.concurrency))
     node.server.begin_exit()
     answer = await asyncio.wait_for(waiting, 5)
     assert answer.status_code == (200 if method == "GET" else 201)

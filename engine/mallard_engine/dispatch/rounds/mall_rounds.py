@@ -28,6 +28,7 @@ from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
+from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
     Found,
@@ -52,8 +53,6 @@ _RANK_BATCH = 8
 _LONGEST_REST_S = 0.25
 # New and due jobs that one round reads.
 _MOST_NAMED = 256
-# Up to this number, all jobs are retried every `retry_s`; with more, each is retried less often.
-_FULL_RATE_JOBS = 1_024
 
 
 class MallRounds:
@@ -64,7 +63,12 @@ class MallRounds:
     """
 
     def __init__(
-        self, context: Context, mall: Mall, apply_effects: ApplyEffects, tasks: Tasks
+        self,
+        context: Context,
+        mall: Mall,
+        apply_effects: ApplyEffects,
+        tasks: Tasks,
+        pace: RetryPace,
     ) -> None:
         self._mall = mall
         self._offers = context.storage.offers
@@ -99,8 +103,7 @@ class MallRounds:
         # The service that was read last, where one call cannot read all; the one served last.
         self._after = ""
         self._served_last = ""
-        # Multiplies the retry interval, so that a long queue costs no more than a short one.
-        self._retry_factor = 1.0
+        self._pace = pace
         # By waiting job: until when it is postponed, and in how many rounds its data failed.
         self._postponed_ms: dict[str, int] = {}
         self._failures: dict[str, int] = {}
@@ -286,7 +289,7 @@ class MallRounds:
         )
         if jobs:
             self._after = found.after
-            self._retry_factor = max(1.0, found.waiting_total / _FULL_RATE_JOBS)
+            self._pace.note(self._mall.id, found.waiting_total)
         if found.near:
             nearest = found.near[: self._policy.candidates]
             self._needed_m = max(near.distance_m for near in nearest)
@@ -448,7 +451,7 @@ class MallRounds:
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         start_ms = self._start_ms(job, now_ms)
-        retry_ms = int(self._policy.retry_s * 1000 * self._retry_factor)
+        retry_ms = int(self._policy.retry_s * 1000 * self._pace.factor)
         expires_ms = job.need.expires_ms
         again_ms = start_ms if start_ms > now_ms else now_ms + retry_ms
         bar_end_ms = first_bar_end_ms(job.asked, expires_ms, now_ms, self._policy) or again_ms

@@ -10,6 +10,7 @@ from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
 from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
+from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.run_rounds import RunRounds
 from mallard_engine.ports import StoreUnavailable
 
@@ -40,6 +41,7 @@ class RoundScheduler:
         self._apply_effects = apply_effects
         self._tasks = tasks
         self._malls: dict[str, MallRounds] = {}
+        self._pace = RetryPace(context.runtime.clock)
         self.upcoming = UpcomingDrivers(context)
         self._batches = self._made_batches()
         # By market: the drivers who have just become free.
@@ -76,7 +78,9 @@ class RoundScheduler:
         if mall not in self._malls:
             place = self._context.places.mall(mall)
             kind = RunRounds if self._context.policy(place.market).plans_runs else MallRounds
-            self._malls[mall] = kind(self._context, place, self._apply_effects, self._tasks)
+            self._malls[mall] = kind(
+                self._context, place, self._apply_effects, self._tasks, self._pace
+            )
         return self._malls[mall]
 
     def may_speculate(self, mall: str) -> bool:

@@ -17,6 +17,7 @@ from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
+from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found
 from mallard_protocol.codes import ServiceLevel, WhyNot
@@ -31,9 +32,14 @@ class RunRounds(MallRounds):
     """Runs the rounds of one mall, one at a time, in a market with runs."""
 
     def __init__(
-        self, context: Context, mall: Mall, apply_effects: ApplyEffects, tasks: Tasks
+        self,
+        context: Context,
+        mall: Mall,
+        apply_effects: ApplyEffects,
+        tasks: Tasks,
+        pace: RetryPace,
     ) -> None:
-        super().__init__(context, mall, apply_effects, tasks)
+        super().__init__(context, mall, apply_effects, tasks, pace)
         self._runs = RunOffers(context, mall.market, apply_effects, tasks)
         # Of the jobs of the running round: until when they are held for pooling.
         self._held_ms: dict[str, int] = {}
