@@ -253,6 +253,10 @@ class Answered:
     # False if it repeated an earlier request.
     is_new: bool = True
 
+    def took_custody(self, job: str, attempt: int) -> bool:
+        """Whether a claim under `attempt` has given the driver the job at a later one."""
+        return any(held.job == job and held.attempt > attempt for held in self.driver.jobs)
+
 
 class DriverFix(NamedTuple):
     """One position on its way into the storage.

@@ -67,7 +67,7 @@ from mallard_engine.port_data import (
     TakenBack,
     WrongState,
 )
-from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
+from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step, Wish
 from mallard_protocol.messages import Proof
 
 __all__ = [
@@ -315,6 +315,9 @@ class Jobs(Protocol):
         need: Need,
         release_ms: int,
         etas: tuple[int, int] | None = None,
+        actor: str,
+        said: str | None = None,
+        is_ready: bool = False,
     ) -> Effects | None:
         """Change when the parcels of a job are ready.
 
@@ -326,6 +329,10 @@ class Jobs(Protocol):
             need: The new need.
             release_ms: When a scheduled job begins to look for a driver.
             etas: The holder's new pickup and drop-off times (epoch ms).
+            actor: Who says so.
+            said: The store of which the shop or the order service says so: that ends the job's
+                hold for it. None: a driver has found out.
+            is_ready: That store's parcels are ready now.
 
         Returns:
             None if the order has changed since ``was`` was read: read it again.
@@ -333,6 +340,24 @@ class Jobs(Protocol):
         Raises:
             WrongState: The job is on board, or has ended.
             NoSuchJob: There is no such job.
+        """
+
+    async def shop_says(
+        self, ref: JobRef, store: str, state: ShopState, actor: str, parcels: int | None = None
+    ) -> Effects:
+        """Note that a shop has fewer parcels than ordered, or none, and apply the order's rule.
+
+        Args:
+            ref: The job.
+            store: The shop.
+            state: ``short`` or ``missing``; for ``ready`` see `ready`.
+            actor: Who says so.
+            parcels: How many are there, if ``short``.
+
+        Raises:
+            WrongState: The shop's parcels were collected, or the job has ended.
+            NoSuchJob: There is no such job.
+            Refused: ``bad_field``: the job has no such shop, or as many parcels were ordered.
         """
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:
@@ -370,16 +395,19 @@ class Jobs(Protocol):
         at_ms: int | None,
         proof: Proof | None = None,
         reason: str,
+        store: str | None = None,
+        parcels: int | None = None,
     ) -> Answered:
         """Advance a held job by one step, or give it up.
 
-        ``proof`` is stored with the job. ``at_ms`` is when the step happened, by the driver's
-        clock.
+        ``store`` and ``parcels`` belong to ``collected``: what that shop handed over; without
+        ``parcels`` everything. ``proof`` is stored with the job. ``at_ms`` is when the step
+        happened, by the driver's clock.
 
         Raises:
             Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
             ``wrong_code``,
-                or ``bad_field`` (too many proofs).
+                or ``bad_field`` (too many proofs, no such store, more parcels than ordered).
         """
 
     async def claim(

@@ -34,6 +34,9 @@ MAX_OPEN_JOBS = 20_000
 MAX_STORED_BYTES = 512 * 1024 * 1024
 MAX_WAIT_S = 20
 MAX_PAGE = 200
+# How long a held job waits for an answer unless its order says otherwise.
+HOLD_S = 4 * 3_600
+LEAST_HOLD_S, MOST_HOLD_S = 60, 86_400
 # The only requirement that is a check at the delivery; all others are equipment.
 ID_CHECK = "id_check"
 # The `aud` of every token.
@@ -144,6 +147,33 @@ SERVICE_LEVEL_MEANING: dict[ServiceLevel, str] = {
 }
 
 
+class OnShort(StrEnum):
+    """What an order does if a shop has fewer parcels, or one of several has none: `on_short`."""
+
+    DELIVER = "deliver"
+    HOLD = "hold"
+    FAIL = "fail"
+
+
+class OnMissing(StrEnum):
+    """What an order does if there is nothing to collect at all: `on_missing`."""
+
+    HOLD = "hold"
+    FAIL = "fail"
+
+
+ON_SHORT_MEANING: dict[OnShort, str] = {
+    OnShort.DELIVER: "deliver what is there",
+    OnShort.HOLD: "wait for the shop before anything is collected; afterwards as `deliver`",
+    OnShort.FAIL: "end the order; what is on board goes back",
+}
+
+ON_MISSING_MEANING: dict[OnMissing, str] = {
+    OnMissing.HOLD: "wait until the shop or the order service says `ready`, for `hold_s` at most",
+    OnMissing.FAIL: "end the order",
+}
+
+
 class WhyNot(StrEnum):
     """Why a driver, or every driver, would not be offered a job: `why_not`."""
 
@@ -233,6 +263,11 @@ class JobReason(StrEnum):
     SILENT = "silent"
     CLOSED = "closed"
     READY_CHANGED = "ready_changed"
+    UPDATED = "updated"
+    HELD = "held"
+    NOT_AT_COUNTER = "not_at_counter"
+    STORE_CLOSED = "store_closed"
+    SHORT = "short"
     NOBODY_IN_REACH = "nobody_in_reach"
     NOBODY_FITS = "nobody_fits"
     NOBODY_ACCEPTED = "nobody_accepted"
@@ -288,6 +323,11 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.SILENT: "you were away for too long and the job went on: stop",
     JobReason.CLOSED: "an operator closed the job",
     JobReason.READY_CHANGED: "the parcels of a store are ready at another time",
+    JobReason.UPDATED: "something of the job has changed: see `detail`",
+    JobReason.HELD: "a shop cannot hand over its parcels now: the job waits without you",
+    JobReason.NOT_AT_COUNTER: "failed: the parcels were not at the counter",
+    JobReason.STORE_CLOSED: "failed: the shop was closed",
+    JobReason.SHORT: "parcels were missing, and the order ends then",
     JobReason.NOBODY_IN_REACH: "expired: no driver was near enough",
     JobReason.NOBODY_FITS: "expired: no driver near had the room, equipment or time",
     JobReason.NOBODY_ACCEPTED: "expired: every driver asked said no or nothing",

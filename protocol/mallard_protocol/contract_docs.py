@@ -140,6 +140,7 @@ _ASKED_AGAIN = {
     Outcome.EXPIRED: "after 5 min at most; sooner if the job is urgent",
     Outcome.UNACKNOWLEDGED: "after 60 s at most; sooner if the job is urgent",
     Outcome.WITHDRAWN: "yes",
+    Outcome.HELD: "yes",
 }
 
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from mallard_protocol.codes import JobReason
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
-from mallard_protocol.lifecycle import DriverState, JobState
+from mallard_protocol.lifecycle import DriverState, JobState, ShopState
 
 
 def open_enum(values: Iterable[str]) -> Meta:
@@ -38,9 +38,11 @@ Attempt = Annotated[int, Meta(ge=0, le=2**31)]
 AccuracyM = Annotated[float, Meta(ge=0, le=MAX_ACCURACY_M)]
 HeadingDeg = Annotated[float, Meta(ge=0, le=MAX_HEADING_DEG)]
 SpeedMps = Annotated[float, Meta(ge=0, le=MAX_SPEED_MPS)]
+ParcelCount = Annotated[int, Meta(ge=0, le=1_000)]
 Text = Annotated[str, Meta(max_length=500)]
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 
 JobStateName = Annotated[str, open_enum(JobState)]
+ShopStateName = Annotated[str, open_enum(ShopState)]
 DriverStateName = Annotated[str, open_enum(DriverState)]
 JobReasonName = Annotated[str, open_enum(JobReason)]

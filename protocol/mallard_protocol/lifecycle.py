@@ -23,6 +23,21 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     LOST = "lost"
+    FAILED = "failed"
+
+
+class ShopState(StrEnum):
+    """What is known of a job's parcels at one shop.
+
+    ``ready``: the shop or the order service said so. ``closed``: a driver found the shop closed.
+    """
+
+    WAITING = "waiting"
+    READY = "ready"
+    COLLECTED = "collected"
+    SHORT = "short"
+    MISSING = "missing"
+    CLOSED = "closed"
 
 
 class Wish(StrEnum):
@@ -47,6 +62,7 @@ class Step(StrEnum):
     """A step that a driver reports with `progress`."""
 
     AT_MALL = "at_mall"
+    COLLECTED = "collected"
     PICKED_UP = "picked_up"
     DELIVERED = "delivered"
     RETURNING = "returning"
@@ -65,6 +81,7 @@ class Outcome(StrEnum):
     GAVE_UP = "gave_up"
     SILENT = "silent"
     UNASSIGNED = "unassigned"
+    HELD = "held"
 
 
 # A submitted job is scheduled if it is released later, else queued.
@@ -76,6 +93,7 @@ TERMINAL = frozenset(
         JobState.CANCELLED,
         JobState.EXPIRED,
         JobState.LOST,
+        JobState.FAILED,
     }
 )
 BEFORE_PICKUP = frozenset(
@@ -121,6 +139,9 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.OFFERED), _S.QUEUED, "withdrawn"),
     # No driver can collect it before its mall closes: it waits for the next opening.
     Transition(_from(_S.QUEUED, _S.OFFERED), _S.SCHEDULED, "mall_closes"),
+    # A shop cannot hand over its parcels: the job waits for an answer, or for a time.
+    Transition(_from(_S.QUEUED, _S.OFFERED, _S.ASSIGNED, _S.AT_MALL), _S.SCHEDULED, "held"),
+    Transition(BEFORE_PICKUP, _S.FAILED, "failed"),
     Transition(_from(_S.ASSIGNED), _S.AT_MALL, "arrived"),
     Transition(_from(_S.AT_MALL), _S.PICKED_UP, "picked_up"),
     # An app that was offline on arrival reports both at once; the timeline has `at_mall` as well.
@@ -131,6 +152,8 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     # A holder on the way back may still report the delivery.
     Transition(_from(_S.PICKED_UP, _S.RETURNING), _S.DELIVERED, "delivered"),
     Transition(_from(_S.PICKED_UP), _S.RETURNING, "returning"),
+    # The order is short, and its rule is `fail`: what is on board goes back.
+    Transition(_from(_S.PICKED_UP), _S.RETURNING, "short"),
     Transition(_from(_S.RETURNING), _S.RETURNED, "returned"),
     Transition(BEFORE_PICKUP, _S.CANCELLED, "cancelled"),
     Transition(_from(_S.SCHEDULED, _S.QUEUED, _S.OFFERED), _S.EXPIRED, "expired"),

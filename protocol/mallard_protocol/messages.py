@@ -9,7 +9,14 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mallard_protocol.codes import BarredWhy, ErrorCode, OfferClosedWhy, StateWhy
+from mallard_protocol.codes import (
+    BarredWhy,
+    ErrorCode,
+    OfferClosedWhy,
+    OnMissing,
+    OnShort,
+    StateWhy,
+)
 from mallard_protocol.fields import (
     AccuracyM,
     Attempt,
@@ -21,7 +28,9 @@ from mallard_protocol.fields import (
     JobStateName,
     Lat,
     Lon,
+    ParcelCount,
     RequestId,
+    ShopStateName,
     SpeedMps,
     Text,
     Token,
@@ -162,7 +171,11 @@ class Decline(_Client, frozen=True, tag="decline"):
 
 
 class Progress(_Client, frozen=True, tag="progress"):
-    """A step of a held job. Repeatable."""
+    """A step of a held job. Repeatable.
+
+    ``store`` and ``parcels`` belong to ``collected``: what that shop handed over; without
+    ``parcels`` everything, 0: nothing was there. A later number corrects an earlier one.
+    """
 
     id: RequestId
     job: Id
@@ -171,6 +184,8 @@ class Progress(_Client, frozen=True, tag="progress"):
     at_ms: EpochMs | UnsetType = UNSET
     proof: Proof | UnsetType = UNSET
     reason: Text | UnsetType = UNSET
+    store: Id | UnsetType = UNSET
+    parcels: ParcelCount | UnsetType = UNSET
 
 
 class Problem(_Client, frozen=True, tag="problem"):
@@ -218,7 +233,10 @@ class MallRef(Struct, frozen=True):
 
 
 class StoreVisit(Struct, frozen=True):
-    """One store of a job, in the order to visit."""
+    """One store of a job, in the order to visit.
+
+    ``state`` and ``collected_parcels`` are absent from an offer.
+    """
 
     store: str
     name: str
@@ -227,6 +245,8 @@ class StoreVisit(Struct, frozen=True):
     ready_ms: int
     parcels: int
     pickup_code: str | UnsetType = UNSET
+    state: ShopStateName | UnsetType = UNSET
+    collected_parcels: int | UnsetType = UNSET
 
 
 class DropOff(Struct, frozen=True):
@@ -264,7 +284,11 @@ class JobEta(Struct, frozen=True):
 
 
 class SocketJob(Struct, frozen=True):
-    """A job as a driver sees it: short in an ``offer``, complete once the driver holds it."""
+    """A job as a driver sees it: short in an ``offer``, complete once the driver holds it.
+
+    ``handover_code``: the driver shows it at the counter; a new one with each attempt. ``on_short``
+    and ``on_missing``: what the order does when parcels are missing.
+    """
 
     job: str
     attempt: int
@@ -277,6 +301,9 @@ class SocketJob(Struct, frozen=True):
     eta: JobEta
     external_id: str | UnsetType | None = UNSET
     pay: PayAmount | UnsetType = UNSET
+    handover_code: str | UnsetType = UNSET
+    on_short: Annotated[str, open_enum(OnShort)] | UnsetType = UNSET
+    on_missing: Annotated[str, open_enum(OnMissing)] | UnsetType = UNSET
 
 
 class Barred(Struct, frozen=True):

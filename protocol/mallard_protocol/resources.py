@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
 
 from mallard_protocol import messages
-from mallard_protocol.codes import FixDropped, ProblemCode, ServiceLevel, WhyNot
+from mallard_protocol.codes import (
+    HOLD_S,
+    LEAST_HOLD_S,
+    MOST_HOLD_S,
+    FixDropped,
+    OnMissing,
+    OnShort,
+    ProblemCode,
+    ServiceLevel,
+    WhyNot,
+)
 from mallard_protocol.fields import (
     DriverStateName,
     Id,
@@ -20,10 +30,11 @@ from mallard_protocol.fields import (
     JobStateName,
     Lat,
     Lon,
+    ShopStateName,
     open_enum,
 )
 from mallard_protocol.instants import Instant
-from mallard_protocol.lifecycle import Outcome
+from mallard_protocol.lifecycle import Outcome, ShopState
 from mallard_protocol.messages import Barred, Fix
 
 LongText = Annotated[str, Meta(max_length=1000)]
@@ -34,6 +45,7 @@ Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
 MetadataValue = Annotated[str, Meta(max_length=500)] | int | Finite | bool | None
 
 MAX_STORES = 10
+HoldS = Annotated[int, Meta(ge=LEAST_HOLD_S, le=MOST_HOLD_S)]
 
 
 class PickupStoreView(Struct, frozen=True):
@@ -49,11 +61,18 @@ class PickupStore(PickupStoreView, frozen=True, forbid_unknown_fields=True):
     """One store to collect from. Without ``ready_at`` its parcels are ready now."""
 
 
+class ShopView(PickupStoreView, frozen=True):
+    """One store to collect from, and what is known of its parcels."""
+
+    state: ShopStateName = ShopState.WAITING.value
+    collected_parcels: int = 0
+
+
 class PickupView(Struct, frozen=True):
     """Where to collect, and until when."""
 
     mall: Id
-    stores: tuple[PickupStoreView, ...]
+    stores: tuple[ShopView, ...]
     window_end: Instant | UnsetType = UNSET
 
 
@@ -61,7 +80,9 @@ class Pickup(PickupView, frozen=True, forbid_unknown_fields=True):
     """Where to collect. By default ``window_end`` is the deadline. Parcels are collected while the
     mall is open; those that no driver can collect before closing wait for the next opening."""
 
-    stores: Annotated[tuple[PickupStore, ...], Meta(min_length=1, max_length=MAX_STORES)]
+    stores: Annotated[  # type: ignore[assignment] # what is asked for has no state yet
+        tuple[PickupStore, ...], Meta(min_length=1, max_length=MAX_STORES)
+    ]
 
 
 class DropoffView(Struct, frozen=True):
@@ -109,8 +130,12 @@ class Pay(PayView, frozen=True, forbid_unknown_fields=True):
 
 
 class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``. By default ``service_level`` is the
-    market's preset."""
+    """The body of ``POST /v1/jobs`` and ``POST /v1/quotes``.
+
+    ``on_short``, ``on_missing``: what happens if a shop has fewer parcels, or nothing is there to
+    collect. ``hold_s``: for how many seconds a held job waits for an answer, 4 h by default. By
+    default ``service_level`` is the market's preset.
+    """
 
     pickup: Pickup
     dropoff: DropoffRequest
@@ -121,6 +146,9 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     pay: Pay | UnsetType = UNSET
     metadata: Annotated[dict[MetadataKey, MetadataValue], Meta(max_length=32)] | UnsetType = UNSET
     service_level: ServiceLevel | UnsetType = UNSET
+    on_short: OnShort = OnShort.DELIVER
+    on_missing: OnMissing = OnMissing.HOLD
+    hold_s: HoldS = HOLD_S
 
 
 class TimelineEntry(Struct, frozen=True):
@@ -169,8 +197,11 @@ class ReportedProblem(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """Why the search for a driver is suspended: a driver reported that a store cannot hand over. It
-    ends at ``until``, or when the shop or the order service reports ``ready``."""
+    """Why the search for a driver is suspended: a store cannot hand over.
+
+    A ``scheduled`` job with ``missing`` or ``short`` waits for ``ready`` from the shop or the order
+    service and fails at ``until``; otherwise the search goes on at ``until``, or after ``ready``.
+    """
 
     why: str
     place: str
@@ -205,6 +236,9 @@ class Job(Struct, frozen=True):
     proofs: tuple[ProofView, ...] = ()
     problems: tuple[ReportedProblem, ...] = ()
     held: Held | None = None
+    on_short: Annotated[str, open_enum(OnShort)] = OnShort.DELIVER.value
+    on_missing: Annotated[str, open_enum(OnMissing)] = OnMissing.HOLD.value
+    hold_s: int = HOLD_S
 
 
 class JobList(Struct, frozen=True):

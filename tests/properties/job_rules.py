@@ -343,7 +343,13 @@ class JobRules(StoreMachine):
             f"ready {name} in {late} ms",
             expected,
             lambda store: store.jobs.ready(
-                ref, was=was, body=body, card=b"\xc1", need=need, release_ms=release_ms
+                ref,
+                was=was,
+                body=body,
+                card=b"\xc1",
+                need=need,
+                release_ms=release_ms,
+                actor=SERVICE,
             ),
             how=how,
         )

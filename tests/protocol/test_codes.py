@@ -12,6 +12,8 @@ from mallard_protocol.codes import (
     ERROR_ADVICE,
     JOB_REASON_MEANING,
     OFFER_CLOSED_MEANING,
+    ON_MISSING_MEANING,
+    ON_SHORT_MEANING,
     PROBLEMS,
     STATE_WHY_MEANING,
     WHY_NOT_MEANING,
@@ -20,11 +22,13 @@ from mallard_protocol.codes import (
     ErrorCode,
     JobReason,
     OfferClosedWhy,
+    OnMissing,
+    OnShort,
     ProblemCode,
     StateWhy,
     WhyNot,
 )
-from mallard_protocol.lifecycle import DriverState, JobState, Outcome, Step, Wish
+from mallard_protocol.lifecycle import DriverState, JobState, Outcome, ShopState, Step, Wish
 
 TRY_AGAIN = {4001, 4002, 4003, 4004, 4005, 4006, 4008}
 STOP = {1009, 4500, 4501, 4503, 4506, 4507}
@@ -34,18 +38,22 @@ IN_THE_CONTRACT: dict[type[Enum], str] = {
     OfferClosedWhy: "expired withdrawn cancelled taken collected",
     StateWhy: "stale fixes_rejected clock_skew suspended resumed cooling_down unreachable",
     BarredWhy: "suspended cooling_down unreachable stale no_position block_over market_paused",
-    JobReason: "collected",
+    JobReason: "collected held not_at_counter store_closed short updated",
     ProblemCode: "idempotency_key_missing idempotency_mismatch duplicate_external_id mall_closed"
     " not_cancellable wrong_state not_implemented",
     JobState: "scheduled queued offered assigned at_mall picked_up delivered returning returned"
-    " cancelled expired lost",
+    " cancelled expired lost failed",
     DriverState: "offline paused available offered on_run",
     Wish: "available paused offline",
-    Step: "at_mall picked_up delivered returning returned give_up",
-    Outcome: "accepted declined expired unacknowledged withdrawn gave_up silent unassigned",
+    Step: "at_mall collected picked_up delivered returning returned give_up",
+    Outcome: "accepted declined expired unacknowledged withdrawn gave_up silent unassigned held",
+    ShopState: "waiting ready collected short missing closed",
+    OnShort: "deliver hold fail",
+    OnMissing: "hold fail",
 }
 # The contract's list is complete for these; others may have more.
 CLOSED = {ErrorCode, BarredWhy, OfferClosedWhy, JobState, DriverState, Wish, Step, Outcome}
+CLOSED |= {ShopState, OnShort, OnMissing}
 
 
 def test_close_codes_and_their_advice() -> None:
@@ -68,6 +76,8 @@ def test_names_match_the_contract(kind: type[Enum]) -> None:
         (Close, CLOSE_ADVICE),
         (ErrorCode, ERROR_ADVICE),
         (OfferClosedWhy, OFFER_CLOSED_MEANING),
+        (OnShort, ON_SHORT_MEANING),
+        (OnMissing, ON_MISSING_MEANING),
         (StateWhy, STATE_WHY_MEANING),
         (WhyNot, WHY_NOT_MEANING),
         (BarredWhy, BARRED_MEANING),

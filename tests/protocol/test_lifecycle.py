@@ -63,8 +63,9 @@ def test_job_transitions_match_the_contract() -> None:
         *(("assigned", "picked_up"), ("offered", "queued")),
         *(("assigned", "queued"), ("at_mall", "queued")),
         *(("queued", "scheduled"), ("offered", "scheduled")),
+        *(("assigned", "scheduled"), ("at_mall", "scheduled")),
         *(("picked_up", "returning"), ("returning", "returned")),
-        *product(before_pickup, {"cancelled", "assigned", "picked_up"}),
+        *product(before_pickup, {"cancelled", "assigned", "picked_up", "failed"}),
         *product(waiting, {"expired"}),
         *product(on_board, {"returned", "delivered", "lost"}),
     }
@@ -83,6 +84,7 @@ def test_outcomes_that_exclude_a_driver() -> None:
     assert set(Outcome) - NOT_ASKED_AGAIN - NOT_ASKED_FOR_A_WHILE == {
         Outcome.ACCEPTED,
         Outcome.WITHDRAWN,
+        Outcome.HELD,
     }
 
 

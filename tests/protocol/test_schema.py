@@ -127,7 +127,7 @@ def test_requests_are_strict_and_responses_open() -> None:
     schemas = openapi()["components"]["schemas"]
     for name in ("JobRequest", "Pickup", "PickupStore", "DropoffRequest", "CancelRequest"):
         assert schemas[name]["additionalProperties"] is False
-    for name in ("Job", "PickupView", "PickupStoreView", "DropoffView", "Problem", "Market"):
+    for name in ("Job", "PickupView", "ShopView", "DropoffView", "Problem", "Market"):
         assert "additionalProperties" not in schemas[name]
 
 

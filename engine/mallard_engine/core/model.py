@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from mallard_protocol.codes import ID_CHECK, ServiceLevel
-from mallard_protocol.lifecycle import HELD, TERMINAL, DriverState, JobState, Wish, shown_state
+from mallard_protocol.lifecycle import (
+    HELD,
+    TERMINAL,
+    DriverState,
+    JobState,
+    ShopState,
+    Wish,
+    shown_state,
+)
 
 # A demand is part of a key in Redis.
 _LONGEST_ITEMS = 256
@@ -233,6 +241,33 @@ class ReportedProblem:
     reported_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """What is known of a job's parcels at one shop.
+
+    `there`: how many the shop has said to have, if fewer than ordered. `holds`: how often a
+    driver's report has held the job for this shop. `wait_ms`: until when it is not ready, as the
+    holder at `wait_attempt` reported.
+    """
+
+    store: str
+    state: ShopState = ShopState.WAITING
+    collected: int = 0
+    holds: int = 0
+    there: int | None = None
+    wait_ms: int | None = None
+    wait_attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobHold:
+    """Why a `scheduled` job waits for a shop, and until when (epoch ms)."""
+
+    why: str
+    store: str
+    until_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class GivenReason:
     """The driver's text on why it declined a job or gave it up."""
@@ -278,6 +313,10 @@ class Job:
     proofs: tuple[GivenProof, ...] = ()
     problems: tuple[ReportedProblem, ...] = ()
     reasons: tuple[GivenReason, ...] = ()
+    # Of the shops that something is known of.
+    shops: tuple[Shop, ...] = ()
+    hold: JobHold | None = None
+    handover_key: str = field(default="", repr=False)
 
     @property
     def arrived_ms(self) -> int | None:
@@ -303,7 +342,7 @@ class Submission:
     """A validated order to be stored.
 
     `key`, `body_hash`: for idempotency; `pin`: the code that the customer gives at the door;
-    `pickup_codes`: the codes of its stores.
+    `pickup_codes`: the codes of its stores; `handover_key`: random, see `handover`.
     """
 
     job: str
@@ -321,6 +360,7 @@ class Submission:
     needs_age_check: bool = False
     pin: str = ""
     pickup_codes: tuple[str, ...] = ()
+    handover_key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         # Rounds read only the need of a queued job.

@@ -210,25 +210,34 @@ class DriverCommands:
         at_ms: int | None,
         proof: Proof | None = None,
         reason: str,
+        store: str | None = None,
+        parcels: int | None = None,
     ) -> Answered:
         """See :meth:`mallard_engine.ports.Jobs.progress`.
 
         Withdraws the live offer of a driver who reports custody of a parcel of another attempt.
         """
         answered = await self._jobs.progress(
-            ref, driver, attempt, step, at_ms=at_ms, proof=proof, reason=reason
+            ref,
+            driver,
+            attempt,
+            step,
+            at_ms=at_ms,
+            proof=proof,
+            reason=reason,
+            store=store,
+            parcels=parcels,
         )
         market = self._context.places.market_of_mall(ref.mall).id
         if not answered.driver.jobs:
             self._upcoming.ended(market, driver)
-        elif step is Step.PICKED_UP:
+        elif step in (Step.COLLECTED, Step.PICKED_UP):
             now_ms = answered.effects.now_ms
             self._upcoming.picked_up(market, driver, ref.job, now_ms)
         self._etas.progressed(market, ref.job, step, answered)
         self._live.holds(market, answered.driver)
         self._apply_effects(market, answered.effects)
-        is_by_custody = step is not Step.GIVE_UP and answered.attempt > attempt
-        if answered.driver.offer and is_by_custody:
+        if answered.driver.offer and answered.took_custody(ref.job, attempt):
             # The parcel on board takes the room for which the live offer was made.
             await self._withdraw(market, answered.driver.offer, "engine")
         return answered

@@ -84,7 +84,17 @@ class OrderCommands:
         self._apply_to_job(ref, await self._jobs.cancel(ref, actor, reason))
 
     async def ready(
-        self, ref: JobRef, *, was: Job, body: bytes, card: bytes, need: Need, release_ms: int
+        self,
+        ref: JobRef,
+        *,
+        was: Job,
+        body: bytes,
+        card: bytes,
+        need: Need,
+        release_ms: int,
+        actor: str,
+        said: str | None = None,
+        is_ready: bool = False,
     ) -> bool:
         """See :meth:`mallard_engine.ports.Jobs.ready`. Return False if the order has changed."""
         effects = await self._jobs.ready(
@@ -95,6 +105,9 @@ class OrderCommands:
             need=need,
             release_ms=release_ms,
             etas=await self._pickup_eta.etas(was, need),
+            actor=actor,
+            said=said,
+            is_ready=is_ready,
         )
         if effects is not None:
             self._apply_to_job(ref, effects)

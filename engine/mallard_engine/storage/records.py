@@ -11,12 +11,14 @@ from mallard_engine.core.model import (
     GivenProof,
     GivenReason,
     Job,
+    JobHold,
     LiveOffer,
     Need,
     OfferedJob,
     Position,
     ReportedProblem,
     RoundRecord,
+    Shop,
     StoreHold,
     Submission,
     TimelineEntry,
@@ -60,6 +62,8 @@ _asked = msgspec.msgpack.Decoder(list[_AskedRecord]).decode
 _timeline = msgspec.msgpack.Decoder(list[_TimelineRecord]).decode
 _proofs = msgspec.msgpack.Decoder(tuple[GivenProof, ...]).decode
 _problems = msgspec.msgpack.Decoder(tuple[ReportedProblem, ...]).decode
+_shops = msgspec.msgpack.Decoder(tuple[Shop, ...]).decode
+_hold = msgspec.msgpack.Decoder(JobHold).decode
 _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
 _times = msgspec.msgpack.Decoder(list[int]).decode
 # {received, at, lat, lon, acc, …}: see lib/positions.lua for the rest.
@@ -383,6 +387,9 @@ def read_job(flat: Sequence[bytes]) -> Job:
         proofs=_proofs(fields.get(b"proofs", _NO_ENTRIES)),
         problems=_problems(fields.get(b"problems", _NO_ENTRIES)),
         reasons=_reasons(fields.get(b"reasons", _NO_ENTRIES)),
+        shops=_shops(fields.get(b"shops", _NO_ENTRIES)),
+        hold=_hold(fields[b"held"]) if b"held" in fields else None,
+        handover_key=text(b"handover_key"),
     )
 
 
@@ -414,4 +421,5 @@ def job_of(submission: Submission, now_ms: int) -> Job:
             TimelineEntry(submission.state, now_ms, submission.service, "submitted", now_ms),
         ),
         asked=(),
+        handover_key=submission.handover_key,
     )

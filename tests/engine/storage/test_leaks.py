@@ -49,6 +49,14 @@ async def complete_job(world: World, number: int, driver: str) -> None:
         await store.jobs.cancel(ref, "toys", "")
         return
     attempt = (await world.job(ref)).attempt
+    if end is JobState.FAILED:
+        await world.problem(ref, "missing", driver)
+        held = (await world.job(ref)).hold
+        assert held is not None
+        await world.pass_ms(held.until_ms - world.now)
+        await store.deadlines.queue(ref)
+        await world.fix(driver)
+        return
     if number % 3:
         await world.step(ref, Step.AT_MALL, attempt, driver)
         await world.pass_ms(20_000)

@@ -6,7 +6,7 @@ state in its events against the transitions of the contract.
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,6 +148,12 @@ def _matches(names: Sequence[str], declared: Sequence[str]) -> bool:
     return re.fullmatch("".join(parts), "".join(f"{name} " for name in names)) is not None
 
 
+def _body(number: int, stores: Sequence[str], order: Mapping[str, Any]) -> bytes:
+    """An order with two parcels at each store, as far as the scripts read it."""
+    shops = [{"store": store, "parcels": 2} for store in stores]
+    return msgspec.json.encode({"body": number, "pickup": {"stores": shops}, **order})
+
+
 @dataclass
 class World:
     """One market: drivers and jobs are at the mall; live nodes send heartbeats as time passes."""
@@ -211,8 +217,12 @@ class World:
     # -- jobs
 
     def submission(self, **changes: Any) -> Submission:
-        """An order with a unique id, key and external id, and with `changes` applied."""
+        """An order with a unique id, key and external id, and with `changes` applied.
+
+        `order`: further fields of its body, such as `on_missing`.
+        """
         number = next(self.numbers)
+        order = changes.pop("order", {})
         need = Need(
             stores=("lego",),
             ready_ms=self.now,
@@ -238,7 +248,7 @@ class World:
             external_id=f"ORD-{number}",
             state=JobState.QUEUED,
             release_ms=self.now,
-            body=b'{"body": %d}' % number,
+            body=_body(number, needs.get("stores", need.stores), order),
             card=b"card \x00\xff",
             need=replace(need, **needs),
         )
@@ -330,6 +340,50 @@ class World:
             at_ms=None,
             proof=Proof("age_checked") if age else None,
             reason="",
+            store="lego" if step is Step.COLLECTED else None,
+        )
+
+    async def problem(self, ref: JobRef, kind: str, driver: str = "ann", **more: Any) -> Answered:
+        """Report a problem at the job's only store, unless `more` names another."""
+        about = {"store": "lego", "until_ms": None, "text": "", "mall": MALL} | more
+        return await self.store.jobs.problem(MARKET, driver, kind=kind, job=ref.job, **about)
+
+    async def collect(
+        self,
+        ref: JobRef,
+        attempt: int,
+        parcels: int | None = None,
+        *,
+        store: str = "lego",
+        driver: str = "ann",
+    ) -> Answered:
+        """Report what a shop handed over."""
+        return await self.store.jobs.progress(
+            ref,
+            driver,
+            attempt,
+            Step.COLLECTED,
+            at_ms=None,
+            reason="",
+            store=store,
+            parcels=parcels,
+        )
+
+    async def say_ready(
+        self, ref: JobRef, store: str = "lego", *, ready_ms: int = 0
+    ) -> Effects | None:
+        """The order service says when a store's parcels are ready; now by default."""
+        was = await self.job(ref)
+        return await self.store.jobs.ready(
+            ref,
+            was=was,
+            body=was.body,
+            card=was.card,
+            need=was.need,
+            release_ms=ready_ms or self.now,
+            actor="toys",
+            said=store,
+            is_ready=ready_ms <= self.now,
         )
 
     async def picked_up(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, int]:
@@ -354,6 +408,9 @@ class World:
             case JobState.EXPIRED:
                 ref = await self.submit()
                 await self.store.deadlines.expire(ref, "nobody_in_reach", 0)
+            case JobState.FAILED:
+                ref, _ = await self.assigned(driver, order={"on_missing": "fail"})
+                await self.problem(ref, "missing", driver)
             case JobState.LOST:
                 ref, _ = await self.picked_up(driver)
                 await self.store.jobs.close(ref, JobState.LOST, "operator", "")

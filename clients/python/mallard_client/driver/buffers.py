@@ -120,6 +120,9 @@ class Report:
     proof: Proof | None
     reason: str | None
     answer: asyncio.Future[Reply] | None = None
+    # Of `collected`: what that shop handed over; None: everything.
+    store: str | None = None
+    parcels: int | None = None
 
     def message(self, request_id: int, clock: Clock) -> Progress:
         """Return the message that reports the step."""
@@ -131,6 +134,8 @@ class Report:
             at_ms=clock.on_server(self.at),
             proof=UNSET if self.proof is None else self.proof,
             reason=UNSET if self.reason is None else self.reason,
+            store=UNSET if self.store is None else self.store,
+            parcels=UNSET if self.parcels is None else self.parcels,
         )
 
 

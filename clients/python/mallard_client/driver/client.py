@@ -345,6 +345,8 @@ class DriverClient:
         at_ms: int | None = None,
         proof: Proof | None = None,
         reason: str | None = None,
+        store: str | None = None,
+        parcels: int | None = None,
     ) -> asyncio.Future[Reply]:
         """Report a step; queued in order and repeated until the engine has answered.
 
@@ -360,10 +362,37 @@ class DriverClient:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         # A refusal without a caller that awaits it is in the log already.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        report = Report(job, number, Step(step), at, proof, reason, answer)
+        report = Report(job, number, Step(step), at, proof, reason, answer, store, parcels)
         _check(report.message(0, self._session.clock))
         self._session.add_report(report)
         return answer
+
+    def collected(
+        self,
+        job: str,
+        store: str,
+        parcels: int | None = None,
+        *,
+        attempt: int | None = None,
+        at_ms: int | None = None,
+        proof: Proof | None = None,
+    ) -> asyncio.Future[Reply]:
+        """Report what a shop handed over: all parcels unless `parcels` says how many, 0 for none.
+
+        A later number corrects an earlier one. The job is on board from the first parcel on. With 0
+        the order may be held: then the job leaves `jobs`, and the driver goes on with the rest of
+        its run. If the job's ``on_short`` is ``hold`` or ``fail``, take nothing from a shop that
+        has too few, and report the problem ``partial``. Queued and repeated as `progress`.
+        """
+        return self.progress(
+            job,
+            Step.COLLECTED,
+            attempt=attempt,
+            at_ms=at_ms,
+            proof=proof,
+            store=store,
+            parcels=parcels,
+        )
 
     async def problem(
         self,
@@ -374,7 +403,12 @@ class DriverClient:
         until_ms: int | None = None,
         text: str | None = None,
     ) -> Reply:
-        """Report that something is wrong. Raises `RequestRefused`, `NoAnswer`, `Stopped`."""
+        """Report that something is wrong. Raises `RequestRefused`, `NoAnswer`, `Stopped`.
+
+        ``missing``, ``partial`` and ``store_closed`` may take the job away, until the shop or the
+        order service answers.
+        """
+        attempt = None if job is None else self._session.view.attempt_of(job)
         return await self._request(
             lambda request_id: Problem(
                 request_id,
@@ -383,6 +417,7 @@ class DriverClient:
                 store or UNSET,
                 self._session.on_server_ms(until_ms),
                 text or UNSET,
+                UNSET if attempt is None else attempt,
             ),
             self._session.apply_state,
         )

@@ -35,6 +35,8 @@ class SavedReport(Struct, frozen=True):
     at: SavedTime
     proof: Proof | None = None
     reason: str | None = None
+    store: str | None = None
+    parcels: int | None = None
 
 
 class SavedWish(Struct, frozen=True):

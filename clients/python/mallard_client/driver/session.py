@@ -27,7 +27,7 @@ from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
 from mallard_client.tokens import Sleep
 from mallard_client.waiting import first_of
 from mallard_protocol.codes import LOCATION_MS, StateWhy
-from mallard_protocol.lifecycle import DriverState, Wish
+from mallard_protocol.lifecycle import BEFORE_PICKUP, DriverState, Wish
 from mallard_protocol.messages import (
     App,
     Device,
@@ -231,7 +231,8 @@ class AppSession:
         """
 
         def on_reply(reply: Reply) -> None:
-            if reply.attempt is not UNSET:
+            # A job that was given up or held is not this driver's at the raised attempt.
+            if reply.attempt is not UNSET and reply.job_state not in BEFORE_PICKUP:
                 self.reports.renumber(report.job, report.attempt, reply.attempt)
             self.view.apply_reported(report.job, reply)
             if self.reports.is_first(report):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET
 
 from mallard_protocol.codes import BarredWhy, ErrorCode, JobReason, StateWhy
-from mallard_protocol.lifecycle import HELD, DriverState
+from mallard_protocol.lifecycle import HELD, DriverState, JobState
 from mallard_protocol.messages import (
     Barred,
     Held,
@@ -137,7 +137,12 @@ class DriverView:
         held = self.jobs.pop(job, None) or self.former.pop(job, None)
         if reply.detail is not UNSET:
             held = HeldJob.of(reply.detail)
-        if held is None or reply.job_state is UNSET or reply.job_state not in HELD:
+        if held is None or reply.job_state is UNSET:
+            return
+        if reply.job_state not in HELD:
+            # A job that waits for a shop may still turn out to be on board.
+            if reply.job_state == JobState.SCHEDULED:
+                self._taken_away(held)
             return
         attempt = held.attempt if reply.attempt is UNSET else reply.attempt
         self.jobs[job] = replace(held, state=reply.job_state, attempt=attempt)

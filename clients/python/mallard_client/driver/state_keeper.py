@@ -62,6 +62,8 @@ class Keeping:
                     self._moment(report.at) or self._clock.happened(None),
                     report.proof,
                     report.reason,
+                    store=report.store,
+                    parcels=report.parcels,
                 )
                 for report in saved.reports
             ),
@@ -117,6 +119,8 @@ class Keeping:
             self._time(report.at) or SavedTime(0, by_server=False),
             report.proof,
             report.reason,
+            report.store,
+            report.parcels,
         )
 
     def _time(self, moment: Moment | None) -> SavedTime | None:

@@ -17,9 +17,8 @@ JOBS_AT_FIRST = 64
 # How long a store is held when a driver's report gives no time, and at most.
 HOLD_MS = 900_000
 LONGEST_HOLD_MS = 4 * 3_600_000
-# Kinds of reports that hold all of a store's jobs, and kinds that hold the parcels of their job.
+# Kinds of reports that hold all of a store's jobs.
 HOLDS_STORE = ("not_ready", "store_closed")
-HOLDS_PARCELS = (*HOLDS_STORE, "missing", "partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,15 @@ class Search:
 def held_until_ms(kind: str, until_ms: int | None, now_ms: int) -> int | None:
     """Return until when a driver's report holds parcels (epoch ms); None if it does not.
 
-    A report that a store is closed or not ready holds for `HOLD_MS` if it gives no time; a missing
-    parcel is held only until a given time. One report holds a store's jobs for all drivers, so it
-    holds for `LONGEST_HOLD_MS` at most; the next driver there can report again.
+    A report that a store is closed or not ready holds for `HOLD_MS` if it gives no time. One report
+    holds a store's jobs for all drivers, so it holds for `LONGEST_HOLD_MS` at most; the next driver
+    there can report again.
     """
-    if until_ms is None and kind in HOLDS_STORE:
+    if kind not in HOLDS_STORE:
+        return None
+    if until_ms is None:
         return now_ms + HOLD_MS
-    if until_ms is None or until_ms <= now_ms or kind not in HOLDS_PARCELS:
+    if until_ms <= now_ms:
         return None
     return min(until_ms, now_ms + LONGEST_HOLD_MS)
 

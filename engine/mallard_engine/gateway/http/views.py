@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core import model
 from mallard_engine.core.places.mall import Mall, Market
-from mallard_engine.gateway.orders.complete_order import order_of
+from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import resources
 from mallard_protocol.codes import WhyNot
@@ -57,6 +57,30 @@ def held_view(
     return resources.Held(hold.why, "store", store, Moment.at_ms(hold.until_ms))
 
 
+def job_hold_view(hold: model.JobHold) -> resources.Held:
+    """Return why the job itself is held."""
+    return resources.Held(hold.why, "store", hold.store, Moment.at_ms(hold.until_ms))
+
+
+def pickup_view(job: model.Job, order: CompleteOrder) -> resources.PickupView:
+    """Return where the job is collected, with what is known of its parcels."""
+    known = {shop.store: shop for shop in job.shops}
+    shops = []
+    for asked in order.pickup.stores:
+        shop = known.get(asked.store, model.Shop(store=asked.store))
+        shops.append(
+            resources.ShopView(
+                store=asked.store,
+                ready_at=asked.ready_at,
+                parcels=asked.parcels,
+                pickup_code=asked.pickup_code,
+                state=shop.state.value,
+                collected_parcels=shop.collected,
+            )
+        )
+    return resources.PickupView(order.pickup.mall, tuple(shops), order.pickup.window_end)
+
+
 def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Job:
     """Return a job as its order service and operators see it."""
     order = order_of(job)
@@ -82,7 +106,7 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
             )
             for it in job.timeline
         ),
-        pickup=order.pickup,
+        pickup=pickup_view(job, order),
         # The customer gives the PIN to the driver; no reader of the job sees it.
         dropoff=structs.replace(order.dropoff, pin=UNSET),
         parcels=order.parcels,
@@ -92,7 +116,10 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
         pay=order.pay,
         metadata=order.metadata,
         service_level=order.service_level,
-        held=held,
+        held=job_hold_view(job.hold) if job.hold else held,
+        on_short=order.on_short,
+        on_missing=order.on_missing,
+        hold_s=order.hold_s,
         proofs=tuple(map(_proof_view, job.proofs)),
         problems=tuple(map(_problem_view, job.problems)),
     )

@@ -12,7 +12,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.timestamps import epoch_ms, utc
-from mallard_protocol.codes import ServiceLevel
+from mallard_protocol.codes import HOLD_S, OnMissing, OnShort, ServiceLevel
 from mallard_protocol.resources import (
     DropoffRequest,
     JobRequest,
@@ -55,8 +55,14 @@ class CompleteDropoff(DropoffRequest, frozen=True, kw_only=True):
     pin: str | UnsetType = UNSET
 
 
-class CompleteOrder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A `JobRequest` whose defaults are filled in. The order of the fields is that of its JSON."""
+class CompleteOrder(
+    Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """A `JobRequest` whose defaults are filled in. The order of the fields is that of its JSON.
+
+    Fields with a default are stored only with another value. An engine that does not know them
+    reads such an order, and `lib/shops.lua` has the same defaults.
+    """
 
     pickup: CompletePickup
     dropoff: CompleteDropoff
@@ -68,6 +74,9 @@ class CompleteOrder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     metadata: dict[str, MetadataValue] | UnsetType = UNSET
     # Not set in orders stored before there were levels.
     service_level: ServiceLevel | UnsetType = UNSET
+    on_short: OnShort = OnShort.DELIVER
+    on_missing: OnMissing = OnMissing.HOLD
+    hold_s: int = HOLD_S
 
     @classmethod
     def from_request(cls, request: JobRequest, preset: ServiceLevel, now_ms: int) -> Self:
@@ -108,6 +117,9 @@ class CompleteOrder(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             pay=request.pay,
             metadata=request.metadata,
             service_level=preset if request.service_level is UNSET else request.service_level,
+            on_short=request.on_short,
+            on_missing=request.on_missing,
+            hold_s=request.hold_s,
         )
 
     @property

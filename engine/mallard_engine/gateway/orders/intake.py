@@ -91,12 +91,14 @@ def submission_of(
     body_hash: str,
     release_ms: int,
     now_ms: int,
+    handover_key: str = "",
 ) -> Submission:
     """Return what the store keeps of an order.
 
     Args:
         release_ms: when the search for a driver begins; the job is scheduled if that is after
             `now_ms`.
+        handover_key: random, for the codes that drivers show at the counter.
     """
     order, mall = valid.order, valid.mall
     return Submission(
@@ -117,6 +119,7 @@ def submission_of(
         pickup_codes=tuple(
             store.pickup_code for store in order.pickup.stores if store.pickup_code is not UNSET
         ),
+        handover_key=handover_key,
     )
 
 

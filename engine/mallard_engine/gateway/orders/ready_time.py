@@ -7,22 +7,39 @@ from mallard_engine.core.model import Job
 from mallard_engine.gateway.orders.complete_order import order_of
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, with_ready_at
 from mallard_engine.gateway.services import Services
-from mallard_engine.gateway.timestamps import utc
+from mallard_engine.gateway.timestamps import epoch_ms, utc
 from mallard_engine.ports import JobRef, NoSuchJob, WrongState
-from mallard_protocol.lifecycle import BEFORE_PICKUP
+from mallard_protocol.lifecycle import BEFORE_PICKUP, JobState
 
 # The job may be changed between reading and writing it; five times in a row is not expected.
 MAX_TRIES: Final = 5
 
 
-async def change_ready(services: Services, job: Job, store: str, ready_at: datetime) -> bool:
+async def change_ready(
+    services: Services,
+    job: Job,
+    store: str,
+    ready_at: datetime,
+    actor: str,
+    *,
+    by_shop: bool = True,
+) -> bool:
     """Set the ready time of a store's parcels; return False if the job has changed meanwhile.
 
+    Args:
+        services: the node.
+        job: the job as it was read.
+        store: the store.
+        ready_at: when its parcels are ready.
+        actor: who says so.
+        by_shop: the shop or the order service says so, which ends the job's hold for this store;
+            else a driver.
+
     Raises:
-        WrongState: the job is on board or has ended.
+        WrongState: that store's parcels are on board, or the job has ended.
         InvalidOrder: see `intake.with_ready_at`.
     """
-    if job.state not in BEFORE_PICKUP:
+    if job.state not in BEFORE_PICKUP and not (by_shop and job.state is JobState.PICKED_UP):
         raise WrongState(job.state)
     mall = services.places.mall(job.mall)
     now_ms = services.store.now_ms()
@@ -35,6 +52,9 @@ async def change_ready(services: Services, job: Job, store: str, ready_at: datet
         card=changed.card(),
         need=changed.need,
         release_ms=services.dispatcher.orders.release_ms(mall.id, changed.need, now_ms),
+        actor=actor,
+        said=store if by_shop else None,
+        is_ready=epoch_ms(ready_at) <= now_ms,
     )
 
 
@@ -49,7 +69,9 @@ async def hold_parcels(
     for _ in range(MAX_TRIES):
         try:
             job = await services.store.jobs.get(job_id)
-            if job.driver != driver or await change_ready(services, job, store, utc(until_ms)):
+            if job.driver != driver or await change_ready(
+                services, job, store, utc(until_ms), driver, by_shop=False
+            ):
                 return
         except (InvalidOrder, NoSuchJob, WrongState):
             return

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, structs
 
-from mallard_engine.core.model import Job, LiveOffer, OfferedJob
+from mallard_engine.core.handover import handover_code
+from mallard_engine.core.model import Job, LiveOffer, OfferedJob, Shop
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
@@ -95,7 +96,11 @@ def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
 def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
     """Return the job with everything that its holder must know, its stores in tour order."""
     order = order_of(job)
-    visits = tuple(_visits(order, mall, with_codes=True))
+    shops = {shop.store: shop for shop in job.shops}
+    visits = tuple(
+        _with_state(visit, shops.get(visit.store, Shop(store=visit.store)))
+        for visit in _visits(order, mall, with_codes=True)
+    )
     to = order.dropoff
     return SocketJob(
         job=job.id,
@@ -117,6 +122,9 @@ def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
         eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
         external_id=job.external_id,
         pay=_pay(order.pay),
+        handover_code=handover_code(job.handover_key, job.attempt) or UNSET,
+        on_short=order.on_short,
+        on_missing=order.on_missing,
     )
 
 
@@ -194,6 +202,10 @@ def _visits(order: CompleteOrder, mall: Mall, *, with_codes: bool) -> Iterable[S
             parcels=asked.parcels,
             pickup_code=asked.pickup_code if with_codes else UNSET,
         )
+
+
+def _with_state(visit: StoreVisit, shop: Shop) -> StoreVisit:
+    return structs.replace(visit, state=shop.state.value, collected_parcels=shop.collected)
 
 
 def _load(order: CompleteOrder) -> ParcelLoad:

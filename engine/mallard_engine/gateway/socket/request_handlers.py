@@ -125,6 +125,8 @@ class Requests:
 
     async def _progress(self, request: Progress) -> Reply:
         reason = "" if request.reason is UNSET else request.reason
+        if request.step is Step.COLLECTED and request.store is UNSET:
+            raise Refused(ErrorCode.BAD_FIELD)
         answered = await self._services.dispatcher.drivers.progress(
             await self._ref(request.job),
             self._session.driver,
@@ -133,6 +135,8 @@ class Requests:
             at_ms=None if request.at_ms is UNSET else request.at_ms,
             proof=None if request.proof is UNSET else request.proof,
             reason=reason,
+            store=None if request.store is UNSET else request.store,
+            parcels=None if request.parcels is UNSET else request.parcels,
         )
         if request.step in _WITH_REASON and answered.effects.changed_jobs:
             reason_given(
@@ -143,7 +147,7 @@ class Requests:
                 job=request.job,
             )
         detail: SocketJob | UnsetType = UNSET
-        if request.step is not Step.GIVE_UP and answered.attempt > request.attempt:
+        if answered.took_custody(request.job, request.attempt):
             # The custody claim has assigned the job to this driver under a new attempt.
             detail = self._services.full(await self._services.store.jobs.get(request.job))
         return self._reply(

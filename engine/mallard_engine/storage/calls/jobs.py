@@ -36,7 +36,7 @@ from mallard_engine.storage.calls.script_runner import Reply, ScriptRunner, driv
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import job_of, pack, read_holds, read_job
 from mallard_protocol.codes import ErrorCode
-from mallard_protocol.lifecycle import JobState, Outcome, Step
+from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
 
 # A page that holds an unreadable record logs it at each request.
@@ -96,6 +96,7 @@ class RedisJobs(Jobs):
             "demand": s.need.demand,
             "max_open": self._quotas.open_jobs,
             "max_stored": self._quotas.stored_bytes,
+            "handover_key": s.handover_key,
         }
         if s.pin or s.pickup_codes:
             args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
@@ -225,13 +226,33 @@ class RedisJobs(Jobs):
         need: Need,
         release_ms: int,
         etas: tuple[int, int] | None = None,
+        actor: str,
+        said: str | None = None,
+        is_ready: bool = False,
     ) -> Effects | None:
         blobs = [was.body, body, card, pack(replace(need, service=was.service))]
-        args: dict[str, object] = {"release_ms": release_ms, "expires_ms": need.expires_ms}
+        args: dict[str, object] = {
+            "release_ms": release_ms,
+            "expires_ms": need.expires_ms,
+            "actor": actor,
+        }
+        if said is not None:
+            args |= {"said": said, "is_ready": is_ready}
         if etas is not None:
             args["etas"] = {"attempt": was.attempt, "pickup_ms": etas[0], "dropoff_ms": etas[1]}
         reply = await self._runner.on_job("ready", ref, args, blobs)
         return None if reply.verdict == "again" else _checked(reply, ref).effects
+
+    async def shop_says(
+        self, ref: JobRef, store: str, state: ShopState, actor: str, parcels: int | None = None
+    ) -> Effects:
+        args: dict[str, Any] = {"store": store, "state": state.value, "actor": actor}
+        if parcels is not None:
+            args["parcels"] = parcels
+        reply = await self._runner.on_job("shop_says", ref, args)
+        if reply.verdict == ErrorCode.BAD_FIELD:
+            raise Refused(ErrorCode.BAD_FIELD)
+        return _checked(reply, ref).effects
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:
         reply = await self._runner.on_job("assign", ref, {"driver": driver, "actor": actor})
@@ -262,6 +283,8 @@ class RedisJobs(Jobs):
         at_ms: int | None,
         proof: Proof | None = None,
         reason: str,
+        store: str | None = None,
+        parcels: int | None = None,
     ) -> Answered:
         args: dict[str, Any] = {"driver": driver, "attempt": attempt, "reason": reason}
         if step is Step.GIVE_UP:
@@ -269,6 +292,10 @@ class RedisJobs(Jobs):
             reply = await self._runner.on_job("release", ref, args)
         else:
             args |= {"step": step.value, "at_ms": at_ms}
+            if store is not None:
+                args["store"] = store
+            if parcels is not None:
+                args["parcels"] = parcels
             if proof is not None:
                 args["proof"] = {"kind": proof.kind, "value": proof.value}
             # The market that the job's id names.
@@ -329,7 +356,7 @@ class RedisJobs(Jobs):
         }
         optional = {"until_ms": until_ms, "attempt": attempt, "at_ms": at_ms}
         args |= {name: value for name, value in optional.items() if value is not None}
-        extra = [keys.key("holds"), keys.job(job)]
+        extra = [keys.wait(mall), keys.job(job), keys.key("holds")]
         reply = await self._runner.transition("problem", keys, extra, args)
         return replace(driver_answer(reply), is_new=bool(reply.rest[1]))
 

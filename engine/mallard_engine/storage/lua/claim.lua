@@ -16,6 +16,7 @@
 -- include lib/room.lua
 -- include lib/custody.lua
 -- include lib/proofs.lua
+-- include lib/shops.lua
 
 local LINEAGE, ALERTED = KEYS[#KEYS - 1], KEYS[#KEYS]
 local MOST_ALERTED = 10000
@@ -69,6 +70,7 @@ local is_on_board = job.state == 'picked_up' or job.state == 'returning'
 if arg.state == 'delivered' and is_on_board and job.driver == arg.driver
   and #missing_proofs(job, codes_of(job)) == 0 then
   job.reported_ms = arg.at_ms
+  collect_the_rest(job, arg.driver)
   move(job, 'delivered', arg.driver, 'delivered')
   leave_hands(job, read_driver(arg.driver))
 end

@@ -1,36 +1,52 @@
 #!lua flags=allow-oom
 -- Records a driver's problem, with its job and as an event; a store that cannot hand over is held
--- for a while. Reports of the same open job, store and kind are one problem. is_new: 0 if it was
--- known already.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds job
+-- for a while. What the order says of missing parcels follows at once. Reports of the same open job,
+-- store and kind are one problem. is_new: 0 if it was known already.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job holds
 -- ARGV: now policy arg{driver kind mall job attempt? at_ms? store until_ms? text}
 -- REPLY: ok effects pushes driver[record position] is_new | not_yours | stale_attempt
 -- include lib/base.lua
 -- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/holders.lua
 -- include lib/claimed.lua
 -- include lib/holds.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
 
-local HOLDS, JOB = KEYS[14], KEYS[15]
+local JOB, HOLDS = KEYS[15], KEYS[16]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
 local ALERTS = { unsafe = true, accident = true }
+-- What the order has a rule for, by the kind of the problem.
+local WHY = { missing = 'missing', partial = 'short', store_closed = 'store_closed' }
+local SHOP_STATE = { missing = 'missing', partial = 'short', store_closed = 'closed' }
+local MAY_COLLECT = { assigned = true, at_mall = true, picked_up = true }
 local MOST_PROBLEMS = 32
 
 local rec = read_driver(arg.driver)
 if not rec then return reply('not_yours') end
 local held = arg.job ~= '' and rec.jobs[holds(rec, arg.job)]
-if arg.job ~= '' and not held then return reply('not_yours') end
-if held and arg.attempt then
-  local former = redis.call('HGET', JOB, 'former')
-  local job = { driver = arg.driver, attempt = held.attempt,
-    former = former and cmsgpack.unpack(former) or {} }
-  if not is_holder(job, arg.driver, arg.attempt) then return reply('stale_attempt') end
+local job = arg.job ~= '' and read_job(JOB)
+if arg.job ~= '' and not held then
+  -- A repeat of the report that has held the job, or ended it.
+  if job and WHY[arg.kind] and has_held(job, arg.driver, arg.attempt) then
+    return reply('ok', told(arg.driver), 0)
+  end
+  return reply('not_yours')
 end
+if job and arg.attempt and not is_holder(job, arg.driver, arg.attempt) then
+  return reply('stale_attempt')
+end
+local shops = job and shops_of(job) or {}
+-- A report without a store means the only one.
+local store = arg.store == '' and #shops == 1 and shops[1].store or arg.store
+local shop = job and shop_named(job, store)
 
 -- One driver's report holds the store for all: bounded.
-local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and arg.store ~= ''
+local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and store ~= ''
 local till = holds_store
   and math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms) or nil
-local place = arg.mall .. '/' .. arg.store
+local place = arg.mall .. '/' .. store
 local word = till and own_word(HOLDS, place) or 0
 
 -- Stores it with its job; false if it is stored already.
@@ -40,7 +56,7 @@ local function keep_problem()
   local last = problems[#problems]
   local known
   for _, each in ipairs(problems) do
-    if each.kind == arg.kind and each.store == arg.store and each.state == 'open' then
+    if each.kind == arg.kind and each.store == store and each.state == 'open' then
       known = each
     end
   end
@@ -50,18 +66,18 @@ local function keep_problem()
   else
     if #problems >= MOST_PROBLEMS then table.remove(problems, 1) end
     problems[#problems + 1] = { id = 'p' .. (last and tonumber(last.id:sub(2)) or 0) + 1,
-      kind = arg.kind, store = arg.store, text = arg.text, at_ms = now, reported_ms = arg.at_ms,
+      kind = arg.kind, store = store, text = arg.text, at_ms = now, reported_ms = arg.at_ms,
       told_ms = arg.until_ms, until_ms = till, driver = arg.driver, state = 'open' }
   end
   redis.call('HSET', JOB, 'problems', cmsgpack.pack(problems), 'updated_ms', now)
   return not known
 end
 
-local is_new = not held or redis.call('EXISTS', JOB) == 0 or keep_problem()
+local is_new = not job or keep_problem()
 if is_new then
   local fields = { driver = arg.driver, job = arg.job,
-    service = held and redis.call('HGET', JOB, 'service') or nil, mall = arg.mall,
-    store = arg.store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms }
+    service = job and job.service or nil, mall = arg.mall,
+    store = store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms }
   if ALERTS[arg.kind] then
     alert(arg.kind, fields)
   else
@@ -75,5 +91,20 @@ if till and till > word then
   local is_closed = arg.kind == 'store_closed' or word > 0
   redis.call('HSET', HOLDS, place, till, 'closed/' .. place, is_closed and 1 or 0)
   redis.call('ZADD', K.forget, till, 'hold/' .. place)
+end
+
+local why = WHY[arg.kind]
+if shop and shop.collected == 0 and MAY_COLLECT[job.state] then
+  if why then
+    -- An order that is delivered as it is: the driver collects what is there.
+    if why ~= 'short' or rule_for(job, shop, why) ~= 'deliver' then
+      shop.state = SHOP_STATE[arg.kind]
+    end
+    apply_rule(job, shop, why, why == 'store_closed' and till and math.max(till, word) or nil,
+      arg.driver, true)
+  elseif arg.kind == 'not_ready' then
+    shop.state, shop.wait_ms, shop.wait_attempt = 'waiting', till, job.attempt
+    save_shops(job)
+  end
 end
 return reply('ok', told(arg.driver), is_new and 1 or 0)

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Advances a held job by a step. A `picked_up` of a revoked holder wins (custody). Proof is stored
--- even if more of it is needed.
+-- Advances a held job by a step. A `picked_up`, or parcels `collected`, of a revoked holder wins
+-- (custody). Proof is stored even if more of it is needed.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
--- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason}
+-- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason store? parcels?}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
 -- REPLY: wrong_state | wrong_code … tries_left? | proof_needed … missing | bad_field | run … jobs
 -- include lib/base.lua
@@ -15,6 +15,9 @@
 -- include lib/custody.lua
 -- include lib/dwell.lua
 -- include lib/proofs.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
+-- include lib/collecting.lua
 
 -- The states that a step starts from, and those in which it has been done already.
 local STEPS = {
@@ -35,9 +38,33 @@ local function answer()
 end
 
 job.reported_ms = arg.at_ms
-if not is_holder(job, arg.driver, arg.attempt) then
+local shop = arg.step == 'collected' and shop_named(job, arg.store)
+local holds_it = is_holder(job, arg.driver, arg.attempt)
+if arg.step == 'collected' and (holds_it or was_holder(job, arg.driver, arg.attempt)) then
+  if not shop or (arg.parcels or 0) > shop.parcels then return reply('bad_field') end
+  if is_wrong_at(shop) then return reply('wrong_code') end
+end
+if not holds_it then
+  -- A repeat of the report that has held the job, or an outdated one, claims no parcel.
+  if arg.step == 'collected' and arg.parcels == 0 then
+    if has_held(job, arg.driver, arg.attempt) then return answer() end
+    return reply(was_asked(job, arg.driver) and 'stale_attempt' or 'not_yours')
+  end
+  local was = job.state
   local verdict, names = claim_custody(job, arg.driver, arg.attempt, arg.step)
   if verdict ~= 'ok' then return reply(verdict, names) end
+  keep_proof(job)
+  if shop then
+    collect(job, shop, arg.parcels, arg.driver, true)
+  elseif BEFORE_PICKUP[was] then
+    collect_the_rest(job, arg.driver)
+  end
+  return answer()
+end
+
+if shop then
+  local fault = collect(job, shop, arg.parcels, arg.driver, true, KEYS[#KEYS])
+  if fault then return reply(fault) end
   keep_proof(job)
   return answer()
 end
@@ -60,12 +87,11 @@ end
 
 local rec = read_driver(arg.driver)
 if arg.step == 'picked_up' then
-  if job.state == 'assigned' then
-    move(job, 'at_mall', arg.driver, 'arrived')
-  elseif policy.learns_dwell and #rec.jobs == 1 then
-    note_stay(KEYS[#KEYS], job)
-  end
+  pick_up(job, arg.driver, KEYS[#KEYS])
+  collect_the_rest(job, arg.driver)
+  return answer()
 end
+if arg.step == 'delivered' then collect_the_rest(job, arg.driver) end
 local cause = arg.step == 'at_mall' and 'arrived' or arg.step
 local due_at = not TERMINAL[arg.step] and silence_limit(rec) or nil
 move(job, arg.step, arg.driver, cause, due_at, arg.reason)

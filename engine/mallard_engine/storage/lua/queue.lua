@@ -1,16 +1,31 @@
 #!lua flags=allow-oom
--- Moves a scheduled job whose time has come into the queue.
+-- Moves a scheduled job whose time has come into the queue. One that has waited for missing parcels
+-- until then fails, as does one whose shop stays closed for too long.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{}
--- REPLY: ok effects pushes | gone | early
+-- REPLY: ok effects pushes | failed | gone | early
 -- include lib/base.lua
+-- include lib/drivers.lua
 -- include lib/jobs.lua
+-- include lib/holders.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
 
 local job = read_job(KEYS[15])
 if not job or job.state ~= 'scheduled' then return reply('gone') end
 if now < job.release_ms then
   falls_due(job.due_was, job.release_ms)
   return reply('early')
+end
+local held = job.held
+if held and (held.why == 'missing' or held.why == 'short' or now >= job.expires_ms) then
+  fail(job, held.why, 'engine')
+  return reply('failed')
+end
+local shop = held and shop_named(job, held.store)
+if shop and shop.state == 'closed' then
+  shop.state = 'waiting'
+  save_shops(job)
 end
 move(job, 'queued', 'engine', 'released', now + policy.safety_ms)
 return reply('ok')

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Returns a job to the queue before pickup: its holder gives it up, or an operator takes it off.
+-- Returns a job to the queue before pickup: its holder gives it up, or an operator takes it off. A
+-- job that its holder gives up because a shop is not ready is held until that time.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{outcome attempt driver? actor reason}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | gone | not_yours | stale_attempt
@@ -10,6 +11,8 @@
 -- include lib/holders.lua
 -- include lib/claimed.lua
 -- include lib/reasons.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
 
 local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end
@@ -22,7 +25,8 @@ local function refuse_stranger()
   local verdict = 'not_yours'
   for _, turn in ipairs(job.asked) do
     if turn[1] == arg.driver then
-      if turn[2] == arg.attempt and turn[3] == 'gave_up' then return answer(arg.driver) end
+      local is_same = turn[2] == arg.attempt and (turn[3] == 'gave_up' or turn[3] == 'held')
+      if is_same then return answer(arg.driver) end
       verdict = 'stale_attempt'
     end
   end
@@ -38,5 +42,13 @@ end
 if job.attempt ~= arg.attempt then return reply('stale_attempt') end
 local holder = job.driver
 keep_reason(job, holder, job.attempt, arg.reason)
+if arg.outcome == 'gave_up' then
+  for _, shop in ipairs(shops_of(job)) do
+    if shop.wait_attempt == job.attempt and shop.wait_ms > now and is_open(shop) then
+      hold(job, shop, 'not_ready', shop.wait_ms, holder, true, true)
+      return answer(holder)
+    end
+  end
+end
 revoke(job, arg.outcome, arg.actor, arg.reason)
 return answer(holder)

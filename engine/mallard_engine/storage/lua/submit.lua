@@ -4,7 +4,7 @@
 -- KEYS: key by_service by_age by_external open open_seen stored
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand
--- ARGV: max_open max_stored} body card need
+-- ARGV: max_open max_stored handover_key} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
 -- include lib/base.lua
 -- include lib/jobs.lua
@@ -44,7 +44,7 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'timeline', cmsgpack.pack({ { arg.state, now, arg.service, 'submitted' } }),
   'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1,
   -- The audit compares it with the idempotency key.
-  'key', KEY:match('[^:]*$'))
+  'key', KEY:match('[^:]*$'), 'handover_key', arg.handover_key)
 if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then

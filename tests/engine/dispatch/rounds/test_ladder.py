@@ -240,6 +240,7 @@ async def ready(node: Node, ref: JobRef, *, release_in_ms: int) -> bool:
         body=f'{{"n": {release_in_ms}}}'.encode(),
         card=b"another card",
         need=job.need,
+        actor="toys",
         release_ms=node.store.now_ms() + release_in_ms,
     )
 

@@ -52,8 +52,10 @@ async def test_held_store_is_shown_until_ready_is_reported(node: RunningNode, ki
         other = order(pickup={"mall": second["pickup"]["mall"], "stores": [{"store": "apple"}]})
         assert (await shop.post("/v1/quotes", other)).json()["held"] is None
         assert not await bob.received("offer")
-        # The reporting driver's own job is not held.
-        assert (await node.job(first["id"]))["held"] is None
+        # The reporting driver waits at a shop that is not ready; a closed one holds its job too.
+        own = await node.job(first["id"])
+        assert own["held"] == (seen if kind == "store_closed" else None)
+        assert own["state"] == ("scheduled" if kind == "store_closed" else "assigned")
 
         later = datetime.now(UTC) + timedelta(minutes=30)
         ready = {"store": "lego", "ready_at": later.isoformat()}

@@ -30,6 +30,7 @@ from mallard_protocol.lifecycle import (
     TERMINAL,
     JobState,
     Outcome,
+    ShopState,
     Step,
     Wish,
 )
@@ -199,7 +200,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.jobs.arrive(ref, "ann", 4)
     job = await world.job(ref)
     await store.jobs.ready(
-        ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now
+        ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now, actor="toys"
     )
     await store.jobs.progress(
         ref,
@@ -216,6 +217,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     )  # fmt: skip
     await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store:lego")
     await store.jobs.close(ref, JobState.RETURNED, "operator", "")
+    await store.jobs.shop_says(await world.submit(), "lego", ShopState.SHORT, "lego", 1)
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
     await store.offers.accept(MARKET, "bob", offer)
     await store.jobs.cancel(accepted, "toys", "")

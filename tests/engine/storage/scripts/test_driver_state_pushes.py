@@ -40,7 +40,7 @@ async def arrived(world: World, ref: JobRef) -> None:
 async def ready_changed(world: World, ref: JobRef) -> None:
     job = await world.job(ref)
     await world.store.jobs.ready(
-        ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now
+        ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now, actor="toys"
     )
 
 

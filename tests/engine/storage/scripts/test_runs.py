@@ -271,3 +271,12 @@ async def test_etas_of_held_jobs_are_updated(world: World) -> None:
         (world.now + 1, world.now + 120_000),
         (None, None),
     ]
+
+
+async def test_held_job_leaves_the_rest_of_the_run(world: World) -> None:
+    await world.driver("ann", vehicle=Vehicle(max_jobs=3))
+    first, second = await world.assigned_run("ann", 2)
+    await world.collect(first, 1, 0)
+    assert await world.state(first) == "scheduled"
+    assert [held.job for held in (await world.record()).jobs] == [second.job]
+    assert await world.state(second) == "assigned"

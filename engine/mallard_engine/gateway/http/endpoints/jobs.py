@@ -31,6 +31,7 @@ from mallard_engine.gateway.http.views import (
     Numbered,
     explanation_view,
     held_view,
+    job_hold_view,
     job_view,
     quote_view,
 )
@@ -140,6 +141,7 @@ class JobsApi:
                 body_hash=body_hash,
                 release_ms=self._dispatcher.orders.release_ms(mall.id, valid.need, now_ms),
                 now_ms=now_ms,
+                handover_key=secrets.token_hex(8),
             ),
             early,
         )
@@ -168,7 +170,7 @@ class JobsApi:
         asked = decode_json_body(await read_body(request), ReadyRequest)
         for _ in range(MAX_TRIES):
             job = await job_of(request, principal, self._store)
-            if await change_ready(self._services, job, asked.store, asked.ready_at):
+            if await change_ready(self._services, job, asked.store, asked.ready_at, principal.sub):
                 # The shop's report overrides that of a driver who found the parcels not ready.
                 until_ms = epoch_ms(asked.ready_at)
                 await self._dispatcher.orders.lift_hold(job.mall, asked.store, until_ms)
@@ -201,6 +203,8 @@ class JobsApi:
         """Return the store hold that keeps a waiting job from being offered."""
         if job.state not in _WAITING:
             return None
+        if job.hold is not None:
+            return job_hold_view(job.hold)
         holds = await self._store.jobs.holds(job.market)
         return held_view(job.need, job.mall, holds, self._store.now_ms())
 

@@ -33,7 +33,7 @@ local function claim_custody(job, driver, attempt, step)
     if job.driver == driver or was_asked(job, driver) then return 'stale_attempt' end
     return 'not_yours'
   end
-  if step ~= 'picked_up' then return 'stale_attempt' end
+  if step ~= 'picked_up' and step ~= 'collected' then return 'stale_attempt' end
   if job.driver == driver and not BEFORE_PICKUP[job.state] then
     return job.state == 'lost' and 'wrong_state' or 'ok' -- a repeat
   end

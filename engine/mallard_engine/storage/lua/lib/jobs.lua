@@ -3,7 +3,7 @@
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
 local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true,
-  lost = true }
+  lost = true, failed = true }
 local BEFORE_PICKUP = { scheduled = true, queued = true, offered = true, assigned = true,
   at_mall = true }
 
@@ -22,7 +22,8 @@ end
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
-    'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred')
+    'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred',
+    'held')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
@@ -30,7 +31,7 @@ local function read_job(key)
     created_ms = tonumber(v[10]), service = v[11], external_id = v[12] or '', need = v[13],
     card = v[14], timeline = list_of(v[15]), asked = list_of(v[16]), former = list_of(v[17]),
     age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '',
-    occurred = list_of(v[21]) }
+    occurred = list_of(v[21]), held = v[22] and cmsgpack.unpack(v[22]) or nil }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
@@ -91,10 +92,16 @@ local function move(job, state, actor, cause, due_at, reason)
     wait_no_more(job)
   end
   if state == 'queued' then wait_for_driver(job) end
+  if job.held and state ~= 'scheduled' then
+    job.held = nil
+    redis.call('HDEL', job.key, 'held')
+  end
   local occurred = note_change(job, state, actor, cause)
   save_job(job)
-  -- The event holds why a job is queued again; a queued job has no reason itself.
-  if reason and state ~= 'queued' then redis.call('HSET', job.key, 'reason', reason) end
+  -- The event holds why a job is queued again or held; such a job has no reason itself.
+  if reason and state ~= 'queued' and state ~= 'scheduled' then
+    redis.call('HSET', job.key, 'reason', reason)
+  end
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end
   if TERMINAL[state] then end_job(job) end

@@ -68,6 +68,11 @@ local function is_no_shops(codes)
   return true
 end
 
+-- Whether the code given with `collected` is not that of the shop.
+local function is_wrong_at(shop)
+  return shop.code and arg.proof and arg.proof.kind == 'code' and arg.proof.value ~= shop.code
+end
+
 -- The kinds of proof that a delivery still needs.
 local function missing_proofs(job, codes)
   local proofs, missing = read_list(job, 'proofs'), {}

@@ -79,6 +79,7 @@ async def test_example_of_the_contract_is_accepted(shop: Caller) -> None:
     assert job["expires_at"].removesuffix(".000Z") + "+00:00" == sent["pickup"]["window_end"]
     sent["pickup"]["window_end"] = sent["pickup"]["window_end"].replace("+00:00", "Z")
     sent["dropoff"]["deadline"] = sent["dropoff"]["deadline"].replace("+00:00", "Z")
+    sent["pickup"]["stores"][0] |= {"state": "waiting", "collected_parcels": 0}
     assert {name: job[name] for name in sent} == sent
 
     read = await shop.get(f"/v1/jobs/{job['id']}")

@@ -1,0 +1,440 @@
+"""Pickup shop by shop: collected, short, missing, held, failed."""
+
+from typing import Any
+
+import pytest
+
+from mallard_engine.core.handover import handover_code
+from mallard_engine.core.model import JobHold
+from mallard_engine.ports import JobRef, Refused, WrongState
+from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
+from mallard_protocol.messages import Proof
+from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
+
+TWO = ("lego", "gap")
+
+
+async def shops(world: World, ref: JobRef) -> dict[str, tuple[str, int]]:
+    """The state of each known shop and how many parcels it has handed over."""
+    return {shop.store: (shop.state.value, shop.collected) for shop in (await world.job(ref)).shops}
+
+
+async def taken(world: World, *, stores: tuple[str, ...] = TWO, **order: Any) -> tuple[JobRef, int]:
+    """A job that ann has accepted, with two parcels at each store."""
+    await world.driver("ann")
+    return await world.assigned(stores=stores, order=order)
+
+
+async def refusal(call: Any) -> ErrorCode:
+    with pytest.raises(Refused) as refused:
+        await call
+    return refused.value.code
+
+
+# -- collected
+
+
+async def test_first_collected_picks_the_job_up(world: World) -> None:
+    ref, attempt = await taken(world)
+    answered = await world.collect(ref, attempt)
+    assert (answered.job_state, answered.attempt) == ("picked_up", attempt)
+    assert [t.state for t in (await world.job(ref)).timeline[-2:]] == ["at_mall", "picked_up"]
+    assert await shops(world, ref) == {"lego": ("collected", 2), "gap": ("waiting", 0)}
+    (event,) = await world.events("shop")
+    assert (event["what"], event["store"], event["parcels"]) == ("collected", "lego", 2)
+
+
+async def test_repeated_collected_changes_nothing(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt, 1)
+    before = await world.dump()
+    assert (await world.collect(ref, attempt, 1)).job_state == "picked_up"
+    assert await world.dump() == before
+
+
+async def test_later_number_corrects_an_earlier_one(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt)
+    await world.collect(ref, attempt, 1)
+    assert (await shops(world, ref))["lego"] == ("short", 1)
+    await world.collect(ref, attempt, 0)
+    assert (await shops(world, ref))["lego"] == ("missing", 0)
+    await world.collect(ref, attempt, 2)
+    assert (await shops(world, ref))["lego"] == ("collected", 2)
+    assert await world.state(ref) == "picked_up"
+
+
+async def test_correction_to_nothing_raises_an_alert(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt)
+    await world.collect(ref, attempt, 0)
+    assert await world.state(ref) == "picked_up"
+    assert [alert["what"] for alert in await world.events("alert")] == ["nothing_on_board"]
+
+
+@pytest.mark.parametrize(("store", "parcels"), [("lego", 3), ("nobody", 1), ("", 1)])
+async def test_collected_of_unknown_or_too_many_is_refused(
+    world: World, store: str, parcels: int
+) -> None:
+    ref, attempt = await taken(world)
+    before = await world.dump()
+    call = world.collect(ref, attempt, parcels, store=store)
+    assert await refusal(call) is ErrorCode.BAD_FIELD
+    assert await world.dump() == before
+
+
+async def test_correction_after_delivery_is_refused(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt)
+    await world.step(ref, Step.DELIVERED, attempt)
+    assert await refusal(world.collect(ref, attempt, 1)) is ErrorCode.WRONG_STATE
+
+
+@pytest.mark.parametrize("step", [Step.PICKED_UP, Step.DELIVERED])
+async def test_pickup_or_delivery_collects_what_is_left(world: World, step: Step) -> None:
+    ref, attempt = await taken(world)
+    if step is Step.DELIVERED:
+        await world.collect(ref, attempt, 1)
+    await world.step(ref, step, attempt)
+    lego = ("short", 1) if step is Step.DELIVERED else ("collected", 2)
+    assert await shops(world, ref) == {"lego": lego, "gap": ("collected", 2)}
+
+
+async def test_delivery_does_not_collect_what_was_missing(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt, 0)
+    await world.collect(ref, attempt, store="gap")
+    await world.step(ref, Step.DELIVERED, attempt)
+    assert await shops(world, ref) == {"lego": ("missing", 0), "gap": ("collected", 2)}
+
+
+async def test_wrong_code_of_a_shop_is_refused(world: World) -> None:
+    await world.driver("ann")
+    stores = [{"store": "lego", "parcels": 2, "pickup_code": "77"}]
+    ref, attempt = await world.assigned(order={"pickup": {"stores": stores}})
+    assert await refusal(_with_code(world, ref, attempt, "78")) is ErrorCode.WRONG_CODE
+    assert await world.state(ref) == "assigned"
+    await _with_code(world, ref, attempt, "77")
+    assert await world.state(ref) == "picked_up"
+
+
+async def _with_code(world: World, ref: JobRef, attempt: int, code: str) -> None:
+    await world.store.jobs.progress(
+        ref,
+        "ann",
+        attempt,
+        Step.COLLECTED,
+        at_ms=None,
+        proof=Proof("code", code),
+        reason="",
+        store="lego",
+    )
+
+
+# -- custody
+
+
+async def test_collected_by_a_revoked_holder_is_custody(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.driver("bob")
+    await world.store.jobs.assign(ref, "bob", "operator")
+    answered = await world.collect(ref, attempt, 1)
+    assert (answered.job_state, answered.attempt) == ("picked_up", attempt + 2)
+    assert await shops(world, ref) == {"lego": ("short", 1), "gap": ("waiting", 0)}
+    assert [push.reason for push in await world.pushes("bob")][-1] == "collected"
+    # Until its app knows the new attempt, its steps name the old one.
+    await world.collect(ref, attempt, store="gap")
+    assert (await shops(world, ref))["gap"] == ("collected", 2)
+
+
+async def test_nothing_collected_claims_no_custody(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.driver("bob")
+    await world.store.jobs.assign(ref, "bob", "operator")
+    before = await world.dump()
+    assert await refusal(world.collect(ref, attempt, 0)) is ErrorCode.STALE_ATTEMPT
+    assert await world.dump() == before
+
+
+async def test_holder_of_a_held_job_may_still_claim_it(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt, 0)
+    answered = await world.step(ref, Step.PICKED_UP, attempt)
+    assert (answered.job_state, answered.attempt) == ("picked_up", attempt + 2)
+    assert await shops(world, ref) == {"lego": ("collected", 2)}
+    assert (await world.job(ref)).hold is None
+
+
+# -- missing and short
+
+
+@pytest.mark.parametrize("how", ["collected", "problem"])
+async def test_missing_parcel_holds_the_job(world: World, how: str) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.step(ref, Step.AT_MALL, attempt)
+    if how == "collected":
+        answered = await world.collect(ref, attempt, 0)
+    else:
+        answered = await world.problem(ref, "missing", attempt=attempt)
+    assert answered.driver.jobs == ()
+    job = await world.job(ref)
+    assert (job.state, job.attempt, job.driver) == (JobState.SCHEDULED, attempt + 1, None)
+    assert job.hold == JobHold("missing", "lego", job.expires_ms)
+    assert await shops(world, ref) == {"lego": ("missing", 0)}
+    (push,) = [push for push in await world.pushes() if push.reason]
+    assert (push.reason, push.state, push.attempt) == ("held", "scheduled", attempt + 1)
+    assert job.asked[-1].outcome == Outcome.HELD
+    assert await world.due_of(ref) == job.expires_ms
+    event = (await world.events("job"))[-1]
+    assert (event["to"], event["cause"], event["reason"]) == ("scheduled", "held", "missing")
+
+
+async def test_hold_lasts_as_long_as_the_order_says(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",), hold_s=600)
+    await world.collect(ref, attempt, 0)
+    job = await world.job(ref)
+    assert job.hold == JobHold("missing", "lego", world.now + 600_000)
+
+
+@pytest.mark.parametrize("how", ["collected", "problem"])
+async def test_repeated_report_of_a_held_job_is_answered(world: World, how: str) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    for _ in range(2):
+        if how == "collected":
+            await world.collect(ref, attempt, 0)
+        else:
+            await world.problem(ref, "missing", attempt=attempt)
+    job = await world.job(ref)
+    assert (job.state, job.attempt, job.shops[0].holds) == (JobState.SCHEDULED, attempt + 1, 1)
+
+
+async def test_held_job_is_offered_to_nobody_until_ready(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt, 0)
+    assert await world.waiting() == []
+    await world.store.deadlines.queue(ref)
+    assert await world.state(ref) == "scheduled"
+    effects = await world.say_ready(ref)
+    assert effects is not None
+    assert effects.malls == (MALL,)
+    assert await world.waiting() == [ref.job]
+    assert await shops(world, ref) == {"lego": ("ready", 0)}
+    await world.offer(ref, "ann")  # may be asked again
+
+
+async def test_ready_of_another_shop_does_not_end_the_hold(world: World) -> None:
+    ref, attempt = await taken(world, on_short="hold")
+    await world.collect(ref, attempt, 0)
+    await world.say_ready(ref, "gap")
+    job = await world.job(ref)
+    assert (job.state, job.hold and job.hold.store) == (JobState.SCHEDULED, "lego")
+    assert await world.due_of(ref) == job.expires_ms
+
+
+async def test_ready_later_ends_the_hold_at_once(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt, 0)
+    await world.say_ready(ref, ready_ms=world.now + 60_000)
+    job = await world.job(ref)
+    assert (job.state, job.hold, job.release_ms) == (JobState.SCHEDULED, None, world.now + 60_000)
+    await world.pass_ms(60_000)
+    await world.store.deadlines.queue(ref)
+    assert await world.state(ref) == "queued"
+
+
+async def test_unanswered_hold_fails_at_its_end(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",), hold_s=60)
+    await world.collect(ref, attempt, 0)
+    await world.pass_ms(60_000)
+    await world.store.deadlines.queue(ref)
+    job = await world.job(ref)
+    assert (job.state, job.reason, job.hold) == (JobState.FAILED, "not_at_counter", None)
+
+
+async def test_failed_job_frees_its_external_id(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",), on_missing="fail")
+    await world.collect(ref, attempt, 0)
+    job = await world.job(ref)
+    assert (job.state, job.reason, job.driver) == (JobState.FAILED, "not_at_counter", None)
+    (push,) = [push for push in await world.pushes() if push.reason]
+    assert (push.state, push.reason) == ("failed", "not_at_counter")
+    assert await world.idle() == {"ann"}
+    await world.submit(external_id=job.external_id)
+    await world.collect(ref, attempt, 0)  # a repeat
+
+
+async def test_job_held_twice_for_one_shop_fails(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt, 0)
+    await world.say_ready(ref)
+    await world.driver("bob")
+    answered = await world.store.offers.accept(MARKET, "bob", await world.offer(ref, "bob"))
+    await world.collect(ref, answered.jobs[0].attempt, 0, driver="bob")
+    job = await world.job(ref)
+    assert (job.state, job.reason) == (JobState.FAILED, "not_at_counter")
+
+
+@pytest.mark.parametrize(
+    ("on_short", "state"),
+    [("deliver", "assigned"), ("hold", "scheduled"), ("fail", "failed")],
+)
+@pytest.mark.parametrize("kind", ["missing", "partial"])
+async def test_short_shop_before_pickup_follows_the_order(
+    world: World, on_short: str, state: str, kind: str
+) -> None:
+    ref, _ = await taken(world, on_short=on_short)
+    await world.problem(ref, kind)
+    job = await world.job(ref)
+    assert job.state == state
+    assert (job.hold and job.hold.why) == ("short" if state == "scheduled" else None)
+    assert job.reason == ("short" if state == "failed" else None)
+
+
+@pytest.mark.parametrize(
+    ("on_short", "state"),
+    [("deliver", "picked_up"), ("hold", "picked_up"), ("fail", "returning")],
+)
+async def test_short_order_on_board_is_never_held(world: World, on_short: str, state: str) -> None:
+    ref, attempt = await taken(world, on_short=on_short)
+    answered = await world.collect(ref, attempt, 1)
+    assert answered.job_state == state
+    job = await world.job(ref)
+    assert (job.driver, job.reason) == ("ann", "short" if state == "returning" else None)
+
+
+async def test_last_of_several_missing_shops_is_on_missing(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt, 0)
+    assert await world.state(ref) == "assigned"
+    await world.collect(ref, attempt, 0, store="gap")
+    job = await world.job(ref)
+    assert job.hold == JobHold("missing", "gap", job.expires_ms)
+
+
+# -- closed, not ready
+
+
+async def test_closed_shop_is_queued_again_at_its_time(world: World) -> None:
+    ref, _ = await taken(world, stores=("lego",))
+    until_ms = world.now + 600_000
+    await world.problem(ref, "store_closed", until_ms=until_ms)
+    assert (await world.job(ref)).hold == JobHold("store_closed", "lego", until_ms)
+    assert await shops(world, ref) == {"lego": ("closed", 0)}
+    await world.pass_ms(600_000)
+    await world.store.deadlines.queue(ref)
+    assert await world.state(ref) == "queued"
+    assert await shops(world, ref) == {"lego": ("waiting", 0)}
+
+
+async def test_shop_closed_for_too_long_fails_the_job(world: World) -> None:
+    ref, _ = await taken(world, stores=("lego",))
+    await world.problem(ref, "store_closed", until_ms=world.now + 3 * HOUR_MS)
+    await world.pass_ms(HOUR_MS)
+    await world.store.deadlines.queue(ref)
+    job = await world.job(ref)
+    assert (job.state, job.reason) == (JobState.FAILED, "store_closed")
+
+
+async def test_closed_shop_of_several_goes_on_to_the_others(world: World) -> None:
+    ref, _ = await taken(world)
+    await world.problem(ref, "store_closed")
+    assert await world.state(ref) == "assigned"
+    assert (await shops(world, ref))["lego"] == ("closed", 0)
+
+
+async def test_not_ready_leaves_the_job_until_given_up(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    until_ms = world.now + 300_000
+    await world.problem(ref, "not_ready", until_ms=until_ms)
+    assert await world.state(ref) == "assigned"
+    for _ in range(2):
+        answered = await world.step(ref, Step.GIVE_UP, attempt)
+        assert (answered.job_state, answered.attempt) == ("scheduled", attempt + 1)
+    job = await world.job(ref)
+    assert job.hold == JobHold("not_ready", "lego", until_ms)
+    assert not [push for push in await world.pushes() if push.reason]
+    assert await refusal(world.step(ref, Step.PICKED_UP, attempt)) is ErrorCode.STALE_ATTEMPT
+    await world.pass_ms(300_000)
+    await world.store.deadlines.queue(ref)
+    assert await world.state(ref) == "queued"
+
+
+async def test_give_up_after_the_shop_was_to_be_ready(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.problem(ref, "not_ready", until_ms=world.now + 60_000)
+    await world.pass_ms(60_000)
+    assert (await world.step(ref, Step.GIVE_UP, attempt)).job_state == "queued"
+
+
+# -- the shop's own word
+
+
+async def test_shop_says_missing_of_a_waiting_job(world: World) -> None:
+    ref = await world.submit()
+    await world.store.jobs.shop_says(ref, "lego", ShopState.MISSING, "lego")
+    job = await world.job(ref)
+    assert (job.state, job.attempt) == (JobState.SCHEDULED, 1)
+    assert job.hold is not None
+    assert await world.waiting() == []
+    before = await world.dump()
+    await world.store.jobs.shop_says(ref, "lego", ShopState.MISSING, "lego")
+    assert await world.dump() == before
+
+
+async def test_shop_says_missing_of_an_offered_job(world: World) -> None:
+    await world.driver("ann")
+    ref, _ = await world.offered()
+    await world.store.jobs.shop_says(ref, "lego", ShopState.MISSING, "lego")
+    assert await world.state(ref) == "scheduled"
+    assert (await world.record()).offer is None
+
+
+async def test_shop_says_short_and_the_driver_collects_that(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.store.jobs.shop_says(ref, "lego", ShopState.SHORT, "lego", 1)
+    assert (await world.pushes())[-1].reason == "updated"
+    await world.step(ref, Step.PICKED_UP, attempt)
+    assert await shops(world, ref) == {"lego": ("short", 1)}
+
+
+async def test_shop_says_short_of_a_held_job_and_it_goes_on(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt, 0)
+    await world.store.jobs.shop_says(ref, "lego", ShopState.SHORT, "lego", 1)
+    assert await world.waiting() == [ref.job]
+
+
+@pytest.mark.parametrize(
+    ("state", "parcels"),
+    [(ShopState.SHORT, None), (ShopState.SHORT, 0), (ShopState.SHORT, 2), (ShopState.SHORT, 9)],
+)
+async def test_shop_says_a_wrong_number_and_is_refused(
+    world: World, state: ShopState, parcels: int | None
+) -> None:
+    ref = await world.submit()
+    call = world.store.jobs.shop_says(ref, "lego", state, "lego", parcels)
+    assert await refusal(call) is ErrorCode.BAD_FIELD
+
+
+async def test_shop_says_nothing_after_collection(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt)
+    with pytest.raises(WrongState):
+        await world.store.jobs.shop_says(ref, "lego", ShopState.MISSING, "lego")
+    with pytest.raises(WrongState):
+        await world.say_ready(ref)
+    await world.say_ready(ref, "gap")
+    assert (await shops(world, ref))["gap"] == ("ready", 0)
+
+
+# -- the code at the counter
+
+
+async def test_handover_code_differs_with_each_attempt(world: World) -> None:
+    ref = await world.submit(handover_key="00ff00ff00ff00ff")
+    key = (await world.job(ref)).handover_key
+    codes = {handover_code(key, attempt) for attempt in range(50)}
+    assert len(codes) > 45
+    assert all(len(code) == 6 and code.isdigit() for code in codes)
+    assert handover_code("", 1) == ""
