@@ -71,6 +71,11 @@ class Metrics:
             "Alerts for operators that this node raised, by kind.",
             "kind",
         )
+        self._transfers = self._counter(
+            "mallard_transfers_total",
+            "Transfers of parcels between drivers by result: begun, and delivered to the second.",
+            "result",
+        )
         self._fixes = self._counter(
             "mallard_location_fixes_total",
             "Position fixes received, by result: ok, or the reason for dropping the fix.",
@@ -221,6 +226,10 @@ class Metrics:
     def alert(self, kind: str) -> None:
         """Count an alert for operators."""
         self._alerts.labels(kind).inc()
+
+    def transfer(self, result: str) -> None:
+        """Count a transfer that was `begun` or `delivered` here."""
+        self._transfers.labels(result).inc()
 
     def fixes(self, result: str, count: int = 1) -> None:
         """Count fixes accepted (`ok`) or dropped for the reason `result`."""

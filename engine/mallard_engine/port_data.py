@@ -1,7 +1,7 @@
 """The data that the ports take and return, and the refusals of the storage as exceptions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from mallard_engine.core.model import (
     Job,
     LiveOffer,
     Near,
+    Need,
     RankedDriver,
     RoundRecord,
     Vehicle,
@@ -105,6 +106,14 @@ class OfferLive(Exception):
     def __init__(self, offer: str) -> None:
         super().__init__(offer)
         self.offer = offer
+
+
+class TransferOpen(Exception):
+    """The job is part of an open transfer already; ``transfer`` is its id."""
+
+    def __init__(self, transfer: str) -> None:
+        super().__init__(transfer)
+        self.transfer = transfer
 
 
 class DriverUnavailable(Exception):
@@ -203,6 +212,7 @@ class Effects:
         late: Jobs whose holders may come late.
         event: The last event that the transition appended to the market's stream.
         alerts: The kinds of alerts for operators.
+        hand_overs: Drivers whose parcels are to be handed over to another one, and why.
     """
 
     now_ms: int = 0
@@ -215,6 +225,7 @@ class Effects:
     late: tuple[LateJob, ...] = ()
     event: str = ""
     alerts: tuple[str, ...] = ()
+    hand_overs: tuple[tuple[str, str], ...] = ()
 
     @property
     def changed_jobs(self) -> bool:
@@ -233,12 +244,20 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class DriverSnapshot:
-    """A driver, its live offer and its jobs, at ``now_ms``."""
+    """A driver, its live offer and its jobs, at ``now_ms``.
+
+    ``transfers``: the open transfers that carry some of the jobs, by id.
+    """
 
     now_ms: int
     driver: Driver
     offer: LiveOffer | None
     jobs: tuple[Job, ...]
+    transfers: Mapping[str, Job] = field(default_factory=dict)
+
+    def transfer_of(self, job: Job) -> Job | None:
+        """Return the open transfer that carries a job."""
+        return self.transfers.get(job.transfer_job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +467,8 @@ class DueKind(StrEnum):
     """The driver who holds a job may have gone silent."""
     DRIVER = "driver"
     """A limit of a driver's own has passed."""
+    TRANSFER = "transfer"
+    """A transfer, or a job that it carries, has changed."""
     UNKNOWN = ""
     """Malformed, or written by a newer engine."""
 
@@ -461,6 +482,37 @@ class DueEntry:
     id: str
     mall: str = ""
     offer: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferPlan:
+    """A transfer to begin: the parcels that a driver hands over to another one.
+
+    Attributes:
+        job: The id of the job that it makes.
+        mall: The meeting place (`mallard_engine.core.places.meeting`).
+        first: The driver who hands over.
+        carries: The jobs to hand over; empty: none is made.
+        held: All jobs of that driver, as they were read. If they have changed, nothing is written.
+        need: What the second driver's vehicle must have room for, and the times.
+        card: What a driver may see of it before accepting.
+        code: What the second driver must give, to prove that the two have met.
+        actor: Who asked for it.
+        driver: The second driver, if an operator named one.
+        pauses: False: nothing is to be handed over after all; the driver goes on.
+    """
+
+    job: str
+    mall: str
+    first: str
+    carries: tuple[Job, ...]
+    held: tuple[Job, ...]
+    need: Need
+    card: bytes
+    code: str
+    actor: str
+    driver: str | None = None
+    pauses: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ from mallard_engine.port_data import (
     StoreUnavailable,
     Submitted,
     TakenBack,
+    TransferOpen,
+    TransferPlan,
     WrongState,
 )
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step, Wish
@@ -123,6 +125,9 @@ __all__ = [
     "StoreUnavailable",
     "Submitted",
     "TakenBack",
+    "TransferOpen",
+    "TransferPlan",
+    "Transfers",
     "TravelMatrixSource",
     "WrongState",
 ]
@@ -644,6 +649,44 @@ class Deadlines(Protocol):
         """Delete at most 256 items whose retention time is over; return how many."""
 
 
+class Transfers(Protocol):
+    """Parcels on board that go from one driver to another."""
+
+    async def begin(self, market: str, plan: TransferPlan) -> Effects | None:
+        """Pause the first driver, queue its jobs that are not on board, and make the transfer.
+
+        Returns:
+            None if the driver's jobs have changed since they were read.
+
+        Raises:
+            NoSuchDriver: The market has no such driver.
+            DriverUnavailable: The second driver cannot take them now.
+            TransferOpen: One of the jobs is part of another transfer.
+        """
+
+    async def take_over(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        *,
+        at_ms: int | None,
+        proof: Proof | None,
+        jobs: Sequence[str] | None,
+    ) -> Answered:
+        """Note that the second driver has the parcels (``jobs``, None: all) and knows the code.
+
+        ``jobs`` of the answer: those that it has got.
+
+        Raises:
+            Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
+            ``wrong_code``, or ``bad_field`` (it does not carry one of the jobs).
+        """
+
+    async def settle(self, entry: DueEntry) -> Effects:
+        """End a transfer that carries nothing any more; tell the first driver what has changed."""
+
+
 class Leases(Protocol):
     """The heartbeats of nodes, and the drivers of nodes that have died."""
 
@@ -693,6 +736,11 @@ class Storage(Protocol):
     @property
     def deadlines(self) -> Deadlines:
         """The due entries."""
+        ...
+
+    @property
+    def transfers(self) -> Transfers:
+        """The transfers."""
         ...
 
     @property

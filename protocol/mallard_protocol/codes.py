@@ -227,6 +227,7 @@ class StateWhy(StrEnum):
     UNREACHABLE = "unreachable"
     BLOCK_OVER = "block_over"
     BAD_FIELD = "bad_field"
+    TRANSFER = "transfer"
 
 
 class BarredWhy(StrEnum):
@@ -268,6 +269,8 @@ class JobReason(StrEnum):
     NOT_AT_COUNTER = "not_at_counter"
     STORE_CLOSED = "store_closed"
     SHORT = "short"
+    TRANSFERRED = "transferred"
+    NOTHING_TO_TRANSFER = "nothing_to_transfer"
     NOBODY_IN_REACH = "nobody_in_reach"
     NOBODY_FITS = "nobody_fits"
     NOBODY_ACCEPTED = "nobody_accepted"
@@ -293,6 +296,7 @@ STATE_WHY_MEANING: dict[StateWhy, str] = {
     StateWhy.UNREACHABLE: "an offer was not acknowledged; any frame ends this",
     StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
     StateWhy.BAD_FIELD: "a wrong optional field of `hello` was left out: mend the app",
+    StateWhy.TRANSFER: "your parcels go to another driver: you are paused, wait at the place",
 }
 
 BARRED_MEANING: dict[BarredWhy, str] = {
@@ -328,6 +332,8 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.NOT_AT_COUNTER: "failed: the parcels were not at the counter",
     JobReason.STORE_CLOSED: "failed: the shop was closed",
     JobReason.SHORT: "parcels were missing, and the order ends then",
+    JobReason.TRANSFERRED: "another driver has the parcels now: the job is not yours",
+    JobReason.NOTHING_TO_TRANSFER: "the transfer ended: none of its parcels is on board any more",
     JobReason.NOBODY_IN_REACH: "expired: no driver was near enough",
     JobReason.NOBODY_FITS: "expired: no driver near had the room, equipment or time",
     JobReason.NOBODY_ACCEPTED: "expired: every driver asked said no or nothing",

@@ -162,6 +162,12 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(ON_BOARD, _S.RETURNED, "closed"),
     Transition(ON_BOARD, _S.DELIVERED, "closed"),
     Transition(ON_BOARD, _S.LOST, "closed"),
+    # A second driver has met the holder and taken the parcels over.
+    Transition(_from(_S.PICKED_UP), _S.PICKED_UP, "transferred"),
+    Transition(_from(_S.RETURNING), _S.RETURNING, "transferred"),
+    # The second driver was revoked meanwhile, but has met the holder.
+    Transition(_from(_S.PICKED_UP), _S.PICKED_UP, "custody"),
+    Transition(_from(_S.RETURNING), _S.RETURNING, "custody"),
 )
 
 

@@ -175,6 +175,9 @@ class Progress(_Client, frozen=True, tag="progress"):
 
     ``store`` and ``parcels`` belong to ``collected``: what that shop handed over; without
     ``parcels`` everything, 0: nothing was there. A later number corrects an earlier one.
+
+    ``jobs``: with `picked_up` of a transfer, which of the carried jobs the driver got; all of them
+    if it is missing.
     """
 
     id: RequestId
@@ -186,6 +189,7 @@ class Progress(_Client, frozen=True, tag="progress"):
     reason: Text | UnsetType = UNSET
     store: Id | UnsetType = UNSET
     parcels: ParcelCount | UnsetType = UNSET
+    jobs: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=50)] | UnsetType = UNSET
 
 
 class Problem(_Client, frozen=True, tag="problem"):
@@ -283,11 +287,34 @@ class JobEta(Struct, frozen=True):
     dropoff_ms: int | None
 
 
+class MeetingPoint(Struct, frozen=True):
+    """Where two drivers meet."""
+
+    lat: Lat
+    lon: Lon
+
+
+class SocketTransfer(Struct, frozen=True):
+    """The open transfer of a job on board, as its present holder sees it.
+
+    ``alias``: the driver who comes, nil while there is none; ``eta``: when it comes (epoch ms).
+    The holder gives the ``code`` to that driver together with the parcels.
+    """
+
+    id: str
+    at: MeetingPoint
+    alias: str | None
+    eta: int | None
+    code: str
+
+
 class SocketJob(Struct, frozen=True):
     """A job as a driver sees it: short in an ``offer``, complete once the driver holds it.
 
     ``handover_code``: the driver shows it at the counter; a new one with each attempt. ``on_short``
     and ``on_missing``: what the order does when parcels are missing.
+
+    ``kind``: ``transfer`` for the meeting with another driver who hands the jobs ``carries`` over.
     """
 
     job: str
@@ -304,6 +331,9 @@ class SocketJob(Struct, frozen=True):
     handover_code: str | UnsetType = UNSET
     on_short: Annotated[str, open_enum(OnShort)] | UnsetType = UNSET
     on_missing: Annotated[str, open_enum(OnMissing)] | UnsetType = UNSET
+    kind: str | UnsetType = UNSET
+    carries: tuple[str, ...] | UnsetType = UNSET
+    transfer: SocketTransfer | UnsetType = UNSET
 
 
 class Barred(Struct, frozen=True):
@@ -358,6 +388,7 @@ class Welcome(_Server, frozen=True, tag="welcome"):
 class Reply(_Server, frozen=True, tag="reply"):
     """The answer to a successful request.
 
+    ``jobs``: in full, those of an accepted offer, or those that a transfer has given to the driver.
     ``detail``: the complete job, if a custody claim has assigned it to the driver at ``attempt``.
     """
 

@@ -209,8 +209,28 @@ class Held(Struct, frozen=True):
     until: Instant
 
 
+class MeetingPointRequest(messages.MeetingPoint, frozen=True, forbid_unknown_fields=True):
+    """Where two drivers meet."""
+
+
+class Transfer(Struct, frozen=True):
+    """The open transfer of a job on board. ``alias``: the driver who comes, null while there is
+    none; ``eta``: when it comes. Only operators see the ``code``, which that driver must give."""
+
+    id: str
+    at: messages.MeetingPoint
+    alias: str | None
+    eta: Instant | None
+    code: str | UnsetType = UNSET
+
+
 class Job(Struct, frozen=True):
-    """A job, as its order service and operators see it."""
+    """A job, as its order service and operators see it.
+
+    ``transfer``: the open transfer of which it is a part. A job of ``kind`` ``transfer`` is the
+    engine's own, shown to operators alone: the jobs ``carries`` go from the driver ``first`` to
+    this job's driver, who must give the ``code``.
+    """
 
     id: str
     market: str
@@ -239,6 +259,11 @@ class Job(Struct, frozen=True):
     on_short: Annotated[str, open_enum(OnShort)] = OnShort.DELIVER.value
     on_missing: Annotated[str, open_enum(OnMissing)] = OnMissing.HOLD.value
     hold_s: int = HOLD_S
+    transfer: Transfer | None = None
+    kind: str | UnsetType = UNSET
+    carries: tuple[str, ...] | UnsetType = UNSET
+    first: str | UnsetType = UNSET
+    code: str | UnsetType = UNSET
 
 
 class JobList(Struct, frozen=True):
@@ -278,6 +303,18 @@ class CloseRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     state: Literal["returned", "delivered", "lost"]
     reason: Reason
+
+
+class TransferRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/markets/{m}/drivers/{id}/transfer``.
+
+    Missing: ``jobs``: all that the driver has on board; ``driver``: any that has room; ``at``: the
+    driver's last position.
+    """
+
+    jobs: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=50)] | UnsetType = UNSET
+    driver: Id | UnsetType = UNSET
+    at: MeetingPointRequest | UnsetType = UNSET
 
 
 class SuspendRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -36,6 +36,7 @@ NAMES = {
     "mallard_driver_reasons",
     "mallard_alerts",
     "mallard_problems",
+    "mallard_transfers",
 }
 
 # promtool takes these for units that have a base unit.

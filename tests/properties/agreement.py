@@ -8,11 +8,11 @@ from mallard_engine.core import model as core
 from mallard_protocol.lifecycle import BEFORE_PICKUP
 from tests.properties.model_drivers import Driver
 from tests.properties.model_records import Job
-from tests.properties.model_staggered import StaggeredModel
+from tests.properties.model_transfers import TransferModel
 from tests.properties.world import Snapshot
 
 
-def check_agreement(model: StaggeredModel, seen: Snapshot) -> None:
+def check_agreement(model: TransferModel, seen: Snapshot) -> None:
     _compare("drivers", {n: _driver(d) for n, d in model.drivers.items()}, _drivers(seen))
     _compare("jobs", {n: _job(j) for n, j in model.jobs.items()}, _jobs(seen))
     _compare(

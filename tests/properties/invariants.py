@@ -8,10 +8,10 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 
-from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.records import OfferRecord
-from mallard_protocol.lifecycle import BEFORE_PICKUP, JobState, Outcome, Wish, may_move
+from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, Wish, may_move
 from tests.properties.world import Snapshot
 
 # A sweeper retries an overdue entry within this time, even if another one died with it.
@@ -34,6 +34,7 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     check_queues(seen)
     check_counts(seen)
     check_timelines(seen)
+    check_transfers(seen)
     check_due(seen, policy)
     check_idle(seen, policy, lapsed)
     check_coming(seen, policy, lapsed)
@@ -183,6 +184,19 @@ def _due_limits(seen: Snapshot, job: Job, policy: MarketPolicy) -> dict[str, int
     return limits
 
 
+def check_transfers(seen: Snapshot) -> None:
+    """Check that the two drivers of a transfer differ, and that one that is empty will end."""
+    for name, job in seen.jobs.items():
+        if job.kind != TRANSFER:
+            continue
+        assert job.driver != job.first, f"S1: {job.first} hands {name} over to itself"
+        assert job.state not in ON_BOARD, f"S1: {name} is {job.state}"
+        carried = [seen.jobs[each] for each in job.carries]
+        live = [it for it in carried if it.driver == job.first and it.state in ON_BOARD]
+        if job.state in BEFORE_PICKUP and not live:
+            assert f"transfer/{job.mall}/{name}" in seen.due, f"S14: nothing will end {name}"
+
+
 def check_due(seen: Snapshot, policy: MarketPolicy) -> None:
     limits = dict[str, int | None]()
     for job in seen.jobs.values():
@@ -190,6 +204,8 @@ def check_due(seen: Snapshot, policy: MarketPolicy) -> None:
     for member in seen.due:
         kind, _, name = member.partition("/")
         owned = name in seen.drivers if kind == "driver" else member in limits
+        if kind == "transfer":
+            owned = seen.jobs[name.partition("/")[2]].kind == kind
         assert owned, f"S14: {member} is due for nothing"
     for member, limit in limits.items():
         if limit is not None:
@@ -233,7 +249,9 @@ def is_bound_for(seen: Snapshot, driver: Driver, policy: MarketPolicy) -> str | 
     states = {seen.jobs[held.job].state for held in driver.jobs}
     has_room = len(driver.jobs) < min(policy.max_run_jobs, driver.vehicle.max_jobs)
     levels = {seen.jobs[held.job].need.service_level for held in driver.jobs}
-    is_on_its_way = len(malls) == 1 and states == {JobState.ASSIGNED} and "express" not in levels
+    meets = any(seen.jobs[held.job].kind for held in driver.jobs)
+    is_alone = meets or "express" in levels
+    is_on_its_way = len(malls) == 1 and states == {JobState.ASSIGNED} and not is_alone
     return malls.pop() if is_on_its_way and has_room else None
 
 

@@ -25,6 +25,7 @@ from mallard_engine.ports import (
     OfferLive,
     Refused,
     StoreUnavailable,
+    TransferOpen,
     WrongState,
 )
 from mallard_engine.storage.client.errors import LinkReplyError
@@ -34,7 +35,7 @@ from tests.properties import invariants
 from tests.properties.agreement import check_agreement
 from tests.properties.model_drivers import LEASE_MS
 from tests.properties.model_records import REFUSAL_CODES, REFUSED
-from tests.properties.model_staggered import StaggeredModel
+from tests.properties.model_transfers import TransferModel
 from tests.properties.world import NODES, START_MS, Snapshot, World
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ _VERDICTS: Mapping[type[Exception], str] = {
     OfferLive: "offer_live",
     IdempotencyMismatch: "mismatch",
     DuplicateExternalId: "duplicate",
+    TransferOpen: "open",
 }
 
 
@@ -77,7 +79,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         stuck_after_s = 60.0 if max_run_jobs == 1 else 0.0
         self.policy = MarketPolicy(max_run_jobs=max_run_jobs, stuck_after_s=stuck_after_s)
-        self.model = StaggeredModel(self.policy, START_MS)
+        self.model = TransferModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
         # Nodes whose lease expired and which have not registered their drivers again.

@@ -66,7 +66,7 @@ class Model(DriverModel):
             return "no_driver"
         if new.suspended or (new.offer and new.offer not in self.offers_of(job)):
             return "unavailable"
-        if not self.fits(driver, [name], by_operator=True):
+        if not self.fits(driver, [name], by_operator=True) or driver == job.first:
             return "unavailable"
         self._take_away(job, "withdrawn", "unassigned")
         self._give(job, name, driver)
@@ -164,7 +164,7 @@ class Model(DriverModel):
         malls = {job.mall for job in held}
         most = min(self.policy.max_run_jobs, driver.max_jobs)
         is_on_its_way = len(malls) == 1 and all(
-            job.state == "assigned" and not job.express for job in held
+            job.state == "assigned" and not job.express and not job.carries for job in held
         )
         return malls.pop() if is_on_its_way and len(held) < most else None
 
@@ -184,7 +184,8 @@ class Model(DriverModel):
             return False
         weight = sum(self.jobs[job].weight for job in all_jobs)
         most = min(self.policy.max_run_jobs, driver.max_jobs)
-        return len(all_jobs) == 1 or (len(all_jobs) <= most and weight <= driver.max_weight)
+        parts = sum(self.jobs[job].parts for job in all_jobs)
+        return parts == 1 or (parts <= most and weight <= driver.max_weight)
 
     def hand_over(
         self, offer: str, name: str, attempt: int, holder: str, lost: int, plan: Sequence[str]
@@ -327,6 +328,8 @@ class Model(DriverModel):
 
     def progress(self, name: str, driver: str, attempt: int, step: str, *, checked: bool) -> str:
         job = self.jobs[name]
+        if job.carries and step == "picked_up":
+            return "wrong_state"
         if not self._is_holder(job, driver, attempt):
             return self._claim(job, name, driver, attempt, step)
         if job.state in DONE[step]:
@@ -381,6 +384,8 @@ class Model(DriverModel):
     def claim(self, name: str, driver: str, attempt: int, state: str) -> str:
         """A hello claims that a parcel is on board or delivered."""
         job = self.jobs[name]
+        if job.carries:
+            return "wrong_state"
         if (job.holder, job.attempt) == (driver, attempt):
             if job.state in FROM["picked_up"]:
                 job.state = "picked_up"

@@ -67,5 +67,12 @@ class Job:
     came: int = 0
     created: int = 0
     express: bool = False
+    # Of a job on board: its last transfer. Of a transfer: its first driver, what it carries, how
+    # many jobs it counts for, and the wrong codes so far.
+    transfer: str = ""
+    first: str = ""
+    carries: tuple[str, ...] = ()
+    parts: int = 1
+    wrong: list[str] = field(default_factory=list)
     # All drivers to whom it was ever offered or assigned.
     known: set[str] = field(default_factory=set)

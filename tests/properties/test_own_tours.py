@@ -34,7 +34,7 @@ pytestmark = pytest.mark.finding("D2")
 MINUTE_MS = 60_000
 STORES = tuple(MALL.stores)[::7]
 ROOMY = Vehicle(max_jobs=4)
-SERVICE_TIME = service_times({MALL.id: MALL}, 120.0)
+SERVICE_TIME = service_times({MALL.id: MALL}.__getitem__, 120.0)
 SETTINGS = settings(
     max_examples=2_000 if DEEP else 120,
     deadline=None,

@@ -157,6 +157,14 @@ class TimeRules(HolderRules):
                     lambda store: store.deadlines.silence(entry),
                     how=how,
                 )
+            case "transfer":
+                self.model.settle_transfer(entry.id)
+                self.call(
+                    f"settle {entry.id}",
+                    "ok",
+                    lambda store: store.transfers.settle(entry),
+                    how=how,
+                )
             case _:
                 self._driver_due(entry.id, how)
 

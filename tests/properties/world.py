@@ -10,6 +10,7 @@ import msgspec
 import uvloop
 
 from mallard_engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
+from mallard_engine.core.places.meeting import meeting_id
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link
@@ -37,6 +38,8 @@ NODES = ("n1", "n2")
 SERVICE = "shop"
 START_MS = 1_800_000_000_000
 HOME = (33.30, -111.84)
+# Where drivers hand parcels over.
+MEETING = meeting_id(MARKET, *HOME)
 
 _HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")
 _SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service")
@@ -169,7 +172,7 @@ class World:
             *_HASHES,
             *_SETS,
             "push",
-            *(f"queue:{mall}" for mall in MALLS),
+            *(f"queue:{mall}" for mall in (*MALLS, MEETING)),
             *(f"held:{node}" for node in NODES),
             *(f"job:{job}" for job in self.known_jobs),
         ]
@@ -262,7 +265,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         due=sets["due"],
         queues={
             mall: tuple(job_at(place.decode()) for place in raw[f"queue:{mall}"][::2])
-            for mall in MALLS
+            for mall in (*MALLS, MEETING)
         },
         waiting={name: read_waiting(name, packed) for name, packed in hashes["waiting"].items()},
         counts={name: int(count) for name, count in hashes["counts"].items()},

@@ -68,6 +68,7 @@ def test_job_transitions_match_the_contract() -> None:
         *product(before_pickup, {"cancelled", "assigned", "picked_up", "failed"}),
         *product(waiting, {"expired"}),
         *product(on_board, {"returned", "delivered", "lost"}),
+        *(("picked_up", "picked_up"), ("returning", "returning")),  # a transfer
     }
     assert contract == ARROWS
     for a, b in product(JobState, JobState):

@@ -30,6 +30,7 @@ OPERATIONS = {
     "/v1/markets/{market}/drivers": {"get"},
     "/v1/markets/{market}/drivers/{driver}/suspend": {"post"},
     "/v1/markets/{market}/drivers/{driver}/resume": {"post"},
+    "/v1/markets/{market}/drivers/{driver}/transfer": {"post"},
     "/v1/driver": {"get"},
     "/v1/driver/locations": {"post"},
     "/v1/driver/state": {"get"},

@@ -4,10 +4,18 @@ import time
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
+from msgspec import UNSET
+
 from mallard_client.http.transport import ClientOptions
 from mallard_client.orders.client import OrderClient
 from mallard_client.orders.requests import OperatorCalls
-from mallard_protocol.resources import CloseRequest, DriverView, Job
+from mallard_protocol.resources import (
+    CloseRequest,
+    DriverView,
+    Job,
+    MeetingPointRequest,
+    TransferRequest,
+)
 
 __all__ = ["OperatorClient"]
 
@@ -46,6 +54,31 @@ class OperatorClient(OrderClient):
         point = None if near is None else f"{near[0]},{near[1]}"
         answer = await self._run(self._operator_calls.drivers(market, point, radius_m))
         return answer.items
+
+    async def transfer(
+        self,
+        market: str,
+        driver: str,
+        *,
+        jobs: Sequence[str] | None = None,
+        to: str | None = None,
+        at: tuple[float, float] | None = None,
+    ) -> Job:
+        """Hand the parcels that a driver has on board over to another driver; return the transfer.
+
+        Args:
+            market: The market.
+            driver: Who has them.
+            jobs: Which of its jobs; None: all on board.
+            to: Who gets them; None: the best driver who has room.
+            at: Where the two meet (lat, lon); None: the driver's last position.
+        """
+        request = TransferRequest(
+            jobs=UNSET if jobs is None else tuple(jobs),
+            driver=UNSET if to is None else to,
+            at=UNSET if at is None else MeetingPointRequest(*at),
+        )
+        return await self._run(self._operator_calls.transfer(market, driver, request))
 
     async def suspend(self, market: str, driver: str, reason: str) -> DriverView:
         """Suspend a driver: it gets no offers."""

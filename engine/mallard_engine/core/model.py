@@ -18,6 +18,9 @@ from mallard_protocol.lifecycle import (
     shown_state,
 )
 
+TRANSFER = "transfer"
+"""The kind of a job that hands parcels on board over to another driver."""
+
 # A demand is part of a key in Redis.
 _LONGEST_ITEMS = 256
 
@@ -46,7 +49,8 @@ class Vehicle:
     def fits(self, need: "Need") -> bool:
         """Return whether the empty vehicle could take the job."""
         return (
-            need.weight_g <= self.max_weight_g
+            need.jobs <= self.max_jobs
+            and need.weight_g <= self.max_weight_g
             and need.volume_l <= self.max_volume_l
             and all(item in self.equipment or item == ID_CHECK for item in need.requires)
         )
@@ -85,6 +89,8 @@ class HeldJob:
     volume_l: float = 0.0
     # An express job: its driver gets no other until it ends.
     alone: bool = False
+    # For how many jobs it counts: a transfer needs the room of all that it carries.
+    jobs: int = 1
 
     @property
     def has_place(self) -> bool:
@@ -165,6 +171,8 @@ class Need:
     service: str = ""
     # None for jobs stored before there were levels: the market's preset applies.
     service_level: ServiceLevel | None = None
+    # The number of jobs that a transfer carries.
+    jobs: int = 1
 
     @property
     def demand(self) -> str:
@@ -317,6 +325,18 @@ class Job:
     shops: tuple[Shop, ...] = ()
     hold: JobHold | None = None
     handover_key: str = field(default="", repr=False)
+    # Of a job on board: its last transfer, as mall/job.
+    transfer: str = ""
+    # Of a transfer: the driver who hands over, the jobs, and the code that proves the meeting.
+    kind: str = ""
+    first: str = ""
+    carries: tuple[str, ...] = ()
+    code: str = ""
+
+    @property
+    def transfer_job(self) -> str:
+        """The id of its last transfer, which may be over; empty if it had none."""
+        return self.transfer.rpartition("/")[2]
 
     @property
     def arrived_ms(self) -> int | None:

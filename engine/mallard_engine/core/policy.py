@@ -457,6 +457,14 @@ class SilencePolicy:
         "another driver arrives earlier. 0: not before `resume_ttl_s`. Set it to less than that "
         "where a late pickup costs more than a driver's wasted trip.",
     )
+    transfer_before_end_s: float = bounded(
+        0.0,
+        0,
+        86_400,
+        "s",
+        "Parcels on board that their driver cannot deliver before the end of its block go to "
+        "another driver this long before that end. 0: never. Set it where drivers leave on time.",
+    )
     stuck_after_s: float = bounded(
         0.0,
         0,

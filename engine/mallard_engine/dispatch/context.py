@@ -91,7 +91,7 @@ class Context:
         They are learnt from dwell times, else from the places file, else the policy's default.
         """
         policy = self.policies[market]
-        prior = service_times(self.places.malls, policy.store_dwell_s)
+        prior = service_times(self.places.mall, policy.store_dwell_s)
         return self.dwells.service_time(market, prior) if policy.dwell_visits else prior
 
     def travel_time(self, market: str) -> TravelTime:

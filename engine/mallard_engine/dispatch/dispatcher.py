@@ -21,6 +21,7 @@ from mallard_engine.dispatch.reassignment import Reassignments
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.shop_commands import ShopCommands
 from mallard_engine.dispatch.sweeper import Sweeper
+from mallard_engine.dispatch.transfers import Transfers
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Effects, PushKind, PushSink, Storage, TravelMatrixSource
 
@@ -28,7 +29,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """The dispatcher of one node for all markets: its ``orders``, ``shops`` and ``drivers``.
+    """The dispatcher of one node for all markets.
+
+    Its commands are those of ``orders``, ``shops``, ``drivers`` and ``transfers``.
 
     Call `start` inside a running loop. Other nodes may take this node's drivers out of matching, if
     its lease expires or the storage is unavailable. ``recover(market, rewound)``, if set, is called
@@ -86,6 +89,7 @@ class Dispatcher:
             self._context, self._rounds, arrivals, self._tasks, self._apply_effects
         )
         self.shops = ShopCommands(self._context, self._apply_effects)
+        self.transfers = Transfers(self._context, self._tasks, self._apply_effects)
         self.drivers = DriverCommands(
             self._context,
             node,
@@ -155,6 +159,8 @@ class Dispatcher:
             self._reach.freed(market, effects.freed)
         for late in effects.late:
             self._tasks.start(self._reassignments.look(market, late), f"reassign {late.job}")
+        for driver, why in effects.hand_overs:
+            self.transfers.hand_over_soon(market, driver, why)
         for member in effects.over:
             self._sweeper.forget(market, member)
         for member, due_ms in effects.due:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.model import Device, Driver, Vehicle
+from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.core.reporting_interval import Reporting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
 from mallard_engine.dispatch.drivers.barred import barred
@@ -27,6 +28,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     TakenBack,
 )
+from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Barred, Proof
 
@@ -212,11 +214,17 @@ class DriverCommands:
         reason: str,
         store: str | None = None,
         parcels: int | None = None,
+        jobs: Sequence[str] | None = None,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Jobs.progress`.
+        """See :meth:`mallard_engine.ports.Jobs.progress`; for the pickup of a transfer, see
+        :meth:`mallard_engine.ports.Transfers.take_over`.
 
         Withdraws the live offer of a driver who reports custody of a parcel of another attempt.
         """
+        if step is Step.PICKED_UP and is_meeting(ref.mall):
+            return await self._take_over(ref, driver, attempt, at_ms, proof, jobs)
+        if jobs is not None:
+            raise Refused(ErrorCode.BAD_FIELD)
         answered = await self._jobs.progress(
             ref,
             driver,
@@ -239,6 +247,31 @@ class DriverCommands:
         self._apply_effects(market, answered.effects)
         if answered.driver.offer and answered.took_custody(ref.job, attempt):
             # The parcel on board takes the room for which the live offer was made.
+            await self._withdraw(market, answered.driver.offer, "engine")
+        return answered
+
+    async def _take_over(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        at_ms: int | None,
+        proof: Proof | None,
+        jobs: Sequence[str] | None,
+    ) -> Answered:
+        answered = await self._context.storage.transfers.take_over(
+            ref, driver, attempt, at_ms=at_ms, proof=proof, jobs=jobs
+        )
+        market = self._context.places.market_of_mall(ref.mall).id
+        if answered.effects.changed_jobs:
+            self._context.metrics.transfer("delivered")
+            # Both drivers hold other jobs than this node has planned with.
+            for changed in {driver, *(push.driver for push in answered.effects.pushes)}:
+                self._upcoming.ended(market, changed)
+                self._etas.ended(market, changed)
+                self.holds_unknown_job(market, changed)
+        self._apply_effects(market, answered.effects)
+        if answered.driver.offer:
             await self._withdraw(market, answered.driver.offer, "engine")
         return answered
 

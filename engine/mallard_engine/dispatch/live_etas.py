@@ -113,7 +113,7 @@ class LiveEtas:
     def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
         """Return the times to store, if one has changed enough."""
         now_ms = self._context.storage.now_ms()
-        jobs = [job for job in course.jobs or () if job.mall in self._context.places.malls]
+        jobs = [job for job in course.jobs or () if self._context.places.knows(job.mall)]
         times = self._times(market, fix, jobs, now_ms)
         stored = course.times or {
             job.id: (job.eta_pickup_ms or 0, job.eta_dropoff_ms or 0) for job in jobs
@@ -136,7 +136,7 @@ class LiveEtas:
         here, at_ms, pickup_ms = (fix.lat, fix.lon), now_ms, now_ms
         waiting = [job for job in jobs if job.state is not JobState.PICKED_UP]
         if waiting:
-            mall = self._context.places.malls[waiting[0].mall]
+            mall = self._context.places.mall(waiting[0].mall)
             service_time = self._context.service_time(market)
             needs = [job.need for job in waiting]
             arrived_ms = [ms for job in waiting if (ms := job.arrived_ms) is not None]

@@ -173,7 +173,7 @@ class Sweeper:
         store = self._context.storage
         effects: Effects | None = None
         match entry.kind:
-            case DueKind.RETRY if entry.mall in self._context.places.malls:
+            case DueKind.RETRY if self._context.places.knows(entry.mall):
                 self._rounds.wake(entry.mall, due=entry.id)
             case DueKind.RETRY:
                 # Its mall is no longer configured: the job can only expire.
@@ -193,6 +193,8 @@ class Sweeper:
                 effects = await store.deadlines.queue(JobRef(entry.id, entry.mall))
             case DueKind.SILENT:
                 effects = await store.deadlines.silence(entry)
+            case DueKind.TRANSFER:
+                effects = await store.transfers.settle(entry)
             case DueKind.DRIVER:
                 effects = await store.deadlines.driver_due(market, entry.id)
             case _:

@@ -30,6 +30,7 @@ from mallard_engine.gateway.reloading import Read, restart_settings
 from mallard_engine.gateway.socket.admission import Admission
 from mallard_engine.gateway.socket.endpoint import DriverSocket
 from mallard_engine.gateway.socket.hub import Hub
+from mallard_engine.gateway.socket.payloads import transfer_card
 from mallard_engine.gateway.socket.position_batcher import PositionBatcher
 from mallard_engine.gateway.socket.push_relay import Relay
 from mallard_engine.gateway.socket.services import SocketServices
@@ -115,6 +116,9 @@ class Node:
             self.metrics,
             travel=self.travel.now,
             ahead=self.travel.ahead,
+        )
+        self.dispatcher.transfers.card = lambda mall, need, jobs: transfer_card(
+            places.mall(mall), need, jobs
         )
         self.store.on_up = self.dispatcher.beat_now
         self.relay = Relay(self.store.pushes, self.hub)

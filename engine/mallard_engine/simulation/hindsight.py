@@ -80,7 +80,7 @@ def visit_times(scenario: Scenario) -> tuple[int, int]:
     They are fitted to the mean visits for 1 parcel up to the most parcels of a run.
     """
     mall = scenario.places.mall(scenario.orders[0].mall)
-    service_time = service_times(scenario.places.malls, scenario.service.park_ms / 1000)
+    service_time = service_times(scenario.places.mall, scenario.service.park_ms / 1000)
     most = max(scenario.policy.max_run_jobs, 2)
     rng = random.Random(f"{scenario.seed} visits")
     counts, means_s = range(1, most + 1), []

@@ -163,7 +163,7 @@ class ShiftDriver:
         """Return the tour of the stores from now on, from `gate` if the driver has parked there."""
         mall = self._scenario.places.mall(run[0].mall)
         park_s = self._scenario.service.park_ms / 1000
-        service_time = service_times(self._scenario.places.malls, park_s)
+        service_time = service_times(self._scenario.places.mall, park_s)
         needs = [job.need for job in run]
         return run_tour(mall, needs, service_time, self._clock.now_ms(), gate)
 

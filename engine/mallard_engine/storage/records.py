@@ -1,6 +1,6 @@
 """Conversion between the packed records of the scripts and the core's data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -65,6 +65,7 @@ _problems = msgspec.msgpack.Decoder(tuple[ReportedProblem, ...]).decode
 _shops = msgspec.msgpack.Decoder(tuple[Shop, ...]).decode
 _hold = msgspec.msgpack.Decoder(JobHold).decode
 _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
+_names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _times = msgspec.msgpack.Decoder(list[int]).decode
 # {received, at, lat, lon, acc, …}: see lib/positions.lua for the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
@@ -83,6 +84,7 @@ class _Effects(msgspec.Struct):
     late: list[LateJob] = []
     event: str = ""
     alerts: list[str] = []
+    hand_overs: list[tuple[str, str]] = []
 
 
 class OfferedJobRecord(msgspec.Struct):
@@ -233,6 +235,7 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         late=tuple(effects.late),
         event=effects.event,
         alerts=tuple(effects.alerts),
+        hand_overs=tuple(effects.hand_overs),
     )
 
 
@@ -390,7 +393,18 @@ def read_job(flat: Sequence[bytes]) -> Job:
         shops=_shops(fields.get(b"shops", _NO_ENTRIES)),
         hold=_hold(fields[b"held"]) if b"held" in fields else None,
         handover_key=text(b"handover_key"),
+        transfer=text(b"transfer"),
+        kind=text(b"kind"),
+        first=text(b"first"),
+        carries=_carried(fields),
+        code=text(b"code"),
     )
+
+
+def _carried(fields: Mapping[bytes, bytes]) -> tuple[str, ...]:
+    """Return what a transfer carries, without what has left it."""
+    gone = _names(fields.get(b"gone", _NO_ENTRIES))
+    return tuple(job for job in _names(fields.get(b"carries", _NO_ENTRIES)) if job not in gone)
 
 
 def job_of(submission: Submission, now_ms: int) -> Job:

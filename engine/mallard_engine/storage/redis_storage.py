@@ -18,6 +18,7 @@ from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
+from mallard_engine.storage.calls.transfers import RedisTransfers
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.fitness import inspect
@@ -77,6 +78,7 @@ class RedisStorage:
         self.shops = RedisShops(self.runner)
         self.offers = RedisOffers(self.runner, runs)
         self.deadlines = RedisDeadlines(self.runner)
+        self.transfers = RedisTransfers(self.runner)
         self.leases = RedisLeases(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
         self._embedded = embedded

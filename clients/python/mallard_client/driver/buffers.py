@@ -123,6 +123,7 @@ class Report:
     # Of `collected`: what that shop handed over; None: everything.
     store: str | None = None
     parcels: int | None = None
+    jobs: tuple[str, ...] | None = None
 
     def message(self, request_id: int, clock: Clock) -> Progress:
         """Return the message that reports the step."""
@@ -136,6 +137,7 @@ class Report:
             reason=UNSET if self.reason is None else self.reason,
             store=UNSET if self.store is None else self.store,
             parcels=UNSET if self.parcels is None else self.parcels,
+            jobs=UNSET if self.jobs is None else self.jobs,
         )
 
 

@@ -19,7 +19,7 @@ import asyncio
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, Self
 
@@ -347,8 +347,11 @@ class DriverClient:
         reason: str | None = None,
         store: str | None = None,
         parcels: int | None = None,
+        jobs: Collection[str] | None = None,
     ) -> asyncio.Future[Reply]:
         """Report a step; queued in order and repeated until the engine has answered.
+
+        `jobs`: with the pickup of a transfer, see `picked_up`.
 
         The future may be awaited or left alone; it raises `RequestRefused`, or `Stopped`, when the
         report is kept for a later `start`. `attempt` missing: that of the job as held
@@ -362,7 +365,8 @@ class DriverClient:
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         # A refusal without a caller that awaits it is in the log already.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        report = Report(job, number, Step(step), at, proof, reason, answer, store, parcels)
+        got = None if jobs is None else tuple(jobs)
+        report = Report(job, number, Step(step), at, proof, reason, answer, store, parcels, got)
         _check(report.message(0, self._session.clock))
         self._session.add_report(report)
         return answer
@@ -393,6 +397,22 @@ class DriverClient:
             store=store,
             parcels=parcels,
         )
+
+    def picked_up(
+        self,
+        job: str,
+        *,
+        code: str | None = None,
+        jobs: Collection[str] | None = None,
+        at_ms: int | None = None,
+    ) -> asyncio.Future[Reply]:
+        """Report that the parcels are on board. As `progress`.
+
+        Of a transfer: `code` is what the other driver's app shows (`SocketJob.transfer`), `jobs`
+        those of its jobs that you got (None: all). They are in `jobs` afterwards.
+        """
+        proof = None if code is None else Proof("code", code)
+        return self.progress(job, Step.PICKED_UP, at_ms=at_ms, proof=proof, jobs=jobs)
 
     async def problem(
         self,

@@ -37,6 +37,7 @@ class SavedReport(Struct, frozen=True):
     reason: str | None = None
     store: str | None = None
     parcels: int | None = None
+    jobs: tuple[str, ...] | None = None
 
 
 class SavedWish(Struct, frozen=True):

@@ -170,6 +170,8 @@ class AppSession:
                 return
             if isinstance(message, StateChanged) and message.why == StateWhy.BLOCK_OVER:
                 self.intent = None
+            if isinstance(message, StateChanged) and message.why == StateWhy.TRANSFER:
+                self.intent = Intent(Wish.PAUSED, None)
             self.emit(message)
             self._note_changes()
             if isinstance(message, Offer):

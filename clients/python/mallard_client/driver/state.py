@@ -25,7 +25,9 @@ from mallard_protocol.messages import (
 Push = Offer | OfferClosed | JobChanged | StateChanged
 
 # With one of these reasons the job is no longer this driver's, whatever its state.
-_TAKEN_AWAY = frozenset({JobReason.COLLECTED, JobReason.UNASSIGNED, JobReason.SILENT})
+_TAKEN_AWAY = frozenset(
+    {JobReason.COLLECTED, JobReason.UNASSIGNED, JobReason.SILENT, JobReason.TRANSFERRED}
+)
 # A `state` push with one of these gives the reason why the driver gets no offers.
 _BARS = frozenset(BarredWhy)
 # A position, or any other frame, ends these; no push announces the end.
@@ -134,6 +136,8 @@ class DriverView:
     def apply_reported(self, job: str, reply: Reply) -> None:
         """Apply the reply to ``progress``."""
         self.apply_reply(reply)
+        got = () if reply.jobs is UNSET else reply.jobs  # from another driver, by a transfer
+        self.jobs |= {detail.job: HeldJob.of(detail) for detail in got}
         held = self.jobs.pop(job, None) or self.former.pop(job, None)
         if reply.detail is not UNSET:
             held = HeldJob.of(reply.detail)

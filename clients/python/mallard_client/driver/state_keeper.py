@@ -64,6 +64,7 @@ class Keeping:
                     report.reason,
                     store=report.store,
                     parcels=report.parcels,
+                    jobs=report.jobs,
                 )
                 for report in saved.reports
             ),
@@ -121,6 +122,7 @@ class Keeping:
             report.reason,
             report.store,
             report.parcels,
+            report.jobs,
         )
 
     def _time(self, moment: Moment | None) -> SavedTime | None:

@@ -26,6 +26,7 @@ from mallard_protocol.resources import (
     Quote,
     ReadyRequest,
     SuspendRequest,
+    TransferRequest,
     UnassignRequest,
 )
 
@@ -177,6 +178,10 @@ class OperatorCalls(OrderCalls):
         """``POST /v1/markets/{m}/drivers/{id}/suspend``."""
         path = _market(market, "drivers", driver, "suspend")
         return self._caller.call("POST", path, DriverView, body=SuspendRequest(reason))
+
+    def transfer(self, market: str, driver: str, request: TransferRequest) -> Steps[Job]:
+        """``POST /v1/markets/{m}/drivers/{id}/transfer``. Repeating it makes no second one."""
+        return self._post(_market(market, "drivers", driver, "transfer"), request)
 
     def resume(self, market: str, driver: str) -> Steps[DriverView]:
         """``POST /v1/markets/{m}/drivers/{id}/resume``."""

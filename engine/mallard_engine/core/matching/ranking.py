@@ -277,6 +277,8 @@ def _misfit(driver: Driver, visit: _Visit, pickup_ms: int, done_ms: int) -> str 
 
 
 def _vehicle_misfit(vehicle: Vehicle, visit: _Visit) -> str | None:
+    if visit.need.jobs > vehicle.max_jobs:
+        return "too_many_jobs"
     if visit.need.weight_g > vehicle.max_weight_g:
         return "too_heavy"
     if visit.need.volume_l > vehicle.max_volume_l:

@@ -1,6 +1,6 @@
 """Pickup plans: the gate, the tour of the stores and its duration, for one job or a run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from mallard_engine.core.model import Need
 from mallard_engine.core.pickup.store_tour import Call, Tour, best_tour, tour_done_by
@@ -82,7 +82,7 @@ def _calls(mall: Mall, need: Need, service_time: ServiceTime) -> tuple[list[str]
     return [mall.stores[store].gate for store in need.stores], calls
 
 
-def service_times(malls: Mapping[str, Mall], prior_s: float) -> ServiceTime:
+def service_times(mall_of: Callable[[str], Mall], prior_s: float) -> ServiceTime:
     """Return the service times without any learnt ones.
 
     They are a store's own from the places file, else `prior_s`. The result raises `KeyError` for a
@@ -90,7 +90,7 @@ def service_times(malls: Mapping[str, Mall], prior_s: float) -> ServiceTime:
     """
 
     def seconds(mall: str, store: str) -> float:
-        own_s = malls[mall].stores[store].handover_s
+        own_s = mall_of(mall).stores[store].handover_s
         return prior_s if own_s is None else own_s
 
     return seconds

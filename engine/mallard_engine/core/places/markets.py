@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mallard_engine.core.places.mall import Gate, Mall, MallKind, Market, Store
 from mallard_engine.core.places.market_file import PlacesError, read_market
+from mallard_engine.core.places.meeting import meeting_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -85,12 +86,21 @@ class Places:
         return self.markets[market]
 
     def mall(self, mall: str) -> Mall:
-        """Return the mall of this id, in any market."""
-        return self.malls[mall]
+        """Return the mall or the meeting place of this id, in any market."""
+        known = self.malls.get(mall)
+        return known or meeting_place(mall, lambda market: self.markets[market].time_zone)
+
+    def knows(self, mall: str) -> bool:
+        """Return whether there is a mall or a meeting place of this id."""
+        try:
+            self.mall(mall)
+        except KeyError:
+            return False
+        return True
 
     def market_of_mall(self, mall: str) -> Market:
-        """Return the market that a mall belongs to."""
-        return self.markets[self.malls[mall].market]
+        """Return the market that a mall or a meeting place belongs to."""
+        return self.markets[self.mall(mall).market]
 
     def market_at(self, lat: float, lon: float) -> str | None:
         """Return the id of the market whose area contains the point; None if there is none."""

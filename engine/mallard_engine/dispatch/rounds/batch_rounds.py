@@ -6,6 +6,7 @@ need not set off now is carried over to the next batch.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from mallard_engine.core.matching.search_policy import end_reason
 from mallard_engine.core.matching.travel_matrix import requests_of_batch
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
+from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
 from mallard_engine.dispatch.next_opening import NextOpening
@@ -130,7 +132,7 @@ class MarketRounds:
         started = clock()
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
         named = take(self._named, _MOST_NAMED)
-        queue = await self._offers.queue_of(self._market, most, named)
+        queue = _without_meetings(await self._offers.queue_of(self._market, most, named))
         self._retry_factor = max(1.0, queue.total / _FULL_RATE_JOBS)
         self._wake_for_rest(queue)
         if not queue.jobs:
@@ -422,6 +424,13 @@ class MarketRounds:
         if effects is not None:
             _often.info("job expired", reason=reason.value, example={"job": waiting.job})
             self._apply_effects(self._market, effects)
+
+
+def _without_meetings(queue: MarketQueue) -> MarketQueue:
+    """Leave out the transfers: each has rounds of its own."""
+    jobs = tuple([each for each in queue.jobs if not is_meeting(each[0])])
+    left_out = len(queue.jobs) - len(jobs)
+    return replace(queue, jobs=jobs, total=queue.total - left_out) if left_out else queue
 
 
 def _with_etas(

@@ -112,6 +112,16 @@ class MallRounds:
         """The number of jobs in memory."""
         return len(self._postponed_ms.keys() | self._failures.keys())
 
+    @property
+    def market(self) -> str:
+        """The market of the mall."""
+        return self._mall.market
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a round runs."""
+        return self._running
+
     def wake(self, job: str = "", *, due: str = "", driver: bool = False) -> None:
         """Run a round now, or right after the one that is running.
 

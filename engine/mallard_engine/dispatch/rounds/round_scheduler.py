@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
 from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
@@ -23,6 +24,8 @@ _FEW = 16
 _MALLS_AT_FIRST = 16
 # A long or paused round at one mall delays the next malls by no more than this.
 _PATIENCE_S = 0.25
+# Meeting places whose rounds are kept; those of others begin again with the next retry.
+_MOST_MEETINGS = 64
 
 
 @dataclass(slots=True)
@@ -42,6 +45,8 @@ class RoundScheduler:
         self._tasks = tasks
         self._malls: dict[str, MallRounds] = {}
         self._pace = RetryPace(context.runtime.clock)
+        # Of meeting places, which come and go: those in use.
+        self._meetings: dict[str, MallRounds] = {}
         self.upcoming = UpcomingDrivers(context)
         self._batches = self._made_batches()
         # By market: the drivers who have just become free.
@@ -53,7 +58,7 @@ class RoundScheduler:
         Running rounds end beside the new ones, as those of another node would: the storage decides
         between them.
         """
-        self._malls = {}
+        self._malls, self._meetings = {}, {}
         self._batches = self._made_batches()
 
     def _made_batches(self) -> dict[str, MarketRounds]:
@@ -67,7 +72,8 @@ class RoundScheduler:
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
-        return sum(map(len, self._malls.values())) + sum(map(len, self._batches.values()))
+        at_malls = [*self._malls.values(), *self._meetings.values()]
+        return sum(map(len, at_malls)) + sum(map(len, self._batches.values()))
 
     def at(self, mall: str) -> MallRounds:
         """Return the rounds of a mall.
@@ -75,6 +81,8 @@ class RoundScheduler:
         Raises:
             KeyError: There is no such mall.
         """
+        if is_meeting(mall):
+            return self._at_meeting(mall)
         if mall not in self._malls:
             place = self._context.places.mall(mall)
             kind = RunRounds if self._context.policy(place.market).plans_runs else MallRounds
@@ -82,6 +90,21 @@ class RoundScheduler:
                 self._context, place, self._apply_effects, self._tasks, self._pace
             )
         return self._malls[mall]
+
+    def _at_meeting(self, mall: str) -> MallRounds:
+        """Return the rounds of a meeting place: of a single job, in every market."""
+        if mall not in self._meetings:
+            is_full = len(self._meetings) >= _MOST_MEETINGS
+            self._meetings = {
+                name: rounds
+                for name, rounds in self._meetings.items()
+                if rounds.is_running or (len(rounds) and not is_full)
+            }
+            place = self._context.places.mall(mall)
+            self._meetings[mall] = MallRounds(
+                self._context, place, self._apply_effects, self._tasks, self._pace
+            )
+        return self._meetings[mall]
 
     def may_speculate(self, mall: str) -> bool:
         """Return whether the jobs of the mall are offered singly: no batches, no runs."""
@@ -94,7 +117,7 @@ class RoundScheduler:
         ``job``, ``due``, ``driver``: see `MallRounds.wake`.
         """
         batch = self._batches.get(self._market_of(mall)) if self._batches else None
-        if batch is not None:
+        if batch is not None and not is_meeting(mall):
             batch.wake(job or due, driver=driver)
         else:
             self.at(mall).wake(job, due=due, driver=driver)
@@ -106,6 +129,9 @@ class RoundScheduler:
 
         ``points``: where each driver is (latitude, longitude).
         """
+        for meeting in self._meetings.values():
+            if meeting.market == market and len(meeting):
+                meeting.wake(driver=True)
         if (batch := self._batches.get(market)) is not None:
             batch.wake(driver=True)
             return

@@ -13,7 +13,7 @@ from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import resources
 from mallard_protocol.codes import WhyNot
-from mallard_protocol.messages import Barred
+from mallard_protocol.messages import Barred, MeetingPoint
 
 Namer = Callable[[str], str]
 _Row = TypeVar("_Row")
@@ -81,8 +81,21 @@ def pickup_view(job: model.Job, order: CompleteOrder) -> resources.PickupView:
     return resources.PickupView(order.pickup.mall, tuple(shops), order.pickup.window_end)
 
 
-def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Job:
-    """Return a job as its order service and operators see it."""
+def job_view(
+    job: model.Job,
+    held: resources.Held | None = None,
+    transfer: model.Job | None = None,
+    *,
+    with_code: bool = False,
+) -> resources.Job:
+    """Return a job as its order service and operators see it.
+
+    Args:
+        job: the job.
+        held: the hold on its stores.
+        transfer: the open transfer that carries it.
+        with_code: whether the reader may see the code of a transfer.
+    """
     order = order_of(job)
     return resources.Job(
         id=job.id,
@@ -122,6 +135,25 @@ def job_view(job: model.Job, held: resources.Held | None = None) -> resources.Jo
         hold_s=order.hold_s,
         proofs=tuple(map(_proof_view, job.proofs)),
         problems=tuple(map(_problem_view, job.problems)),
+        transfer=_transfer_view(transfer, with_code=with_code) if transfer else None,
+        **_own_fields(job),
+    )
+
+
+def _own_fields(job: model.Job) -> dict[str, Any]:
+    """Return the further fields of a transfer, which operators alone can read."""
+    if job.kind != model.TRANSFER:
+        return {}
+    return {"kind": job.kind, "carries": job.carries, "first": job.first, "code": job.code}
+
+
+def _transfer_view(transfer: model.Job, *, with_code: bool) -> resources.Transfer:
+    return resources.Transfer(
+        id=transfer.id,
+        at=MeetingPoint(transfer.need.lat, transfer.need.lon),
+        alias=transfer.driver,
+        eta=_moment(transfer.eta_pickup_ms),
+        code=transfer.code if with_code else UNSET,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Final, Self
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from mallard_engine.core.model import Job
+from mallard_engine.core.model import TRANSFER, Job, Need
+from mallard_engine.core.places.meeting import STORE
 from mallard_engine.gateway.timestamps import epoch_ms, utc
 from mallard_protocol.codes import HOLD_S, OnMissing, OnShort, ServiceLevel
 from mallard_protocol.resources import (
@@ -156,8 +157,23 @@ _decode: Final = msgspec.json.Decoder(CompleteOrder).decode
 
 
 def order_of(job: Job) -> CompleteOrder:
-    """Decode the order that a job was stored with."""
+    """Return the order of a job as it was stored; a transfer's is made of its need."""
+    if job.kind == TRANSFER:
+        return transfer_order(job.mall, job.need)
     return _decode(job.body)
+
+
+def transfer_order(mall: str, need: Need) -> CompleteOrder:
+    """Return the order that a transfer at a meeting place amounts to."""
+    ready, ends = utc(need.ready_ms), utc(need.expires_ms)
+    store = CompleteStore(store=STORE, ready_at=ready, parcels=need.parcels)
+    return CompleteOrder(
+        pickup=CompletePickup(mall=mall, stores=(store,), window_end=ends),
+        dropoff=CompleteDropoff(lat=need.lat, lon=need.lon, deadline=ends),
+        parcels=ParcelsRequest(count=need.parcels, weight_g=need.weight_g, volume_l=need.volume_l),
+        requires=need.requires,
+        priority=need.priority,
+    )
 
 
 def _complete_store(store: PickupStore, now: datetime) -> CompleteStore:

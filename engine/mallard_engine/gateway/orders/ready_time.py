@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from mallard_engine.core.model import Job
+from mallard_engine.core.model import TRANSFER, Job
 from mallard_engine.gateway.orders.complete_order import order_of
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, with_ready_at
 from mallard_engine.gateway.services import Services
@@ -39,7 +39,8 @@ async def change_ready(
         WrongState: that store's parcels are on board, or the job has ended.
         InvalidOrder: see `intake.with_ready_at`.
     """
-    if job.state not in BEFORE_PICKUP and not (by_shop and job.state is JobState.PICKED_UP):
+    may_follow = by_shop and job.state is JobState.PICKED_UP
+    if (job.state not in BEFORE_PICKUP and not may_follow) or job.kind == TRANSFER:
         raise WrongState(job.state)
     mall = services.places.mall(job.mall)
     now_ms = services.store.now_ms()

@@ -120,7 +120,7 @@ def welcome(
     say_hello: bool = False,
 ) -> messages.Welcome:
     """Return the `welcome` with the driver's state, offer and jobs."""
-    driver, offer, malls = snapshot.driver, snapshot.offer, services.places.malls
+    driver, offer = snapshot.driver, snapshot.offer
     return messages.Welcome(
         session=session,
         driver=driver.id,
@@ -133,7 +133,11 @@ def welcome(
         token_expires_ms=expires_ms,
         state=driver.shown.value,
         barred=services.dispatcher.drivers.barred(market, driver, snapshot.now_ms),
-        offer=offer_frame(offer, driver.seq, snapshot.now_ms, malls[offer.mall]) if offer else None,
-        jobs=tuple(map(services.full, in_run_order(snapshot.jobs))),
+        offer=offer_frame(offer, driver.seq, snapshot.now_ms, services.places.mall(offer.mall))
+        if offer
+        else None,
+        jobs=tuple(
+            services.full(job, snapshot.transfer_of(job)) for job in in_run_order(snapshot.jobs)
+        ),
         say_hello=True if say_hello else UNSET,
     )

@@ -12,11 +12,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from mallard_engine.core.handover import handover_code
-from mallard_engine.core.model import Job, LiveOffer, OfferedJob, Shop
+from mallard_engine.core.model import TRANSFER, Job, LiveOffer, Need, OfferedJob, Shop
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
+from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of, transfer_order
 from mallard_engine.ports import Push, PushKind
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.messages import (
@@ -24,11 +24,13 @@ from mallard_protocol.messages import (
     JobChanged,
     JobEta,
     MallRef,
+    MeetingPoint,
     Offer,
     OfferClosed,
     ParcelLoad,
     PayAmount,
     SocketJob,
+    SocketTransfer,
     StateChanged,
     StoreVisit,
 )
@@ -47,6 +49,8 @@ class Card(Struct, frozen=True, array_like=True):
     requires: tuple[str, ...]
     pay: PayAmount | None = None
     arrived_ms: int = 0
+    kind: str = ""
+    carries: tuple[str, ...] = ()
 
 
 _pack_card: Final = msgspec.msgpack.Encoder().encode
@@ -65,6 +69,21 @@ def card(order: CompleteOrder, mall: Mall, arrived_ms: int = 0) -> bytes:
             requires=order.requires,
             pay=_pay(order.pay) or None,
             arrived_ms=arrived_ms,
+        )
+    )
+
+
+def transfer_card(mall: Mall, need: Need, jobs: Sequence[Job]) -> bytes:
+    """Return the encoded card of a transfer of these jobs at a meeting place."""
+    order = transfer_order(mall.id, need)
+    return _pack_card(
+        Card(
+            stores=tuple(_visits(order, mall, with_codes=False)),
+            dropoff=DropOff(lat=need.lat, lon=need.lon, deadline_ms=need.deadline_ms),
+            parcels=_load(order),
+            requires=order.requires,
+            kind=TRANSFER,
+            carries=tuple(job.id for job in jobs),
         )
     )
 
@@ -93,8 +112,15 @@ def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
     return tuple(at_ms for at_ms in arrived if at_ms)
 
 
-def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
-    """Return the job with everything that its holder must know, its stores in tour order."""
+def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> SocketJob:
+    """Return the job with everything that its holder must know, its stores in tour order.
+
+    Args:
+        job: the job.
+        mall: its mall.
+        tour: the tour of its stores.
+        transfer: the open transfer that carries it.
+    """
     order = order_of(job)
     shops = {shop.store: shop for shop in job.shops}
     visits = tuple(
@@ -125,6 +151,19 @@ def full_job(job: Job, mall: Mall, tour: Tour) -> SocketJob:
         handover_code=handover_code(job.handover_key, job.attempt) or UNSET,
         on_short=order.on_short,
         on_missing=order.on_missing,
+        kind=job.kind or UNSET,
+        carries=job.carries or UNSET,
+        transfer=_transfer(transfer) if transfer else UNSET,
+    )
+
+
+def _transfer(transfer: Job) -> SocketTransfer:
+    return SocketTransfer(
+        id=transfer.id,
+        at=MeetingPoint(transfer.need.lat, transfer.need.lon),
+        alias=transfer.driver,
+        eta=transfer.eta_pickup_ms,
+        code=transfer.code,
     )
 
 
@@ -174,6 +213,8 @@ def _short_job(job: OfferedJob, place: MallRef) -> SocketJob:
         requires=seen.requires,
         eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
         pay=seen.pay or UNSET,
+        kind=seen.kind or UNSET,
+        carries=seen.carries or UNSET,
     )
 
 

@@ -137,6 +137,7 @@ class Requests:
             reason=reason,
             store=None if request.store is UNSET else request.store,
             parcels=None if request.parcels is UNSET else request.parcels,
+            jobs=None if request.jobs is UNSET else request.jobs,
         )
         if request.step in _WITH_REASON and answered.effects.changed_jobs:
             reason_given(
@@ -157,6 +158,8 @@ class Requests:
             job_state=answered.job_state,
             attempt=answered.attempt,
             detail=detail,
+            # What a transfer has given to the driver.
+            jobs=tuple(map(self._services.full, answered.jobs)) or UNSET,
         )
 
     async def _problem(self, request: Problem) -> Reply:

@@ -36,6 +36,7 @@ class SocketServices(Services):
     weigh_earnings: frozenset[str] = frozenset()
     draining: bool = False
 
-    def full(self, job: Job) -> SocketJob:
-        """Return the job with everything that its holder must know."""
-        return full_job(job, self.places.mall(job.mall), self.dispatcher.orders.tour(job))
+    def full(self, job: Job, transfer: Job | None = None) -> SocketJob:
+        """Return the job, which a transfer may carry, with all that its holder must know."""
+        tour = self.dispatcher.orders.tour(job)
+        return full_job(job, self.places.mall(job.mall), tour, transfer)

@@ -17,9 +17,9 @@ from mallard_protocol.lifecycle import DriverState, Wish, shown_state
 
 _MAX_WAITING: Final = 256
 _WISHES: Final = frozenset(wish.value for wish in Wish)
-_STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED})
-# The app does not know the job's stores, their order or its times yet.
-_WITH_DETAIL: Final = (JobReason.ASSIGNED, JobReason.READY_CHANGED)
+_STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED, JobReason.UPDATED})
+# The app does not know the job's stores, their order, its times or its transfer yet.
+_WITH_DETAIL: Final = (JobReason.ASSIGNED, JobReason.READY_CHANGED, JobReason.UPDATED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,8 @@ class Session:
             self.unreachable = self.unreachable or push.why == StateWhy.UNREACHABLE
             if push.state in _WISHES:
                 self._wish = Wish(push.state)
+            if push.why == StateWhy.TRANSFER:
+                self._wish = Wish.PAUSED
             if push.why == StateWhy.BLOCK_OVER:
                 self._wish, self._until_ms = Wish.OFFLINE, None
 

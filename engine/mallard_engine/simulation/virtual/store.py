@@ -17,6 +17,7 @@ from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
+from mallard_engine.storage.calls.transfers import RedisTransfers
 from mallard_engine.storage.scripts import load_commands
 
 _EVENTS_A_READ = 5_000
@@ -39,6 +40,7 @@ class SimulationStorage:
         self.shops = RedisShops(runner)
         self.offers = RedisOffers(runner, runs)
         self.deadlines = _Deadlines(runner, self._turns)
+        self.transfers = RedisTransfers(runner)
         self.leases = RedisLeases(runner, _LEASE_MS)
         self.pushes = RedisPushes(runner, self._turns, runs)
 

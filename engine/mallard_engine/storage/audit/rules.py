@@ -13,13 +13,14 @@ from typing import Final
 
 from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.matching.offer_rungs import read_rungs
-from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.views import DriverView, Held, JobView, OfferView
 from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
     HELD,
+    ON_BOARD,
     TERMINAL,
     JobState,
     Outcome,
@@ -73,6 +74,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
         yield "S4", f"its state {view.state!r} is unknown"
         return
     yield from _holder(job, view.driver)
+    yield from _transfer(job)
     yield from _offered(job, view.offer)
     yield from _round(job, view, policy)
     yield from _history(job)
@@ -100,6 +102,16 @@ def _holder(job: Job, driver: Driver | None) -> Found:
     for held in holds:
         if held.attempt != job.attempt:
             yield "S7", f"its driver holds attempt {held.attempt}, but it is at {job.attempt}"
+
+
+def _transfer(job: Job) -> Found:
+    """Check a transfer: its two drivers differ, and it is never on board itself."""
+    if job.kind != TRANSFER:
+        return
+    if job.driver and job.driver == job.first:
+        yield "S1", f"{job.first} hands parcels over to itself"
+    if job.state in ON_BOARD:
+        yield "S1", f"it is {job.state}, but its parcels are jobs of their own"
 
 
 def _offered(job: Job, offer: OfferRecord | None) -> Found:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mallard_engine.ports import DueKind
 from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
 from mallard_engine.storage.audit.views import Changing, Look, View
 from mallard_engine.storage.calls.script_runner import EVENTS_KEPT_MS
@@ -64,6 +65,11 @@ async def judge_due(look: Look, member: str) -> Judged:
             found.append(("L3", f"it is {late_ms} ms late"))
         return found
     state, mall, offer = ((value or b"").decode() for value in fields[:3])
+    if kind == DueKind.TRANSFER and state:
+        view = View(**common)
+        late_ms = view.now_ms - int(float(score))
+        is_late = view.is_swept and late_ms > SWEEP_GRACE_MS
+        return [("L3", f"it is {late_ms} ms late")] if is_late else []
     several = read_round_of_offers(fields[3]) if fields[3] else None
     if not state:
         found.append(("leak", "there is no such job"))

@@ -139,7 +139,12 @@ class RedisDrivers(Drivers):
         held = [await self._runner.link.call("HGETALL", keys.job(job.job)) for job in known.jobs]
         jobs = tuple(read_job(flat) for flat in held if flat)
         offer = await self._live_offer(keys, known.offer)
-        return DriverSnapshot(self._runner.now_ms(), known, offer, jobs)
+        transfers = {}
+        for name in {job.transfer_job for job in jobs if job.transfer_job}:
+            flat = await self._runner.link.call("HGETALL", keys.job(name))
+            if flat and not (transfer := read_job(flat)).terminal:
+                transfers[transfer.id] = transfer
+        return DriverSnapshot(self._runner.now_ms(), known, offer, jobs, transfers)
 
     async def _live_offer(self, keys: MarketKeys, offer: str | None) -> LiveOffer | None:
         packed = await self._runner.link.call("HGET", keys.key("offers"), offer) if offer else None

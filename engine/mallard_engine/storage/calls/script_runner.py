@@ -259,6 +259,8 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         own["stuck_ms"] = math.ceil(policy.stuck_after_s * 1000)
     if policy.dwell_visits:
         own["learns_dwell"] = 1
+    if policy.transfer_before_end_s:
+        own["transfer_before_ms"] = math.ceil(policy.transfer_before_end_s * 1000)
     return own | {
         "offer_timeout_ms": policy.offer_timeout_ms,
         "ack_timeout_ms": policy.offer_ack_timeout_ms,

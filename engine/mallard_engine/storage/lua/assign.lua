@@ -17,11 +17,12 @@ if not BEFORE_PICKUP[job.state] then return reply('wrong_state', job.state) end
 if job.driver == arg.driver then return reply('ok') end
 local rec = read_driver(arg.driver)
 if not rec then return reply('no_driver') end
+local is_first = job.kind == 'transfer' and redis.call('HGET', job.key, 'first') == arg.driver
 if rec.suspended then return reply('suspended') end
 -- A live offer of this job does not prevent it: the offer is closed.
 local offer = rec.offer and rec.offer ~= job.offer and read_offer(rec.offer)
 local has_other = offer and not (offer.staggered and offer.jobs[1].job == job.id)
-if not fits(rec, { job }, true) or has_other then return reply('busy') end
+if not fits(rec, { job }, true) or has_other or is_first then return reply('busy') end
 
 local run, names = offered_run(job)
 if not run then return reply('run', names) end

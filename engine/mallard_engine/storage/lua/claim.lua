@@ -43,6 +43,8 @@ local function has_refused()
   return false
 end
 
+-- A meeting is proved by its code, and only with a report.
+if job.kind == 'transfer' then return reply('wrong_state') end
 local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
 if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
   local lost = tonumber(redis.call('HGET', LINEAGE, 'lost') or 0)

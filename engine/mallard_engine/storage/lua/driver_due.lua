@@ -25,6 +25,11 @@ if rec.until_ms and rec.until_ms <= now then
   rec.wish, rec.until_ms, rec.block_over = 'offline', nil, true
   push_state(arg.driver, rec, 'block_over')
 end
+local ends_soon_ms = before_block_end(rec)
+if ends_soon_ms and ends_soon_ms <= now then
+  rec.hand_over_ms, rec.hand_over_why, rec.told_end_ms = now, 'block_ends', rec.until_ms
+end
+if rec.hand_over_ms then effects.hand_overs = { { arg.driver, rec.hand_over_why } } end
 local pos = read_position(arg.driver)
 local is_stale = rec.connected and pos and pos[1] > 0 and not is_fresh(pos)
 -- Pushed once each time its positions stop, however often this runs.

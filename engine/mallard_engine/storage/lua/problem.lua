@@ -85,6 +85,12 @@ if is_new then
     event(fields)
   end
 end
+if is_new and arg.kind == 'breakdown' and #rec.jobs > 0 then
+  -- The node begins a transfer at once; if it dies, driver_due.lua asks for it again.
+  rec.hand_over_ms, rec.hand_over_why = now, 'breakdown'
+  effects.hand_overs = { { arg.driver, 'breakdown' } }
+  save_driver(arg.driver, rec)
+end
 -- What the shop has said about itself stands for longer.
 if till and till > word then
   -- The reason is a separate field, as engines of schema 1 read only numbers.

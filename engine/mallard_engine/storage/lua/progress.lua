@@ -37,6 +37,10 @@ local function answer()
   return reply('ok', told(arg.driver), job.state, job.attempt)
 end
 
+-- take_over.lua is the only pickup of a transfer.
+if job.kind == 'transfer' and (arg.step == 'picked_up' or arg.step == 'collected') then
+  return reply('wrong_state')
+end
 job.reported_ms = arg.at_ms
 local shop = arg.step == 'collected' and shop_named(job, arg.store)
 local holds_it = is_holder(job, arg.driver, arg.attempt)

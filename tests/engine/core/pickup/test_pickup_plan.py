@@ -9,7 +9,7 @@ from tests.engine.core.makers import MALL, NOW_MS, need
 
 SLOW = replace(MALL.stores["lego"], handover_s=300)
 WITH_SLOW_COUNTER = replace(MALL, stores={**MALL.stores, "lego": SLOW})
-SERVICE_TIME = service_times({MALL.id: WITH_SLOW_COUNTER}, 120.0)
+SERVICE_TIME = service_times({MALL.id: WITH_SLOW_COUNTER}.__getitem__, 120.0)
 
 
 def test_service_time_comes_from_the_places_file() -> None:

@@ -12,6 +12,7 @@ from mallard_engine.ports import (
     DueEntry,
     DueKind,
     JobQuery,
+    JobRef,
     LateJob,
     OwnDriver,
     Refused,
@@ -35,6 +36,7 @@ from mallard_protocol.lifecycle import (
     Wish,
 )
 from mallard_protocol.messages import Proof
+from tests.engine.storage.transfers import begin_transfer
 from tests.engine.storage.worlds import (
     LAT,
     LON,
@@ -216,6 +218,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
         until_ms=world.now + 1, text="",
     )  # fmt: skip
     await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store:lego")
+    await _transferred(world, ref)
     await store.jobs.close(ref, JobState.RETURNED, "operator", "")
     await store.jobs.shop_says(await world.submit(), "lego", ShopState.SHORT, "lego", 1)
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
@@ -239,6 +242,20 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.deadlines.forget(MARKET)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
+
+
+async def _transferred(world: World, ref: JobRef) -> None:
+    """Make the calls of a transfer of this job to another driver, who is not there."""
+    store = world.store
+    transfer = await begin_transfer(world, "ann")
+    with pytest.raises(Refused):
+        await store.transfers.take_over(
+            transfer, "bob", 1, at_ms=1, proof=Proof("code", "1"), jobs=[ref.job]
+        )
+    member = f"transfer/{transfer.mall}/{transfer.job}"
+    await store.transfers.settle(
+        DueEntry(member, DueKind.TRANSFER, transfer.job, mall=transfer.mall)
+    )
 
 
 async def _scheduled(world: World) -> None:

@@ -5,14 +5,19 @@ from typing import Final
 
 import structlog
 from starlette.requests import Request
+from starlette.responses import Response
 
 from mallard_engine.core.job_ids import is_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
+from mallard_engine.gateway.http.request_parsing import JsonResponse
+from mallard_engine.gateway.http.views import job_view
+from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef, NoSuchJob, Storage, StoreUnavailable
+from mallard_protocol import resources
 from mallard_protocol.codes import MAX_WAIT_S, Role
 from mallard_protocol.lifecycle import HELD, TERMINAL
 
@@ -44,6 +49,15 @@ async def job_of(request: Request, principal: Principal, store: Storage) -> Job:
 def ref_of(job: Job) -> JobRef:
     """Return the reference that the ports take."""
     return JobRef(job.id, job.mall)
+
+
+async def shown(
+    job: Job, principal: Principal, store: Storage, held: resources.Held | None = None
+) -> Response:
+    """Return the response with a job, as this principal may see it."""
+    transfer = await open_transfer(store, job)
+    with_code = principal.role is Role.OPERATOR
+    return JsonResponse(job_view(job, held, transfer, with_code=with_code))
 
 
 def wait_of(request: Request) -> int:

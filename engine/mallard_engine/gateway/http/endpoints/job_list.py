@@ -5,21 +5,24 @@ jobs that are older than it.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.core.job_ids import first_ulid, is_ulid, ulid_of_job
+from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.endpoints.job_access import owner_of
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.views import job_view, views_of
 from mallard_engine.gateway.services import Services
+from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.ports import JobPage, JobQuery
 from mallard_protocol import resources
-from mallard_protocol.codes import MAX_PAGE
+from mallard_protocol.codes import MAX_PAGE, Role
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState
 
@@ -57,7 +60,17 @@ class JobList:
                 for market in self._markets_of(request.query_params.get("market"))
             )
         )
-        return JsonResponse(merged(pages, limit))
+        jobs = [job for page in pages for job in page.jobs]
+        found = await asyncio.gather(*(open_transfer(self._store, job) for job in jobs))
+        carriers = {job.id: it for job, it in zip(jobs, found, strict=True) if it is not None}
+        with_code = principal.role is Role.OPERATOR
+        return JsonResponse(
+            merged(
+                pages,
+                limit,
+                lambda job: job_view(job, None, carriers.get(job.id), with_code=with_code),
+            )
+        )
 
     def _markets_of(self, market: str | None) -> tuple[str, ...]:
         if market is None:
@@ -95,7 +108,9 @@ def _states(text: str | None) -> frozenset[str]:
     return states
 
 
-def merged(pages: list[JobPage], limit: int) -> resources.JobList:
+def merged(
+    pages: list[JobPage], limit: int, view: Callable[[Job], resources.Job] = job_view
+) -> resources.JobList:
     """Merge one page of each market into one page.
 
     A market's page may end before it is full, since the store scans a bounded number of jobs per
@@ -108,4 +123,4 @@ def merged(pages: list[JobPage], limit: int) -> resources.JobList:
     jobs.sort(key=lambda job: ulid_of_job(job.id), reverse=True)
     page = jobs[:limit]
     cursor = ulid_of_job(page[-1].id) if len(jobs) > limit else horizon or None
-    return resources.JobList(views_of(page, job_view, lambda job: job.id), cursor)
+    return resources.JobList(views_of(page, view, lambda job: job.id), cursor)

@@ -17,6 +17,7 @@ from mallard_engine.gateway.http.endpoints.job_access import (
     owner_of,
     ref_of,
     settled,
+    shown,
     wait_of,
 )
 from mallard_engine.gateway.http.endpoints.job_list import JobList
@@ -151,7 +152,7 @@ class JobsApi:
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
         job = await settled(job, request, self._store, wait_s, self._services.leaving)
-        return JsonResponse(job_view(job, await self._held(job)))
+        return await shown(job, principal, self._store, await self._held(job))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel a job that is not on board yet. The body may be empty."""
@@ -163,7 +164,7 @@ class JobsApi:
             raise HttpProblem(
                 ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
             ) from refused
-        return await self._current(job)
+        return await self._current(job, principal)
 
     async def ready(self, request: Request, principal: Principal) -> Response:
         """Change the ready time of a store's parcels."""
@@ -174,7 +175,7 @@ class JobsApi:
                 # The shop's report overrides that of a driver who found the parcels not ready.
                 until_ms = epoch_ms(asked.ready_at)
                 await self._dispatcher.orders.lift_hold(job.mall, asked.store, until_ms)
-                return await self._current(job)
+                return await self._current(job, principal)
         raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
 
     async def explain(self, request: Request, principal: Principal) -> Response:
@@ -208,8 +209,8 @@ class JobsApi:
         holds = await self._store.jobs.holds(job.market)
         return held_view(job.need, job.mall, holds, self._store.now_ms())
 
-    async def _current(self, job: Job) -> Response:
-        return JsonResponse(job_view(await self._store.jobs.get(job.id)))
+    async def _current(self, job: Job, principal: Principal) -> Response:
+        return await shown(await self._store.jobs.get(job.id), principal, self._store)
 
 
 def _namer(principal: Principal) -> Namer:

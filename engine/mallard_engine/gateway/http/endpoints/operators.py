@@ -2,21 +2,24 @@
 
 from typing import Final
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.core.places.mall import Market
+from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.gateway.auth import Principal
-from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of
+from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of, shown
 from mallard_engine.gateway.http.parameters import is_id, metres, point
-from mallard_engine.gateway.http.problems import invalid_fields, not_found
+from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
-from mallard_engine.gateway.http.views import driver_view, job_view, views_of
+from mallard_engine.gateway.http.views import driver_view, views_of
 from mallard_engine.gateway.services import Services
-from mallard_engine.ports import NoSuchDriver
+from mallard_engine.ports import NoSuchDriver, TransferOpen
 from mallard_protocol.bodies import decode_json_body
+from mallard_protocol.codes import ProblemCode
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import (
     AssignRequest,
@@ -25,6 +28,7 @@ from mallard_protocol.resources import (
     DriverView,
     FieldError,
     SuspendRequest,
+    TransferRequest,
     UnassignRequest,
 )
 
@@ -48,6 +52,7 @@ class OperatorsApi:
             "listDrivers": self.drivers,
             "suspendDriver": self.suspend,
             "resumeDriver": self.resume,
+            "transferJobs": self.transfer,
             "assignJob": self.assign,
             "unassignJob": self.unassign,
             "closeJob": self.close,
@@ -79,6 +84,38 @@ class OperatorsApi:
         answered = await self._dispatcher.drivers.resume(market, driver)
         return JsonResponse(self._view(market, answered.driver))
 
+    async def transfer(self, request: Request, principal: Principal) -> Response:
+        """Hand the parcels that a driver has on board over to another driver."""
+        body = decode_json_body(await read_body(request) or b"{}", TransferRequest)
+        market, first = self._driver(request)
+        at = None if body.at is UNSET else (body.at.lat, body.at.lon)
+        if at is not None and not self._services.places.in_area(market, *at):
+            raise invalid_fields(FieldError("/at", "outside the market's area"))
+        # A missing first driver is 404; a missing second one is a wrong field.
+        await self._store.drivers.snapshot(market, first)
+        try:
+            job = await self._dispatcher.transfers.begin(
+                market,
+                first,
+                jobs=None if body.jobs is UNSET else body.jobs,
+                driver=None if body.driver is UNSET else body.driver,
+                at=at,
+                actor=principal.sub,
+            )
+        except NoSuchDriver:
+            raise invalid_fields(FieldError("/driver", "unknown driver")) from None
+        except NotOnBoard as refused:
+            detail = "the driver does not have it on board"
+            raise invalid_fields(FieldError(f"/jobs/{refused.place}", detail)) from None
+        except NothingOnBoard:
+            raise HttpProblem(ProblemCode.WRONG_STATE, "the driver has nothing on board") from None
+        except TransferOpen as other:
+            detail = f"a job is part of the transfer {other.transfer}"
+            raise HttpProblem(ProblemCode.WRONG_STATE, detail) from None
+        response = await shown(job, principal, self._store)
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        return response
+
     async def assign(self, request: Request, principal: Principal) -> Response:
         """Assign a job to a driver."""
         body = decode_json_body(await read_body(request), AssignRequest)
@@ -87,14 +124,14 @@ class OperatorsApi:
             await self._dispatcher.orders.assign(ref_of(job), body.driver, principal.sub)
         except NoSuchDriver:
             raise invalid_fields(FieldError("/driver", "unknown driver")) from None
-        return await self._current(job)
+        return await self._current(job, principal)
 
     async def unassign(self, request: Request, principal: Principal) -> Response:
         """Take a job from its driver and search for another one."""
         body = decode_json_body(await read_body(request), UnassignRequest)
         job = await job_of(request, principal, self._store)
         await self._dispatcher.orders.unassign(ref_of(job), job.attempt, principal.sub, body.reason)
-        return await self._current(job)
+        return await self._current(job, principal)
 
     async def close(self, request: Request, principal: Principal) -> Response:
         """End a job that is on board, in a state that the operator names."""
@@ -102,7 +139,7 @@ class OperatorsApi:
         job = await job_of(request, principal, self._store)
         state = JobState(body.state)
         await self._dispatcher.orders.close(ref_of(job), state, principal.sub, body.reason)
-        return await self._current(job)
+        return await self._current(job, principal)
 
     def _market(self, request: Request) -> Market:
         market = self._services.places.markets.get(request.path_params["market"])
@@ -121,5 +158,5 @@ class OperatorsApi:
             raise NoSuchDriver(driver)
         return self._market(request).id, driver
 
-    async def _current(self, job: Job) -> Response:
-        return JsonResponse(job_view(await self._store.jobs.get(job.id)))
+    async def _current(self, job: Job, principal: Principal) -> Response:
+        return await shown(await self._store.jobs.get(job.id), principal, self._store)

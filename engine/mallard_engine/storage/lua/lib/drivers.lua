@@ -20,6 +20,15 @@ local function is_done_with(rec)
   return not rec.connected and #rec.jobs == 0 and not rec.offer and not rec.suspended
 end
 
+-- When parcels on board are to be handed over before the end of its block; once for each end.
+local function before_block_end(rec)
+  if not policy.transfer_before_ms or not rec.until_ms or #rec.jobs == 0
+    or rec.told_end_ms == rec.until_ms then
+    return nil
+  end
+  return rec.until_ms - policy.transfer_before_ms
+end
+
 local function next_limit(rec, pos)
   local at
   local function consider(limit)
@@ -27,6 +36,9 @@ local function next_limit(rec, pos)
   end
   consider(rec.cool_until_ms)
   consider(rec.until_ms)
+  local hand_over_ms = before_block_end(rec)
+  if hand_over_ms then consider(math.max(hand_over_ms, now + 1)) end
+  if rec.hand_over_ms then consider(now + policy.safety_ms) end
   if not rec.connected then
     consider(rec.lost_ms + policy.resume_ms + 1)
     if is_done_with(rec) then consider(math.max(rec.lost_ms + FORGET_DRIVER_MS, now + 1)) end

@@ -23,7 +23,7 @@ local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
     'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred',
-    'held')
+    'held', 'transfer', 'kind')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
@@ -31,7 +31,8 @@ local function read_job(key)
     created_ms = tonumber(v[10]), service = v[11], external_id = v[12] or '', need = v[13],
     card = v[14], timeline = list_of(v[15]), asked = list_of(v[16]), former = list_of(v[17]),
     age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '',
-    occurred = list_of(v[21]), held = v[22] and cmsgpack.unpack(v[22]) or nil }
+    occurred = list_of(v[21]), held = v[22] and cmsgpack.unpack(v[22]) or nil,
+    transfer = v[23] or '', kind = v[24] or '' }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
@@ -75,6 +76,7 @@ local function end_job(job)
 end
 
 -- include lib/times.lua
+-- include lib/transferred.lua
 
 -- The only way to change a job's state. `due_at` is the time of its due entry.
 local function move(job, state, actor, cause, due_at, reason)
@@ -105,6 +107,7 @@ local function move(job, state, actor, cause, due_at, reason)
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end
   if TERMINAL[state] then end_job(job) end
+  note_transfer(job, reason)
   event({ kind = 'job', job = job.id, service = job.service, from = was, to = state,
     attempt = job.attempt, driver = job.driver, actor = actor, cause = cause, reason = reason,
     reported_ms = job.reported_ms, occurred_ms = occurred })

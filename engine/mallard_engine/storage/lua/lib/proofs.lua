@@ -38,12 +38,9 @@ local function keep_proof(job)
 end
 
 -- How many wrong codes are left, if the code of this report is wrong or none is left; else nil.
-local function wrong_code(job, codes)
-  if not arg.proof or arg.proof.kind ~= 'code' or arg.step ~= 'delivered' or codes.door == '' then
-    return nil
-  end
+local function tries_left(job, right)
   local wrong = read_list(job, 'wrong_codes')
-  if #wrong < MOST_WRONG and arg.proof.value == codes.door then return nil end
+  if #wrong < MOST_WRONG and arg.proof.value == right then return nil end
   for _, value in ipairs(wrong) do
     if value == arg.proof.value then return MOST_WRONG - #wrong end
   end
@@ -55,6 +52,13 @@ local function wrong_code(job, codes)
     end
   end
   return MOST_WRONG - #wrong
+end
+
+local function wrong_code(job, codes)
+  if not arg.proof or arg.proof.kind ~= 'code' or arg.step ~= 'delivered' or codes.door == '' then
+    return nil
+  end
+  return tries_left(job, codes.door)
 end
 
 -- Whether the code given with a pickup matches no shop.

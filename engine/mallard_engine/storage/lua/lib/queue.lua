@@ -1,9 +1,13 @@
 -- The queue of a mall: KEYS[14], its wait set.
 local WAIT = KEYS[14]
+-- A transition that queues jobs of several malls names the wait set of each other mall here.
+local WAITS = {}
 -- The wait set as engines up to schema 1 read it: by id, with priority and age as the score. It is
 -- written while such engines may share the server (docs/howto/upgrade.md). No header declares it,
 -- as it will be removed with them; it has the hash tag of the others.
-local OLD_WAIT = WAIT and WAIT:gsub(':queue:', ':wait:', 1)
+local function old_wait(wait)
+  return (wait:gsub(':queue:', ':wait:', 1))
+end
 
 -- Its name in the wait set: sorts by service, then by priority and age; ends with its demand of a
 -- vehicle. See place_of in keys.py.
@@ -13,8 +17,9 @@ local function place_of(job)
 end
 
 local function wait_for_driver(job)
-  redis.call('ZADD', WAIT, 0, place_of(job))
-  redis.call('ZADD', OLD_WAIT, job.created_ms - job.priority * 1e12, job.id)
+  local wait = WAITS[job.mall] or WAIT
+  redis.call('ZADD', wait, 0, place_of(job))
+  redis.call('ZADD', old_wait(wait), job.created_ms - job.priority * 1e12, job.id)
   redis.call('HSET', K.waiting, job.id, cmsgpack.pack({ job.attempt, job.need,
     cmsgpack.pack(job.asked), job.card, job.mall }))
   effects.malls[#effects.malls + 1] = job.mall
@@ -22,7 +27,8 @@ local function wait_for_driver(job)
 end
 
 local function wait_no_more(job)
-  redis.call('ZREM', WAIT, place_of(job))
-  redis.call('ZREM', OLD_WAIT, job.id)
+  local wait = WAITS[job.mall] or WAIT
+  redis.call('ZREM', wait, place_of(job))
+  redis.call('ZREM', old_wait(wait), job.id)
   redis.call('HDEL', K.waiting, job.id)
 end

@@ -17,15 +17,23 @@ end
 -- An express job is its driver's only one until it ends. Jobs stored before there were service
 -- levels have that of the market's preset.
 local function is_express(job)
+  if job.kind == 'transfer' then return false end
   local level = need_of(job).service_level
   if not level then return policy.express ~= nil end
   return level == 'express'
 end
 
+-- For how many jobs it counts: a transfer needs the room of all that it carries.
+local function parts_of(job)
+  return job.kind == 'transfer' and need_of(job).jobs or 1
+end
+
 -- Whether these jobs fit beside what it holds. The ranking, or the operator, checks that one job
 -- fits an empty vehicle. `by_operator`: an express job may join others.
 local function fits(rec, jobs, by_operator)
-  local count = #rec.jobs + #jobs
+  local count = 0
+  for _, held in ipairs(rec.jobs) do count = count + (held.jobs or 1) end
+  for _, job in ipairs(jobs) do count = count + parts_of(job) end
   if count == 1 then return true end
   if count > most_jobs(rec) then return false end
   local weight, volume = 0, 0
@@ -45,6 +53,8 @@ end
 -- Adds the job, at its attempt, to the driver's record. `there`: it is at the mall already.
 local function take_on(rec, job, there)
   local held = { job = job.id, attempt = job.attempt, mall = job.mall }
+  -- Nothing is added on the way to a meeting.
+  if job.kind == 'transfer' then held.jobs, there = parts_of(job), true end
   if policy.max_run_jobs > 1 then
     local need = need_of(job)
     held.there, held.alone = there, is_express(job) or nil

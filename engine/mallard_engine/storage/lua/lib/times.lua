@@ -5,6 +5,7 @@ local ACTUAL = { picked_up = 'eta_pickup_ms', delivered = 'eta_dropoff_ms' }
 -- previous state, nor after now. The ETA of what has happened becomes the actual time.
 local function note_change(job, state, actor, cause)
   local entries = #job.timeline
+  local is_new = job.timeline[entries][1] ~= state
   local before = job.occurred[entries] or job.timeline[entries][2]
   local occurred = math.min(math.max(job.reported_ms or now, before), now)
   job.timeline[entries + 1] = { state, now, actor, cause }
@@ -13,7 +14,7 @@ local function note_change(job, state, actor, cause)
   for i = #job.occurred + 1, entries do job.occurred[i] = job.timeline[i][2] end
   job.occurred[entries + 1] = occurred
   redis.call('HSET', job.key, 'occurred', cmsgpack.pack(job.occurred))
-  if ACTUAL[state] then redis.call('HSET', job.key, ACTUAL[state], occurred) end
+  if ACTUAL[state] and is_new then redis.call('HSET', job.key, ACTUAL[state], occurred) end
   if state == 'returning' then redis.call('HSET', job.key, 'eta_dropoff_ms', '') end
   return occurred
 end

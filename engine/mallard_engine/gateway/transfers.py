@@ -1,0 +1,19 @@
+"""Reads the open transfer of a job on board."""
+
+from mallard_engine.core.model import Job
+from mallard_engine.ports import NoSuchJob, Storage
+from mallard_protocol.lifecycle import ON_BOARD
+
+
+async def open_transfer(store: Storage, job: Job) -> Job | None:
+    """Return the open transfer that carries a job; None if there is none.
+
+    Reads nothing for a job that was never transferred.
+    """
+    if not job.transfer_job or job.state not in ON_BOARD:
+        return None
+    try:
+        transfer = await store.jobs.get(job.transfer_job)
+    except NoSuchJob:
+        return None  # over, and deleted since
+    return None if transfer.terminal else transfer
