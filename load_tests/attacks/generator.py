@@ -51,7 +51,7 @@ def _attackers(
     """Yield each attacker: its attack and its view of the victim."""
     credentials = Credentials(secret=setup["secret"])
     places = RunPlaces.read(f"http://{setup['host']}:{setup['port']}", credentials.orders)
-    tokens = {one.row: credentials.service(f"attacker-{one.row}") for one in asked}
+    tokens = {it: credentials.service(f"attacker-{it}") for it in {one.service for one in asked}}
     for number, one in enumerate(asked):
         for turn in range(one.at_once):
             yield (
@@ -61,7 +61,7 @@ def _attackers(
                     port=setup["port"],
                     address=f"127.1.{number}.{turn + 1}",
                     credentials=credentials,
-                    token=tokens[one.row],
+                    token=tokens[one.service],
                     places=places,
                     rng=random.Random(f"{number} {turn}"),
                     done=done[one.name],

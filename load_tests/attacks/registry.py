@@ -26,7 +26,7 @@ class Victim:
 
     `address` is the loopback address that the attacker comes from: not the one that drivers and the
     neighbour use, as a real attacker's would not be. `credentials` mint tokens for attacks
-    with a valid one; `token` is that of one order service for all attacks of a row.
+    with a valid one; `token` is that of the attack's order service.
     `places`: the engine's malls. `done` counts what the attack did, for the report.
     """
 
@@ -78,6 +78,8 @@ Round = Callable[[Victim], Awaitable[None]]
 class Attack:
     """One kind of attack. `at_once`: how many attackers play it side by side.
 
+    `service`: the order service that they pretend to be. The attacks of a row are one service, but
+    for those that would use up each other's quotas.
     `counter`: what the engine counts it by, as `/metrics` shows it; None where the engine has
     nothing to refuse.
     """
@@ -87,19 +89,22 @@ class Attack:
     play: Round
     at_once: int
     counter: str | None
+    service: str
 
 
 _attacks: dict[str, Attack] = {}
 
 
-def attack(row: str, *, at_once: int = 1, counter: str | None = None) -> Callable[[Round], Round]:
+def attack(
+    row: str, *, at_once: int = 1, counter: str | None = None, service: str = ""
+) -> Callable[[Round], Round]:
     """Register a function as an attack of a row of the list of faults."""
 
     def register(play: Round) -> Round:
         name = play.__name__
         if name in _attacks:
             raise ValueError(f"two attacks are called {name}")
-        _attacks[name] = Attack(row, name, play, at_once, counter)
+        _attacks[name] = Attack(row, name, play, at_once, counter, service or row)
         return play
 
     return register

@@ -107,7 +107,7 @@ async def jobs_without_end(victim: Victim) -> None:
     await _side_by_side(victim, _JOBS, _scheduled(victim))
 
 
-@attack("A10", counter='mallard_quota_refusals_total{quota="stored_bytes"}')
+@attack("A10", counter='mallard_quota_refusals_total{quota="stored_bytes"}', service="A10-bytes")
 async def jobs_with_long_metadata(victim: Victim) -> None:
     """Jobs with 59 KiB of metadata each."""
     await _side_by_side(victim, _JOBS, _scheduled(victim, metadata=_METADATA), connections=2)

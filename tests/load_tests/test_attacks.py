@@ -69,6 +69,12 @@ def test_each_counter_named_is_one_of_the_engine() -> None:
     assert codes <= {1007, *map(int, Close)}
 
 
+def test_attacks_on_quotas_do_not_use_up_each_others() -> None:
+    """Rejected for its stored bytes, a service never reaches its number of open jobs."""
+    filling = [it for it in attacks() if it.counter and "quota_refusals" in it.counter]
+    assert len({it.service for it in filling}) == len(filling) > 1
+
+
 def test_quiet_run_meets_every_goal() -> None:
     assert GOOD.met, missed(GOOD)
     assert "MISSED" not in GOOD.text()
