@@ -17,6 +17,7 @@ from mallard_engine.core.model import (
     Vehicle,
     Waiting,
 )
+from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState, Wish
@@ -544,16 +545,20 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class OwnDriver:
-    """A driver whose socket this node holds. ``fix`` came ``age_ms`` ago."""
+    """A driver whose socket this node holds. ``fix`` came ``age_ms`` ago.
+
+    ``vehicle``: as its hello stated it; ``claims``: those of its token.
+    """
 
     driver: str
     epoch: int
     wish: Wish
     until_ms: int | None = None
-    vehicle: Vehicle | None = None
+    vehicle: StatedVehicle | Vehicle | None = None
     fix: DriverFix | None = None
     age_ms: int = 0
     device: Device | None = None
+    claims: DriverClaims | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,12 @@ from mallard_engine.core.model import (
     Submission,
     Vehicle,
 )
+from mallard_engine.core.vehicles import (
+    DriverClaims,
+    DriverProfile,
+    RegisteredDriver,
+    StatedVehicle,
+)
 from mallard_engine.port_data import (
     MOST_COMING,
     NO_QUOTAS,
@@ -142,9 +148,10 @@ class Drivers(Protocol):
         driver: str,
         *,
         node: str,
-        vehicle: Vehicle | None,
+        vehicle: StatedVehicle | Vehicle | None,
         fix: DriverFix | None,
         device: Device | None = None,
+        claims: DriverClaims | None = None,
     ) -> Hello:
         """Register a driver's socket and replace an older one.
 
@@ -152,9 +159,11 @@ class Drivers(Protocol):
             market: The driver's market.
             driver: The driver.
             node: The node that holds the socket.
-            vehicle: None keeps the vehicle that is stored.
+            vehicle: As the app states it; None keeps what it stated last. It narrows the vehicle
+                that the register or the token states.
             fix: The driver's position; ``at_ms`` 0 stands for now.
             device: None keeps the device that is stored.
+            claims: What the driver's token states.
 
         Raises:
             StoreFull: The driver holds no job and has no live offer.
@@ -162,6 +171,11 @@ class Drivers(Protocol):
 
     async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
         """Store the device token of an open socket. Has no effect for an outdated epoch."""
+
+    async def set_claims(
+        self, market: str, driver: str, epoch: int, claims: DriverClaims | None
+    ) -> Effects:
+        """Store what a fresh token of an open socket states. No effect for an outdated epoch."""
 
     async def disconnect(
         self, market: str, node: str, closed: Sequence[tuple[str, int]]
@@ -710,12 +724,55 @@ class PushStream(Protocol):
         """Return what follows the cursor of each market, in order; wait up to ``block_ms``."""
 
 
+class Register(Protocol):
+    """The operators' register of drivers, and the names by which order services see drivers."""
+
+    async def put(
+        self,
+        market: str,
+        driver: str,
+        profile: DriverProfile | None,
+        *,
+        suspended: bool,
+        actor: str,
+    ) -> tuple[RegisteredDriver, Effects]:
+        """Replace a driver's entry; None erases it. A live offer must be withdrawn separately.
+
+        The entry outlives the driver's record. The driver's vehicle follows at once, also while it
+        is connected.
+        """
+
+    async def read(self, market: str, driver: str) -> RegisteredDriver:
+        """Return one driver, also one that is registered and has never said hello.
+
+        Raises:
+            NoSuchDriver: The market knows no such driver.
+        """
+
+    async def aliases(
+        self, market: str, service: str, names: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        """Return the names by which a service sees drivers, by their ids.
+
+        Args:
+            market: The drivers' market.
+            service: The order service.
+            names: A random name for each driver. It is stored and kept if neither the register nor
+                the driver's token gives an alias and the service has not seen the driver yet.
+        """
+
+
 class Storage(Protocol):
     """The ports of one storage. Every coroutine of theirs may raise :class:`StoreUnavailable`."""
 
     @property
     def drivers(self) -> Drivers:
         """The drivers."""
+        ...
+
+    @property
+    def register(self) -> Register:
+        """The register of drivers."""
         ...
 
     @property

@@ -26,6 +26,17 @@ def open_enum(values: Iterable[str]) -> Meta:
 # documents omit it, since `$` has no such exception in other regex dialects.
 ID_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
 Id = Annotated[str, Meta(pattern=ID_PATTERN, description="1-64 of A-Z a-z 0-9 _ . : -")]
+# A name for people: no control characters, and no white space at an end, which nobody would see.
+_HIDDEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+ALIAS_PATTERN = rf"^[^\s{_HIDDEN}]([^{_HIDDEN}]{{0,62}}[^\s{_HIDDEN}])?$(?!\n)"
+Alias = Annotated[
+    str,
+    Meta(
+        pattern=ALIAS_PATTERN,
+        description="1-64 printable characters, no white space at an end",
+    ),
+]
+Items = Annotated[tuple[Id, ...], Meta(max_length=32)]
 MAX_LAT, MAX_LON = 90, 180
 MAX_EPOCH_MS = LATEST_MS - 1
 MAX_ACCURACY_M, MAX_HEADING_DEG, MAX_SPEED_MPS = 100_000, 360, 1_000

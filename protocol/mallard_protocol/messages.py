@@ -24,6 +24,7 @@ from mallard_protocol.fields import (
     EpochMs,
     HeadingDeg,
     Id,
+    Items,
     JobReasonName,
     JobStateName,
     Lat,
@@ -67,13 +68,17 @@ Fix = tuple[
 
 
 class Vehicle(Struct, frozen=True):
-    """What a driver's vehicle can carry. The defaults are a small car with one job at a time."""
+    """What a vehicle can carry at once. Without ``kind`` it is a car, without a limit it has the
+    usual room of its kind: a car 12 jobs, 200 kg and 500 l; a van 40, 800 kg and 4,000 l; a bike 3,
+    20 kg and 80 l; a driver on foot, or with a kind that the engine does not know, 2, 10 kg and
+    40 l. Where the operators' register or the token states a vehicle, that of a hello narrows it.
+    """
 
-    kind: Id = "car"
-    max_jobs: Annotated[int, Meta(ge=1, le=50)] = 1
-    max_weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] = 100_000
-    max_volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] = 300
-    equipment: Annotated[tuple[Id, ...], Meta(max_length=32)] = ()
+    kind: Id | UnsetType = UNSET
+    max_jobs: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+    max_weight_g: Annotated[int, Meta(ge=0, le=100_000_000)] | UnsetType = UNSET
+    max_volume_l: Annotated[float, Meta(ge=0, le=1_000_000)] | UnsetType = UNSET
+    equipment: Items | UnsetType = UNSET
 
 
 class HelloPosition(Struct, frozen=True):

@@ -28,6 +28,7 @@ OPERATIONS = {
     "/v1/markets": {"get"},
     "/v1/markets/{market}": {"get"},
     "/v1/markets/{market}/drivers": {"get"},
+    "/v1/markets/{market}/drivers/{driver}": {"get", "put"},
     "/v1/markets/{market}/drivers/{driver}/suspend": {"post"},
     "/v1/markets/{market}/drivers/{driver}/resume": {"post"},
     "/v1/markets/{market}/drivers/{driver}/transfer": {"post"},

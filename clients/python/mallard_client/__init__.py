@@ -68,6 +68,7 @@ from mallard_protocol.messages import (
     Welcome,
 )
 from mallard_protocol.resources import (
+    DriverProfile,
     DropoffRequest,
     Explanation,
     Job,
@@ -77,6 +78,8 @@ from mallard_protocol.resources import (
     Pickup,
     PickupStore,
     Quote,
+    RegisteredDriver,
+    RegisteredVehicle,
 )
 
 __all__ = [
@@ -97,6 +100,7 @@ __all__ = [
     "Drain",
     "DriverChanged",
     "DriverClient",
+    "DriverProfile",
     "DriverState",
     "DropoffRequest",
     "Ended",
@@ -135,6 +139,8 @@ __all__ = [
     "ProofKind",
     "QueueFull",
     "Quote",
+    "RegisteredDriver",
+    "RegisteredVehicle",
     "Reply",
     "ReportSettled",
     "RequestRefused",

@@ -11,9 +11,11 @@ from mallard_client.orders.client import OrderClient
 from mallard_client.orders.requests import OperatorCalls
 from mallard_protocol.resources import (
     CloseRequest,
+    DriverProfile,
     DriverView,
     Job,
     MeetingPointRequest,
+    RegisteredDriver,
     TransferRequest,
 )
 
@@ -79,6 +81,19 @@ class OperatorClient(OrderClient):
             at=UNSET if at is None else MeetingPointRequest(*at),
         )
         return await self._run(self._operator_calls.transfer(market, driver, request))
+
+    async def driver(self, market: str, driver: str) -> RegisteredDriver:
+        """Return one driver: its entry in the register and its state."""
+        return await self._run(self._operator_calls.driver(market, driver))
+
+    async def put_driver(
+        self, market: str, driver: str, profile: DriverProfile
+    ) -> RegisteredDriver:
+        """Replace a driver's entry in the register; ``DriverProfile()`` erases it.
+
+        What the profile leaves out is no longer registered; a missing ``status`` is ``active``.
+        """
+        return await self._run(self._operator_calls.put_driver(market, driver, profile))
 
     async def suspend(self, market: str, driver: str, reason: str) -> DriverView:
         """Suspend a driver: it gets no offers."""

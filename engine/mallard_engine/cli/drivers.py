@@ -66,9 +66,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--max-jobs",
         type=number(int, 1, 50),
-        default=1,
         metavar="N",
-        help="jobs that a vehicle has room for (default: 1; a market pools up to its max_run_jobs)",
+        help="jobs that a vehicle has room for (default: a car's usual room; a market pools up to"
+        " its max_run_jobs)",
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="random seed of their behaviour (default: 1)"
@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     tokens = Tokens(load_token_keys(settings))
     rng = random.Random(args.seed)  # noqa: S311 - a simulation's chance
     malls = list(market.malls.values())
+    vehicle = None if args.max_jobs is None else Vehicle(max_jobs=args.max_jobs)
     urls = args.url or ["ws://127.0.0.1:8000"]
     fleet = Fleet(
         urls,
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
                 name,
                 home_near(rng.choice(malls), market, rng),
                 tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id),
-                Vehicle(max_jobs=args.max_jobs),
+                vehicle,
             )
             for name in (f"sim-{number}" for number in range(args.count))
         ],

@@ -38,7 +38,11 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Vehicle:
-    """The capacity of a driver's vehicle."""
+    """The capacity of a driver's vehicle.
+
+    The defaults are those of a record without a vehicle, which only earlier versions wrote. What a
+    vehicle that states nothing has room for is in `core.vehicles`.
+    """
 
     kind: str = "car"
     max_jobs: int = 1
@@ -121,8 +125,12 @@ class Driver:
     block_over: bool = False
     unreachable: bool = False
     seq: int = 0
+    # What its sources allow (`core.vehicles`). Its equipment includes the qualifications.
     vehicle: Vehicle = Vehicle()
+    qualifications: tuple[str, ...] = ()
     device: Device | None = None
+    # When it last said hello.
+    hello_ms: int = 0
     # Declined and expired offers as of `declines_ms`; `history`: see `acceptance`.
     declines: float = 0.0
     declines_ms: int = 0

@@ -6,6 +6,12 @@ from dataclasses import replace
 from mallard_engine.core.model import Device, Driver, Vehicle
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.core.reporting_interval import Reporting
+from mallard_engine.core.vehicles import (
+    DriverClaims,
+    DriverProfile,
+    RegisteredDriver,
+    StatedVehicle,
+)
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
 from mallard_engine.dispatch.drivers.barred import barred
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
@@ -84,9 +90,10 @@ class DriverCommands:
         market: str,
         driver: str,
         *,
-        vehicle: Vehicle | None,
+        vehicle: StatedVehicle | Vehicle | None,
         fix: DriverFix | None,
         device: Device | None = None,
+        claims: DriverClaims | None = None,
     ) -> Hello:
         """See :meth:`mallard_engine.ports.Drivers.hello`."""
         located = self._reach.locate(market, [fix] if fix is not None else [])
@@ -100,6 +107,7 @@ class DriverCommands:
                     vehicle=vehicle,
                     fix=located[0].fix if located else None,
                     device=device,
+                    claims=claims,
                 )
             except StoreUnavailable:
                 self._recover_soon(market)  # the driver may be registered
@@ -110,6 +118,12 @@ class DriverCommands:
             self._arrivals.moved(market, located, ["ok"])
         self._apply_effects(market, hello.effects)
         return hello
+
+    async def set_claims(
+        self, market: str, driver: str, epoch: int, claims: DriverClaims | None
+    ) -> None:
+        """See :meth:`mallard_engine.ports.Drivers.set_claims`."""
+        self._apply_effects(market, await self._drivers.set_claims(market, driver, epoch, claims))
 
     async def take_back(
         self, market: str, drivers: Sequence[OwnDriver], *, rewound: bool
@@ -336,6 +350,25 @@ class DriverCommands:
             await self._withdraw(market, offer, "operator")
             answered = replace(answered, driver=replace(answered.driver, offer=None))
         return answered
+
+    async def register(
+        self,
+        market: str,
+        driver: str,
+        profile: DriverProfile | None,
+        *,
+        suspended: bool,
+        actor: str,
+    ) -> RegisteredDriver:
+        """See :meth:`mallard_engine.ports.Register.put`; a live offer is withdrawn."""
+        known, effects = await self._context.storage.register.put(
+            market, driver, profile, suspended=suspended, actor=actor
+        )
+        self._apply_effects(market, effects)
+        if suspended and (offer := known.driver.offer):
+            await self._withdraw(market, offer, "operator")
+            known = replace(known, driver=replace(known.driver, offer=None))
+        return known
 
     async def resume(self, market: str, driver: str) -> Answered:
         """See :meth:`mallard_engine.ports.Drivers.resume`."""

@@ -14,9 +14,12 @@ import jwt
 import msgspec
 
 from mallard_engine.config.settings import ConfigError
+from mallard_engine.core.vehicles import DriverClaims
+from mallard_engine.gateway.stated_vehicles import stated_vehicle
 from mallard_engine.gateway.token_keys import TokenKeys
+from mallard_protocol import messages
 from mallard_protocol.codes import TOKEN_AUDIENCE, Role
-from mallard_protocol.fields import Id
+from mallard_protocol.fields import Alias, Id, Items
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS, OUT_OF_BOUNDS
 
 MAX_TOKEN_CHARS: Final = 8192
@@ -49,16 +52,16 @@ class Shop(NamedTuple):
 class Principal:
     """The subject of a token.
 
-    `market` is that of a driver, or of a shop if its token names one; else None. `equipment` limits
-    what a driver's vehicle may claim; None means no limit. `shop`: that of a counter; None for
-    other roles.
+    `market` is that of a driver, or of a shop if its token names one; else None. `claims`: what the
+    token states of a driver; None if it states nothing. `shop`: that of a counter; None for other
+    roles.
     """
 
     sub: str
     role: Role
     market: str | None
     expires_ms: int
-    equipment: tuple[str, ...] | None = None
+    claims: DriverClaims | None = None
     shop: Shop | None = None
 
     def require(self, *roles: Role) -> None:
@@ -75,7 +78,10 @@ class _Claims(msgspec.Struct):
     nbf: float = 0
     iat: float = 0
     market: Id | None = None
-    equipment: tuple[Id, ...] | None = None
+    alias: Alias | None = None
+    vehicle: messages.Vehicle | None = None
+    equipment: Items | None = None
+    qualifications: Items | None = None
     mall: Id | None = None
     store: Id | None = None
 
@@ -83,6 +89,17 @@ class _Claims(msgspec.Struct):
     def times_s(self) -> tuple[float, ...]:
         """All times of the token, in seconds since the epoch."""
         return self.exp, self.nbf, self.iat
+
+    @property
+    def of_driver(self) -> DriverClaims | None:
+        """What the token states of its driver."""
+        claims = DriverClaims(
+            alias=self.alias,
+            vehicle=None if self.vehicle is None else stated_vehicle(self.vehicle),
+            equipment=self.equipment,
+            qualifications=self.qualifications,
+        )
+        return None if claims == DriverClaims() else claims
 
 
 _claims = msgspec.json.Decoder(_Claims).decode
@@ -128,11 +145,15 @@ class Tokens:
         *,
         ttl_s: float,
         market: str | None = None,
-        equipment: Sequence[str] | None = None,
         mall: str | None = None,
         store: str | None = None,
+        **of_driver: Any,
     ) -> str:
-        """Create a token, signed with the first secret. Raises `ConfigError` if there is none."""
+        """Create a token, signed with the first secret. Raises `ConfigError` if there is none.
+
+        `of_driver`: claims of a driver's token besides its market: `alias`, `vehicle`, `equipment`,
+        `qualifications`.
+        """
         if not self._keys.secrets:
             raise ConfigError("tokens are signed elsewhere: only a key set is configured")
         now_s = self._now_ms() // 1000
@@ -143,10 +164,8 @@ class Tokens:
             "iat": now_s,
             "exp": now_s + math.ceil(ttl_s),
         }
-        optional = {"market": market, "mall": mall, "store": store}
+        optional = {"market": market, "mall": mall, "store": store, **of_driver}
         claims |= {name: value for name, value in optional.items() if value is not None}
-        if equipment is not None:
-            claims["equipment"] = list(equipment)
         return self._jws.encode(msgspec.json.encode(claims), self._keys.secrets[0], "HS256")
 
     def _check(self, token: str) -> Principal:
@@ -165,7 +184,7 @@ class Tokens:
             role=claims.role,
             market=claims.market if claims.role in {Role.DRIVER, Role.STORE} else None,
             expires_ms=int(claims.exp * 1000),
-            equipment=claims.equipment,
+            claims=claims.of_driver if claims.role is Role.DRIVER else None,
             shop=_shop(claims),
         )
 

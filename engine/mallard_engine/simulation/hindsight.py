@@ -20,6 +20,7 @@ import numpy as np
 
 from mallard_engine.core.pickup.pickup_plan import service_times
 from mallard_engine.core.pickup.store_tour import Call, best_tour
+from mallard_engine.core.vehicles import usual_vehicle
 from mallard_engine.simulation.scenario import Scenario
 
 # The number of visits of each size that are averaged.
@@ -125,7 +126,8 @@ def _problem(scenario: Scenario, pyvrp: Any) -> Any:
     for shift in scenario.shifts:
         home = shift.lat, shift.lon
         way_in_s = scenario.travel.seconds(*home, mall.lat, mall.lon, start_ms)
-        room = min(shift.vehicle.max_jobs if shift.vehicle else 1, scenario.policy.max_run_jobs)
+        vehicle = shift.vehicle or usual_vehicle()
+        room = min(vehicle.max_jobs, scenario.policy.max_run_jobs)
         types.append(
             pyvrp.VehicleType(
                 capacity=[room],

@@ -45,7 +45,7 @@ class Shift:
     Attributes:
         acceptance: The probability that it accepts an offer.
         history: The results of former offers, as the driver's record stores them.
-        vehicle: Its capacity; None: one job.
+        vehicle: Its capacity; None: a car with its usual room, as of an app that states none.
     """
 
     driver: str

@@ -59,6 +59,7 @@ class MarketKeys:
         | ``open`` | zset by name | service/job: what counts towards the quota |
         | ``open_seen`` | string | up to where `forget` was read for ``open`` |
         | ``alerted`` | zset | unknown jobs that drivers claim to hold, job/driver, since when |
+        | ``registry`` | hash | entry of the operators' register by driver (`DriverProfile`) |
         | ``lineage`` | hash | the ``server`` seen last, when writes were last found ``lost`` |
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"
@@ -82,6 +83,10 @@ class MarketKeys:
     def stored(self, service: str) -> str:
         """Return the key of the bytes that a service has submitted, by day (hash)."""
         return self.key(f"stored:{service}")
+
+    def alias(self, service: str, driver: str) -> str:
+        """Return the key of the name that a service sees instead of a driver's id (string)."""
+        return self.key(f"alias:{service}/{driver}")
 
     def held(self, node: str) -> str:
         """Return the key of the drivers whose sockets a node holds (set)."""

@@ -16,6 +16,7 @@ from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
+from mallard_engine.storage.calls.register import RedisRegister
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
@@ -74,6 +75,7 @@ class RedisStorage:
         self.tail = Link(url, name="mallard-tail")
         runs = OfferedRuns()
         self.drivers = RedisDrivers(self.runner)
+        self.register = RedisRegister(self.runner)
         self.jobs = RedisJobs(self.runner, quotas, on_quota)
         self.shops = RedisShops(self.runner)
         self.offers = RedisOffers(self.runner, runs)

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mallard_engine.config.settings import ConfigError
+from mallard_engine.core.vehicles import DriverClaims
 from mallard_engine.gateway import auth
 from mallard_engine.gateway.auth import (
     BadToken,
@@ -110,7 +111,7 @@ def test_driver_token_has_market_and_equipment() -> None:
         "unknown": {"claims": "are ignored"},
     }
     assert tokens(SECRET).verify(signed(claims)) == Principal(
-        "d-1", Role.DRIVER, "phoenix", (NOW_S + 60) * 1000, ("id_check",)
+        "d-1", Role.DRIVER, "phoenix", (NOW_S + 60) * 1000, DriverClaims(equipment=("id_check",))
     )
 
 
@@ -271,7 +272,7 @@ def test_minted_tokens_verify() -> None:
     checker = tokens(SECRET, OTHER)
     token = checker.mint("d-1", Role.DRIVER, ttl_s=1.5, market="phoenix", equipment=["bag"])
     assert checker.verify(token) == Principal(
-        "d-1", Role.DRIVER, "phoenix", (NOW_S + 2) * 1000, ("bag",)
+        "d-1", Role.DRIVER, "phoenix", (NOW_S + 2) * 1000, DriverClaims(equipment=("bag",))
     )
     with pytest.raises(ConfigError):
         tokens(public=KEY_SET).mint("shop", Role.ORDERS, ttl_s=60)

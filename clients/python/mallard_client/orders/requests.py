@@ -16,6 +16,7 @@ from mallard_protocol.resources import (
     CancelRequest,
     CloseRequest,
     DriverList,
+    DriverProfile,
     DriverView,
     Explanation,
     Job,
@@ -25,6 +26,7 @@ from mallard_protocol.resources import (
     MarketList,
     Quote,
     ReadyRequest,
+    RegisteredDriver,
     SuspendRequest,
     TransferRequest,
     UnassignRequest,
@@ -173,6 +175,17 @@ class OperatorCalls(OrderCalls):
         """``GET /v1/markets/{m}/drivers``."""
         params = {"near": near, "radius_m": radius_m}
         return self._caller.call("GET", _market(market, "drivers"), DriverList, params=params)
+
+    def driver(self, market: str, driver: str) -> Steps[RegisteredDriver]:
+        """``GET /v1/markets/{m}/drivers/{id}``."""
+        return self._caller.call("GET", _market(market, "drivers", driver), RegisteredDriver)
+
+    def put_driver(
+        self, market: str, driver: str, profile: DriverProfile
+    ) -> Steps[RegisteredDriver]:
+        """``PUT /v1/markets/{m}/drivers/{id}``."""
+        path = _market(market, "drivers", driver)
+        return self._caller.call("PUT", path, RegisteredDriver, body=profile)
 
     def suspend(self, market: str, driver: str, reason: str) -> Steps[DriverView]:
         """``POST /v1/markets/{m}/drivers/{id}/suspend``."""

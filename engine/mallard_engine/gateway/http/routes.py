@@ -12,6 +12,7 @@ from mallard_engine.gateway.http.endpoints.jobs import JobsApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
 from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
 from mallard_engine.gateway.http.endpoints.positions import PositionsApi
+from mallard_engine.gateway.http.endpoints.register import RegisterApi
 from mallard_engine.gateway.http.routing import bind
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_protocol.operations import OPERATIONS
@@ -33,6 +34,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         services.tokens,
         JobsApi(services).handlers()
         | OperatorsApi(services).handlers()
+        | RegisterApi(services).handlers()
         | MarketsApi(services).handlers()
         | PositionsApi(services).handlers()
         | DriverApi(services).handlers()

@@ -9,9 +9,11 @@ from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core import model
 from mallard_engine.core.places.mall import Mall, Market
+from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver, stated
+from mallard_engine.gateway.http.driver_names import DriverNames
 from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
 from mallard_engine.gateway.timestamps import Moment
-from mallard_protocol import resources
+from mallard_protocol import messages, resources
 from mallard_protocol.codes import WhyNot
 from mallard_protocol.messages import Barred, MeetingPoint
 
@@ -83,6 +85,7 @@ def pickup_view(job: model.Job, order: CompleteOrder) -> resources.PickupView:
 
 def job_view(
     job: model.Job,
+    names: DriverNames,
     held: resources.Held | None = None,
     transfer: model.Job | None = None,
     *,
@@ -92,6 +95,7 @@ def job_view(
 
     Args:
         job: the job.
+        names: by which the reader knows drivers.
         held: the hold on its stores.
         transfer: the open transfer that carries it.
         with_code: whether the reader may see the code of a transfer.
@@ -103,7 +107,7 @@ def job_view(
         state=job.state,
         terminal=job.terminal,
         attempt=job.attempt,
-        driver=job.driver,
+        driver=names.driver(job),
         reason=job.reason,
         created_at=Moment.at_ms(job.created_ms),
         updated_at=Moment.at_ms(job.updated_ms),
@@ -113,7 +117,7 @@ def job_view(
             resources.TimelineEntry(
                 it.state,
                 Moment.at_ms(it.at_ms),
-                it.actor,
+                names.actor(job, it),
                 it.cause,
                 Moment.at_ms(it.occurred_ms or it.at_ms),
             )
@@ -135,7 +139,7 @@ def job_view(
         hold_s=order.hold_s,
         proofs=tuple(map(_proof_view, job.proofs)),
         problems=tuple(map(_problem_view, job.problems)),
-        transfer=_transfer_view(transfer, with_code=with_code) if transfer else None,
+        transfer=_transfer_view(transfer, names, with_code=with_code) if transfer else None,
         **_own_fields(job),
     )
 
@@ -147,11 +151,13 @@ def _own_fields(job: model.Job) -> dict[str, Any]:
     return {"kind": job.kind, "carries": job.carries, "first": job.first, "code": job.code}
 
 
-def _transfer_view(transfer: model.Job, *, with_code: bool) -> resources.Transfer:
+def _transfer_view(
+    transfer: model.Job, names: DriverNames, *, with_code: bool
+) -> resources.Transfer:
     return resources.Transfer(
         id=transfer.id,
         at=MeetingPoint(transfer.need.lat, transfer.need.lon),
-        alias=transfer.driver,
+        alias=names.driver(transfer),
         eta=_moment(transfer.eta_pickup_ms),
         code=transfer.code if with_code else UNSET,
     )
@@ -297,18 +303,63 @@ def driver_view(driver: model.Driver, barred: Barred | None) -> resources.Driver
         driver: the driver.
         barred: why it gets no offers; None if it may get them.
     """
-    at = driver.position
-    return resources.DriverView(
-        driver=driver.id,
-        state=driver.shown,
-        lat=at.lat if at else None,
-        lon=at.lon if at else None,
-        at_ms=at.at_ms if at else None,
-        jobs=tuple(held.job for held in driver.jobs),
-        suspended=driver.suspended,
-        suspended_for=driver.suspended_for or None,
-        barred=barred,
+    return resources.DriverView(**_driver_fields(driver, barred))
+
+
+def registered_view(known: RegisteredDriver, barred: Barred | None) -> resources.RegisteredDriver:
+    """Return one driver with its entry in the register."""
+    driver = known.driver
+    return resources.RegisteredDriver(
+        **_driver_fields(driver, barred),
+        alias=known.alias,
+        status="suspended" if driver.suspended else "active",
+        position=_position_view(driver.position) if driver.position else None,
+        profile=_profile_view(known.profile) if known.profile else None,
     )
+
+
+def _driver_fields(driver: model.Driver, barred: Barred | None) -> dict[str, Any]:
+    at = driver.position
+    seen_ms = max(driver.hello_ms, driver.lost_ms, at.received_ms if at else 0)
+    return {
+        "driver": driver.id,
+        "state": driver.shown,
+        "lat": at.lat if at else None,
+        "lon": at.lon if at else None,
+        "at_ms": at.at_ms if at else None,
+        "jobs": tuple(held.job for held in driver.jobs),
+        "suspended": driver.suspended,
+        "suspended_for": driver.suspended_for or None,
+        "barred": barred,
+        "connected": driver.connected,
+        "vehicle": _vehicle_view(driver),
+        "qualifications": driver.qualifications,
+        "last_seen": Moment.at_ms(seen_ms) if seen_ms else None,
+    }
+
+
+def _vehicle_view(driver: model.Driver) -> resources.VehicleView:
+    vehicle = driver.vehicle
+    return resources.VehicleView(
+        vehicle.kind,
+        vehicle.max_jobs,
+        vehicle.max_weight_g,
+        vehicle.max_volume_l,
+        tuple(item for item in vehicle.equipment if item not in driver.qualifications),
+    )
+
+
+def _position_view(at: model.Position) -> resources.DriverPosition:
+    return resources.DriverPosition(
+        at.lat, at.lon, at.acc_m, Moment.at_ms(at.at_ms), Moment.at_ms(at.received_ms)
+    )
+
+
+def _profile_view(profile: DriverProfile) -> resources.DriverProfileView:
+    fields = stated(profile)
+    if vehicle := fields.get("vehicle"):
+        fields["vehicle"] = messages.Vehicle(**vehicle)
+    return resources.DriverProfileView(**fields)
 
 
 def _mall_view(mall: Mall) -> resources.Mall:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from mallard_engine.core.vehicles import DriverClaims
 from mallard_engine.gateway.auth import BadToken, TokenExpired, Tokens, WrongScope, bearer
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.origins import is_same_origin
@@ -33,13 +34,13 @@ class AdmissionDenied(Exception):
 class Admitted:
     """A driver with a valid token.
 
-    `equipment` is what the token allows; None means any.
+    `claims`: what the token states of the driver.
     """
 
     market: str
     driver: str
     expires_ms: int
-    equipment: tuple[str, ...] | None
+    claims: DriverClaims | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ class Admission:
             raise AdmissionDenied(Close.WRONG_SCOPE) from None
         if principal.market is None or principal.market not in self.markets:
             raise AdmissionDenied(Close.WRONG_SCOPE)
-        return Admitted(principal.market, principal.sub, principal.expires_ms, principal.equipment)
+        return Admitted(principal.market, principal.sub, principal.expires_ms, principal.claims)
 
 
 def common_subprotocol(offered: Sequence[str]) -> str | None:

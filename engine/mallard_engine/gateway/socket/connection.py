@@ -19,6 +19,7 @@ from mallard_engine.gateway.socket.handshake import (
     device_of,
     fix_of,
     report_wrong_fields,
+    store_claims,
     store_device,
     vehicle_of,
     welcome,
@@ -226,6 +227,7 @@ class DriverConnection:
             return
         self._authorize(admitted)
         try:
+            await store_claims(self._services, session, admitted.claims)
             snapshot = await self._services.store.drivers.snapshot(session.market, session.driver)
         except (StoreUnavailable, NoSuchDriver):
             # The token is accepted in any case; the reply shows the session's state.
@@ -265,6 +267,7 @@ class DriverConnection:
         market, driver = admitted.market, admitted.driver
         services = self._services
         session = self._session = Session(market, driver)
+        session.vehicle, session.claims = vehicle_of(hello), admitted.claims
         self._timers.hello_received(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         # Added to the hub before the store registers the socket, so that no push is missed.
         services.hub.add(market, driver, self)
@@ -275,9 +278,10 @@ class DriverConnection:
                 registered = await services.dispatcher.drivers.hello(
                     market,
                     driver,
-                    vehicle=vehicle_of(hello, admitted),
+                    vehicle=session.vehicle,
                     fix=fix_of(hello, driver),
                     device=device_of(hello),
+                    claims=session.claims,
                 )
                 self._apply(session.registered(registered.epoch))
                 await claim_custody(services, session, hello.holds)

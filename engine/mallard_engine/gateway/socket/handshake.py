@@ -7,12 +7,13 @@ from typing import Final
 import structlog
 from msgspec import UNSET
 
-from mallard_engine.core.model import Device, Vehicle
+from mallard_engine.core.model import Device
+from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.gateway.positions import hello_fix
-from mallard_engine.gateway.socket.admission import Admitted
 from mallard_engine.gateway.socket.payloads import in_run_order, offer_frame
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
+from mallard_engine.gateway.stated_vehicles import stated_vehicle
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import DriverFix, DriverSnapshot, Refused, StoreUnavailable
 from mallard_protocol import messages
@@ -25,17 +26,9 @@ _log = RateLimitedLog(structlog.get_logger(__name__))
 _CLAIMS: Final = ON_BOARD | {JobState.DELIVERED}
 
 
-def vehicle_of(hello: messages.Hello, admitted: Admitted) -> Vehicle | None:
-    """Return the vehicle of a hello, with the equipment that the token allows; None without one."""
-    vehicle = hello.vehicle
-    if vehicle is UNSET:
-        return None
-    equipment = vehicle.equipment
-    if admitted.equipment is not None:
-        equipment = tuple(item for item in equipment if item in admitted.equipment)
-    return Vehicle(
-        vehicle.kind, vehicle.max_jobs, vehicle.max_weight_g, vehicle.max_volume_l, equipment
-    )
+def vehicle_of(hello: messages.Hello) -> StatedVehicle | None:
+    """Return the vehicle that a hello states; None without one."""
+    return None if hello.vehicle is UNSET else stated_vehicle(hello.vehicle)
 
 
 def device_of(hello: messages.Hello) -> Device | None:
@@ -50,6 +43,17 @@ async def store_device(services: SocketServices, session: Session, hello: messag
     if device is not None and device != session.device:
         await services.store.drivers.set_device(
             session.market, session.driver, session.epoch, device
+        )
+
+
+async def store_claims(
+    services: SocketServices, session: Session, claims: DriverClaims | None
+) -> None:
+    """Store what a fresh token states of the driver if it differs from the last one's."""
+    if claims != session.claims:
+        session.claims = claims
+        await services.dispatcher.drivers.set_claims(
+            session.market, session.driver, session.epoch, claims
         )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mallard_engine.core.model import Device, Driver, LiveOffer, Vehicle
+from mallard_engine.core.model import Device, Driver, LiveOffer
+from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.ports import DriverSnapshot, OwnDriver, Push, PushKind
 from mallard_protocol.codes import Close, JobReason, StateWhy
 from mallard_protocol.lifecycle import DriverState, Wish, shown_state
@@ -65,6 +66,7 @@ class Session:
         "_waiting",
         "_wish",
         "answers",
+        "claims",
         "device",
         "driver",
         "epoch",
@@ -78,7 +80,9 @@ class Session:
         self.driver = driver
         self.epoch = 0
         self.unreachable = False
-        self.vehicle: Vehicle | None = None
+        # What its hello and its token state.
+        self.vehicle: StatedVehicle | None = None
+        self.claims: DriverClaims | None = None
         self.device: Device | None = None
         # Counts the states received from the store; a snapshot read before the last is outdated.
         self.answers = 0
@@ -158,13 +162,14 @@ class Session:
             self._until_ms,
             self.vehicle,
             device=self.device,
+            claims=self.claims,
         )
 
     def learn(self, driver: Driver) -> None:
         """Take over the driver's state from the store."""
         self.answers += 1
         self._wish, self._until_ms = driver.wish, driver.until_ms
-        self.vehicle, self.device = driver.vehicle, driver.device
+        self.device = driver.device
         self._held = {job.job: job.mall for job in driver.jobs}
         if driver.offer is None:
             self._offered = {}

@@ -9,7 +9,6 @@ accept every offer. The malls are always open. Times are local to the mall.
 import random
 
 from mallard_engine.core.matching.travel_time import StraightLine
-from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
@@ -27,8 +26,6 @@ from mallard_engine.workload.random_points import home_near
 _OPENS, _CLOSES, _LATEST = 600.0, 1_200.0, 1_320.0
 _ORDERS_PEAK, _WANTED_PEAK = 990.0, 1_140.0
 _BLOCKS_END = 1_380.0
-# Capacity for the most jobs of a run.
-_CAR = Vehicle(max_jobs=16)
 
 
 def default_policy() -> MarketPolicy:
@@ -42,7 +39,6 @@ def default_policy() -> MarketPolicy:
         window_ms=5_000,
         look_ahead_s=1_800.0,
         fading_s=0.0,  # no driver declines
-        # Drivers carry up to what the policy allows.
         dwell_visits=0,
     )
 
@@ -93,7 +89,6 @@ def scenario_of(
                 *home,
                 on_ms=_at_ms(starts),
                 off_ms=_at_ms(starts + long),
-                vehicle=_CAR,
             )
         )
     return Scenario(

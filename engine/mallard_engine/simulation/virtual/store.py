@@ -15,6 +15,7 @@ from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
+from mallard_engine.storage.calls.register import RedisRegister
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
@@ -36,6 +37,7 @@ class SimulationStorage:
         runs = OfferedRuns()
         self.drivers = RedisDrivers(runner)
         self.drivers.use(policies)
+        self.register = RedisRegister(runner)
         self.jobs = RedisJobs(runner)
         self.shops = RedisShops(runner)
         self.offers = RedisOffers(runner, runs)

@@ -24,14 +24,14 @@ Judged = list[tuple[str, str]]
 # by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
-    | {"open", "open_seen", "alerted"}
+    | {"open", "open_seen", "alerted", "registry"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
 # Sets that Redis removes when they are empty; keys of jobs, which are checked with the job; bytes
 # that services have stored, which have a TTL from the first write on.
 _PASSING: Final = ("queue:", "wait:", "job:", "stored:")
-_MUST_END: Final = ("round:", "idempotency:")
+_MUST_END: Final = ("round:", "idempotency:", "alias:")
 # Jobs read in one step, which blocks the store for less than a millisecond.
 PAGE: Final = 256
 _EVENTS_A_READ: Final = 500

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from mallard_engine.core.model import Device, Driver, LiveOffer, Position, Vehicle
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.core.vehicles import DriverClaims, StatedVehicle, stated
 from mallard_engine.ports import (
     Answered,
     DriverFix,
@@ -21,6 +22,7 @@ from mallard_engine.ports import (
     StoreFull,
     TakenBack,
 )
+from mallard_engine.storage.calls.register import KINDS
 from mallard_engine.storage.calls.script_runner import ScriptRunner, driver_answer
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.position_cache import PositionCache
@@ -54,14 +56,18 @@ class RedisDrivers(Drivers):
         driver: str,
         *,
         node: str,
-        vehicle: Vehicle | None,
+        vehicle: StatedVehicle | Vehicle | None,
         fix: DriverFix | None,
         device: Device | None = None,
+        claims: DriverClaims | None = None,
     ) -> Hello:
         keys = self._runner.keys[market]
-        args: dict[str, object] = {"driver": driver, "node": node}
+        extra = [keys.held(node), keys.key("registry")]
+        args: dict[str, object] = {"driver": driver, "node": node, "kinds": KINDS}
         if vehicle:
-            args["vehicle"] = asdict(vehicle)
+            args["vehicle"] = stated(vehicle)
+        if claims:
+            args["claims"] = stated(claims)
         if device:
             args["device"] = asdict(device)
         if fix:
@@ -73,20 +79,27 @@ class RedisDrivers(Drivers):
                 "fault": fix.fault,
             }
         try:
-            reply = await self._runner.transition("hello", keys, [keys.held(node)], args)
+            reply = await self._runner.transition("hello", keys, extra, args)
         except StoreFull:
             # A full server accepts no new work, but lets drivers finish their jobs.
             if not await self._has_work(keys, driver):
                 raise
-            reply = await self._runner.transition(
-                "hello", keys, [keys.held(node)], args, when_full=True
-            )
+            reply = await self._runner.transition("hello", keys, extra, args, when_full=True)
         epoch, seq = reply.rest
         return Hello(epoch, seq, reply.effects)
 
     async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
         args = {"driver": driver, "epoch": epoch, "device": asdict(device)}
         await self._runner.transition("device", self._runner.keys[market], [], args)
+
+    async def set_claims(
+        self, market: str, driver: str, epoch: int, claims: DriverClaims | None
+    ) -> Effects:
+        keys = self._runner.keys[market]
+        args: dict[str, object] = {"driver": driver, "epoch": epoch, "kinds": KINDS}
+        if claims:
+            args["claims"] = stated(claims)
+        return (await self._runner.transition("claims", keys, [keys.key("registry")], args)).effects
 
     async def _has_work(self, keys: MarketKeys, driver: str) -> bool:
         """Whether the driver holds a job or has a live offer."""
@@ -108,8 +121,14 @@ class RedisDrivers(Drivers):
         if len(drivers) > MAX_BATCH:
             raise ValueError(f"{len(drivers)} drivers: at most {MAX_BATCH} a call")
         keys = self._runner.keys[market]
-        args = {"node": node, "rewound": rewound, "drivers": list(map(_own, drivers))}
-        reply = await self._runner.transition("take_back", keys, [keys.held(node)], args)
+        args = {
+            "node": node,
+            "rewound": rewound,
+            "kinds": KINDS,
+            "drivers": list(map(_own, drivers)),
+        }
+        extra = [keys.held(node), keys.key("registry")]
+        reply = await self._runner.transition("take_back", keys, extra, args)
         taken = [
             TakenBack(verdict.decode(), read_driver(record, read_position(position)))
             for verdict, record, position in zip(*reply.rest, strict=True)
@@ -232,8 +251,9 @@ class RedisDrivers(Drivers):
     async def _set_suspended(
         self, market: str, driver: str, *, suspended: bool, reason: str
     ) -> Answered:
-        args = {"driver": driver, "suspended": suspended, "reason": reason}
-        reply = await self._runner.transition("suspend", self._runner.keys[market], (), args)
+        keys = self._runner.keys[market]
+        args = {"driver": driver, "suspended": suspended, "reason": reason, "kinds": KINDS}
+        reply = await self._runner.transition("suspend", keys, [keys.key("registry")], args)
         if reply.verdict == "no_driver":
             raise NoSuchDriver(driver)
         return driver_answer(reply)
@@ -292,7 +312,9 @@ def _own(own: OwnDriver) -> dict[str, object]:
     if own.until_ms is not None:
         args["until_ms"] = own.until_ms
     if own.vehicle is not None:
-        args["vehicle"] = asdict(own.vehicle)
+        args["vehicle"] = stated(own.vehicle)
+    if own.claims is not None:
+        args["claims"] = stated(own.claims)
     if own.device is not None:
         args["device"] = asdict(own.device)
     if own.fix is not None:

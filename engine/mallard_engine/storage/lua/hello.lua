@@ -1,19 +1,22 @@
 #!lua
 -- Registers a driver's socket; the newest wins, and the older one gets `replaced`. The wish is
 -- restored if the driver was away no longer than resume_ms.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
--- ARGV: now policy arg{driver node vehicle? device?{kind token} fix?{at lat lon acc fault}}
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held registry
+-- ARGV: now policy arg{driver node kinds vehicle? claims? device?{kind token}
+-- ARGV: fix?{at lat lon acc fault}}
 -- REPLY: ok effects pushes epoch seq
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/positions.lua
 -- include lib/sockets.lua
+-- include lib/vehicles.lua
 
 local rec = read_driver(arg.driver) or new_driver(arg.driver)
 resume_wish(rec)
 connect(rec, arg.node, rec.epoch + 1, KEYS[14])
 rec.unreachable = false
-rec.vehicle = arg.vehicle or rec.vehicle
+rec.said, rec.claims, rec.hello_ms = arg.vehicle or rec.said, arg.claims, now
+equip(rec, read_profile(KEYS[15], arg.driver))
 rec.device = arg.device or rec.device
 
 if arg.fix then

@@ -4,14 +4,15 @@
 -- the driver had been taken out, or its record was lost; `kept`: it had not. rewound: the server
 -- has lost writes, so the node's wish, vehicle and device of a driver are newer than the stored
 -- ones.
--- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
--- ARGV: now policy arg{node rewound drivers[{driver epoch wish until_ms? vehicle? device? fix?
--- ARGV: age_ms?}]}
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held registry
+-- ARGV: now policy arg{node rewound kinds drivers[{driver epoch wish until_ms? vehicle? claims?
+-- ARGV: device? fix? age_ms?}]}
 -- REPLY: ok effects pushes verdicts[kept | back | lost …] records[record …] positions[position …]
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/positions.lua
 -- include lib/sockets.lua
+-- include lib/vehicles.lua
 
 local verdicts, records, positions = {}, {}, {}
 
@@ -34,8 +35,9 @@ local function take_back(own)
     return 'lost', rec
   end
   if arg.rewound or rec.epoch < own.epoch then
-    rec.wish, rec.until_ms, rec.vehicle = own.wish, own.until_ms, own.vehicle or rec.vehicle
-    rec.device = own.device or rec.device
+    rec.wish, rec.until_ms, rec.device = own.wish, own.until_ms, own.device or rec.device
+    rec.said, rec.claims = own.vehicle or rec.said, own.claims
+    equip(rec, read_profile(KEYS[15], own.driver))
     if rec.until_ms and rec.until_ms <= now then rec.wish, rec.until_ms = 'offline', nil end
   elseif not is_ours then
     resume_wish(rec)

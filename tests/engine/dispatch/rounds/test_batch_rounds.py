@@ -237,7 +237,7 @@ async def test_bundle_is_offered_to_one_driver_as_a_whole(make_node: MakeNode) -
 
 async def test_driver_with_room_for_one_gets_one_job(make_node: MakeNode) -> None:
     node, _ = await bundling(make_node)
-    await node.online("d", 300)
+    await node.online("d", 300, vehicle=Vehicle(max_jobs=1))
     await eventually(lambda: node.sink.offers)
     assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 

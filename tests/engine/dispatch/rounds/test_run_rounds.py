@@ -136,7 +136,7 @@ async def test_vehicle_with_room_for_one_gets_one_job(make_node: MakeNode, round
     node = await pooling(make_node, round_)
     for km in (7, 8):
         await node.waits(await north(node, km))
-    await node.online("small")
+    await node.online("small", vehicle=Vehicle(max_jobs=1))
     await eventually(lambda: node.sink.offers)
     assert [len(offer.jobs) for offer in node.sink.offers] == [1]
 

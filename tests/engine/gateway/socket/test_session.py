@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from mallard_engine.core.model import Device, Driver, HeldJob, LiveOffer, OfferedJob, Vehicle
+from mallard_engine.core.model import Device, Driver, HeldJob, LiveOffer, OfferedJob
+from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Write
 from mallard_engine.ports import DriverSnapshot, OwnDriver, Push, PushKind
 from mallard_protocol.codes import Close
@@ -99,11 +100,12 @@ def test_loaded_job_does_not_release_held_pushes() -> None:
 
 def test_session_keeps_what_the_store_may_lose() -> None:
     session = welcomed()
-    vehicle = Vehicle(kind="van")
+    vehicle, claims = StatedVehicle(kind="van"), DriverClaims(alias="Ann")
+    session.vehicle, session.claims = vehicle, claims
     device = Device("fcm", "wake-me")
-    stored = replace(driver(), wish=Wish.PAUSED, until_ms=77, vehicle=vehicle, device=device)
+    stored = replace(driver(), wish=Wish.PAUSED, until_ms=77, device=device)
     session.learn(stored)
-    assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle, device=device)
+    assert session.own == OwnDriver("d1", 1, Wish.PAUSED, 77, vehicle, device=device, claims=claims)
     direct(session, Push("d1", 1, PushKind.STATE, state="on_run", why="block_over"))
     assert (session.own.wish, session.own.until_ms) == (Wish.OFFLINE, None)
 

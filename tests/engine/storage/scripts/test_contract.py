@@ -7,6 +7,7 @@ from importlib import resources
 import pytest
 
 from mallard_engine.core.model import Device, RoundRecord, Vehicle
+from mallard_engine.core.vehicles import DriverClaims, DriverProfile, StatedVehicle
 from mallard_engine.ports import (
     DriverFix,
     DueEntry,
@@ -54,6 +55,7 @@ REFUSED_WHEN_FULL = {"hello", "submit"}
 READ_ONLY = {
     "around",
     "candidates",
+    "registered",
     "waiting_jobs",
     "waiting_malls",
     "waiting_that_fit",
@@ -169,6 +171,12 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 10_000_000)
     await store.drivers.suspend(MARKET, "ann", "complaint")
     await store.drivers.resume(MARKET, "ann")
+    claims = DriverClaims(alias="Ann", vehicle=StatedVehicle(kind="van"))
+    await store.drivers.set_claims(MARKET, "ann", 1, claims)
+    profile = DriverProfile(alias="A", vehicle=StatedVehicle(max_jobs=2), qualifications=("id",))
+    await store.register.put(MARKET, "ann", profile, suspended=False, actor="operator")
+    await store.register.read(MARKET, "ann")
+    await store.register.aliases(MARKET, "toys", {"ann": "x", "bob": "y"})
     await store.drivers.near(MARKET, LAT, LON, 1_000, 10)
     await store.drivers.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
 

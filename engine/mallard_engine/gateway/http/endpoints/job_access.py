@@ -10,6 +10,7 @@ from starlette.responses import Response
 from mallard_engine.core.job_ids import is_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse
@@ -57,7 +58,8 @@ async def shown(
     """Return the response with a job, as this principal may see it."""
     transfer = await open_transfer(store, job)
     with_code = principal.role is Role.OPERATOR
-    return JsonResponse(job_view(job, held, transfer, with_code=with_code))
+    names = await names_for(principal, store, job, *([transfer] if transfer else ()))
+    return JsonResponse(job_view(job, names, held, transfer, with_code=with_code))
 
 
 def wait_of(request: Request) -> int:

@@ -5,7 +5,6 @@ jobs that are older than it.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from mallard_engine.core.job_ids import first_ulid, is_ulid, ulid_of_job
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.job_access import owner_of
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
 from mallard_engine.gateway.http.request_parsing import JsonResponse
@@ -60,17 +60,17 @@ class JobList:
                 for market in self._markets_of(request.query_params.get("market"))
             )
         )
-        jobs = [job for page in pages for job in page.jobs]
+        jobs, next_cursor = merged(pages, limit)
         found = await asyncio.gather(*(open_transfer(self._store, job) for job in jobs))
         carriers = {job.id: it for job, it in zip(jobs, found, strict=True) if it is not None}
+        names = await names_for(principal, self._store, *jobs, *carriers.values())
         with_code = principal.role is Role.OPERATOR
-        return JsonResponse(
-            merged(
-                pages,
-                limit,
-                lambda job: job_view(job, None, carriers.get(job.id), with_code=with_code),
-            )
+        views = views_of(
+            jobs,
+            lambda job: job_view(job, names, None, carriers.get(job.id), with_code=with_code),
+            lambda job: job.id,
         )
+        return JsonResponse(resources.JobList(views, next_cursor))
 
     def _markets_of(self, market: str | None) -> tuple[str, ...]:
         if market is None:
@@ -108,10 +108,8 @@ def _states(text: str | None) -> frozenset[str]:
     return states
 
 
-def merged(
-    pages: list[JobPage], limit: int, view: Callable[[Job], resources.Job] = job_view
-) -> resources.JobList:
-    """Merge one page of each market into one page.
+def merged(pages: list[JobPage], limit: int) -> tuple[list[Job], str | None]:
+    """Merge one page of each market into one page; return it with its cursor.
 
     A market's page may end before it is full, since the store scans a bounded number of jobs per
     call. Jobs of other markets that are older than that point are left to the next page; otherwise
@@ -123,4 +121,4 @@ def merged(
     jobs.sort(key=lambda job: ulid_of_job(job.id), reverse=True)
     page = jobs[:limit]
     cursor = ulid_of_job(page[-1].id) if len(jobs) > limit else horizon or None
-    return resources.JobList(views_of(page, view, lambda job: job.id), cursor)
+    return page, cursor

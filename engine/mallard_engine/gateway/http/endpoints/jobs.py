@@ -12,6 +12,7 @@ from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
 from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.job_access import (
     job_of,
     owner_of,
@@ -111,7 +112,8 @@ class JobsApi:
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return JsonResponse(job_view(job), headers)
+        names = await names_for(principal, self._store, job)
+        return JsonResponse(job_view(job, names), headers)
 
     async def _submit(
         self,

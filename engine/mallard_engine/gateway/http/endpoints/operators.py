@@ -7,12 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.core.model import Driver, Job
-from mallard_engine.core.places.mall import Market
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.endpoints.driver_path import driver_of, market_of
 from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of, shown
-from mallard_engine.gateway.http.parameters import is_id, metres, point
-from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
+from mallard_engine.gateway.http.parameters import metres, point
+from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.views import driver_view, views_of
@@ -63,7 +63,7 @@ class OperatorsApi:
 
         The defaults cover the whole market: its centroid, and `_DEFAULT_RADIUS_M`.
         """
-        market = self._market(request)
+        market = market_of(request, self._services)
         centroid = market.area.centroid
         lat, lon = point(request, "near") or (centroid.y, centroid.x)
         radius_m = metres(request, "radius_m", high=_MAX_RADIUS_M, default=_DEFAULT_RADIUS_M)
@@ -74,20 +74,20 @@ class OperatorsApi:
     async def suspend(self, request: Request, _principal: Principal) -> Response:
         """Take a driver out of matching until resumed."""
         body = decode_json_body(await read_body(request), SuspendRequest)
-        market, driver = self._driver(request)
+        market, driver = driver_of(request, self._services)
         answered = await self._dispatcher.drivers.suspend(market, driver, body.reason)
         return JsonResponse(self._view(market, answered.driver))
 
     async def resume(self, request: Request, _principal: Principal) -> Response:
         """Make a suspended driver available to matching again."""
-        market, driver = self._driver(request)
+        market, driver = driver_of(request, self._services)
         answered = await self._dispatcher.drivers.resume(market, driver)
         return JsonResponse(self._view(market, answered.driver))
 
     async def transfer(self, request: Request, principal: Principal) -> Response:
         """Hand the parcels that a driver has on board over to another driver."""
         body = decode_json_body(await read_body(request) or b"{}", TransferRequest)
-        market, first = self._driver(request)
+        market, first = driver_of(request, self._services)
         at = None if body.at is UNSET else (body.at.lat, body.at.lon)
         if at is not None and not self._services.places.in_area(market, *at):
             raise invalid_fields(FieldError("/at", "outside the market's area"))
@@ -141,22 +141,9 @@ class OperatorsApi:
         await self._dispatcher.orders.close(ref_of(job), state, principal.sub, body.reason)
         return await self._current(job, principal)
 
-    def _market(self, request: Request) -> Market:
-        market = self._services.places.markets.get(request.path_params["market"])
-        if market is None:
-            raise not_found("market")
-        return market
-
     def _view(self, market: str, driver: Driver) -> DriverView:
         barred = self._dispatcher.drivers.barred(market, driver, self._store.now_ms())
         return driver_view(driver, barred)
-
-    def _driver(self, request: Request) -> tuple[str, str]:
-        """Return the market and the driver of the path. Raises `NoSuchDriver`."""
-        driver: str = request.path_params["driver"]
-        if not is_id(driver):
-            raise NoSuchDriver(driver)
-        return self._market(request).id, driver
 
     async def _current(self, job: Job, principal: Principal) -> Response:
         return await shown(await self._store.jobs.get(job.id), principal, self._store)

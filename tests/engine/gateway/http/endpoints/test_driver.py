@@ -194,7 +194,7 @@ async def test_report_over_http_refreshes_the_lease(engine_node: NodeFactory) ->
 
     assert await eventually(long_enough, timeout_s=20)
     seen = await node.job(job["id"])
-    assert (seen["state"], seen["driver"]) == ("assigned", "d1")
+    assert (seen["state"], seen["attempt"]) == ("assigned", 1)
     # No further report arrives: the limit counts from the last one.
     await node.job_in(job["id"], "queued")
 

@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 
 from mallard_engine.core.model import Job, Need, TimelineEntry
+from mallard_engine.gateway.http.driver_names import IDS
 from mallard_engine.gateway.http.endpoints.job_list import merged
+from mallard_engine.gateway.http.views import job_view, views_of
 from mallard_engine.ports import JobPage
 from mallard_protocol.lifecycle import JobState
 
@@ -53,9 +55,10 @@ def page(market: str, *minutes: int, more_before: int | None = None) -> JobPage:
 
 
 def ids(pages: list[JobPage], limit: int) -> tuple[list[int], int | None]:
-    listed = merged(pages, limit)
-    minutes = [int(it.id.rpartition(".")[2]) for it in listed.items]
-    return minutes, None if listed.next_cursor is None else int(listed.next_cursor)
+    jobs, cursor = merged(pages, limit)
+    listed = views_of(jobs, lambda job: job_view(job, IDS), lambda job: job.id)
+    minutes = [int(it.id.rpartition(".")[2]) for it in listed]
+    return minutes, None if cursor is None else int(cursor)
 
 
 def test_markets_are_merged_newest_first() -> None:

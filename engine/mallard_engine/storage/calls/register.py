@@ -1,0 +1,123 @@
+"""The port `Register` on Redis: the operators' register of drivers, and their aliases."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mallard_engine.core.vehicles import (
+    OTHER_ROOM,
+    USUAL_KIND,
+    USUAL_ROOM,
+    DriverProfile,
+    RegisteredDriver,
+    stated,
+)
+from mallard_engine.ports import Effects, NoSuchDriver, Register
+from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.records import read_driver, read_position
+from mallard_protocol.codes import TERMINAL_KEPT_MS
+
+# What `lib/vehicles.lua` reads.
+KINDS: Final[Mapping[str, Any]] = {
+    "usual": USUAL_KIND,
+    "rooms": {kind: tuple(room) for kind, room in USUAL_ROOM.items()},
+    "other": tuple(OTHER_ROOM),
+}
+# A job that a service can still read shows the same alias as when it was last read.
+ALIAS_KEPT_MS: Final = 4 * TERMINAL_KEPT_MS
+_MAX_BATCH: Final = 256
+
+_profile = msgspec.msgpack.Decoder(DriverProfile).decode
+
+
+class _Claims(msgspec.Struct):
+    alias: str | None = None
+
+
+class _Claimed(msgspec.Struct):
+    claims: _Claims | None = None
+
+
+_claimed = msgspec.msgpack.Decoder(_Claimed).decode
+
+
+class RedisRegister(Register):
+    """The register on Redis."""
+
+    def __init__(self, runner: ScriptRunner) -> None:
+        self._runner = runner
+
+    async def put(
+        self,
+        market: str,
+        driver: str,
+        profile: DriverProfile | None,
+        *,
+        suspended: bool,
+        actor: str,
+    ) -> tuple[RegisteredDriver, Effects]:
+        keys = self._runner.keys[market]
+        args: dict[str, Any] = {
+            "driver": driver,
+            "kinds": KINDS,
+            "suspended": suspended,
+            "actor": actor,
+        }
+        if profile is not None:
+            args["profile"] = stated(profile)
+        reply = await self._runner.transition("register", keys, [keys.key("registry")], args)
+        return _registered(*reply.rest), reply.effects
+
+    async def read(self, market: str, driver: str) -> RegisteredDriver:
+        keys = self._runner.keys[market]
+        names = [keys.key(name) for name in ("drivers", "positions", "registry")]
+        record, position, profile = await self._runner.run(
+            "registered", names, {"driver": driver, "kinds": KINDS}
+        )
+        if record is None:
+            raise NoSuchDriver(driver)
+        return _registered(record, position, profile)
+
+    async def aliases(
+        self, market: str, service: str, names: Mapping[str, str]
+    ) -> Mapping[str, str]:
+        every = list(names.items())
+        found = await asyncio.gather(
+            *(
+                self._aliases(market, service, every[start : start + _MAX_BATCH])
+                for start in range(0, len(every), _MAX_BATCH)
+            )
+        )
+        return {driver: alias for each in found for driver, alias in each.items()}
+
+    async def _aliases(
+        self, market: str, service: str, names: Sequence[tuple[str, str]]
+    ) -> dict[str, str]:
+        keys = self._runner.keys[market]
+        drivers = [driver for driver, _ in names]
+        aliases = await self._runner.run(
+            "aliases",
+            [
+                keys.key("drivers"),
+                keys.key("registry"),
+                *(keys.alias(service, driver) for driver in drivers),
+            ],
+            {
+                "drivers": drivers,
+                "names": [name for _, name in names],
+                "kept_ms": ALIAS_KEPT_MS,
+            },
+        )
+        return dict(zip(drivers, (alias.decode() for alias in aliases), strict=True))
+
+
+def _registered(record: bytes, position: bytes | None, packed: bytes | None) -> RegisteredDriver:
+    profile = _profile(packed) if packed else None
+    claims = _claimed(record).claims
+    return RegisteredDriver(
+        read_driver(record, read_position(position)),
+        profile,
+        (profile and profile.alias) or (claims and claims.alias) or None,
+    )
