@@ -62,6 +62,7 @@ def _driver(driver: Driver) -> Mapping[str, object]:
         "offer": driver.offer,
         "jobs": driver.jobs,
         "history": driver.history,
+        "room": driver.room,
         "position": driver.fix and (driver.fix.received, driver.fix.at, *driver.fix.place),
     }
 
@@ -82,6 +83,7 @@ def _stored_driver(driver: core.Driver) -> Mapping[str, object]:
         "offer": driver.offer,
         "jobs": {held.job: held.attempt for held in driver.jobs},
         "history": _pairs(driver.history.encode()),
+        "room": (driver.vehicle.max_jobs, driver.vehicle.max_weight_g),
         "position": at and (at.received_ms, at.at_ms, at.lat, at.lon),
     }
 

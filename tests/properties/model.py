@@ -162,7 +162,7 @@ class Model(DriverModel):
         """The mall that the driver is on its way to with room for more; None without one."""
         held = [self.jobs[name] for name in driver.jobs]
         malls = {job.mall for job in held}
-        most = min(self.policy.max_run_jobs, driver.max_jobs)
+        most = min(self.policy.max_run_jobs, driver.room[0])
         is_on_its_way = len(malls) == 1 and all(
             job.state == "assigned" and not job.express and not job.carries for job in held
         )
@@ -183,9 +183,9 @@ class Model(DriverModel):
         if len(all_jobs) > 1 and is_express and not by_operator:
             return False
         weight = sum(self.jobs[job].weight for job in all_jobs)
-        most = min(self.policy.max_run_jobs, driver.max_jobs)
+        most = min(self.policy.max_run_jobs, driver.room[0])
         parts = sum(self.jobs[job].parts for job in all_jobs)
-        return parts == 1 or (parts <= most and weight <= driver.max_weight)
+        return parts == 1 or (parts <= most and weight <= driver.room[1])
 
     def hand_over(
         self, offer: str, name: str, attempt: int, holder: str, lost: int, plan: Sequence[str]

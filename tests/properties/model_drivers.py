@@ -16,6 +16,9 @@ FORGET_DRIVER_MS = 7 * 86_400_000
 AGREEING = 3
 
 Place = tuple[float, float]
+Room = tuple[int, int]
+# A car's usual room.
+USUAL: Room = (12, 200_000)
 
 
 @dataclass
@@ -44,8 +47,9 @@ class Driver:
     offer: str | None = None
     jobs: dict[str, int] = field(default_factory=dict)
     fix: Fix | None = None
-    max_jobs: int = 1
-    max_weight: int = 100_000
+    # What its hello states, by number of jobs and weight, and what counts with its registration.
+    said: "Room | None" = None
+    room: "Room" = USUAL
     # Offer outcomes: (accepted, refused) by cell, then (declined, lapsed) as the last pair.
     history: list[list[int]] = field(default_factory=list)
 
@@ -65,6 +69,8 @@ class DriverModel:
         self.policy = policy
         self.now = now
         self.drivers: dict[str, Driver] = {}
+        # Registered drivers, with the room of a registered vehicle.
+        self.registry: dict[str, Room | None] = {}
         self.leases: dict[str, int] = {}
         self.since: dict[str, int] = {}
 
@@ -117,12 +123,33 @@ class DriverModel:
             return set()
         return {name for name, at in self.leases.items() if at <= self.now}
 
+    def register(self, name: str, room: Room | None, *, erased: bool, suspended: bool) -> str:
+        """Replace the entry of a driver."""
+        if erased:
+            self.registry.pop(name, None)
+        else:
+            self.registry[name] = room
+        if suspended or name in self.drivers:
+            driver = self.drivers.setdefault(name, Driver())
+            driver.suspended = suspended
+            self._equip(name)
+        return "ok"
+
+    def _equip(self, name: str) -> None:
+        """A hello narrows a registered vehicle."""
+        driver, registered = self.drivers[name], self.registry.get(name)
+        if registered and driver.said:
+            driver.room = min(registered[0], driver.said[0]), min(registered[1], driver.said[1])
+        else:
+            driver.room = registered or driver.said or USUAL
+
     def hello(self, name: str, node: str, max_jobs: int, max_weight: int) -> None:
         driver = self.drivers.setdefault(name, Driver())
         self._resume(driver)
         driver.epoch += 1
         driver.connected, driver.node, driver.unreachable = True, node, False
-        driver.max_jobs, driver.max_weight = max_jobs, max_weight
+        driver.said = max_jobs, max_weight
+        self._equip(name)
 
     def _resume(self, driver: Driver) -> None:
         if not driver.connected and self.now > driver.lost + self.resume_ms:
@@ -137,6 +164,7 @@ class DriverModel:
         driver = self.drivers.get(name)
         if driver is None:
             self.drivers[name] = Driver(wish, None, connected=True, node=node, epoch=epoch)
+            self._equip(name)
             return "back"
         if (driver.connected, driver.node, driver.epoch) == (True, node, epoch):
             return "kept"
@@ -172,9 +200,10 @@ class DriverModel:
             driver.unreachable = False
 
     def suspend(self, name: str, *, suspended: bool) -> str:
-        driver = self.drivers.get(name)
-        if driver is None:
+        if name not in self.drivers and name not in self.registry:
             return "no_driver"
+        driver = self.drivers.setdefault(name, Driver())
+        self._equip(name)
         driver.suspended = suspended
         return "ok"
 

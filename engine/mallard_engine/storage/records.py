@@ -24,6 +24,7 @@ from mallard_engine.core.model import (
     TimelineEntry,
     Waiting,
 )
+from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.ports import Effects, Freed, LateJob, Push, PushKind
 from mallard_protocol.lifecycle import JobState
 
@@ -56,6 +57,7 @@ class _WaitingRecord(msgspec.Struct, array_like=True):
 
 
 _driver = msgspec.msgpack.Decoder(Driver).decode
+_profile = msgspec.msgpack.Decoder(DriverProfile).decode
 _need = msgspec.msgpack.Decoder(Need).decode
 _round = msgspec.msgpack.Decoder(RoundRecord).decode
 _asked = msgspec.msgpack.Decoder(list[_AskedRecord]).decode
@@ -243,6 +245,11 @@ def read_driver(packed: bytes, position: Position | None = None) -> Driver:
     """Read a driver's record."""
     driver = _driver(packed)
     return replace(driver, position=position) if position else driver
+
+
+def read_profile(packed: bytes) -> DriverProfile:
+    """Read a driver's entry in the register."""
+    return _profile(packed)
 
 
 def as_string(content: bytes) -> msgspec.Raw:

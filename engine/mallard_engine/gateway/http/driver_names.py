@@ -55,9 +55,7 @@ async def names_for(principal: Principal, store: Storage, *jobs: Job) -> DriverN
     markets = [market for market, named in drivers.items() if named]
     found = await asyncio.gather(
         *(
-            store.register.aliases(
-                market, principal.sub, {it: _random_name() for it in drivers[market]}
-            )
+            store.register.aliases(market, service, {it: _random_name() for it in drivers[market]})
             for market in markets
         )
     )

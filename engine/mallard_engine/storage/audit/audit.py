@@ -229,7 +229,12 @@ class _MarketAudit:
             yield page
         async for page in self._keys_by_name():
             yield page
-        for kind, name in (("offer", "offers"), ("external", "externals"), ("driver", "drivers")):
+        for kind, name in (
+            ("offer", "offers"),
+            ("external", "externals"),
+            ("driver", "drivers"),
+            ("driver", "registry"),
+        ):
             async for page in self._within_limit(kind, self._scan("HSCAN", keys.key(name))):
                 yield page
         async for members in self._scan("ZSCAN", keys.key("idle")):

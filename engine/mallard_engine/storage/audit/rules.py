@@ -15,6 +15,7 @@ from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.matching.offer_rungs import read_rungs
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.storage.audit.views import DriverView, Held, JobView, OfferView
 from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers
 from mallard_protocol.lifecycle import (
@@ -213,6 +214,8 @@ def judge_driver(view: DriverView, policy: MarketPolicy) -> Found:
             yield "S10", "it is in idle, but has no record"
         return
     yield from _holds(driver, view, policy)
+    if view.registered is not None:
+        yield from _registered(driver, view.registered)
     if driver.offer and (
         view.offer is None or view.offer.state != "live" or view.offer.driver != driver.id
     ):
@@ -248,6 +251,21 @@ def _alone(view: DriverView) -> Found:
     for count, job in enumerate(held):
         if count and job.came_by == "accepted" and any(it.is_express for it in held[: count + 1]):
             yield "S2", "it accepted a job beside another, and one of them is express"
+
+
+def _registered(driver: Driver, profile: DriverProfile) -> Found:
+    """Check that nothing has widened a registered vehicle, and that the qualifications follow."""
+    limits, vehicle = profile.vehicle, driver.vehicle
+    if limits is not None:
+        for name in ("max_jobs", "max_weight_g", "max_volume_l"):
+            most = getattr(limits, name)
+            if most is not None and getattr(vehicle, name) > most:
+                yield "S2", f"its {name} is {getattr(vehicle, name)}, but {most} is registered"
+        extra = {*vehicle.equipment} - {*(limits.equipment or ()), *driver.qualifications}
+        if extra:
+            yield "S2", f"it has unregistered equipment: {', '.join(sorted(extra))}"
+    if profile.qualifications is not None and driver.qualifications != profile.qualifications:
+        yield "S2", "its qualifications are not the registered ones"
 
 
 def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:

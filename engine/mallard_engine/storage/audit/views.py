@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from mallard_engine.core.model import Driver, Job, Position
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, place_of
 from mallard_engine.storage.records import (
@@ -25,6 +26,7 @@ from mallard_engine.storage.records import (
     read_need,
     read_offer,
     read_position,
+    read_profile,
     read_round_of_offers,
 )
 from mallard_engine.storage.scripts import Script
@@ -101,6 +103,7 @@ class DriverView(View):
     """A driver and what it holds.
 
     ``driver``: None if it has no record. ``is_held``: whether it is in the set of its node.
+    ``registered``: its entry in the register.
     """
 
     id: str
@@ -112,6 +115,7 @@ class DriverView(View):
     is_coming: bool
     is_held: bool
     has_due: bool
+    registered: DriverProfile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,9 +268,10 @@ class Look:
             ("SISMEMBER", keys.held(known.node if known else ""), driver),
             ("ZSCORE", keys.key("due"), f"driver/{driver}"),
             ("ZSCORE", keys.key("coming"), f"{bound_for}/{driver}"),
+            ("HGET", keys.key("registry"), driver),
             *(_ask_held(keys, held.job) for held in jobs),
         )
-        after, position, offer, idle, held, due, coming, *states = replies
+        after, position, offer, idle, held, due, coming, entry, *states = replies
         if after != before:
             return None
         return DriverView(
@@ -280,6 +285,7 @@ class Look:
             is_coming=coming is not None,
             is_held=bool(held),
             has_due=due is not None,
+            registered=read_profile(entry) if entry else None,
         )
 
     async def _offer(self, offer: str) -> OfferView | None:

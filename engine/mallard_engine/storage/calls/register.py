@@ -16,7 +16,7 @@ from mallard_engine.core.vehicles import (
 )
 from mallard_engine.ports import Effects, NoSuchDriver, Register
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.records import read_driver, read_position
+from mallard_engine.storage.records import read_driver, read_position, read_profile
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 
 # What `lib/vehicles.lua` reads.
@@ -28,8 +28,6 @@ KINDS: Final[Mapping[str, Any]] = {
 # A job that a service can still read shows the same alias as when it was last read.
 ALIAS_KEPT_MS: Final = 4 * TERMINAL_KEPT_MS
 _MAX_BATCH: Final = 256
-
-_profile = msgspec.msgpack.Decoder(DriverProfile).decode
 
 
 class _Claims(msgspec.Struct):
@@ -114,7 +112,7 @@ class RedisRegister(Register):
 
 
 def _registered(record: bytes, position: bytes | None, packed: bytes | None) -> RegisteredDriver:
-    profile = _profile(packed) if packed else None
+    profile = read_profile(packed) if packed else None
     claims = _claimed(record).claims
     return RegisteredDriver(
         read_driver(record, read_position(position)),
