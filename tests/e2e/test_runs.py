@@ -107,7 +107,7 @@ async def test_silent_driver_keeps_parcels_on_board(
     # It claims each parcel on board at the attempt under which it held the job.
     reply = await van.step(run[1], "picked_up")
     assert reply["attempt"] > run[1]["attempt"]
-    assert (await shop.job(run[1]["job"]))["driver"] == van.driver
+    assert (await operator.job(run[1]["job"]))["driver"] == van.driver
     assert await shop.state(run[2]["job"]) == "queued"
 
 
@@ -140,7 +140,9 @@ async def offered(van: App, shop: Shop, place: Place, count: int) -> tuple[list[
     return jobs, offer
 
 
-async def test_run_is_offered_accepted_and_delivered(van: App, shop: Shop, place: Place) -> None:
+async def test_run_is_offered_accepted_and_delivered(
+    van: App, shop: Shop, operator: Shop, place: Place
+) -> None:
     jobs, offer = await offered(van, shop, place, 2)
     assert offer["attempt"] == max(short["attempt"] for short in offer["jobs"])
     assert "Secret Street" not in str(offer)
@@ -148,7 +150,7 @@ async def test_run_is_offered_accepted_and_delivered(van: App, shop: Shop, place
     assert [full["job"] for full in run] == [short["job"] for short in offer["jobs"]]
     assert [full["dropoff"]["address"] for full in run] == ["1 Secret Street"] * 2
     for full in run:
-        job = await shop.job(full["job"])
+        job = await operator.job(full["job"])
         assert (job["state"], job["driver"]) == ("assigned", van.driver)
         assert job["eta"]["dropoff"] is not None
         assert await shop.outcomes(full["job"]) == ["accepted"]

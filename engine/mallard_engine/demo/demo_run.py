@@ -89,7 +89,7 @@ class DemoRun:
             monitor.phase = "audit"
             await monitor.poll()
 
-            jobs = [job async for job in orders.jobs(limit=MAX_PAGE)]
+            jobs = await self._jobs(urls)
             wanted = min(_WANTED_AT_MOST, int(_WANTED_SHARE * len(arrivals.orders.sent_s)))
             findings = audit(arrivals.orders.sent_s, jobs, fleet.tally, wanted_delivered=wanted)
             findings.append(_every_order_answered(arrivals.orders.refused))
@@ -146,6 +146,14 @@ class DemoRun:
         self._disconnected = tuple(driver.name for driver in there)
         self._screen.print_line(f"{node.name} killed: {len(there)} drivers lose their sockets")
 
+    async def _jobs(self, urls: list[str]) -> list[Job]:
+        """Read all jobs as an operator: an order service does not see the drivers' ids."""
+        async with OperatorClient(urls, self._operator_token()) as operator:
+            return [job async for job in operator.jobs(limit=MAX_PAGE)]
+
+    def _operator_token(self) -> str:
+        return self._tokens.mint("demo", Role.OPERATOR, ttl_s=_TOKEN_TTL_S)
+
     async def _offers_to_dead_node(self, url: str, jobs: list[Job], fleet: Fleet) -> Finding:
         back_ms = {
             name: next(
@@ -153,8 +161,7 @@ class DemoRun:
             )
             for name in self._disconnected
         }
-        token = self._tokens.mint("demo", Role.OPERATOR, ttl_s=_TOKEN_TTL_S)
-        async with OperatorClient(url, token) as operator:
+        async with OperatorClient(url, self._operator_token()) as operator:
             offered_since = [job for job in jobs if _offered_after(job, self._killed_ms)]
             explained = [(job, await operator.explain(job.id)) for job in offered_since]
         return offers_to_dead_node(self._killed_ms, back_ms, explained)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from mallard_engine.core.vehicles import DriverProfile, StatedVehicle
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Outcome
 from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, NODE, World
@@ -261,6 +262,38 @@ async def ended_offer_that_is_never_forgotten(world: World) -> None:
     await world.redis.zrem(world.keys.key("forget"), f"offer/{offer}")
 
 
+async def registered(world: World) -> None:
+    await world.driver("ann")
+    vehicle = StatedVehicle(kind="car", max_jobs=4, equipment=("lift",))
+    profile = DriverProfile(vehicle=vehicle, qualifications=("alcohol",))
+    await world.store.register.put(MARKET, "ann", profile, suspended=False, actor="boss")
+
+
+async def vehicle_above_its_registration(world: World) -> None:
+    await registered(world)
+    vehicle = {"kind": "car", "max_jobs": 5, "max_weight_g": 1, "max_volume_l": 1}
+    await change(world, "drivers", "ann", vehicle=vehicle | {"equipment": ["alcohol"]})
+
+
+async def equipment_that_is_not_registered(world: World) -> None:
+    await registered(world)
+    vehicle = {"kind": "car", "max_jobs": 4, "max_weight_g": 1, "max_volume_l": 1}
+    await change(world, "drivers", "ann", vehicle=vehicle | {"equipment": ["crane"]})
+
+
+async def qualifications_that_are_not_registered(world: World) -> None:
+    await registered(world)
+    await change(world, "drivers", "ann", qualifications=["alcohol", "hazmat"])
+
+
+async def unreadable_entry_of_the_register(world: World) -> None:
+    await world.redis.hset(world.keys.key("registry"), "bob", b"\xc1")
+
+
+async def alias_without_a_ttl(world: World) -> None:
+    await world.redis.set(world.keys.alias("toys", "ann"), "driver-x")
+
+
 async def unreadable_record(world: World) -> None:
     await world.redis.hset(world.keys.key("drivers"), "ann", b"\xc1")
 
@@ -277,6 +310,9 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S2", driver_holds_two),
     ("S2", driver_with_an_ended_offer),
     ("S2", live_offer_missing_from_its_driver),
+    ("S2", vehicle_above_its_registration),
+    ("S2", equipment_that_is_not_registered),
+    ("S2", qualifications_that_are_not_registered),
     ("S3", second_live_offer_of_a_job),
     ("S3", offered_job_without_its_offer),
     ("S4", deleted_open_job),
@@ -312,6 +348,8 @@ PLANTED: list[tuple[str, Plant]] = [
     ("leak", ended_job_without_a_ttl),
     ("leak", unknown_key),
     ("leak", round_without_a_ttl),
+    ("leak", alias_without_a_ttl),
     ("leak", ended_offer_that_is_never_forgotten),
     ("record", unreadable_record),
+    ("record", unreadable_entry_of_the_register),
 ]
