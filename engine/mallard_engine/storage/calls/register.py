@@ -71,12 +71,12 @@ class RedisRegister(Register):
     async def read(self, market: str, driver: str) -> RegisteredDriver:
         keys = self._runner.keys[market]
         names = [keys.key(name) for name in ("drivers", "positions", "registry")]
-        record, position, profile = await self._runner.run(
+        verdict, *found = await self._runner.run(
             "registered", names, {"driver": driver, "kinds": KINDS}
         )
-        if record is None:
+        if verdict == b"no_driver":
             raise NoSuchDriver(driver)
-        return _registered(record, position, profile)
+        return _registered(*found)
 
     async def aliases(
         self, market: str, service: str, names: Mapping[str, str]

@@ -2,7 +2,7 @@
 -- Reads one driver, also one that the register names before it has said hello.
 -- KEYS: drivers positions registry
 -- ARGV: now arg{driver kinds}
--- REPLY: record position profile
+-- REPLY: ok record position profile | no_driver
 local arg = cmsgpack.unpack(ARGV[2])
 -- include lib/vehicles.lua
 
@@ -13,4 +13,5 @@ if not record and packed then
   equip(rec, cmsgpack.unpack(packed))
   record = cmsgpack.pack(rec)
 end
-return { record, redis.call('HGET', KEYS[2], arg.driver), packed }
+if not record then return { 'no_driver' } end
+return { 'ok', record, redis.call('HGET', KEYS[2], arg.driver), packed }

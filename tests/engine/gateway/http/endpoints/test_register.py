@@ -158,7 +158,11 @@ async def test_invalid_body_or_path_is_refused(operator: Caller, shop: Caller) -
 
 async def test_fresh_token_changes_the_claims(operator: Caller) -> None:
     node = operator.node
-    claims = {"alias": "T", "vehicle": {"kind": "bike"}, "qualifications": ["alcohol"]}
+    claims: dict[str, Any] = {
+        "alias": "T",
+        "vehicle": {"kind": "bike"},
+        "qualifications": ["alcohol"],
+    }
     async with open_app(node.ws, node.token("d-secret-1", **claims)) as driver:
         await driver.hello(position=NEAR, vehicle={"kind": "van"})
         shown = (await operator.get(PATH)).json()
