@@ -31,6 +31,9 @@ class Caller:
     ) -> httpx2.Response:
         return await self.node.http.post(path, json=body, headers=self._headers() | (headers or {}))
 
+    async def put(self, path: str, body: Any) -> httpx2.Response:
+        return await self.node.http.put(path, json=body, headers=self._headers())
+
     async def submit(
         self, body: dict[str, Any] | None = None, *, key: str | None = None, query: str = ""
     ) -> httpx2.Response:

@@ -31,7 +31,9 @@ def path_of(operation: Operation, **names: str) -> str:
 
 async def answer(caller: Caller, operation: Operation, **names: str) -> Any:
     path = path_of(operation, **names)
-    return await (caller.get(path) if operation.method == "get" else caller.post(path, {}))
+    if operation.method == "get":
+        return await caller.get(path)
+    return await (caller.put(path, {}) if operation.method == "put" else caller.post(path, {}))
 
 
 async def test_counter_reaches_no_other_route(node: RunningNode) -> None:

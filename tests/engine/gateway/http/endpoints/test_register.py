@@ -34,8 +34,7 @@ def operator(node: RunningNode) -> Caller:
 
 
 async def put(caller: Caller, body: Any, path: str = PATH) -> httpx2.Response:
-    headers = caller.node.bearer(caller.sub, caller.role)
-    return await caller.node.http.put(path, json=body, headers=headers)
+    return await caller.put(path, body)
 
 
 # -- PUT and GET
