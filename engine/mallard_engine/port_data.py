@@ -1,6 +1,6 @@
 """The data that the ports take and return, and the refusals of the storage as exceptions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -119,6 +119,15 @@ class TransferOpen(Exception):
 
 class DriverUnavailable(Exception):
     """The driver whom an operator named cannot take the job now; the message says why."""
+
+
+# Whether a point (latitude, longitude) is around a mall.
+Around = Callable[[float, float], bool]
+
+
+def nowhere(_lat: float, _lon: float) -> bool:
+    """Return False: the mall is not known."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from mallard_engine.port_data import (
     MOST_COMING,
     NO_QUOTAS,
     Answered,
+    Around,
     Beat,
     DriverFix,
     DriverSnapshot,
@@ -74,6 +75,7 @@ from mallard_engine.port_data import (
     TransferOpen,
     TransferPlan,
     WrongState,
+    nowhere,
 )
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step, Wish
 from mallard_protocol.messages import Proof
@@ -82,6 +84,7 @@ __all__ = [
     "MOST_COMING",
     "NO_QUOTAS",
     "Answered",
+    "Around",
     "Beat",
     "Deadlines",
     "DriverFix",
@@ -136,6 +139,7 @@ __all__ = [
     "Transfers",
     "TravelMatrixSource",
     "WrongState",
+    "nowhere",
 ]
 
 
@@ -653,8 +657,12 @@ class Deadlines(Protocol):
     async def retry_later(self, ref: JobRef, attempt: int, at_ms: int) -> Effects:
         """Postpone the next round of a queued job to ``at_ms`` at the latest."""
 
-    async def silence(self, entry: DueEntry) -> Effects:
-        """Handle a holder who may have gone silent: requeue, alert, or check again later."""
+    async def silence(self, entry: DueEntry, is_around: Around = nowhere) -> Effects:
+        """Handle a holder who may have gone silent: requeue, alert, or check again later.
+
+        ``is_around``: whether a point is at the job's mall or just outside of it, where a holder
+        may be silent for longer.
+        """
 
     async def driver_due(self, market: str, driver: str) -> Effects:
         """Apply a driver's own limits: stale position, cool-down, end of block or wish."""

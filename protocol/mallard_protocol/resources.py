@@ -121,14 +121,18 @@ class ParcelsRequest(ParcelsView, frozen=True, forbid_unknown_fields=True):
 
 
 class PayView(Struct, frozen=True):
-    """What the driver earns, in minor units of an ISO 4217 currency."""
+    """What the driver earns now, in minor units of an ISO 4217 currency, and at most."""
 
     amount_minor: Annotated[int, Meta(ge=0, le=10**12)]
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
+    max_minor: Annotated[int, Meta(ge=0, le=10**12)] | UnsetType = UNSET
 
 
 class Pay(PayView, frozen=True, forbid_unknown_fields=True):
-    """What the driver earns, in minor units of an ISO 4217 currency."""
+    """What the driver earns, in minor units of an ISO 4217 currency.
+
+    ``max_minor``: the pay rises to it, by the market's step after each round that no driver took.
+    """
 
 
 class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -423,6 +427,7 @@ class Explanation(Struct, frozen=True):
     held_until: Instant | None = None
     eta: Eta | UnsetType = UNSET
     held: Held | None = None
+    pay: PayView | UnsetType = UNSET
 
 
 class Quote(Struct, frozen=True):

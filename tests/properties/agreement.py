@@ -95,6 +95,7 @@ def _job(job: Job) -> Mapping[str, object]:
         "driver": job.holder or None,
         "offer": job.offer or None,
         "asked": job.asked,
+        "pay": job.pay,
         "eta": job.eta if job.state in BEFORE_PICKUP else None,
     }
 
@@ -106,6 +107,7 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
             "attempt": job.attempt,
             "driver": job.driver,
             "offer": job.offer,
+            "pay": job.need.pay_minor if job.raised_pay_minor is None else job.raised_pay_minor,
             "asked": [(t.driver, t.attempt, t.outcome, t.at_ms) for t in job.asked],
             "eta": _expected(job),
         }

@@ -223,9 +223,8 @@ def _limit(seen: Snapshot, job: Job, policy: MarketPolicy) -> int | None:
     holder = seen.drivers[job.driver or ""]
     resume_ms = math.ceil(policy.resume_ttl_s * 1000)
     if job.state in BEFORE_PICKUP:
-        at_mall = job.state is JobState.AT_MALL
-        wait_ms = math.ceil(policy.at_mall_silence_s * 1000) if at_mall else resume_ms
-        return (seen.now if holder.connected else holder.lost_ms) + wait_ms
+        longest_s = max(policy.at_mall_silence_s, policy.resume_ttl_s * policy.silence_stretch)
+        return (seen.now if holder.connected else holder.lost_ms) + math.ceil(longest_s * 1000)
     # A parcel on board is never requeued: after the alert there is no due entry.
     away_ms = 0 if holder.connected else seen.now - holder.lost_ms
     return holder.lost_ms + resume_ms if 0 < away_ms < resume_ms else None

@@ -27,6 +27,7 @@ class Order:
     age_check: bool = False
     priority: int = 0
     weight_g: int = 100
+    pay: tuple[int, int] = (0, 0)
     express: bool = False
 
 
@@ -39,6 +40,7 @@ orders = st.builds(
     age_check=st.booleans(),
     priority=st.sampled_from((0, 0, 1)),
     weight_g=st.sampled_from((100, 100, 150)),
+    pay=st.sampled_from(((0, 0), (900, 0), (900, 970), (900, 2_000))),
     express=st.sampled_from((False, False, False, True)),
 )
 
@@ -61,6 +63,7 @@ class JobRules(StoreMachine):
             age_check=order.age_check,
             priority=order.priority,
             weight_g=order.weight_g,
+            pay=order.pay,
             express=order.express,
         )
         self._submit(made, how)
@@ -106,6 +109,9 @@ class JobRules(StoreMachine):
             made.state.value,
             made.need.weight_g,
             ready=made.need.ready_ms,
+            due=made.need.deadline_ms,
+            pay=made.need.pay_minor,
+            pay_most=made.need.pay_max_minor,
             express=made.need.service_level == ServiceLevel.EXPRESS,
         )
         expected, of = self.model.submit(made.job, job, made.key, made.body_hash)

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from mallard_engine.core.pickup.dwell_estimate import DwellSketch
 from mallard_engine.core.policy import MarketPolicy
-from mallard_protocol.lifecycle import BEFORE_PICKUP, HELD, NOT_ASKED_AGAIN, TERMINAL
+from mallard_protocol.lifecycle import (
+    BEFORE_PICKUP,
+    HELD,
+    NOT_ASKED_AGAIN,
+    NOT_ASKED_FOR_A_WHILE,
+    TERMINAL,
+)
 from tests.properties.model_drivers import Driver, DriverModel
 from tests.properties.model_records import DONE, FROM, REFUSED, Eta, Job, Offer
 
@@ -433,9 +439,15 @@ class Model(DriverModel):
         driver = self.drivers.get(job.holder)
         if driver is None or driver.connected:
             return
-        limit = {"assigned": self.resume_ms, "at_mall": self.at_mall_ms}.get(job.state)
-        if limit is not None and self.now - driver.lost >= limit:
+        if job.state in BEFORE_PICKUP and self.now - driver.lost >= self.silence_ms(job, driver):
             self._revoke(job, "silent")
+
+    def silence_ms(self, job: Job, driver: Driver) -> int:
+        """How long the holder may be silent. No driver here is around a mall before it arrives."""
+        done = max(driver.lost, job.eta[1] if job.eta else 0)
+        least_s = self.policy.resume_ttl_s
+        limit = self.fitted(job.due - done, least_s, least_s * self.policy.silence_stretch)
+        return max(limit, self.at_mall_ms) if job.state == "at_mall" else limit
 
     @property
     def at_mall_ms(self) -> int:
@@ -460,6 +472,13 @@ class Model(DriverModel):
             its = outcome if leaving in {None, job} else "withdrawn"
             job.asked.append((out.driver, attempt, its, self.now))
             job.state, job.offer = "queued", ""
+            if leaving is None:
+                self._nobody_took(job, its)
+
+    def _nobody_took(self, job: Job, outcome: str) -> None:
+        """Raise the pay of a job after a round that no driver took."""
+        if outcome in NOT_ASKED_FOR_A_WHILE and job.pay < job.pay_most:
+            job.pay = min(job.pay + self.policy.pay_step_minor, job.pay_most)
 
     def _take_away(self, job: Job, offered: str, held: str | None) -> None:
         """End the live offer or take the job from its holder; ``held``: the outcome of its turn."""

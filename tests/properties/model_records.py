@@ -64,6 +64,9 @@ class Job:
     # The attempt after custody, by the claimed (driver, attempt).
     won: dict[tuple[str, int], int] = field(default_factory=dict)
     ready: int = 0
+    due: int = 0  # its deadline
+    pay: int = 0
+    pay_most: int = 0
     came: int = 0
     created: int = 0
     express: bool = False

@@ -117,9 +117,7 @@ class TimeRules(HolderRules):
         if job.state not in HELD or driver is None:
             return
         self.disconnect(job.holder, 0, None, how)
-        at_mall = job.state == "at_mall"
-        limit = self.model.at_mall_ms if at_mall else self.model.resume_ms
-        self.time_to(driver.lost + limit, off_by)
+        self.time_to(driver.lost + self.model.silence_ms(job, driver), off_by)
         self.sweep("n2", how)
 
     def time_to(self, limit: int, off_by: int = 0) -> None:

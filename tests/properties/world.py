@@ -82,7 +82,8 @@ class Snapshot:
 
 class LossyLink:
     """A connection that breaks after its first write: the write is done, its reply is lost, and no
-    further command is sent. A script that only returns the keys of a run has written nothing."""
+    further command is sent. A script that asks for more (the keys of a run, where a holder was last
+    seen) has written nothing."""
 
     _READS = (b"SCRIPT", "HGET", "HGETALL", "GET")
 
@@ -94,7 +95,7 @@ class LossyLink:
         if self._broken:
             raise StoreUnavailable("the node died")
         reply = await self._link.call(*command)
-        asks = isinstance(reply, list) and reply[:1] == [b"run"]
+        asks = isinstance(reply, list) and reply[:1] in ([b"run"], [b"where"])
         if command[0] not in self._READS and not asks:
             self._broken = True
             raise StoreUnavailable("the node died")
@@ -196,6 +197,7 @@ def submission(
     age_check: bool = False,
     weight_g: int = 100,
     express: bool = False,
+    pay: tuple[int, int] = (0, 0),
 ) -> Submission:
     """A valid order; ``release_ms``: when its driver search starts, if not at once."""
     need = Need(
@@ -211,6 +213,8 @@ def submission(
         requires=(),
         priority=priority,
         created_ms=now,
+        pay_minor=pay[0],
+        pay_max_minor=pay[1],
         service_level=ServiceLevel.EXPRESS if express else ServiceLevel.POOLED,
     )
     return Submission(

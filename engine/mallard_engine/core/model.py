@@ -171,8 +171,9 @@ class Need:
     requires: tuple[str, ...]
     priority: int
     created_ms: int
-    # The driver's pay in minor units; 0: unknown.
+    # The driver's pay in minor units; 0: unknown. It may rise to `pay_max_minor`; 0: it does not.
     pay_minor: int = 0
+    pay_max_minor: int = 0
     # When each of several stores is ready, in their order; empty: all at `ready_ms`.
     store_ready_ms: tuple[int, ...] = ()
     # The order service; empty for jobs stored under schema 1.
@@ -329,6 +330,8 @@ class Job:
     proofs: tuple[GivenProof, ...] = ()
     problems: tuple[ReportedProblem, ...] = ()
     reasons: tuple[GivenReason, ...] = ()
+    # The driver's pay, once it has risen: a holder keeps what it was offered.
+    raised_pay_minor: int | None = None
     # Of the shops that something is known of.
     shops: tuple[Shop, ...] = ()
     hold: JobHold | None = None
@@ -422,13 +425,17 @@ class Near(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OfferedJob:
-    """One job of an offer: its card, and when it would be collected and dropped off (epoch ms)."""
+    """One job of an offer: its card, and when it would be collected and dropped off (epoch ms).
+
+    `pay_minor`: the driver's pay if it has risen since the card was made.
+    """
 
     job: str
     attempt: int
     card: bytes
     eta_pickup_ms: int
     eta_dropoff_ms: int
+    pay_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

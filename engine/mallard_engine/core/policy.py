@@ -418,6 +418,22 @@ class PatiencePolicy:
         "The shortest cool-down, after an offer of an urgent job; `cooldown_s` wins if it is "
         "less. Raise it if drivers feel pressed.",
     )
+    silence_stretch: float = bounded(
+        7.5,
+        1,
+        1_000,
+        "",
+        "How many times `resume_ttl_s` a holder may be silent at most if its job has hours of "
+        "slack. Raise it where connections stay bad for longer.",
+    )
+    pay_step_minor: int = bounded(
+        50,
+        0,
+        1_000_000_000,
+        "",
+        "By how much the pay of a job rises, in minor units and up to its `pay.max_minor`, after "
+        "each round that no driver took. Raise it in currencies of small units.",
+    )
 
 
 @dataclass(frozen=True)
@@ -438,15 +454,17 @@ class SilencePolicy:
         86_400,
         "s",
         "How long a driver, idle or on the way, may be without a socket before it is offline and "
-        "its uncollected jobs are queued again. Raise it where tunnels and garages are common.",
+        "its uncollected jobs are queued again; a job with slack waits for longer "
+        "(`silence_stretch`). Raise it where tunnels are common.",
     )
     at_mall_silence_s: float = bounded(
         900.0,
         0.1,
         86_400,
         "s",
-        "How long a driver at the mall, where reception is poor, may be without a socket before "
-        "its uncollected jobs are queued again. Raise it for malls with deep garages.",
+        "How long a driver at the mall or within 70 m of it, where reception is poor, may be "
+        "without a socket before its uncollected jobs are queued again. Raise it for malls with "
+        "deep garages.",
     )
     break_after_s: float = bounded(
         0.0,

@@ -6,7 +6,8 @@ later than promised when it accepted. A market that sets neither time reassigns 
 While a holder on its way is silent, from the market's `break_after_s` to its `resume_ttl_s`, the
 sweeper looks every ten seconds for a free driver who would be at the gate before the holder, even
 if it answers its offer at the last moment. Only then the job moves, in one step of the storage.
-Otherwise it stays with its holder until `resume_ttl_s`.
+Otherwise it stays with its holder until its limit of silence (`core/matching/patience.py`). A
+holder around the mall keeps it in any case: there is no reception in a garage.
 """
 
 import structlog
@@ -16,6 +17,7 @@ from mallard_engine.core.matching.reassignment import earlier, expected_ms, has_
 from mallard_engine.core.matching.search_policy import first_search
 from mallard_engine.core.model import Asked, Job, RoundRecord
 from mallard_engine.core.pickup.pickup_plan import job_tour
+from mallard_engine.core.places.geofence import is_around
 from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.ports import (
     DriverSnapshot,
@@ -55,6 +57,8 @@ class Reassignments:
         mall, position = self._context.places.malls.get(late.mall), snapshot.driver.position
         if mall is None or position is None:
             return
+        if late.lost_ms and is_around(mall, position.lat, position.lon):
+            return  # in its garage: it has most likely arrived
         policy, travel = self._context.policy(market), self._context.travel_time(market)
         service_time = self._context.service_time(market)
         if late.lost_ms == 0:

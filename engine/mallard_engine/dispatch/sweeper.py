@@ -6,9 +6,11 @@ timer for it: the same sweep, only sooner. Executing an entry twice has no furth
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
+from mallard_engine.core.places.geofence import is_around
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import (
@@ -19,6 +21,7 @@ from mallard_engine.ports import (
     NoSuchJob,
     Standing,
     StoreUnavailable,
+    nowhere,
 )
 from mallard_protocol.codes import JobReason
 
@@ -192,7 +195,9 @@ class Sweeper:
             case DueKind.RELEASE:
                 effects = await store.deadlines.queue(JobRef(entry.id, entry.mall))
             case DueKind.SILENT:
-                effects = await store.deadlines.silence(entry)
+                mall = self._context.places.malls.get(entry.mall)
+                around = partial(is_around, mall) if mall is not None else nowhere
+                effects = await store.deadlines.silence(entry, around)
             case DueKind.TRANSFER:
                 effects = await store.transfers.settle(entry)
             case DueKind.DRIVER:

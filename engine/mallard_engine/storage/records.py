@@ -96,6 +96,7 @@ class OfferedJobRecord(msgspec.Struct):
     attempt: int
     eta_pickup_ms: int = 0
     eta_dropoff_ms: int = 0
+    pay_minor: int | None = None
 
 
 class OfferRecord(msgspec.Struct):
@@ -133,6 +134,7 @@ class OfferRecord(msgspec.Struct):
                     card,
                     job.eta_pickup_ms or self.eta_pickup_ms,
                     job.eta_dropoff_ms or self.eta_dropoff_ms,
+                    job.pay_minor,
                 )
                 for job, card in zip(self.jobs, cards, strict=True)
             ),
@@ -405,6 +407,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
         first=text(b"first"),
         carries=_carried(fields),
         code=text(b"code"),
+        raised_pay_minor=number(b"pay_minor") or None,
     )
 
 

@@ -55,6 +55,17 @@ def barred_by(
     )
 
 
+def silence_ms(left_ms: int, policy: MarketPolicy) -> int:
+    """Return how long a holder on its way may be silent.
+
+    Args:
+        left_ms: From the expected drop-off, or the loss of the holder if later, to the deadline.
+        policy: The market's policy.
+    """
+    least_s = policy.resume_ttl_s
+    return fitted_ms(left_ms, least_s, least_s * policy.silence_stretch, policy)
+
+
 def first_bar_end_ms(
     asked: Sequence[Asked], expires_ms: int, now_ms: int, policy: MarketPolicy
 ) -> int | None:

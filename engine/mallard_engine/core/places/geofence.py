@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from mallard_engine.core.places.mall import Mall
+
 GATE_RADIUS_M = 25.0
 """A driver within this distance of a gate is at the mall."""
+AROUND_M = 70.0
+"""A driver within this distance of the mall may be in its garage, where reception is poor."""
 ARRIVAL_FIXES = 2
 """This many slow fixes in a row at the place are an arrival."""
 OUTSIDE_FIXES = 3
@@ -21,6 +25,11 @@ OUTSIDE_FIXES = 3
 _SLOW_MPS = 3.0
 # A speed is computed from two fixes only if the time between them is within these bounds.
 _SHORTEST_MS, _LONGEST_MS = 1_000, 15_000
+
+
+def is_around(mall: Mall, lat: float, lon: float) -> bool:
+    """Return whether the point is at the mall or within `AROUND_M` of it."""
+    return mall.place_distance_m(lat, lon, GATE_RADIUS_M) <= AROUND_M
 
 
 class Change(StrEnum):

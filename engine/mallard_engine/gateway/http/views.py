@@ -11,7 +11,7 @@ from mallard_engine.core import model
 from mallard_engine.core.places.mall import Mall, Market
 from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver, stated
 from mallard_engine.gateway.http.driver_names import DriverNames
-from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
+from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of, pay_of
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import messages, resources
 from mallard_protocol.codes import WhyNot
@@ -130,7 +130,7 @@ def job_view(
         requires=order.requires,
         priority=order.priority,
         external_id=order.external_id,
-        pay=order.pay,
+        pay=pay_of(job, order),
         metadata=order.metadata,
         service_level=order.service_level,
         held=job_hold_view(job.hold) if job.hold else held,
@@ -228,14 +228,11 @@ def explanation_view(
         for turn in job.asked
     )
     eta = resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms))
-    if record is None:
-        return resources.Explanation(
-            job.id, 0, None, 0, capped=False, candidates=(), asked=asked, eta=eta, held=held
-        )
+    record = record or model.RoundRecord(job.id, 0, 0, 0, capped=False)
     return resources.Explanation(
         job=job.id,
         round=record.round,
-        at=Moment.at_ms(record.at_ms),
+        at=Moment.at_ms(record.at_ms) if record.at_ms else None,
         radius_m=record.radius_m,
         capped=record.capped,
         candidates=candidate_views(record.candidates, name),
@@ -245,6 +242,7 @@ def explanation_view(
         held_until=Moment.at_ms(record.held_until_ms) if record.held_until_ms else None,
         eta=eta,
         held=held,
+        pay=UNSET if job.kind == model.TRANSFER else pay_of(job, order_of(job)),
     )
 
 

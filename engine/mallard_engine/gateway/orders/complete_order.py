@@ -156,6 +156,13 @@ class CompleteOrder(
 _decode: Final = msgspec.json.Decoder(CompleteOrder).decode
 
 
+def pay_of(job: Job, order: CompleteOrder) -> Pay | UnsetType:
+    """Return the driver's pay as it is now: it may have risen since the order came."""
+    if order.pay is UNSET or job.raised_pay_minor is None:
+        return order.pay
+    return msgspec.structs.replace(order.pay, amount_minor=job.raised_pay_minor)
+
+
 def order_of(job: Job) -> CompleteOrder:
     """Return the order of a job as it was stored; a transfer's is made of its need."""
     if job.kind == TRANSFER:

@@ -166,6 +166,9 @@ def _errors(
         seen.add(asked.store)
     if mall is not None and not places.in_area(mall.market, dropoff.lat, dropoff.lon):
         yield FieldError("/dropoff", f"outside the area of {mall.market}")
+    pay = order.pay
+    if pay is not UNSET and pay.max_minor is not UNSET and pay.max_minor < pay.amount_minor:
+        yield FieldError("/pay/max_minor", "less than amount_minor")
     collect_ms = _collect_ms(order, now_ms)
     if request.pickup.window_end is not UNSET and order.window_end_ms <= collect_ms:
         yield FieldError("/pickup/window_end", "not after now and every ready_at")
@@ -199,10 +202,18 @@ def _need(order: CompleteOrder, mall: Mall, now_ms: int) -> Need:
         priority=order.priority,
         created_ms=now_ms,
         pay_minor=0 if order.pay is UNSET else order.pay.amount_minor,
+        pay_max_minor=_pay_max_minor(order),
         store_ready_ms=_store_ready_ms(order),
         service_level=None if order.service_level is UNSET else order.service_level,
     )
     return ready_no_sooner(need, _from_ms(order, mall, now_ms))
+
+
+def _pay_max_minor(order: CompleteOrder) -> int:
+    """To what the pay may rise; 0: it does not."""
+    if order.pay is UNSET or order.pay.max_minor is UNSET:
+        return 0
+    return order.pay.max_minor
 
 
 def _opens_ms(order: CompleteOrder, mall: Mall, now_ms: int) -> int:

@@ -16,7 +16,12 @@ from mallard_engine.core.model import TRANSFER, Job, LiveOffer, Need, OfferedJob
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
-from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of, transfer_order
+from mallard_engine.gateway.orders.complete_order import (
+    CompleteOrder,
+    order_of,
+    pay_of,
+    transfer_order,
+)
 from mallard_engine.ports import Push, PushKind
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.messages import (
@@ -147,7 +152,7 @@ def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> S
         requires=order.requires,
         eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
         external_id=job.external_id,
-        pay=_pay(order.pay),
+        pay=_pay(pay_of(job, order)),
         handover_code=handover_code(job.handover_key, job.attempt) or UNSET,
         on_short=order.on_short,
         on_missing=order.on_missing,
@@ -212,7 +217,7 @@ def _short_job(job: OfferedJob, place: MallRef) -> SocketJob:
         parcels=seen.parcels,
         requires=seen.requires,
         eta=JobEta(pickup_ms=job.eta_pickup_ms, dropoff_ms=job.eta_dropoff_ms),
-        pay=seen.pay or UNSET,
+        pay=_raised(seen.pay, job.pay_minor) if seen.pay else UNSET,
         kind=seen.kind or UNSET,
         carries=seen.carries or UNSET,
     )
@@ -256,6 +261,10 @@ def _load(order: CompleteOrder) -> ParcelLoad:
 
 def _pay(pay: Pay | UnsetType) -> PayAmount | UnsetType:
     return UNSET if pay is UNSET else PayAmount(pay.amount_minor, pay.currency)
+
+
+def _raised(pay: PayAmount, pay_minor: int | None) -> PayAmount:
+    return pay if pay_minor is None else PayAmount(pay_minor, pay.currency)
 
 
 def _total(pays: Sequence[PayAmount | UnsetType]) -> PayAmount | UnsetType:

@@ -78,6 +78,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _transfer(job)
     yield from _offered(job, view.offer)
     yield from _round(job, view, policy)
+    yield from _pay(job, view)
     yield from _history(job)
     yield from _entries(job, view)
     yield from _end(job, view)
@@ -153,6 +154,15 @@ def _round(job: Job, view: JobView, policy: MarketPolicy) -> Found:
     drivers = [offer.driver for offer in view.round_offers if offer]
     if len(set(drivers)) < len(drivers):
         yield "S3", f"two offers of a round have the same driver: {', '.join(drivers)}"
+
+
+def _pay(job: Job, view: JobView) -> Found:
+    need, raised = job.need, job.raised_pay_minor
+    if raised is not None and not need.pay_minor < raised <= need.pay_max_minor:
+        yield "pay", f"its pay {raised} is not in ({need.pay_minor}, {need.pay_max_minor}]"
+    for each in view.offer.jobs if view.offer and view.offer.state == "live" else ():
+        if each.job == job.id and each.attempt == job.attempt and each.pay_minor != raised:
+            yield "pay", f"its pay is {raised}, and its offer says {each.pay_minor}"
 
 
 def _history(job: Job) -> Found:

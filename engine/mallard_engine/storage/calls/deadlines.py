@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 
 from mallard_engine.core.model import Need
-from mallard_engine.ports import Deadlines, DueEntry, DueKind, Effects, JobRef, Offered
+from mallard_engine.ports import (
+    Around,
+    Deadlines,
+    DueEntry,
+    DueKind,
+    Effects,
+    JobRef,
+    Offered,
+    nowhere,
+)
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records import pack, read_position
 from mallard_protocol.lifecycle import Outcome
 
 # For this long no other sweeper gets an overdue entry that was read.
@@ -58,9 +67,17 @@ class RedisDeadlines(Deadlines):
         args = {"attempt": attempt, "at_ms": at_ms}
         return (await self._runner.on_job("retry_later", ref, args)).effects
 
-    async def silence(self, entry: DueEntry) -> Effects:
-        ref = JobRef(entry.id, entry.mall)
-        return (await self._runner.on_job("silence", ref, {"member": entry.member})).effects
+    async def silence(self, entry: DueEntry, is_around: Around = nowhere) -> Effects:
+        ref, args = JobRef(entry.id, entry.mall), {"member": entry.member}
+        reply = await self._runner.on_job("silence", ref, args)
+        if reply.verdict == "where" and (at := read_position(reply.rest[1])) is not None:
+            near = {
+                "driver": reply.rest[0].decode(),
+                "received_ms": at.received_ms,
+                "is_near": is_around(at.lat, at.lon),
+            }
+            reply = await self._runner.on_job("silence", ref, {**args, "near": near})
+        return reply.effects
 
     async def driver_due(self, market: str, driver: str) -> Effects:
         keys = self._runner.keys[market]

@@ -267,6 +267,8 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         "stale_ms": math.ceil(policy.stale_after_s * 1000),
         "resume_ms": math.ceil(policy.resume_ttl_s * 1000),
         "at_mall_silence_ms": math.ceil(policy.at_mall_silence_s * 1000),
+        "silence_most_ms": math.ceil(policy.resume_ttl_s * policy.silence_stretch * 1000),
+        "pay_step_minor": policy.pay_step_minor,
         "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
         "cooldown_min_ms": math.ceil(policy.cooldown_min_s * 1000),
         "slack_share": policy.slack_share,

@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
--- Handles a held job whose driver may be away: requeue, alert, or check again later.
+-- Handles a held job whose driver may be away: requeue, alert, or check again later. Before a job
+-- is queued again, the caller says whether its driver was last seen around the mall (`near`, for
+-- the position of the reply `where`): there it may be silent for longer.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
--- ARGV: now policy arg{member}
--- REPLY: silent effects pushes | alerted | waits | gone
+-- ARGV: now policy arg{member near?{driver received_ms is_near}}
+-- REPLY: silent effects pushes | alerted | waits | gone | where … driver position
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
 -- include lib/holders.lua
+-- include lib/patience.lua
 
 local LOOK_AGAIN_MS = 10000
 
@@ -20,7 +23,25 @@ local rec = read_driver(job.driver)
 local lost_ms = rec and rec.lost_ms or 0
 local away_ms = rec and rec.connected and -1 or now - lost_ms
 local before_pickup = BEFORE_PICKUP[job.state]
-local limit_ms = job.state == 'at_mall' and policy.at_mall_silence_ms or policy.resume_ms
+local limit_ms = silence_ms(job, lost_ms)
+
+-- Whether it was last seen around the mall; nil if only the caller can tell.
+local function is_around_mall()
+  if job.state == 'at_mall' then return true end
+  local pos = rec and read_position(job.driver)
+  if not pos then return false end
+  local is_known = arg.near and arg.near.driver == job.driver and arg.near.received_ms == pos[1]
+  if is_known then return arg.near.is_near end
+  return nil
+end
+
+if before_pickup and away_ms >= limit_ms and limit_ms < policy.at_mall_silence_ms then
+  local is_around = is_around_mall()
+  if is_around == nil then
+    return reply('where', job.driver, redis.call('HGET', K.positions, job.driver))
+  end
+  if is_around then limit_ms = policy.at_mall_silence_ms end
+end
 
 -- On its way and connected: the sweeper checks whether it is stuck.
 if away_ms < 0 and job.state == 'assigned' and policy.stuck_ms then

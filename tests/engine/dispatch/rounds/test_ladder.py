@@ -108,7 +108,7 @@ async def test_driver_who_gave_up_gets_no_second_offer(node: Node, sink: Recordi
 
 
 async def test_silent_driver_loses_the_job_before_pickup(make_node: MakeNode) -> None:
-    node = await make_node(resume_ttl_s=0.4)
+    node = await make_node(resume_ttl_s=0.4, at_mall_silence_s=0.4)
     hello = await node.online("d1", 300)
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "d1"))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.finding("C7")
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy(max_run_jobs=2)
+    return MarketPolicy(max_run_jobs=2, silence_stretch=1)
 
 
 async def cancelled(world: World, ref: JobRef) -> None:

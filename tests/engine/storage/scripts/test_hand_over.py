@@ -14,7 +14,7 @@ BREAK_MS = 30_000
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy(break_after_s=BREAK_MS / 1000)
+    return MarketPolicy(silence_stretch=1, break_after_s=BREAK_MS / 1000)
 
 
 async def late_run(world: World) -> tuple[JobRef, LateJob]:

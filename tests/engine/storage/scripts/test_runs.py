@@ -17,7 +17,7 @@ VAN = Vehicle(kind="van", max_jobs=4, max_weight_g=4_000, max_volume_l=40, equip
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy(max_run_jobs=3)
+    return MarketPolicy(max_run_jobs=3, silence_stretch=1)
 
 
 async def states(world: World, refs: tuple[JobRef, ...]) -> list[str]:

@@ -35,7 +35,8 @@ local function leave_hands(job, rec)
   drop_job(rec, job.id)
   if policy.keeps_work and job.state == 'delivered' then
     rec.done = (rec.done or 0) + 1
-    rec.earned_minor = (rec.earned_minor or 0) + (cmsgpack.unpack(job.need).pay_minor or 0)
+    local pay_minor = job.pay_minor or cmsgpack.unpack(job.need).pay_minor or 0
+    rec.earned_minor = (rec.earned_minor or 0) + pay_minor
   end
   save_driver(job.driver, rec)
 end

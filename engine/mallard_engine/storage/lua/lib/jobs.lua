@@ -23,7 +23,7 @@ local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
     'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred',
-    'held', 'transfer', 'kind')
+    'held', 'transfer', 'kind', 'pay_minor')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
@@ -32,7 +32,8 @@ local function read_job(key)
     card = v[14], timeline = list_of(v[15]), asked = list_of(v[16]), former = list_of(v[17]),
     age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '',
     occurred = list_of(v[21]), held = v[22] and cmsgpack.unpack(v[22]) or nil,
-    transfer = v[23] or '', kind = v[24] or '' }
+    transfer = v[23] or '', kind = v[24] or '',
+    pay_minor = tonumber(v[25] or nil) }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end

@@ -66,6 +66,7 @@ local function take_back(id, offer, outcome, why)
   end
 end
 -- include lib/rounds.lua
+-- include lib/pay.lua
 
 -- Returns the jobs of an offer that was not accepted to the queue. Their round follows at once; the
 -- due entries cover a crash before that.
@@ -73,6 +74,7 @@ local function requeue_offered(run, offer, outcome, actor, reason)
   for _, job in ipairs(run) do
     note_asked(job, offer.driver, outcome)
     job.offer = ''
+    raise_pay(job, outcome)
     move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
   end
 end
