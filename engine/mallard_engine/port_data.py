@@ -73,6 +73,14 @@ class Refused(Exception):
         self.tries_left = tries_left
 
 
+class TooManyWrongCodes(Exception):
+    """No code is tried for ``wait_s`` seconds: too many were wrong."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("too many wrong codes")
+        self.wait_s = wait_s
+
+
 class NoSuchJob(Exception):
     """There is no such job."""
 

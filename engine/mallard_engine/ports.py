@@ -72,6 +72,7 @@ from mallard_engine.port_data import (
     StoreUnavailable,
     Submitted,
     TakenBack,
+    TooManyWrongCodes,
     TransferOpen,
     TransferPlan,
     WrongState,
@@ -134,6 +135,7 @@ __all__ = [
     "StoreUnavailable",
     "Submitted",
     "TakenBack",
+    "TooManyWrongCodes",
     "TransferOpen",
     "TransferPlan",
     "Transfers",
@@ -497,6 +499,41 @@ class Shops(Protocol):
 
         While it is closed, no driver is searched for its jobs.
         """
+
+    async def hand_over(
+        self, ref: JobRef, store: str, code: str, parcels: int | None, actor: str
+    ) -> Answered:
+        """Hand over a shop's parcels against the code that the driver shows.
+
+        The effect is that of the driver's own ``collected``. The code of an earlier holder is that
+        holder's claim of custody. Without ``parcels``: all that are there.
+
+        Raises:
+            NoSuchJob: There is no such job, or it has no parcels there.
+            WrongState: No driver can have them now.
+            Refused: ``wrong_code``, or ``bad_field`` (more parcels than ordered).
+            TooManyWrongCodes: Of this job, or of this shop.
+        """
+
+    async def pickups(
+        self, market: str, mall: str, store: str, *, since_ms: int, limit: int, cursor: str | None
+    ) -> JobPage:
+        """Return a page of a shop's jobs of all services, newest first.
+
+        Those that have not ended, and those whose parcels were collected since ``since_ms``. A
+        page reads a bounded number of jobs: it may be short or empty and still have a next cursor.
+
+        Args:
+            market: The market.
+            mall: The shop's mall.
+            store: The shop.
+            since_ms: The start of the shop's day.
+            limit: At most so many jobs.
+            cursor: List jobs with a lower id; None: from the newest.
+        """
+
+    async def vehicles(self, market: str, drivers: Sequence[str]) -> Mapping[str, str]:
+        """Return the kind of vehicle of each of these drivers that is known."""
 
 
 class Offers(Protocol):

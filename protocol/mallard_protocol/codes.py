@@ -264,6 +264,7 @@ class JobReason(StrEnum):
     SILENT = "silent"
     CLOSED = "closed"
     READY_CHANGED = "ready_changed"
+    HANDED_OVER = "handed_over"
     UPDATED = "updated"
     HELD = "held"
     NOT_AT_COUNTER = "not_at_counter"
@@ -326,6 +327,7 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.UNASSIGNED: "an operator took the job from you: stop",
     JobReason.SILENT: "you were away for too long and the job went on: stop",
     JobReason.CLOSED: "an operator closed the job",
+    JobReason.HANDED_OVER: "the shop has handed the parcels over to you",
     JobReason.READY_CHANGED: "the parcels of a store are ready at another time",
     JobReason.UPDATED: "something of the job has changed: see `detail`",
     JobReason.HELD: "a shop cannot hand over its parcels now: the job waits without you",

@@ -93,6 +93,13 @@ _STATES: Final = "|".join(JobState)
 _LAST_EVENT_ID = Parameter(
     "Last-Event-ID", "Go on after this event", {"type": "string"}, place="header"
 )
+_LIMIT = _query("limit", "Page size", type="integer", minimum=1, maximum=MAX_PAGE)
+_CURSOR = _query(
+    "cursor",
+    "`next_cursor` of the page before; empty: the first page. A page may hold fewer than `limit`"
+    " items, or none, and still have a next",
+    type="string",
+)
 _IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "1-255 visible ASCII characters, kept 24 h for this service and market",
@@ -477,6 +484,39 @@ OPERATIONS: Final = (
         body=resources.ProblemRequest,
         answer=resources.DriverReply,
         problems=(P.NOT_FOUND, P.BAD_FIELD, P.NOT_YOURS, P.STALE_ATTEMPT),
+    ),
+    Operation(
+        name="listPickups",
+        method="get",
+        path="/v1/stores/{mall}/{store}/pickups",
+        summary="List the shop's jobs that are open or were collected today, newest first",
+        tag="Shops",
+        roles=_STORE,
+        parameters=(_LIMIT, _CURSOR),
+        answer=counter.ShopPickupList,
+        problems=(P.NOT_FOUND,),
+    ),
+    Operation(
+        name="reportPickup",
+        method="post",
+        path="/v1/stores/{mall}/{store}/pickups/{job}",
+        summary="Say what the shop has of a job's parcels; repeatable until they are collected",
+        tag="Shops",
+        roles=_STORE,
+        body=counter.PickupReport,
+        answer=counter.ShopPickup,
+        problems=(P.NOT_FOUND, P.WRONG_STATE),
+    ),
+    Operation(
+        name="handOverParcels",
+        method="post",
+        path="/v1/stores/{mall}/{store}/pickups/{job}/handover",
+        summary="Hand over parcels against the code that the driver shows; repeatable",
+        tag="Shops",
+        roles=_STORE,
+        body=counter.HandoverRequest,
+        answer=counter.ShopPickup,
+        problems=(P.NOT_FOUND, P.WRONG_STATE, P.WRONG_CODE),
     ),
     Operation(
         name="setShopHours",

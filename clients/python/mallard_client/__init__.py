@@ -1,4 +1,4 @@
-"""Clients of Mallard for driver apps, order services and operators.
+"""Clients of Mallard for driver apps, order services, operators and shops.
 
 The package needs only the public contract and imports nothing of the engine. Requests and answers
 are structs of `mallard_protocol.messages` and `mallard_protocol.resources`. Every failure is a
@@ -39,6 +39,7 @@ from mallard_client.errors import (
 )
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import JobFilter, OrderClient, OrderClientSync
+from mallard_client.store_client import StoreClient, StoreClientSync
 from mallard_client.tokens import TokenProvider
 from mallard_protocol.codes import (
     SUBPROTOCOL_JSON,
@@ -150,6 +151,8 @@ __all__ = [
     "StepName",
     "Stopped",
     "Storage",
+    "StoreClient",
+    "StoreClientSync",
     "TokenProvider",
     "TokenTrouble",
     "Unreachable",

@@ -358,6 +358,12 @@ class Job:
         return next((it.at_ms for it in entries if it.state == JobState.AT_MALL), None)
 
     @property
+    def collected_ms(self) -> int | None:
+        """When the first parcel was on board; None before that."""
+        entries = iter(self.timeline)
+        return next((it.at_ms for it in entries if it.state == JobState.PICKED_UP), None)
+
+    @property
     def terminal(self) -> bool:
         """Whether the job is in a terminal state."""
         return self.state in TERMINAL

@@ -1,6 +1,9 @@
 """Commands of the counter of a shop: each is one transition and its effects."""
 
+from mallard_engine.core.model import Job
 from mallard_engine.dispatch.context import ApplyEffects, Context
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import JobState, ShopState
 
 
 class ShopCommands:
@@ -8,12 +11,41 @@ class ShopCommands:
 
     def __init__(self, context: Context, apply_effects: ApplyEffects) -> None:
         self._context = context
-        self._shops = context.storage.shops
+        self._storage = context.storage
         self._apply_effects = apply_effects
 
     async def set_hours(self, mall: str, store: str, until_ms: int, actor: str) -> None:
-        """See :meth:`mallard_engine.ports.Shops.set_hours`."""
-        market = self._context.places.market_of_mall(mall).id
-        self._apply_effects(
-            market, await self._shops.set_hours(market, mall, store, until_ms, actor)
-        )
+        """See :meth:`mallard_engine.ports.Shops.set_hours`.
+
+        Withdraws the offers of the shop's jobs, since a driver would come in vain.
+        """
+        market = self._market(mall)
+        effects = await self._storage.shops.set_hours(market, mall, store, until_ms, actor)
+        self._apply_effects(market, effects)
+
+    async def says(
+        self, ref: JobRef, store: str, state: ShopState, parcels: int | None, actor: str
+    ) -> None:
+        """See :meth:`mallard_engine.ports.Jobs.shop_says`."""
+        effects = await self._storage.jobs.shop_says(ref, store, state, actor, parcels)
+        self._apply_effects(self._market(ref.mall), effects)
+
+    async def hand_over(
+        self, job: Job, store: str, code: str, parcels: int | None, actor: str
+    ) -> None:
+        """See :meth:`mallard_engine.ports.Shops.hand_over`.
+
+        A parcel on board by custody takes the room for which its driver's live offer was made.
+        """
+        ref, market = JobRef(job.id, job.mall), self._market(job.mall)
+        answered = await self._storage.shops.hand_over(ref, store, code, parcels, actor)
+        self._apply_effects(market, answered.effects)
+        offer = answered.driver.offer
+        if offer and job.state not in {JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP}:
+            first = await self._storage.offers.first_job(market, offer)
+            if first is not None:
+                withdrawn = await self._storage.offers.withdraw(first, offer, "engine")
+                self._apply_effects(market, withdrawn)
+
+    def _market(self, mall: str) -> str:
+        return self._context.places.market_of_mall(mall).id

@@ -56,6 +56,7 @@ class MarketKeys:
         | ``holds`` | hash | until when and why a store is held, by mall/store (`read_holds`) |
         | ``dwell`` | hash | dwell sketch by mall/store (`DwellSketch`) |
         | ``by_service``, ``by_age``, ``by_external`` | zset by name | jobs, newest last |
+        | ``by_shop`` | zset by name | mall/store/job: what the counter of a shop is shown |
         | ``open`` | zset by name | service/job: what counts towards the quota |
         | ``open_seen`` | string | up to where `forget` was read for ``open`` |
         | ``alerted`` | zset | unknown jobs that drivers claim to hold, job/driver, since when |
@@ -87,6 +88,10 @@ class MarketKeys:
     def alias(self, service: str, driver: str) -> str:
         """Return the key of the name that a service sees instead of a driver's id (string)."""
         return self.key(f"alias:{service}/{driver}")
+
+    def guesses(self, of: str) -> str:
+        """Return the key of wrong codes at the counter, of a job or of a mall/store (string)."""
+        return self.key(f"guesses:{of}")
 
     def held(self, node: str) -> str:
         """Return the key of the drivers whose sockets a node holds (set)."""

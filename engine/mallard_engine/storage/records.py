@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
+import structlog
 
 from mallard_engine.core.model import (
     Asked,
@@ -25,10 +26,13 @@ from mallard_engine.core.model import (
     Waiting,
 )
 from mallard_engine.core.vehicles import DriverProfile
+from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Effects, Freed, LateJob, Push, PushKind
 from mallard_protocol.lifecycle import JobState
 
 pack = msgspec.msgpack.Encoder().encode
+# A page that holds an unreadable record logs it at each request.
+_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=3_600.0)
 
 
 # Nodes of two versions share a storage during a deployment, so no record has a fixed length:
@@ -287,14 +291,14 @@ def read_round(packed: bytes) -> RoundRecord:
     return _round(packed)
 
 
-def read_waiting(job: str, packed: bytes) -> Waiting:
-    """Read a queued job as ``candidates`` returns it."""
-    return read_market_waiting(job, packed)[1]
-
-
 def read_need(packed: bytes) -> Need:
     """Read what a round must know about a job."""
     return _need(packed)
+
+
+def read_waiting(job: str, packed: bytes) -> Waiting:
+    """Read a queued job as ``candidates`` returns it."""
+    return read_market_waiting(job, packed)[1]
 
 
 def causes_of(packed_timeline: bytes) -> list[str]:
@@ -415,6 +419,15 @@ def _carried(fields: Mapping[bytes, bytes]) -> tuple[str, ...]:
     """Return what a transfer carries, without what has left it."""
     gone = _names(fields.get(b"gone", _NO_ENTRIES))
     return tuple(job for job in _names(fields.get(b"carries", _NO_ENTRIES)) if job not in gone)
+
+
+def readable_job(job: str, flat: Sequence[bytes]) -> Job | None:
+    """Return the job; None if it is gone or, with a log line, if its record cannot be read."""
+    try:
+        return read_job(flat) if flat else None
+    except (KeyError, ValueError, TypeError) as error:  # msgspec's errors are ValueErrors
+        _often.error("record cannot be read", job=job, error=repr(error))
+        return None
 
 
 def job_of(submission: Submission, now_ms: int) -> Job:

@@ -60,6 +60,10 @@ class Counter(Caller):
         """The start of the paths of its shop."""
         return f"/v1/stores/{self.mall}/{self.store}"
 
+    async def get(self, path: str, raw_query: str = "", **query: Any) -> httpx2.Response:
+        url = f"{path}?{raw_query}" if raw_query else path
+        return await self.node.http.get(url, params=query or None, headers=self._headers())
+
     def _headers(self) -> dict[str, str]:
         claims = {"mall": self.mall, "store": self.store, "market": self.market}
         token = self.node.node.tokens.mint(self.sub, self.role, ttl_s=3600, **claims)

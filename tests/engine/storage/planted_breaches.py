@@ -302,6 +302,18 @@ async def job_of_another_market(world: World) -> None:
     await set_job(world, await world.submit(), market="las-vegas")
 
 
+async def job_listed_by_another_shop(world: World) -> None:
+    ref = await world.submit()
+    name = f"{MALL}/apple/{ref.job}"
+    await world.redis.zadd(world.keys.key("by_shop"), {name: 0})
+    await world.redis.zadd(world.keys.key("forget"), {f"shop/{name}": world.now + HOUR_MS})
+
+
+async def entry_of_a_shop_that_is_never_forgotten(world: World) -> None:
+    ref = await world.submit()
+    await world.redis.zrem(world.keys.key("forget"), f"shop/{MALL}/lego/{ref.job}")
+
+
 PLANTED: list[tuple[str, Plant]] = [
     ("S1", driver_without_its_job),
     ("S1", job_without_its_driver),
@@ -335,6 +347,7 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S10", driver_missing_from_its_node),
     ("S10", drivers_of_a_node_without_a_lease),
     ("S11", job_of_another_market),
+    ("S11", job_listed_by_another_shop),
     ("S13", wrong_count),
     ("S13", job_counted_in_another_state),
     ("S14", job_without_a_due_entry),
@@ -350,6 +363,7 @@ PLANTED: list[tuple[str, Plant]] = [
     ("leak", round_without_a_ttl),
     ("leak", alias_without_a_ttl),
     ("leak", ended_offer_that_is_never_forgotten),
+    ("leak", entry_of_a_shop_that_is_never_forgotten),
     ("record", unreadable_record),
     ("record", unreadable_entry_of_the_register),
 ]

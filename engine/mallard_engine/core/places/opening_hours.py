@@ -163,6 +163,12 @@ def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[
     return first
 
 
+def day_start_ms(hours: OpeningHours, at_ms: int) -> int:
+    """Return when the local day of `at_ms` began."""
+    today = datetime.fromtimestamp(at_ms / 1000, hours.zone).date()
+    return _local_ms(today, 0, hours.zone)
+
+
 def _openings(hours: OpeningHours, at_ms: int) -> Iterator[Span]:
     """Yield openings in epoch milliseconds, in order, from the first that ends after `at_ms`.
 

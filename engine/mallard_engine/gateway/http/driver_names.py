@@ -55,7 +55,7 @@ async def names_for(principal: Principal, store: Storage, *jobs: Job) -> DriverN
     markets = [market for market, named in drivers.items() if named]
     found = await asyncio.gather(
         *(
-            store.register.aliases(market, service, {it: _random_name() for it in drivers[market]})
+            store.register.aliases(market, service, {it: random_name() for it in drivers[market]})
             for market in markets
         )
     )
@@ -77,11 +77,12 @@ def _drivers_of(job: Job) -> Iterable[str]:
 
 
 def _is_by_driver(job: Job, entry: TimelineEntry) -> bool:
-    if entry.actor in _NOT_DRIVERS or entry.cause in _BY_PEOPLE:
+    # A shop's name has a slash, which no id has.
+    if entry.actor in _NOT_DRIVERS or entry.cause in _BY_PEOPLE or "/" in entry.actor:
         return False
     return entry.actor != job.service or any(it.driver == entry.actor for it in job.asked)
 
 
-def _random_name() -> str:
+def random_name() -> str:
     """Return a name that nothing can be derived from, with 80 random bits."""
     return "driver-" + base64.b32encode(secrets.token_bytes(_NAME_BYTES)).decode().lower()

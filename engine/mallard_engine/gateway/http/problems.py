@@ -6,6 +6,7 @@ A handler raises `HttpProblem` or one of the exceptions of the ports. Any other 
 and answered with 500 `internal`; no traceback reaches the client.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from mallard_engine.ports import (
     Refused,
     StoreFull,
     StoreUnavailable,
+    TooManyWrongCodes,
     WrongState,
 )
 from mallard_protocol.bodies import BodyTooLarge, InvalidBody, MalformedJson
@@ -137,6 +139,11 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
         ERROR_ADVICE[error.code].meaning,
         missing=error.missing,
         tries_left=error.tries_left,
+    ),
+    TooManyWrongCodes: lambda error: HttpProblem(
+        _P.RATE_LIMITED,
+        "too many wrong codes: the driver can report the parcels itself",
+        headers={"Retry-After": str(max(1, math.ceil(error.wait_s)))},
     ),
     WrongState: lambda error: HttpProblem(_P.WRONG_STATE, f"the job is {error.state}"),
     DriverUnavailable: _plain(_P.DRIVER_UNAVAILABLE),

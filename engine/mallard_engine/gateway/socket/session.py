@@ -18,9 +18,16 @@ from mallard_protocol.lifecycle import DriverState, Wish, shown_state
 
 _MAX_WAITING: Final = 256
 _WISHES: Final = frozenset(wish.value for wish in Wish)
+# The code of an earlier holder gives it the job again.
+_NEWLY_HELD: Final = frozenset({JobReason.ASSIGNED, JobReason.HANDED_OVER})
 _STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED, JobReason.UPDATED})
 # The app does not know the job's stores, their order, its times or its transfer yet.
-_WITH_DETAIL: Final = (JobReason.ASSIGNED, JobReason.READY_CHANGED, JobReason.UPDATED)
+_WITH_DETAIL: Final = (
+    JobReason.ASSIGNED,
+    JobReason.HANDED_OVER,
+    JobReason.READY_CHANGED,
+    JobReason.UPDATED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +237,7 @@ class Session:
             self._offered = _malls_offered(push.offer)
         elif push.kind is PushKind.OFFER_CLOSED:
             self._offered = {}
-        elif push.kind is PushKind.JOB and push.reason == JobReason.ASSIGNED:
+        elif push.kind is PushKind.JOB and push.reason in _NEWLY_HELD:
             self._held[push.job] = push.mall
         elif push.kind is PushKind.JOB and push.reason not in _STILL_HELD:
             self._held.pop(push.job, None)

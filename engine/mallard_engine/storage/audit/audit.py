@@ -26,6 +26,7 @@ from mallard_engine.storage.audit.traces import (
     PAGE,
     Changes,
     is_judged_elsewhere,
+    judge_by_shop,
     judge_coming,
     judge_counts,
     judge_due,
@@ -185,6 +186,7 @@ class _MarketAudit:
             "due": lambda member: judge_due(look, member),
             "wait": lambda entry: judge_wait(look, entry),
             "coming": lambda entry: judge_coming(look, entry),
+            "by_shop": lambda name: judge_by_shop(look, name),
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
             "counts": lambda _: judge_counts(look),
@@ -243,6 +245,8 @@ class _MarketAudit:
             yield page
             yield await self._drivers_without_record([name.partition("/")[2] for _, name in page])
         async for page in self._within_limit("due", self._scan("ZSCAN", keys.key("due"))):
+            yield page
+        async for page in self._within_limit("by_shop", self._scan("ZSCAN", keys.key("by_shop"))):
             yield page
         waiting = self._scan("HSCAN", keys.key("waiting"))
         async for page in self._within_limit("wait", _each(waiting, "/{}")):

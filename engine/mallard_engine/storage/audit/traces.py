@@ -15,7 +15,12 @@ from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
 from mallard_engine.storage.audit.views import Changing, Look, View
 from mallard_engine.storage.calls.script_runner import EVENTS_KEPT_MS
 from mallard_engine.storage.keys import BLOCK, job_at
-from mallard_engine.storage.records import read_driver, read_round_of_offers, read_waiting
+from mallard_engine.storage.records import (
+    read_driver,
+    read_need,
+    read_round_of_offers,
+    read_waiting,
+)
 from mallard_protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
 
 Judged = list[tuple[str, str]]
@@ -24,14 +29,14 @@ Judged = list[tuple[str, str]]
 # by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
-    | {"open", "open_seen", "alerted", "registry"}
+    | {"open", "open_seen", "alerted", "registry", "by_shop"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
 # Sets that Redis removes when they are empty; keys of jobs, which are checked with the job; bytes
 # that services have stored, which have a TTL from the first write on.
 _PASSING: Final = ("queue:", "wait:", "job:", "stored:")
-_MUST_END: Final = ("round:", "idempotency:", "alias:")
+_MUST_END: Final = ("round:", "idempotency:", "alias:", "guesses:")
 # Jobs read in one step, which blocks the store for less than a millisecond.
 PAGE: Final = 256
 _EVENTS_A_READ: Final = 500
@@ -142,6 +147,28 @@ async def judge_external(look: Look, name: str) -> Judged:
     if state == JobState.DELIVERED and kept is None:
         return [("leak", f"its job {job} is delivered, but no entry of `forget` removes it")]
     return []
+
+
+async def judge_by_shop(look: Look, name: str) -> Judged:
+    """Check a job in the list of a shop, ``<mall>/<store>/<job>``."""
+    mall, store, job = name.split("/")
+    keys = look.keys
+    _, (score, fields, open_till, shown_till) = await look.at_once(
+        ("ZSCORE", keys.key("by_shop"), name),
+        ("HMGET", keys.job(job), "mall", "need"),
+        ("ZSCORE", keys.key("forget"), f"shop/{name}"),
+        ("ZSCORE", keys.key("forget"), f"collected/{name}"),
+    )
+    if score is None:
+        return []
+    found: Judged = []
+    if open_till is None and shown_till is None:
+        found.append(("leak", "no entry of `forget` removes it"))
+    if fields[1] is not None:
+        stores = read_need(fields[1]).stores
+        if (fields[0] or b"").decode() != mall or store not in stores:
+            found.append(("S11", f"{job} has no parcels there"))
+    return found
 
 
 async def judge_key(look: Look, name: str) -> Judged:

@@ -7,11 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import structlog
-
 from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.model import Job, Need, StoreHold, Submission
-from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
     NO_QUOTAS,
     Answered,
@@ -30,17 +27,13 @@ from mallard_engine.ports import (
     Refused,
     Stop,
     Submitted,
-    WrongState,
 )
-from mallard_engine.storage.calls.script_runner import Reply, ScriptRunner, driver_answer
+from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import job_of, pack, read_holds, read_job
+from mallard_engine.storage.records import job_of, pack, read_holds, read_job, readable_job
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
-
-# A page that holds an unreadable record logs it at each request.
-_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=3_600.0)
 
 _PAGE_READ = 200
 # A filtered list reads at most this many job ids for a page; the cursor continues from there.
@@ -97,6 +90,7 @@ class RedisJobs(Jobs):
             "max_open": self._quotas.open_jobs,
             "max_stored": self._quotas.stored_bytes,
             "handover_key": s.handover_key,
+            "stores": s.need.stores,
         }
         if s.pin or s.pickup_codes:
             args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
@@ -153,7 +147,7 @@ class RedisJobs(Jobs):
                 ids = await self._ids_named(keys, service, query.external_id, cursor)
             for job in await self._wanted(keys, ids, query) if ids and query.needs_record else ids:
                 flat = await self._runner.link.call("HGETALL", keys.job(job))
-                known = _readable(job, flat) if flat else None
+                known = readable_job(job, flat)
                 # It may have changed since its id was read.
                 if known and query.wants(known.state, known.created_ms, known.updated_ms):
                     found.append(known)
@@ -214,7 +208,7 @@ class RedisJobs(Jobs):
 
     async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
         reply = await self._runner.on_job("cancel", ref, {"actor": actor, "reason": reason})
-        return _checked(reply, ref).effects
+        return checked(reply, ref).effects
 
     async def ready(
         self,
@@ -241,7 +235,7 @@ class RedisJobs(Jobs):
         if etas is not None:
             args["etas"] = {"attempt": was.attempt, "pickup_ms": etas[0], "dropoff_ms": etas[1]}
         reply = await self._runner.on_job("ready", ref, args, blobs)
-        return None if reply.verdict == "again" else _checked(reply, ref).effects
+        return None if reply.verdict == "again" else checked(reply, ref).effects
 
     async def shop_says(
         self, ref: JobRef, store: str, state: ShopState, actor: str, parcels: int | None = None
@@ -252,7 +246,7 @@ class RedisJobs(Jobs):
         reply = await self._runner.on_job("shop_says", ref, args)
         if reply.verdict == ErrorCode.BAD_FIELD:
             raise Refused(ErrorCode.BAD_FIELD)
-        return _checked(reply, ref).effects
+        return checked(reply, ref).effects
 
     async def assign(self, ref: JobRef, driver: str, actor: str) -> Effects:
         reply = await self._runner.on_job("assign", ref, {"driver": driver, "actor": actor})
@@ -260,18 +254,18 @@ class RedisJobs(Jobs):
             raise NoSuchDriver(driver)
         if reply.verdict in _UNAVAILABLE:
             raise DriverUnavailable(_UNAVAILABLE[reply.verdict])
-        return _checked(reply, ref).effects
+        return checked(reply, ref).effects
 
     async def release(
         self, ref: JobRef, attempt: int, outcome: Outcome, actor: str, reason: str
     ) -> Effects:
         args = {"attempt": attempt, "outcome": outcome.value, "actor": actor, "reason": reason}
         reply = await self._runner.on_job("release", ref, args)
-        return _checked(reply, ref).unless_refused().effects
+        return checked(reply, ref).unless_refused().effects
 
     async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> Effects:
         args = {"state": state.value, "actor": actor, "reason": reason}
-        return _checked(await self._runner.on_job("close", ref, args), ref).effects
+        return checked(await self._runner.on_job("close", ref, args), ref).effects
 
     async def progress(
         self,
@@ -395,29 +389,6 @@ class RedisJobs(Jobs):
     async def counts(self, market: str) -> Mapping[str, int]:
         flat = await self._runner.link.call("HGETALL", self._runner.keys[market].key("counts"))
         return {k.decode(): int(v) for k, v in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _readable(job: str, flat: Sequence[bytes]) -> Job | None:
-    """Return the job; None, and a log line, if its record cannot be read."""
-    try:
-        return read_job(flat)
-    except (KeyError, ValueError, TypeError) as error:  # msgspec's errors are ValueErrors
-        _often.error("record cannot be read", job=job, error=repr(error))
-        return None
-
-
-def _checked(reply: Reply, ref: JobRef) -> Reply:
-    """Return this reply.
-
-    Raises:
-        NoSuchJob: There is no such job.
-        WrongState: The job is in another state.
-    """
-    if reply.verdict == "gone":
-        raise NoSuchJob(ref.job)
-    if reply.verdict == "wrong_state":
-        raise WrongState(JobState(reply.rest[0].decode()))
-    return reply
 
 
 def _digest(key: str) -> str:

@@ -18,6 +18,7 @@ from mallard_engine.ports import (
     NoSuchJob,
     Refused,
     StoreUnavailable,
+    WrongState,
 )
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
@@ -32,6 +33,7 @@ from mallard_protocol.codes import (
     TERMINAL_KEPT_MS,
     ErrorCode,
 )
+from mallard_protocol.lifecycle import JobState
 
 # A queued job is retried after this long even if the node that should have done so has died: S14.
 SAFETY_MS = 1_000
@@ -77,6 +79,20 @@ def driver_answer(reply: Reply) -> Answered:
     if record is None:
         raise Refused(ErrorCode.NOT_YOURS)
     return Answered(read_driver(record, read_position(position)), reply.effects)
+
+
+def checked(reply: Reply, ref: JobRef) -> Reply:
+    """Return this reply.
+
+    Raises:
+        NoSuchJob: There is no such job.
+        WrongState: The job is in another state.
+    """
+    if reply.verdict == "gone":
+        raise NoSuchJob(ref.job)
+    if reply.verdict == "wrong_state":
+        raise WrongState(JobState(reply.rest[0].decode()))
+    return reply
 
 
 class ScriptRunner:

@@ -4,7 +4,7 @@
 -- KEYS: key by_service by_age by_external open open_seen stored
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand
--- ARGV: max_open max_stored handover_key} body card need
+-- ARGV: max_open max_stored handover_key stores[store]} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
 -- include lib/base.lua
 -- include lib/jobs.lua
@@ -60,6 +60,7 @@ redis.call('HINCRBY', K.counts, 'submitted', 1)
 redis.call('HINCRBY', K.counts, arg.state, 1)
 
 local job = read_job(JOB)
+list_by_shop(job, arg.stores)
 if arg.state == 'queued' then
   wait_for_driver(job)
   falls_due(due_member(job), now + policy.safety_ms)

@@ -225,12 +225,15 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
         MARKET, "ann", kind="not_ready", mall=MALL, job=ref.job, store="lego",
         until_ms=world.now + 1, text="",
     )  # fmt: skip
-    await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store:lego")
+    await store.shops.pickups(MARKET, MALL, "lego", since_ms=0, limit=10, cursor=None)
+    await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store/lego")
     await _transferred(world, ref)
     await store.jobs.close(ref, JobState.RETURNED, "operator", "")
     await store.jobs.shop_says(await world.submit(), "lego", ShopState.SHORT, "lego", 1)
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
     await store.offers.accept(MARKET, "bob", offer)
+    with pytest.raises(Refused):
+        await store.shops.hand_over(accepted, "lego", "wrong", None, "store/lego")
     await store.jobs.cancel(accepted, "toys", "")
     await store.deadlines.expire(await world.submit(), "nobody_in_reach", 0)
     await _scheduled(world)

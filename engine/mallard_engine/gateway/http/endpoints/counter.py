@@ -3,18 +3,50 @@
 The token names the shop. A path of another shop is reported as missing, as any other route is.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.core.job_ids import is_job_id, is_ulid, ulid_of_job
+from mallard_engine.core.model import Job
+from mallard_engine.core.places.opening_hours import day_start_ms
 from mallard_engine.gateway.auth import Principal, Shop
-from mallard_engine.gateway.http.problems import not_found
+from mallard_engine.gateway.http.driver_names import random_name
+from mallard_engine.gateway.http.endpoints.job_access import ref_of
+from mallard_engine.gateway.http.parameters import bad_request, whole_number
+from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
+from mallard_engine.gateway.http.views import pickup_view, views_of
+from mallard_engine.gateway.orders.complete_order import order_of
+from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
 from mallard_engine.gateway.services import Services
-from mallard_engine.gateway.timestamps import Moment, epoch_ms
+from mallard_engine.gateway.timestamps import Moment, epoch_ms, utc
+from mallard_engine.ports import NoSuchJob
 from mallard_protocol.bodies import decode_json_body
-from mallard_protocol.counter import ShopHours, ShopHoursRequest
+from mallard_protocol.codes import MAX_PAGE, ProblemCode
+from mallard_protocol.counter import (
+    HandoverRequest,
+    PickupDriver,
+    PickupEta,
+    PickupReport,
+    ShopHours,
+    ShopHoursRequest,
+    ShopPickup,
+    ShopPickupList,
+)
+from mallard_protocol.lifecycle import ShopState
+from mallard_protocol.resources import FieldError
+
+_DEFAULT_PAGE: Final = 50
+_PARCELS_OF: Final = {
+    "ready": "`ready` means all parcels; for fewer say `short`: the order's number is",
+    "short": "`short` needs how many parcels are there: more than none, and fewer than all",
+    "missing": "`missing` means that no parcel is there",
+}
 
 
 class CounterApi:
@@ -27,7 +59,72 @@ class CounterApi:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
-        return {"setShopHours": self.hours}
+        return {
+            "listPickups": self.pickups,
+            "reportPickup": self.report,
+            "handOverParcels": self.hand_over,
+            "setShopHours": self.hours,
+        }
+
+    async def pickups(self, request: Request, principal: Principal) -> Response:
+        """Return a page of the shop's jobs that are open or were collected today."""
+        shop = self._shop(request, principal)
+        limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
+        mall = self._services.places.mall(shop.mall)
+        page = await self._store.shops.pickups(
+            mall.market,
+            *shop,
+            since_ms=day_start_ms(mall.hours, self._store.now_ms()),
+            limit=limit,
+            cursor=_job_before(request, mall.market),
+        )
+        drivers = await self._drivers(mall.market, shop, page.jobs)
+        items = views_of(page.jobs, lambda it: _pickup_view(it, shop, drivers), lambda it: it.id)
+        cursor = page.next_cursor and ulid_of_job(page.next_cursor)
+        return JsonResponse(ShopPickupList(items, cursor))
+
+    async def report(self, request: Request, principal: Principal) -> Response:
+        """Store what the shop has of a job's parcels, and do what the order says of that."""
+        shop = self._shop(request, principal)
+        asked = decode_json_body(await read_body(request), PickupReport)
+        job = await self._job(request, shop)
+        check_report(asked, ordered_of(job, shop.store))
+        if asked.state == "ready":
+            await self._ready(request, shop, asked)
+        else:
+            parcels = asked.parcels if asked.state == "short" else None
+            await self._shops.says(
+                ref_of(job), shop.store, ShopState(asked.state), parcels or None, actor_of(shop)
+            )
+        return await self._current(job, shop)
+
+    async def _ready(self, request: Request, shop: Shop, asked: PickupReport) -> None:
+        now_ms = self._store.now_ms()
+        ready_at = utc(now_ms) if asked.ready_at is UNSET else asked.ready_at
+        for _ in range(MAX_TRIES):
+            job = await self._job(request, shop)
+            # A repeat without a time does not move the time that has passed.
+            known = next(it for it in order_of(job).pickup.stores if it.store == shop.store)
+            if asked.ready_at is UNSET and known.ready_ms <= now_ms:
+                ready_at = known.ready_at
+            if await change_ready(self._services, job, shop.store, ready_at, actor_of(shop)):
+                await self._services.dispatcher.orders.lift_hold(
+                    shop.mall, shop.store, epoch_ms(ready_at)
+                )
+                return
+        raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
+
+    async def hand_over(self, request: Request, principal: Principal) -> Response:
+        """Hand over parcels against the code that the driver shows."""
+        shop = self._shop(request, principal)
+        asked = decode_json_body(await read_body(request), HandoverRequest)
+        job = await self._job(request, shop)
+        parcels = None if asked.parcels is UNSET else asked.parcels
+        ordered = ordered_of(job, shop.store)
+        if parcels is not None and parcels > ordered:
+            raise too_many(ordered)
+        await self._shops.hand_over(job, shop.store, asked.code, parcels, actor_of(shop))
+        return await self._current(job, shop)
 
     async def hours(self, request: Request, principal: Principal) -> Response:
         """Close the shop until a time, or open it again."""
@@ -37,6 +134,34 @@ class CounterApi:
         await self._shops.set_hours(shop.mall, shop.store, until_ms, actor_of(shop))
         is_closed = until_ms > self._store.now_ms()
         return JsonResponse(ShopHours(Moment.at_ms(until_ms) if is_closed else None))
+
+    async def _job(self, request: Request, shop: Shop) -> Job:
+        """Return the job of the path. Raises `NoSuchJob` unless it has parcels at the shop."""
+        job_id = request.path_params["job"]
+        if not is_job_id(job_id):
+            raise NoSuchJob(job_id)
+        job = await self._store.jobs.get(job_id)
+        if job.mall != shop.mall or shop.store not in job.need.stores:
+            raise NoSuchJob(job_id)
+        return job
+
+    async def _current(self, job: Job, shop: Shop) -> Response:
+        job = await self._store.jobs.get(job.id)
+        drivers = await self._drivers(job.market, shop, [job])
+        return JsonResponse(_pickup_view(job, shop, drivers))
+
+    async def _drivers(
+        self, market: str, shop: Shop, jobs: Sequence[Job]
+    ) -> Mapping[str, PickupDriver]:
+        """Return what the shop is shown of the jobs' drivers, by their ids."""
+        drivers = sorted({job.driver for job in jobs if job.driver})
+        if not drivers:
+            return {}
+        vehicles = await self._store.shops.vehicles(market, drivers)
+        names = {driver: random_name() for driver in drivers}
+        # Each shop has names of its own, as each service has: no service's name has a slash.
+        aliases = await self._store.register.aliases(market, "/".join(shop), names)
+        return {it: PickupDriver(aliases[it], vehicles.get(it)) for it in drivers}
 
     def _shop(self, request: Request, principal: Principal) -> Shop:
         """Return the shop of the path. Raises 404 unless it is the token's and is served here."""
@@ -52,6 +177,60 @@ class CounterApi:
         return shop
 
 
+def _job_before(request: Request, market: str) -> str | None:
+    """Return the job at which the page before has ended; None for the first page."""
+    cursor = request.query_params.get("cursor")
+    if not cursor:
+        return None
+    if not is_ulid(cursor):
+        raise bad_request("cursor is no next_cursor of an earlier page")
+    return f"job_{market}.{cursor}"
+
+
+def ordered_of(job: Job, store: str) -> int:
+    """Return how many parcels the order has at the shop."""
+    return sum(it.parcels for it in order_of(job).pickup.stores if it.store == store)
+
+
+def too_many(ordered: int) -> HttpProblem:
+    """Return the 422 for more parcels than ordered."""
+    return invalid_fields(FieldError("/parcels", f"the order has {ordered} there"))
+
+
+def check_report(asked: PickupReport, ordered: int) -> None:
+    """Raise 422 unless the fields of a shop's report agree with each other and with the order."""
+    parcels = None if asked.parcels is UNSET else asked.parcels
+    if parcels is not None and parcels > ordered:
+        raise too_many(ordered)
+    expected = {
+        "ready": parcels in {None, ordered},
+        "short": parcels is not None and 0 < parcels < ordered,
+        "missing": parcels in {None, 0},
+    }
+    if not expected[asked.state]:
+        raise invalid_fields(FieldError("/parcels", f"{_PARCELS_OF[asked.state]} of {ordered}"))
+    if asked.state != "ready" and asked.ready_at is not UNSET:
+        raise invalid_fields(FieldError("/ready_at", "only `ready` has a time"))
+
+
+def _pickup_view(job: Job, shop: Shop, drivers: Mapping[str, PickupDriver]) -> ShopPickup:
+    """Return a job as far as it concerns the shop."""
+    order = order_of(job)
+    at_ms = job.eta_pickup_ms
+    stores = pickup_view(job, order).stores
+    return ShopPickup(
+        id=job.id,
+        state=job.state.value,
+        stores=tuple(it for it in stores if it.store == shop.store),
+        driver=drivers[job.driver] if job.driver else None,
+        eta=PickupEta(None if at_ms is None else Moment.at_ms(at_ms)),
+        external_id=order.external_id,
+    )
+
+
 def actor_of(shop: Shop) -> str:
-    """Return the name under which timelines and events show what the shop did."""
-    return f"store:{shop.store}"
+    """Return the name under which timelines and events show what the shop did.
+
+    No id has a slash, so that it is never taken for a driver or a service.
+    """
+    return f"store/{shop.store}"

@@ -62,6 +62,8 @@ local function save_job(job)
     'asked', cmsgpack.pack(job.asked), 'former', cmsgpack.pack(job.former))
 end
 
+-- include lib/by_shop.lua
+
 local function end_job(job)
   redis.call('PEXPIRE', job.key, policy.terminal_kept_ms)
   local at = now + policy.terminal_kept_ms
@@ -74,6 +76,7 @@ local function end_job(job)
       redis.call('HDEL', K.externals, external)
     end
   end
+  leave_by_shop(job)
 end
 
 -- include lib/times.lua

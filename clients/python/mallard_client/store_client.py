@@ -1,0 +1,231 @@
+"""Clients of a shop's counter: `StoreClient` with asyncio and `StoreClientSync` without.
+
+    with StoreClientSync(url, token, "chandler-fashion-center", "lego") as counter:
+        for pickup in counter.pickups():
+            counter.ready(pickup.id)
+        counter.hand_over(job, code_that_the_driver_shows)
+
+All calls may be repeated; they are, and fail, as those of an order service
+(`mallard_client.orders.client`).
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
+from typing import TypeVar, Unpack
+from urllib.parse import quote
+
+from msgspec import UNSET, Struct
+
+from mallard_client.http.request import Caller, Steps
+from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
+from mallard_protocol.counter import (
+    HandoverRequest,
+    PickupReport,
+    ShopHours,
+    ShopHoursRequest,
+    ShopPickup,
+    ShopPickupList,
+    ShopReturn,
+    ShopReturnList,
+)
+
+T = TypeVar("T")
+
+__all__ = ["StoreClient", "StoreClientSync"]
+
+
+class StoreCalls:
+    """Every call of a shop's counter, as steps without I/O."""
+
+    def __init__(self, caller: Caller, mall: str, store: str) -> None:
+        self._caller = caller
+        self._shop = f"/v1/stores/{_part(mall)}/{_part(store)}"
+
+    def pickups(self, limit: int | None, cursor: str | None) -> Steps[ShopPickupList]:
+        """``GET …/pickups``: one page."""
+        return self._get("pickups", ShopPickupList, limit, cursor)
+
+    def report(self, job: str, report: PickupReport) -> Steps[ShopPickup]:
+        """``POST …/pickups/{job}``."""
+        return self._post(f"pickups/{_part(job)}", ShopPickup, report)
+
+    def hand_over(self, job: str, code: str, parcels: int | None) -> Steps[ShopPickup]:
+        """``POST …/pickups/{job}/handover``."""
+        body = HandoverRequest(code, UNSET if parcels is None else parcels)
+        return self._post(f"pickups/{_part(job)}/handover", ShopPickup, body)
+
+    def hours(self, closed_until: datetime | None) -> Steps[ShopHours]:
+        """``POST …/hours``."""
+        until = UNSET if closed_until is None else closed_until
+        return self._post("hours", ShopHours, ShopHoursRequest(until))
+
+    def returns(self, limit: int | None, cursor: str | None) -> Steps[ShopReturnList]:
+        """``GET …/returns``: one page."""
+        return self._get("returns", ShopReturnList, limit, cursor)
+
+    def receive(self, job: str) -> Steps[ShopReturn]:
+        """``POST …/returns/{job}``."""
+        return self._post(f"returns/{_part(job)}", ShopReturn, None)
+
+    def _get(self, path: str, answer: type[T], limit: int | None, cursor: str | None) -> Steps[T]:
+        params = {"limit": limit, "cursor": cursor}
+        return self._caller.call("GET", f"{self._shop}/{path}", answer, params=params)
+
+    def _post(self, path: str, answer: type[T], body: Struct | None) -> Steps[T]:
+        return self._caller.call("POST", f"{self._shop}/{path}", answer, body=body)
+
+
+class StoreClient(AsyncShell):
+    """A shop's client; an async context manager. `token` is of the role ``store`` for this shop."""
+
+    def __init__(
+        self,
+        base_url: str | Sequence[str],
+        token: str,
+        mall: str,
+        store: str,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(base_url, token, **options)
+        self._calls = StoreCalls(self._caller, mall, store)
+
+    async def pickups_page(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> ShopPickupList:
+        """Return a page of the shop's jobs, newest first."""
+        return await self._run(self._calls.pickups(limit, cursor))
+
+    async def pickups(self) -> AsyncIterator[ShopPickup]:
+        """Iterate over the shop's jobs that are open or were collected today, newest first."""
+        cursor: str | None = None
+        while True:
+            page = await self.pickups_page(cursor=cursor)
+            for pickup in page.items:
+                yield pickup
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def ready(self, job: str, ready_at: datetime | None = None) -> ShopPickup:
+        """Say that the parcels of a job are ready, or when they will be."""
+        return await self._run(self._calls.report(job, _ready(ready_at)))
+
+    async def short(self, job: str, parcels: int) -> ShopPickup:
+        """Say that only so many parcels of a job are there."""
+        return await self._run(self._calls.report(job, PickupReport("short", parcels)))
+
+    async def missing(self, job: str) -> ShopPickup:
+        """Say that no parcel of a job is there."""
+        return await self._run(self._calls.report(job, PickupReport("missing")))
+
+    async def hand_over(self, job: str, code: str, parcels: int | None = None) -> ShopPickup:
+        """Hand over the parcels, or so many of them, against the code that the driver shows."""
+        return await self._run(self._calls.hand_over(job, code, parcels))
+
+    async def close_until(self, closed_until: datetime) -> ShopHours:
+        """Close the shop until then; a later call replaces an earlier one."""
+        return await self._run(self._calls.hours(closed_until))
+
+    async def open(self) -> ShopHours:
+        """Open the shop again."""
+        return await self._run(self._calls.hours(None))
+
+    async def returns_page(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> ShopReturnList:
+        """Return a page of the jobs that come back to the shop, newest first."""
+        return await self._run(self._calls.returns(limit, cursor))
+
+    async def returns(self) -> AsyncIterator[ShopReturn]:
+        """Iterate over the jobs that come back to the shop, newest first."""
+        cursor: str | None = None
+        while True:
+            page = await self.returns_page(cursor=cursor)
+            for each in page.items:
+                yield each
+            if (cursor := page.next_cursor) is None:
+                return
+
+    async def receive(self, job: str) -> ShopReturn:
+        """Say that the parcels of a job have come back: it ends as ``returned``."""
+        return await self._run(self._calls.receive(job))
+
+
+class StoreClientSync(SyncShell):
+    """`StoreClient` without asyncio: the same calls, a plain context manager."""
+
+    def __init__(
+        self,
+        base_url: str | Sequence[str],
+        token: str,
+        mall: str,
+        store: str,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        super().__init__(base_url, token, **options)
+        self._calls = StoreCalls(self._caller, mall, store)
+
+    def pickups_page(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> ShopPickupList:
+        """As `StoreClient.pickups_page`."""
+        return self._run(self._calls.pickups(limit, cursor))
+
+    def pickups(self) -> Iterator[ShopPickup]:
+        """As `StoreClient.pickups`."""
+        cursor: str | None = None
+        while True:
+            page = self.pickups_page(cursor=cursor)
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def ready(self, job: str, ready_at: datetime | None = None) -> ShopPickup:
+        """As `StoreClient.ready`."""
+        return self._run(self._calls.report(job, _ready(ready_at)))
+
+    def short(self, job: str, parcels: int) -> ShopPickup:
+        """As `StoreClient.short`."""
+        return self._run(self._calls.report(job, PickupReport("short", parcels)))
+
+    def missing(self, job: str) -> ShopPickup:
+        """As `StoreClient.missing`."""
+        return self._run(self._calls.report(job, PickupReport("missing")))
+
+    def hand_over(self, job: str, code: str, parcels: int | None = None) -> ShopPickup:
+        """As `StoreClient.hand_over`."""
+        return self._run(self._calls.hand_over(job, code, parcels))
+
+    def close_until(self, closed_until: datetime) -> ShopHours:
+        """As `StoreClient.close_until`."""
+        return self._run(self._calls.hours(closed_until))
+
+    def open(self) -> ShopHours:
+        """As `StoreClient.open`."""
+        return self._run(self._calls.hours(None))
+
+    def returns_page(
+        self, *, limit: int | None = None, cursor: str | None = None
+    ) -> ShopReturnList:
+        """As `StoreClient.returns_page`."""
+        return self._run(self._calls.returns(limit, cursor))
+
+    def returns(self) -> Iterator[ShopReturn]:
+        """As `StoreClient.returns`."""
+        cursor: str | None = None
+        while True:
+            page = self.returns_page(cursor=cursor)
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def receive(self, job: str) -> ShopReturn:
+        """As `StoreClient.receive`."""
+        return self._run(self._calls.receive(job))
+
+
+def _ready(ready_at: datetime | None) -> PickupReport:
+    return PickupReport("ready", UNSET, UNSET if ready_at is None else ready_at)
+
+
+def _part(text: str) -> str:
+    return quote(text, safe=":")
