@@ -12,7 +12,15 @@ import pytest
 from mallard_client.errors import ApiProblem, BadAnswer, Unreachable
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient, OrderClientSync
-from mallard_protocol.resources import DropoffRequest, JobRequest, Pickup, PickupStore
+from mallard_protocol.messages import Vehicle
+from mallard_protocol.resources import (
+    DriverProfile,
+    DropoffRequest,
+    JobRequest,
+    Pickup,
+    PickupStore,
+    RegisteredVehicle,
+)
 from tests.clients.http_counterpart import Answer, HttpCounterpart, a_job_resource
 
 JOB = JobRequest(
@@ -231,6 +239,34 @@ async def test_operator_sees_drivers_near_a_point(engine: HttpCounterpart) -> No
         (seen,) = await operator.drivers("phoenix", near=(33.3, -111.8), radius_m=900)
     assert seen.driver == "d1"
     assert engine.seen[0].params == {"near": "33.3,-111.8", "radius_m": "900"}
+
+
+async def test_operator_registers_and_reads_a_driver(engine: HttpCounterpart) -> None:
+    profile = {"alias": "Ann", "vehicle": {"kind": "van", "max_jobs": 20}, "status": "suspended"}
+    shown: dict[str, Any] = {
+        "driver": "d1",
+        "state": "offline",
+        "lat": None,
+        "lon": None,
+        "at_ms": None,
+    }
+    shown |= {"jobs": [], "alias": "Ann", "status": "suspended", "profile": profile}
+    engine.will_answer(*[Answer(200, shown)] * 3)
+    async with OperatorClient(engine.url, "a-token") as operator:
+        vehicle = RegisteredVehicle(kind="van", max_jobs=20)
+        request = DriverProfile(alias="Ann", vehicle=vehicle, status="suspended")
+        put = await operator.put_driver("phoenix", "d1", request)
+        await operator.put_driver("phoenix", "d1", DriverProfile())
+        read = await operator.driver("phoenix", "d1")
+    assert put == read
+    assert (read.alias, read.status, read.last_seen) == ("Ann", "suspended", None)
+    assert read.profile is not None
+    assert read.profile.vehicle == Vehicle(kind="van", max_jobs=20)
+    assert [(it.method, it.body) for it in engine.seen] == [
+        ("PUT", profile),
+        ("PUT", {}),
+        ("GET", None),
+    ]
 
 
 class _Soon(random.Random):
