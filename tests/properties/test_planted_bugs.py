@@ -23,6 +23,7 @@ from tests.properties.planted_in_registers import PLANTED_IN_REGISTERS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
+from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planting import Planted
 from tests.properties.world import MALLS
 
@@ -274,6 +275,7 @@ PLANTED = (
         *PLANTED_IN_ROUNDS,
         *PLANTED_IN_REASSIGNMENTS,
         *PLANTED_IN_TAKE_BACKS,
+        *PLANTED_IN_TRANSFERS,
         *PLANTED_IN_CLAIMS,
         *PLANTED_IN_PATIENCE,
         *PLANTED_IN_REGISTERS,

@@ -16,6 +16,7 @@ from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
+from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planting import Planted
 from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
 from tests.properties.test_planted_bugs import PLANTED
@@ -56,6 +57,7 @@ def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> N
             *PLANTED_IN_ROUNDS,
             *PLANTED_IN_REASSIGNMENTS,
             *PLANTED_IN_TAKE_BACKS,
+            *PLANTED_IN_TRANSFERS,
             *PLANTED_IN_CLAIMS,
         )
         if planted.name not in BY_STORY_ONLY
