@@ -94,6 +94,44 @@ async def test_driver_delivers_a_run_in_dropoff_order(engine: Counterpart) -> No
         await eventually(lambda: fleet.tally.counts["delivered"] == 3)
 
 
+async def test_broken_car_waits_until_its_parcel_is_gone(engine: Counterpart) -> None:
+    job = a_job() | {"state": "picked_up"}
+    transfer = {"id": "t1", "at": {"lat": 33.3, "lon": -111.9}, "alias": None, "eta": None}
+    carried = job | {"transfer": transfer | {"code": "4711"}}
+    async with at_work(engine, replace(WILLING, breakdown=1.0)) as (fleet, socket):
+        await socket.send("job", seq=1, job=JOB, attempt=1, state="picked_up", detail=job)
+        report = await _next(socket, "problem")
+        assert report["kind"] == "breakdown"
+        await socket.reply(report, state="on_run")
+        told = {"job": JOB, "attempt": 1, "state": "picked_up"}
+        await socket.send("job", seq=2, **told, reason="updated", detail=carried)
+        await eventually(lambda: fleet.tally.codes == {"t1": "4711"})
+        await socket.send("job", seq=3, **(told | {"attempt": 2}), reason="transferred")
+        assert (await _next(socket, "status"))["state"] == "available"
+        assert fleet.tally.counts["broken_down"] == 1
+        assert fleet.tally.counts["delivered"] == 0
+
+
+async def test_second_driver_gives_the_code_that_the_first_shows(engine: Counterpart) -> None:
+    meeting = a_job("t1") | {"kind": "transfer", "carries": [JOB]}
+    async with at_work(engine, WILLING) as (fleet, socket):
+        fleet.tally.codes["t1"] = "4711"
+        await socket.send("job", seq=1, job="t1", attempt=1, state="assigned", detail=meeting)
+        arrival = await _next(socket, "progress")
+        await socket.reply(arrival, job="t1", job_state="at_mall", attempt=1)
+        pickup = await _next(socket, "progress")
+        assert (pickup["step"], pickup["proof"]) == (
+            "picked_up",
+            {"kind": "code", "value": "4711"},
+        )
+        got = a_job() | {"state": "picked_up", "attempt": 2}
+        await socket.reply(pickup, job="t1", job_state="delivered", attempt=1, jobs=[got])
+        delivery = await _next(socket, "progress")
+        assert (delivery["job"], delivery["attempt"]) == (JOB, 2)
+        assert delivery["step"] == "delivered"
+        assert fleet.tally.collected_by[JOB] == ["d1"]
+
+
 async def test_refused_step_is_not_repeated(engine: Counterpart) -> None:
     async with at_work(engine, WILLING) as (fleet, socket):
         await socket.send("job", seq=1, job=JOB, attempt=2, state="assigned", detail=a_job())

@@ -16,6 +16,7 @@ from mallard_engine.core.places.meeting import STORE, meeting_id
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.ports import (
     DriverSnapshot,
+    Effects,
     NoSuchDriver,
     StoreUnavailable,
     TransferOpen,
@@ -108,7 +109,7 @@ class Transfers:
                     return known
                 raise
             if effects is not None:
-                self._apply_effects(market, effects)
+                await self._begun(market, snapshot, effects)
                 _log.info("transfer begun", market=market, job=plan.job, jobs=len(carried))
                 self._context.metrics.transfer("begun")
                 return await self._context.storage.jobs.get(plan.job)
@@ -134,13 +135,20 @@ class Transfers:
                 plan = self._plan(market, snapshot, on_board, None, _ENGINE, None, pauses=pauses)
                 effects = await self._context.storage.transfers.begin(market, plan)
                 if effects is not None:
-                    self._apply_effects(market, effects)
+                    await self._begun(market, snapshot, effects)
                     if on_board:
                         self._context.metrics.transfer("begun")
                     return
         except (NoSuchDriver, StoreUnavailable, TransferOpen) as error:
             # The driver's due entry asks again.
             _log.debug("transfer not begun", driver=driver, error=repr(error))
+
+    async def _begun(self, market: str, snapshot: DriverSnapshot, effects: Effects) -> None:
+        """Apply the effects; withdraw a live offer of the first driver, who is paused."""
+        self._apply_effects(market, effects)
+        offer, offers = snapshot.driver.offer, self._context.storage.offers
+        if offer is not None and (ref := await offers.first_job(market, offer)):
+            self._apply_effects(market, await offers.withdraw(ref, offer, _ENGINE))
 
     def _plan(
         self,

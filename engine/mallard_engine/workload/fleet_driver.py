@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mallard_client.driver.client import DriverClient
-from mallard_client.driver.events import Event
+from mallard_client.driver.events import Event, JobsChanged
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ClientError, NoAnswer, RequestRefused
 from mallard_client.tokens import TokenProvider
@@ -18,12 +18,15 @@ from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.road import Journey, Point, heading_deg
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import Offer, Proof, Vehicle, Welcome
+from mallard_protocol.messages import Offer, Proof, SocketTransfer, Vehicle, Welcome
 
 # The limit of the contract; simulated drivers may be faster.
 _MAX_FIX_SPEED_MPS = 1_000.0
 _ACCURACY_M = 8.0
 _RETRY_ONLINE_S = 1.0
+# How soon the engine begins a transfer after a breakdown, at the latest.
+_HELP_IS_KNOWN_S = 10.0
+_TRANSFER = "transfer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Habits:
             acknowledged.
         drop_every_s: Mean time between lost sockets that reconnect at once; 0: never.
         think_s: Time before an answer.
+        breakdown: Share of the ways to a customer on which the car breaks down. Its driver reports
+            it and waits until another one has the parcels, or nobody comes.
         dwell_s: Time at a mall for each job, and at a door.
     """
 
@@ -49,6 +54,7 @@ class Habits:
     think_s: tuple[float, float] = (0.1, 0.6)
     dwell_s: tuple[float, float] = (0.2, 0.5)
     away_s: tuple[float, float] = (3.0, 6.0)
+    breakdown: float = 0.0
 
     @property
     def answers(self) -> AnswerShares:
@@ -107,6 +113,8 @@ class FleetDriver:
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Welcome):
             self._tally.welcomes[self.name].append((event.server_time_ms, self.client.url))
+        if isinstance(event, JobsChanged):
+            self._tally.codes |= {it.id: it.code for it in map(_transfer, event.jobs) if it}
         self._jobs_changed.set()
 
     async def _go_online(self) -> None:
@@ -168,6 +176,8 @@ class FleetDriver:
             to_collect = [job for job in jobs if job.state in TO_COLLECT]
             if to_collect:
                 await self._collect(to_collect[0])
+            elif jobs and self._breaks_down():
+                await self._wait_for_help()
             elif jobs:
                 # In the drop-off order of the run, where the engine has sent one.
                 await self._hand_over(min(jobs, key=_dropoff_ms))
@@ -185,6 +195,9 @@ class FleetDriver:
         """
         mall = first.detail.mall
         await self._drive((mall.gate_lat, mall.gate_lon))
+        if first.detail.kind == _TRANSFER:
+            await self._take_over(first)
+            return
         run = [job for job in self._jobs() if job.detail.mall.id == mall.id]
         for job in run:
             if job.state in TO_COLLECT:
@@ -195,6 +208,45 @@ class FleetDriver:
             await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
             if await self._do(job.job, Step.PICKED_UP):
                 self._tally.collected_by[job.job].append(self.name)
+
+    def _breaks_down(self) -> bool:
+        # Recorded days depend on the random numbers: none is drawn for cars that never break down.
+        return self._habits.breakdown > 0 and self._rng.random() < self._habits.breakdown
+
+    async def _wait_for_help(self) -> None:
+        """Report a breakdown and stand still, until another driver has the parcels or none came."""
+        self._tally.counts["broken_down"] += 1
+        self._depart(self._journey.at(_now_s()))
+        try:
+            await self.client.problem("breakdown")
+            async with asyncio.timeout(_HELP_IS_KNOWN_S):
+                while not self._is_carried():
+                    await self._job_change()
+        except (TimeoutError, NoAnswer, RequestRefused):
+            return
+        while self._is_carried():
+            await self._job_change()
+        await self._go_online()
+
+    def _is_carried(self) -> bool:
+        return any(_transfer(job) for job in self._jobs())
+
+    async def _job_change(self) -> None:
+        self._jobs_changed.clear()
+        await self._jobs_changed.wait()
+
+    async def _take_over(self, meeting: HeldJob) -> None:
+        """Take the parcels of a driver who is here over, by the code that its app shows."""
+        await self._do(meeting.job, Step.AT_MALL)
+        code = self._tally.codes.get(meeting.job)
+        if code is None or meeting.job not in self.client.jobs:
+            await self._do(meeting.job, Step.GIVE_UP)  # nobody of this fleet is here
+            return
+        before = set(self.client.jobs)
+        if await self._do(meeting.job, Step.PICKED_UP, Proof("code", code)):
+            self._tally.counts["taken_over"] += 1
+            for job in self.client.jobs.keys() - before:
+                self._tally.collected_by[job].append(self.name)
 
     async def _hand_over(self, job: HeldJob) -> None:
         dropoff = job.detail.dropoff
@@ -245,6 +297,11 @@ class FleetDriver:
         self._tally.push_ms.append(max(0, delay_ms))
         for job in offer.jobs:
             self._tally.first_offer_s.setdefault(job.job, time.monotonic())
+
+
+def _transfer(job: HeldJob) -> SocketTransfer | None:
+    """Return the open transfer that carries a job."""
+    return job.detail.transfer or None
 
 
 def _dropoff_ms(job: HeldJob) -> float:

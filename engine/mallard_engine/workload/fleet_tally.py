@@ -11,11 +11,14 @@ class FleetTally:
 
     Attributes:
         counts: ``offers``, ``accepted``, ``declined``, ``lapsed``, ``vanished``, ``too_late``,
-            ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``.
+            ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``,
+            ``broken_down``, ``taken_over``.
         push_ms: From the server's time in each offer to its arrival.
         first_offer_s: When the first offer of each job arrived, by `time.monotonic`.
         collected_by: The drivers whose pickup of each job the engine accepted.
         delivered_by: The drivers whose delivery of each job the engine accepted.
+        codes: By transfer, what its first driver shows to the one who meets it: they are in one
+            place, so simulated drivers read it here.
         welcomes: When (server's epoch ms) and at which node each driver was welcomed.
     """
 
@@ -24,6 +27,7 @@ class FleetTally:
     first_offer_s: dict[str, float] = field(default_factory=dict)
     collected_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     delivered_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    codes: dict[str, str] = field(default_factory=dict)
     welcomes: defaultdict[str, list[tuple[int, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )

@@ -13,11 +13,18 @@ JOB = "job_phoenix.1"
 
 
 def test_unassigned_job_is_no_longer_held() -> None:
-    for reason in ("collected", "unassigned", "silent"):
+    for reason in ("collected", "unassigned", "silent", "transferred"):
         view = _view(a_job())
         view.apply_push(JobChanged(1, JOB, 2, "picked_up", reason))
         assert view.jobs == {}
         assert JOB in view.former
+
+
+def test_pickup_of_a_transfer_brings_its_jobs() -> None:
+    view = _view(a_job("t1") | {"kind": "transfer"})
+    got = msgspec.convert(a_job(JOB, attempt=2) | {"state": "picked_up"}, SocketJob)
+    view.apply_reported("t1", Reply(1, "on_run", (got,), "t1", "delivered", 1))
+    assert {job: held.attempt for job, held in view.jobs.items()} == {JOB: 2}
 
 
 def test_cancelled_job_is_no_longer_held() -> None:

@@ -174,6 +174,24 @@ async def test_report_keeps_proof_and_reason_over_a_restart(
     assert decode(storage.document or b"").reports == ()
 
 
+async def test_pickup_of_a_transfer_is_kept_over_a_restart(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
+    storage = MemoryStorage()
+    first = app_of(url="ws://127.0.0.1:9", storage=storage)
+    first.progress(JOB, "picked_up", attempt=2, proof=Proof("code", "4711"), jobs=["a", "b"])
+    document = storage.document
+    await first.stop()
+    storage.document = document
+    app_of(storage=storage)
+    socket = await engine.accepted()
+    await socket.welcome()
+    report = await socket.read("progress")
+    assert (report["step"], report["proof"]["value"]) == ("picked_up", "4711")
+    assert report["jobs"] == ["a", "b"]
+    await socket.reply(report, job=JOB, job_state="delivered", attempt=2)
+
+
 @pytest.mark.finding("C15")
 async def test_nothing_is_written_when_nothing_changed(
     engine: Counterpart, app_of: MakeApp

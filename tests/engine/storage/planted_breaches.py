@@ -8,6 +8,8 @@ import msgspec
 from mallard_engine.core.vehicles import DriverProfile, StatedVehicle
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Outcome
+from mallard_protocol.messages import Proof
+from tests.engine.storage.transfers import CODE, begin_transfer
 from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, NODE, World
 
 Plant = Callable[[World], Awaitable[None]]
@@ -56,6 +58,41 @@ async def driver_holds_two(world: World) -> None:
     await change(
         world, "drivers", "ann", jobs=[{"job": r.job, "attempt": a, "mall": MALL} for r, a in jobs]
     )
+
+
+async def _transferred(world: World) -> JobRef:
+    """A transfer from ann to bob, with the parcel handed over."""
+    await world.driver("ann")
+    await world.picked_up("ann")
+    await world.driver("bob")
+    transfer = await begin_transfer(world, "ann", driver="bob")
+    await world.store.transfers.take_over(
+        transfer, "bob", 1, at_ms=None, proof=Proof("code", CODE), jobs=None
+    )
+    return transfer
+
+
+async def parcel_with_two_holders(world: World) -> None:
+    await _transferred(world)
+    (held,) = (await world.record("bob")).jobs
+    kept = {"job": held.job, "attempt": held.attempt, "mall": held.mall}
+    await change(world, "drivers", "ann", jobs=[kept])
+
+
+async def parcel_with_the_first_drivers_attempt(world: World) -> None:
+    transfer = await _transferred(world)
+    (job,) = (await world.job(transfer)).carries
+    await set_job(world, JobRef(job, MALL), attempt=1)
+
+
+async def transfer_to_its_first_driver(world: World) -> None:
+    await set_job(world, await _transferred(world), driver="ann")
+
+
+async def transfer_on_board(world: World) -> None:
+    await world.driver("ann")
+    await world.picked_up("ann")
+    await set_job(world, await begin_transfer(world, "ann"), state="picked_up")
 
 
 async def driver_with_an_ended_offer(world: World) -> None:
@@ -319,6 +356,10 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S1", job_without_its_driver),
     ("S1", held_job_without_a_driver),
     ("S1", queued_job_with_a_driver),
+    ("S1", parcel_with_two_holders),
+    ("S7", parcel_with_the_first_drivers_attempt),
+    ("S1", transfer_to_its_first_driver),
+    ("S1", transfer_on_board),
     ("S2", driver_holds_two),
     ("S2", driver_with_an_ended_offer),
     ("S2", live_offer_missing_from_its_driver),
