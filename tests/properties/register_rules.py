@@ -43,6 +43,8 @@ class RegisterRules(TransferRules):
     ) -> None:
         """Replace the entry of a driver; a live offer of a suspended one is withdrawn."""
         profile, room = _PROFILES[entry]
+        if room and not self._has_room(driver, room):
+            return
         expected = self.model.register(driver, room, erased=profile is None, suspended=suspended)
         self.call(
             f"register {driver}: {entry}, suspended: {suspended}",
@@ -57,3 +59,10 @@ class RegisterRules(TransferRules):
         known = self.model.drivers.get(driver)
         if suspended and known and known.offer:
             self.withdraw(known.offer)
+
+    def _has_room(self, driver: str, room: Room) -> bool:
+        """Whether what the driver holds fits: the invariant S2 knows no vehicle that has shrunk."""
+        known = self.model.drivers.get(driver)
+        held = [self.model.jobs[job] for job in known.jobs] if known else []
+        weight = sum(job.weight for job in held)
+        return sum(job.parts for job in held) <= room[0] and weight <= room[1]
