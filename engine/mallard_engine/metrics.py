@@ -66,6 +66,12 @@ class Metrics:
         self._offers = self._counter(
             "mallard_offers_total", "Offers by result: made, and how they ended.", "result"
         )
+        self._risks = self._counter(
+            "mallard_risk_changes_total",
+            "Open jobs whose risk has become none, at_risk or late, by market.",
+            "market",
+            "risk",
+        )
         self._alerts = self._counter(
             "mallard_alerts_total",
             "Alerts for operators that this node raised, by kind.",
@@ -222,6 +228,10 @@ class Metrics:
     def offer(self, result: str) -> None:
         """Count an offer made (`offered`) or ended (an `Outcome`)."""
         self._offers.labels(result).inc()
+
+    def risk(self, market: str, risk: str) -> None:
+        """Count a job whose risk has changed to this one."""
+        self._risks.labels(market, risk).inc()
 
     def alert(self, kind: str) -> None:
         """Count an alert for operators."""

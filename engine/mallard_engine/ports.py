@@ -78,7 +78,7 @@ from mallard_engine.port_data import (
     WrongState,
     nowhere,
 )
-from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step, Wish
+from mallard_protocol.lifecycle import JobState, Outcome, Risk, ShopState, Step, Wish
 from mallard_protocol.messages import Proof
 
 __all__ = [
@@ -700,6 +700,12 @@ class Deadlines(Protocol):
         ``is_around``: whether a point is at the job's mall or just outside of it, where a holder
         may be silent for longer.
         """
+
+    async def risks_due(self, market: str, limit: int) -> Sequence[str]:
+        """Return open jobs whose risk may have changed, those that wait longest first."""
+
+    async def look_at_risk(self, job: str) -> Risk | None:
+        """Determine the risk of a job anew; return it if it has changed."""
 
     async def driver_due(self, market: str, driver: str) -> Effects:
         """Apply a driver's own limits: stale position, cool-down, end of block or wish."""

@@ -84,6 +84,14 @@ class Outcome(StrEnum):
     HELD = "held"
 
 
+class Risk(StrEnum):
+    """Whether an open job is expected to be late, by its deadline and the market's margin."""
+
+    NONE = "none"
+    AT_RISK = "at_risk"
+    LATE = "late"
+
+
 # A submitted job is scheduled if it is released later, else queued.
 INITIAL = frozenset({JobState.SCHEDULED, JobState.QUEUED})
 TERMINAL = frozenset(

@@ -36,7 +36,7 @@ from mallard_protocol.fields import (
     open_enum,
 )
 from mallard_protocol.instants import Instant
-from mallard_protocol.lifecycle import Outcome, ShopState
+from mallard_protocol.lifecycle import Outcome, Risk, ShopState
 from mallard_protocol.messages import Barred, Fix
 
 LongText = Annotated[str, Meta(max_length=1000)]
@@ -271,6 +271,7 @@ class Job(Struct, frozen=True):
     carries: tuple[str, ...] | UnsetType = UNSET
     first: str | UnsetType = UNSET
     code: str | UnsetType = UNSET
+    risk: Annotated[str, open_enum(Risk)] | UnsetType = UNSET
 
 
 class JobList(Struct, frozen=True):
@@ -428,6 +429,7 @@ class Explanation(Struct, frozen=True):
     eta: Eta | UnsetType = UNSET
     held: Held | None = None
     pay: PayView | UnsetType = UNSET
+    risk: Annotated[str, open_enum(Risk)] | UnsetType = UNSET
 
 
 class Quote(Struct, frozen=True):

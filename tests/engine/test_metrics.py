@@ -16,6 +16,7 @@ NAMES = {
     "mallard_offer_latency_seconds",
     "mallard_offer_lateness_seconds",
     "mallard_offers",
+    "mallard_risk_changes",
     "mallard_drivers",
     "mallard_jobs",
     "mallard_location_fixes",
@@ -50,6 +51,7 @@ def exposition() -> str:
     """Return the exposition of a node in which each labelled metric has a sample."""
     metrics = Metrics()
     metrics.offer("offered")
+    metrics.risk("phoenix", "late")
     metrics.fixes("ok")
     metrics.store_called("accept", 0.001)
     metrics.store_refused("OOM")

@@ -13,6 +13,7 @@ from mallard_protocol.lifecycle import (
     TERMINAL,
     DriverState,
     JobState,
+    Risk,
     ShopState,
     Wish,
     shown_state,
@@ -332,6 +333,7 @@ class Job:
     reasons: tuple[GivenReason, ...] = ()
     # The driver's pay, once it has risen: a holder keeps what it was offered.
     raised_pay_minor: int | None = None
+    risk: Risk = Risk.NONE
     # Of the shops that something is known of.
     shops: tuple[Shop, ...] = ()
     hold: JobHold | None = None
@@ -398,6 +400,9 @@ class Submission:
     pin: str = ""
     pickup_codes: tuple[str, ...] = ()
     handover_key: str = field(default="", repr=False)
+    # The least time until a driver has the parcels in hand, and from there to the door.
+    lead_ms: int = 0
+    haul_ms: int = 0
 
     def __post_init__(self) -> None:
         # Rounds read only the need of a queued job.

@@ -426,6 +426,14 @@ class PatiencePolicy:
         "How many times `resume_ttl_s` a holder may be silent at most if its job has hours of "
         "slack. Raise it where connections stay bad for longer.",
     )
+    risk_margin_s: float = bounded(
+        600.0,
+        0,
+        86_400,
+        "s",
+        "A job is `at_risk` if its expected drop-off is less than this before its deadline. Raise "
+        "it to hear of it sooner.",
+    )
     pay_step_minor: int = bounded(
         50,
         0,

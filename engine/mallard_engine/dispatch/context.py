@@ -12,7 +12,8 @@ import structlog
 from mallard_engine.core.matching.search_policy import first_batch_ms, first_look_ms
 from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.model import Need
-from mallard_engine.core.pickup.pickup_plan import ServiceTime, service_times
+from mallard_engine.core.pickup.pickup_plan import ServiceTime, job_tour, service_times
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.drivers.dwell_cache import DwellCache
@@ -42,6 +43,7 @@ class RuntimeOptions:
         beat_s: Interval of heartbeats.
         forget_s: Interval at which expired data is deleted.
         learn_s: Interval at which the dwell sketches are read.
+        risk_s: Interval at which risks that may have changed are determined anew.
         precise_s: An entry that is due sooner than this gets a timer; regular sweeps handle others.
         may_thread: Whether long computations may run in a thread.
     """
@@ -52,6 +54,7 @@ class RuntimeOptions:
     beat_s: float = 0.5
     forget_s: float = 5.0
     learn_s: float = 60.0
+    risk_s: float = 1.0
     precise_s: float = 60.0
     may_thread: bool = True
 
@@ -101,6 +104,18 @@ class Context:
     def straight_line(self, market: str) -> StraightLine:
         """Return straight-line travel times at the market's speeds: the default source."""
         return StraightLine.of(self.policies[market], self.places.market(market).time_zone)
+
+    def course_ms(self, mall: Mall, need: Need, now_ms: int) -> tuple[int, int]:
+        """Return the least times of a job: until a driver has the parcels, and to the door."""
+        policy, travel = self.policy(mall.market), self.straight_line(mall.market)
+        tour = job_tour(mall, need, self.service_time(mall.market), now_ms)
+        gate = mall.gates[tour.gate]
+        way_s = travel.road_s(policy.initial_radius_m, now_ms)
+        haul_s = travel.seconds(gate.lat, gate.lon, need.lat, need.lon, now_ms)
+        return (
+            int(way_s * 1000) + tour.collect_ms,
+            tour.back_ms + int((haul_s + policy.dropoff_dwell_s) * 1000),
+        )
 
     def release_ms(self, market: str, need: Need, now_ms: int) -> int:
         """Return when a job must begin to look for a driver (epoch ms).

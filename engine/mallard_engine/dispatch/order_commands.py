@@ -49,6 +49,7 @@ class OrderCommands:
         self, submission: Submission, early: SpeculativeOffer | None = None
     ) -> Submitted:
         """See :meth:`mallard_engine.ports.Jobs.submit`. Starts the job's offer or round."""
+        submission = self._with_course(submission)
         if submission.state is not JobState.QUEUED:
             submitted = await self._jobs.submit(submission)
             self._apply_effects(submission.market, submitted.effects)
@@ -74,6 +75,15 @@ class OrderCommands:
         submitted = await self._jobs.submit(submission)
         self._apply_effects(submission.market, replace(submitted.effects, malls=(), queued=()))
         return submitted
+
+    def _with_course(self, submission: Submission) -> Submission:
+        mall = self._context.places.malls.get(submission.mall)
+        if mall is None:
+            return submission
+        lead_ms, haul_ms = self._context.course_ms(
+            mall, submission.need, self._context.storage.now_ms()
+        )
+        return replace(submission, lead_ms=lead_ms, haul_ms=haul_ms)
 
     async def _offer_speculatively(self, submission: Submission, early: SpeculativeOffer) -> None:
         if not await early.offer():

@@ -29,6 +29,8 @@ _log = structlog.get_logger(__name__)
 
 _BATCH = 256
 _REAP_LIMIT = 256
+# Risks that are determined in one sweep of a market.
+_MOST_RISKS = 256
 # Entries this close together share a timer. Regular sweeps, at most a quarter of a second late,
 # handle what is due in more than a minute (see `RuntimeOptions`).
 _GRAIN_S = 0.01
@@ -86,6 +88,10 @@ class Sweeper:
             )
             self._tasks.start(
                 self._every(self._workings.learn_s, market, self._learn), f"learn {market}"
+            )
+
+            self._tasks.start(
+                self._every(self._workings.risk_s, market, self._look_at_risks), f"risks {market}"
             )
 
     def __len__(self) -> int:
@@ -258,6 +264,14 @@ class Sweeper:
     async def _forget(self, market: str) -> None:
         while await self._context.storage.deadlines.forget(market):
             pass
+
+    async def _look_at_risks(self, market: str) -> None:
+        """Determine risks that may have changed; a bounded number, the others next time."""
+        deadlines = self._context.storage.deadlines
+        jobs = await deadlines.risks_due(market, _MOST_RISKS)
+        for risk in await asyncio.gather(*map(deadlines.look_at_risk, jobs)):
+            if risk is not None:
+                self._context.metrics.risk(market, risk.value)
 
     async def _learn(self, market: str) -> None:
         context = self._context

@@ -27,6 +27,8 @@ _FIXES_A_BATCH = 256
 _BEAT_S = 600.0
 _FORGET_S = 600.0
 _PRECISE_S = 86_400.0
+# Nothing in a simulation reads risks.
+_RISK_S = 86_400.0
 _SERVICE = "simulated-shop"
 
 # Takes the virtual time and the numbers of orders placed and delivered so far.
@@ -77,6 +79,7 @@ class _Simulation:
                 beat_s=_BEAT_S,
                 forget_s=_FORGET_S,
                 precise_s=_PRECISE_S,
+                risk_s=_RISK_S,
                 may_thread=False,  # virtual time would pass while a thread works
             ),
         )

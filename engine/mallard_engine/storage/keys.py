@@ -59,6 +59,7 @@ class MarketKeys:
         | ``by_shop`` | zset by name | mall/store/job: what the counter of a shop is shown |
         | ``open`` | zset by name | service/job: what counts towards the quota |
         | ``open_seen`` | string | up to where `forget` was read for ``open`` |
+        | ``risks`` | zset | when the risk of each open job may change next |
         | ``alerted`` | zset | unknown jobs that drivers claim to hold, job/driver, since when |
         | ``registry`` | hash | entry of the operators' register by driver (`DriverProfile`) |
         | ``lineage`` | hash | the ``server`` seen last, when writes were last found ``lost`` |

@@ -28,7 +28,7 @@ from mallard_engine.core.model import (
 from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Effects, Freed, LateJob, Push, PushKind
-from mallard_protocol.lifecycle import JobState
+from mallard_protocol.lifecycle import JobState, Risk
 
 pack = msgspec.msgpack.Encoder().encode
 # A page that holds an unreadable record logs it at each request.
@@ -412,6 +412,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
         carries=_carried(fields),
         code=text(b"code"),
         raised_pay_minor=number(b"pay_minor") or None,
+        risk=Risk(text(b"risk") or Risk.NONE),
     )
 
 

@@ -137,6 +137,7 @@ def job_view(
         on_short=order.on_short,
         on_missing=order.on_missing,
         hold_s=order.hold_s,
+        risk=UNSET if job.terminal else job.risk,
         proofs=tuple(map(_proof_view, job.proofs)),
         problems=tuple(map(_problem_view, job.problems)),
         transfer=_transfer_view(transfer, names, with_code=with_code) if transfer else None,
@@ -242,6 +243,7 @@ def explanation_view(
         held_until=Moment.at_ms(record.held_until_ms) if record.held_until_ms else None,
         eta=eta,
         held=held,
+        risk=UNSET if job.terminal else job.risk,
         pay=UNSET if job.kind == model.TRANSFER else pay_of(job, order_of(job)),
     )
 

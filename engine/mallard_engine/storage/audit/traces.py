@@ -29,7 +29,7 @@ Judged = list[tuple[str, str]]
 # by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
-    | {"open", "open_seen", "alerted", "registry", "by_shop"}
+    | {"open", "open_seen", "alerted", "registry", "by_shop", "risks"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3

@@ -15,7 +15,7 @@ from mallard_engine.ports import (
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.records import pack, read_position
-from mallard_protocol.lifecycle import Outcome
+from mallard_protocol.lifecycle import Outcome, Risk
 
 # For this long no other sweeper gets an overdue entry that was read.
 _AGAIN_MS = 2_000
@@ -78,6 +78,17 @@ class RedisDeadlines(Deadlines):
             }
             reply = await self._runner.on_job("silence", ref, {**args, "near": near})
         return reply.effects
+
+    async def risks_due(self, market: str, limit: int) -> Sequence[str]:
+        call, key = self._runner.link.call, self._runner.keys[market].key("risks")
+        now_ms = self._runner.now_ms()
+        jobs = await call("ZRANGE", key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, limit)
+        return [job.decode() for job in jobs]
+
+    async def look_at_risk(self, job: str) -> Risk | None:
+        # No mall: a risk moves no job, so the script does not touch a queue.
+        reply = await self._runner.on_job("risk", JobRef(job, ""), {"job": job})
+        return Risk(reply.rest[0].decode()) if reply.verdict == "changed" else None
 
     async def driver_due(self, market: str, driver: str) -> Effects:
         keys = self._runner.keys[market]

@@ -87,6 +87,8 @@ class RedisJobs(Jobs):
             "deadline_ms": s.need.deadline_ms,
             "priority": s.need.priority,
             "demand": s.need.demand,
+            "lead_ms": s.lead_ms,
+            "haul_ms": s.haul_ms,
             "max_open": self._quotas.open_jobs,
             "max_stored": self._quotas.stored_bytes,
             "handover_key": s.handover_key,
@@ -359,8 +361,10 @@ class RedisJobs(Jobs):
             return
         keys = self._runner.keys[market]
         times = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
-        args = {"driver": driver, "stops": times}
-        await self._runner.run("etas", [keys.job(stop.job) for stop in stops], args)
+        margin_ms = self._runner.risk_margin_ms[market]
+        args = {"driver": driver, "margin_ms": margin_ms, "stops": times}
+        names = [keys.key("risks"), *(keys.job(stop.job) for stop in stops)]
+        await self._runner.run("etas", names, args)
 
     async def holds(self, market: str) -> Mapping[str, StoreHold]:
         return read_holds(

@@ -138,6 +138,9 @@ class ScriptRunner:
             market: pack(_script_policy(policy)) for market, policy in policies.items()
         }
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
+        self.risk_margin_ms = {
+            market: math.ceil(policy.risk_margin_s * 1000) for market, policy in policies.items()
+        }
         self.most_coming = {
             market: MOST_COMING if policy.max_run_jobs > 1 else 0
             for market, policy in policies.items()
@@ -284,6 +287,7 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         "resume_ms": math.ceil(policy.resume_ttl_s * 1000),
         "at_mall_silence_ms": math.ceil(policy.at_mall_silence_s * 1000),
         "silence_most_ms": math.ceil(policy.resume_ttl_s * policy.silence_stretch * 1000),
+        "risk_margin_ms": math.ceil(policy.risk_margin_s * 1000),
         "pay_step_minor": policy.pay_step_minor,
         "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
         "cooldown_min_ms": math.ceil(policy.cooldown_min_s * 1000),

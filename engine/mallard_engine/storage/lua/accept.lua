@@ -41,5 +41,6 @@ for i, job in ipairs(run) do
   local eta = offer.jobs[i].eta_dropoff_ms and offer.jobs[i] or offer
   redis.call('HSET', job.key, 'eta_pickup_ms', eta.eta_pickup_ms,
     'eta_dropoff_ms', eta.eta_dropoff_ms, 'promised_ms', eta.eta_pickup_ms)
+  if eta.eta_dropoff_ms > job.deadline_ms - policy.risk_margin_ms then look_at_risk(job) end
 end
 return answer()

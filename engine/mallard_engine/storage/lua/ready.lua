@@ -73,6 +73,7 @@ elseif job.driver ~= '' then
   tell_holder(job, rec, job.state, 'ready_changed')
   save_driver(job.driver, rec)
 end
+look_at_risk(job)
 event({ kind = 'job', job = job.id, service = job.service, from = job.state, to = job.state,
   attempt = job.attempt, driver = job.driver, actor = arg.actor, cause = 'ready_changed' })
 return reply('ok')

@@ -4,10 +4,11 @@
 -- KEYS: key by_service by_age by_external open open_seen stored
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand
--- ARGV: max_open max_stored handover_key stores[store]} body card need
+-- ARGV: max_open max_stored handover_key stores[store] lead_ms haul_ms} body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
 -- include lib/base.lua
 -- include lib/jobs.lua
+-- include lib/risk.lua
 -- include lib/quotas.lua
 
 local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
@@ -38,6 +39,7 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'mall', arg.mall, 'state', arg.state, 'attempt', 0, 'driver', '', 'offer', '', 'reason', '',
   'created_ms', now, 'updated_ms', now, 'expires_ms', arg.expires_ms,
   'deadline_ms', arg.deadline_ms, 'release_ms', arg.release_ms, 'priority', arg.priority,
+  'lead_ms', arg.lead_ms, 'haul_ms', arg.haul_ms,
   'demand', arg.demand, 'external_id', arg.external_id,
   'body', ARGV[4], 'card', ARGV[5], 'need', ARGV[6],
   'eta_pickup_ms', '', 'eta_dropoff_ms', '', 'asked', none, 'former', none,
@@ -67,6 +69,8 @@ if arg.state == 'queued' then
 else
   falls_due(due_member(job), arg.release_ms)
 end
+local risk, next_ms = risk_of(job)
+if risk == 'none' then redis.call('ZADD', K.risks, next_ms, job.id) else look_at_risk(job) end
 event({ kind = 'job', job = arg.job, service = arg.service, from = '', to = arg.state, attempt = 0,
   driver = '', actor = arg.service, cause = 'submitted' })
 return reply('ok')

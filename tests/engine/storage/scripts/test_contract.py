@@ -239,6 +239,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await _scheduled(world)
     await store.deadlines.due(MARKET, 10)
     await store.deadlines.driver_due(MARKET, "ann")
+    await store.deadlines.look_at_risk(ref.job)
     await store.deadlines.offer_more(
         DueEntry("more/m/job_phoenix.x", DueKind.MORE, "job_phoenix.x", mall="m")
     )

@@ -5,6 +5,9 @@ local K = {
   offers = KEYS[6], waiting = KEYS[7], counts = KEYS[8], events = KEYS[9], push = KEYS[10],
   forget = KEYS[11], externals = KEYS[12], coming = KEYS[13],
 }
+-- When the risk of each open job may change next. Derived, so that the places of the other keys stay;
+-- it has the hash tag of the others.
+K.risks = K.due:sub(1, -4) .. 'risks'
 local policy = cmsgpack.unpack(ARGV[2])
 local arg = cmsgpack.unpack(ARGV[3])
 

@@ -23,7 +23,8 @@ local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
     'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred',
-    'held', 'transfer', 'kind', 'pay_minor')
+    'held', 'transfer', 'kind', 'pay_minor', 'deadline_ms',
+    'risk', 'lead_ms', 'haul_ms')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
@@ -33,7 +34,8 @@ local function read_job(key)
     age_check = v[18] == '1', alerted_ms = tonumber(v[19] or -1), demand = v[20] or '',
     occurred = list_of(v[21]), held = v[22] and cmsgpack.unpack(v[22]) or nil,
     transfer = v[23] or '', kind = v[24] or '',
-    pay_minor = tonumber(v[25] or nil) }
+    pay_minor = tonumber(v[25] or nil), deadline_ms = tonumber(v[26] or 0),
+    risk = v[27] or 'none', lead_ms = tonumber(v[28] or 0), haul_ms = tonumber(v[29] or 0) }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
@@ -64,21 +66,7 @@ end
 
 -- include lib/by_shop.lua
 
-local function end_job(job)
-  redis.call('PEXPIRE', job.key, policy.terminal_kept_ms)
-  local at = now + policy.terminal_kept_ms
-  redis.call('ZADD', K.forget, at, 'job/' .. job.service .. '/' .. job.id)
-  if job.external_id ~= '' then
-    local external = job.service .. '/' .. job.external_id
-    if job.state == 'delivered' then
-      redis.call('ZADD', K.forget, at, 'external/' .. external)
-    else
-      redis.call('HDEL', K.externals, external)
-    end
-  end
-  leave_by_shop(job)
-end
-
+-- include lib/open_jobs.lua
 -- include lib/times.lua
 -- include lib/transferred.lua
 
@@ -110,7 +98,11 @@ local function move(job, state, actor, cause, due_at, reason)
   end
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end
-  if TERMINAL[state] then end_job(job) end
+  if TERMINAL[state] then
+    end_job(job)
+  elseif job.risk ~= 'none' or was == 'returning' or (state == 'queued' and was ~= 'offered') then
+    look_at_risk(job)
+  end
   note_transfer(job, reason)
   event({ kind = 'job', job = job.id, service = job.service, from = was, to = state,
     attempt = job.attempt, driver = job.driver, actor = actor, cause = cause, reason = reason,

@@ -1,0 +1,21 @@
+-- What is kept of an open job besides its record, and of one that has ended.
+-- Its risk is determined anew by the next sweep of any node: lib/risk.lua.
+local function look_at_risk(job)
+  redis.call('ZADD', K.risks, 0, job.id)
+end
+
+local function end_job(job)
+  redis.call('ZREM', K.risks, job.id)
+  redis.call('PEXPIRE', job.key, policy.terminal_kept_ms)
+  local at = now + policy.terminal_kept_ms
+  redis.call('ZADD', K.forget, at, 'job/' .. job.service .. '/' .. job.id)
+  if job.external_id ~= '' then
+    local external = job.service .. '/' .. job.external_id
+    if job.state == 'delivered' then
+      redis.call('ZADD', K.forget, at, 'external/' .. external)
+    else
+      redis.call('HDEL', K.externals, external)
+    end
+  end
+  leave_by_shop(job)
+end
