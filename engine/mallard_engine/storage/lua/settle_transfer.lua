@@ -44,7 +44,8 @@ if BEFORE_PICKUP[job.state] and #live < #names then
   end
   redis.call('HSET', job.key, 'gone', cmsgpack.pack(gone))
 end
-local news = job.state .. '/' .. job.driver
+-- Who comes, or that it is over: not each offer that somebody declines.
+local news = job.driver .. (TERMINAL[job.state] and '/over' or '/open')
 local rec = #live > 0 and read_driver(first)
 if rec and redis.call('HGET', job.key, 'told') ~= news then
   redis.call('HSET', job.key, 'told', news)

@@ -109,6 +109,26 @@ async def test_transfer_pauses_its_driver_and_keeps_the_parcels(world: World) ->
     assert (await reasons(world, "ann"))[-2:] == ["updated", "updated"]
 
 
+async def test_first_driver_hears_who_comes_and_nothing_of_offers(world: World) -> None:
+    await on_board(world, count=1)
+    transfer = await begin_transfer(world, "ann")
+    await settle(world, transfer)
+    begun = len(await reasons(world, "ann"))
+    await world.driver("bob", vehicle=ROOMY)
+    offer = await world.offer(transfer, "bob")
+    await settle(world, transfer)
+    await world.store.offers.decline(MARKET, "bob", offer, "")
+    await settle(world, transfer)
+    assert len(await reasons(world, "ann")) == begun
+    await accepted_by(world, transfer, "cat")
+    await settle(world, transfer)
+    await settle(world, transfer)
+    assert (await reasons(world, "ann"))[begun:] == ["updated"]
+    await world.store.jobs.cancel(transfer, "operator", "")
+    await settle(world, transfer)
+    assert (await reasons(world, "ann"))[begun:] == ["updated", "updated"]
+
+
 async def test_jobs_not_on_board_are_queued(world: World) -> None:
     await world.driver("ann", vehicle=ROOMY)
     boarded, waiting = await world.assigned_run("ann", 2)
