@@ -7,7 +7,7 @@ import msgspec
 from mallard_engine.core import model as core
 from mallard_protocol.lifecycle import BEFORE_PICKUP
 from tests.properties.model_drivers import Driver
-from tests.properties.model_records import Job
+from tests.properties.model_records import Job, Shop
 from tests.properties.model_transfers import TransferModel
 from tests.properties.world import Snapshot
 
@@ -97,6 +97,12 @@ def _job(job: Job) -> Mapping[str, object]:
         "asked": job.asked,
         "pay": job.pay,
         "eta": job.eta if job.state in BEFORE_PICKUP else None,
+        "held": job.held if job.is_held else None,
+        "shops": {
+            name: (shop.state, shop.got, shop.there, shop.holds)
+            for name, shop in job.shops.items()
+            if shop != Shop()
+        },
     }
 
 
@@ -110,6 +116,12 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
             "pay": job.need.pay_minor if job.raised_pay_minor is None else job.raised_pay_minor,
             "asked": [(t.driver, t.attempt, t.outcome, t.at_ms) for t in job.asked],
             "eta": _expected(job),
+            "held": job.hold and (job.hold.why, job.hold.store, job.hold.until_ms),
+            "shops": {
+                shop.store: (shop.state.value, shop.collected, shop.there, shop.holds)
+                for shop in job.shops
+                if shop != core.Shop(store=shop.store)
+            },
         }
         for name, job in seen.jobs.items()
     }

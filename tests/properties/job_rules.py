@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -12,7 +13,8 @@ from mallard_engine.ports import OfferPlan, PlannedJob
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState, Outcome
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
-from tests.properties.model_records import Job
+from tests.properties.model_records import Job, Shop
+from tests.properties.model_shops import PARCELS
 from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
 
@@ -29,6 +31,17 @@ class Order:
     weight_g: int = 100
     pay: tuple[int, int] = (0, 0)
     express: bool = False
+    stores: tuple[str, ...] = ("lego",)
+    on_short: str = "deliver"
+    on_missing: str = "hold"
+    hold_s: int = 14_400
+
+    @property
+    def body(self) -> bytes:
+        """The order as the scripts read it."""
+        shops = [{"store": store, "parcels": PARCELS} for store in self.stores]
+        rules = {"on_short": self.on_short, "on_missing": self.on_missing, "hold_s": self.hold_s}
+        return msgspec.json.encode({"pickup": {"stores": shops}, **rules})
 
 
 orders = st.builds(
@@ -42,6 +55,10 @@ orders = st.builds(
     weight_g=st.sampled_from((100, 100, 150)),
     pay=st.sampled_from(((0, 0), (900, 0), (900, 970), (900, 2_000))),
     express=st.sampled_from((False, False, False, True)),
+    stores=st.sampled_from((("lego",), ("lego",), ("lego", "gap"))),
+    on_short=st.sampled_from(("deliver", "deliver", "hold", "fail")),
+    on_missing=st.sampled_from(("hold", "hold", "fail")),
+    hold_s=st.sampled_from((14_400, 60)),
 )
 
 
@@ -64,9 +81,10 @@ class JobRules(StoreMachine):
             priority=order.priority,
             weight_g=order.weight_g,
             pay=order.pay,
+            body=order.body,
             express=order.express,
         )
-        self._submit(made, how)
+        self._submit(made, how, order)
 
     @precondition(lambda self: self.model.jobs)
     @rule(
@@ -99,7 +117,7 @@ class JobRules(StoreMachine):
         )
         self._submit(made, how)
 
-    def _submit(self, made: Submission, how: How) -> None:
+    def _submit(self, made: Submission, how: How, order: Order | None = None) -> None:
         job = Job(
             made.mall,
             made.need.expires_ms,
@@ -112,8 +130,12 @@ class JobRules(StoreMachine):
             due=made.need.deadline_ms,
             pay=made.need.pay_minor,
             pay_most=made.need.pay_max_minor,
+            shops={store: Shop() for store in order.stores} if order else {},
             express=made.need.service_level == ServiceLevel.EXPRESS,
         )
+        if order:
+            job.on_short, job.on_missing = order.on_short, order.on_missing
+            job.hold_ms = order.hold_s * 1_000
         expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
         self.world.known_jobs[:] = [*self.model.jobs]
         submitted = self.call(
@@ -342,7 +364,7 @@ class JobRules(StoreMachine):
         ref = self.ref(name)
         was = self.seen.jobs[name]
         release_ms = self.now + late
-        body = b'{"order": 1, "ready": %d}' % release_ms
+        body = msgspec.json.encode({**msgspec.json.decode(was.body), "ready": release_ms})
         need = replace(was.need, ready_ms=release_ms)
         expected = self.model.ready(name, release_ms)
         self.call(

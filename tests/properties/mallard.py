@@ -7,14 +7,14 @@ from mallard_protocol.lifecycle import HELD
 from tests.properties.driver_rules import next_step
 from tests.properties.job_rules import Order, orders
 from tests.properties.machine import DRIVERS, How, how_often, recent
-from tests.properties.register_rules import RegisterRules
+from tests.properties.shop_rules import ShopRules
 from tests.properties.world import NODES
 
 # The number of steps of a job: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(RegisterRules):
+class Mallard(ShopRules):
     """The state machine of the tests."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))

@@ -102,7 +102,10 @@ class Model(DriverModel):
         job = self.jobs[name]
         if job.state not in BEFORE_PICKUP:
             return "wrong_state"
-        job.release = job.ready = release
+        job.ready = release
+        if job.is_held:
+            return "ok"
+        job.release = release
         if job.state == "scheduled" and release <= self.now:
             job.state = "queued"
         return "ok"

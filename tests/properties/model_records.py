@@ -45,6 +45,26 @@ class Offer:
         return max(self.jobs.values())
 
 
+@dataclass
+class Shop:
+    """``there``: how many the shop says it has; ``wait``: not ready until, told at an attempt."""
+
+    state: str = "waiting"
+    got: int = 0
+    there: int | None = None
+    holds: int = 0
+    wait: tuple[int, int] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        told = self.state == "short" and self.got == 0 and bool(self.there)
+        return self.state in {"waiting", "ready"} or told
+
+    @property
+    def lacks(self) -> bool:
+        return self.got == 0 and self.state in {"missing", "short"}
+
+
 @dataclass(eq=False)
 class Job:
     mall: str
@@ -79,3 +99,14 @@ class Job:
     wrong: list[str] = field(default_factory=list)
     # All drivers to whom it was ever offered or assigned.
     known: set[str] = field(default_factory=set)
+    # By store, in the order of the order; and the order's rules for missing parcels.
+    shops: dict[str, Shop] = field(default_factory=dict)
+    on_short: str = "deliver"
+    on_missing: str = "hold"
+    hold_ms: int = 4 * 3_600_000
+    # Why it waits for a shop, for which, and until when.
+    held: tuple[str, str, int] = ("", "", 0)
+
+    @property
+    def is_held(self) -> bool:
+        return self.state == "scheduled" and bool(self.held[0])

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, TERMINAL
 from tests.properties.model_records import Job
-from tests.properties.model_staggered import StaggeredModel
+from tests.properties.model_shops import ShopModel
 
 CODE = "4711"
 LASTS_MS = 3_600_000
 _MOST_WRONG = 3
 
 
-class TransferModel(StaggeredModel):
+class TransferModel(ShopModel):
     """A market in which parcels on board change drivers."""
 
     def on_board(self, driver: str) -> list[str]:

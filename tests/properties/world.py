@@ -198,6 +198,7 @@ def submission(
     weight_g: int = 100,
     express: bool = False,
     pay: tuple[int, int] = (0, 0),
+    body: bytes = b'{"order": 1}',
 ) -> Submission:
     """A valid order; ``release_ms``: when its driver search starts, if not at once."""
     need = Need(
@@ -227,7 +228,7 @@ def submission(
         external_id=external,
         state=JobState.QUEUED if release_ms is None else JobState.SCHEDULED,
         release_ms=now if release_ms is None else release_ms,
-        body=b'{"order": 1}',
+        body=body,
         card=b"\x81\xa1x\xff",
         need=need,
         needs_age_check=age_check,

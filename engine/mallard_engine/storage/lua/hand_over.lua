@@ -12,6 +12,8 @@
 -- include lib/holders.lua
 -- include lib/room.lua
 -- include lib/offering.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
 
 local job = read_job(KEYS[15])
 if job and job.state == 'offered' and job.offer == arg.offer then
@@ -23,7 +25,7 @@ local is_silent = holder and not holder.connected and holder.lost_ms == arg.lost
   and now - holder.lost_ms >= (policy.break_ms or policy.resume_ms)
 local is_stuck = holder and arg.lost_ms == 0 and holder.connected and policy.stuck_ms
 if not (is_silent or is_stuck) or job.state ~= 'assigned' or job.attempt ~= arg.attempt
-  or now >= job.expires_ms then
+  or now >= job.expires_ms or unanswered(job) then
   return reply('gone')
 end
 

@@ -58,7 +58,7 @@ if not holds_it then
   local verdict, names = claim_custody(job, arg.driver, arg.attempt, arg.step)
   if verdict ~= 'ok' then return reply(verdict, names) end
   keep_proof(job)
-  if shop then
+  if shop and BEFORE_PICKUP[was] then
     collect(job, shop, arg.parcels, arg.driver, true)
   elseif BEFORE_PICKUP[was] then
     collect_the_rest(job, arg.driver)

@@ -11,6 +11,7 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 -- include lib/shops.lua
+-- include lib/holding.lua
 
 -- What drivers reported of this shop is over.
 local function settle_problems(job, store)
@@ -50,7 +51,11 @@ if shop then
   save_shops(job)
   settle_problems(job, shop.store)
 end
-if ends_hold then
+local other = ends_hold and unanswered(job)
+if other then
+  job.held.why, job.held.store = other.state, other.store
+  redis.call('HSET', job.key, 'held', cmsgpack.pack(job.held))
+elseif ends_hold then
   job.held = nil
   redis.call('HDEL', job.key, 'held')
 end

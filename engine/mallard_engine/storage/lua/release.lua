@@ -50,5 +50,5 @@ if arg.outcome == 'gave_up' then
     end
   end
 end
-revoke(job, arg.outcome, arg.actor, arg.reason)
+take_back_from(job, arg.outcome, arg.actor, arg.reason)
 return answer(holder)

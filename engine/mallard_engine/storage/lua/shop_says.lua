@@ -19,10 +19,11 @@ local there = arg.state == 'missing' and 0 or arg.parcels
 if not shop or not there or there >= shop.parcels or (there == 0) ~= (arg.state == 'missing') then
   return reply('bad_field')
 end
+local is_repeat = shop.state == arg.state and shop.there == there and shop.collected == 0
+if is_repeat then return reply('ok') end
 if not BEFORE_PICKUP[job.state] and job.state ~= 'picked_up' or shop.collected > 0 then
   return reply('wrong_state', job.state)
 end
-if shop.state == arg.state and shop.there == there then return reply('ok') end -- a repeat
 
 local run, names = offered_run(job)
 if not run then return reply('run', names) end

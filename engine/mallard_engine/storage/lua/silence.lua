@@ -10,6 +10,8 @@
 -- include lib/jobs.lua
 -- include lib/holders.lua
 -- include lib/patience.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
 
 local LOOK_AGAIN_MS = 10000
 
@@ -63,7 +65,7 @@ end
 
 local verdict = 'waits'
 if before_pickup and away_ms >= limit_ms then
-  revoke(job, 'silent', 'engine', 'silent')
+  take_back_from(job, 'silent', 'engine', 'silent')
   return reply('silent')
 elseif away_ms >= policy.resume_ms and job.alerted_ms ~= lost_ms then
   -- Once each time the driver is away.

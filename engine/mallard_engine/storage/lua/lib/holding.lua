@@ -36,7 +36,11 @@ local function hold(job, shop, why, until_ms, actor, by_driver, gave_up)
   job.held, job.release_ms = { why = why, store = shop.store, until_ms = at }, at
   -- An engine that knows no holds releases the job at that time.
   redis.call('HSET', job.key, 'held', cmsgpack.pack(job.held), 'release_ms', at)
-  move(job, 'scheduled', actor, 'held', at, why)
+  if job.state ~= 'scheduled' then return move(job, 'scheduled', actor, 'held', at, why) end
+  save_job(job)
+  falls_due(job.due_was, at)
+  event({ kind = 'job', job = job.id, service = job.service, from = 'scheduled', to = 'scheduled',
+    attempt = job.attempt, driver = '', actor = actor, cause = 'held', reason = why })
 end
 
 -- The rule of the order for a shop that has fewer parcels than ordered, or none, and why. Once
@@ -62,6 +66,30 @@ local function apply_rule(job, shop, why, until_ms, actor, by_driver)
     fail(job, because, actor)
   elseif rule == 'return' and job.state == 'picked_up' then
     move(job, 'returning', actor, 'short', silence_limit(read_driver(job.driver)), 'short')
+  end
+end
+
+-- A shop whose lack of parcels has not been answered, so that the job is offered to nobody: nothing
+-- else is left to collect, or the order waits for all.
+local function unanswered(job)
+  local shops, lacking, has_open = shops_of(job), nil, false
+  for _, shop in ipairs(shops) do
+    if shop.collected == 0 and (shop.state == 'missing' or shop.state == 'short') then
+      lacking = shop
+    end
+    has_open = has_open or is_open(shop) or shop.state == 'closed'
+  end
+  if lacking and (not has_open or shops.on_short == 'hold') then return lacking end
+  return nil
+end
+
+-- Takes the job off its driver before pickup: it looks for another, unless it waits for a shop.
+local function take_back_from(job, outcome, actor, reason)
+  local shop = unanswered(job)
+  if shop then
+    hold(job, shop, shop.state, nil, actor, false, outcome == 'gave_up')
+  else
+    revoke(job, outcome, actor, reason)
   end
 end
 
