@@ -14,6 +14,7 @@ from mallard_engine.core.model import (
     Need,
     RankedDriver,
     RoundRecord,
+    ToldAnswer,
     Vehicle,
     Waiting,
 )
@@ -109,6 +110,10 @@ class WrongState(Exception):
         self.state = state
 
 
+class NoSuchProblem(Exception):
+    """The job has no such problem."""
+
+
 class OfferLive(Exception):
     """The driver has a live offer that must be answered first; ``offer`` is its id."""
 
@@ -154,7 +159,7 @@ class PushKind(StrEnum):
     OFFER_CLOSED = "offer_closed"
     """``offer_id``, ``why``."""
     JOB = "job"
-    """``job``, ``mall``, ``attempt``, ``state``, ``reason``, ``driver_state``."""
+    """``job``, ``mall``, ``attempt``, ``state``, ``reason``, ``driver_state``, ``answer``."""
     STATE = "state"
     """``state``, ``why``, ``until_ms``."""
     REPLACED = "replaced"
@@ -181,6 +186,7 @@ class Push:
     epoch: int = 0
     driver_state: str = ""
     until_ms: int | None = None
+    answer: ToldAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,6 +487,10 @@ class DueKind(StrEnum):
     """An offer was not acknowledged or answered in time."""
     MORE = "more"
     """A staggered round offers its job to the next driver."""
+    DOOR = "door"
+    """Nobody takes a job's parcels, and nobody has answered: its rule acts."""
+    RETURN = "return"
+    """The place that a job goes back to closes, or is to be looked at again."""
     SILENT = "silent"
     """The driver who holds a job may have gone silent."""
     DRIVER = "driver"

@@ -16,6 +16,7 @@ from mallard_engine.core.model import (
     Driver,
     Job,
     Need,
+    ReturnPlan,
     RoundRecord,
     StoreHold,
     Submission,
@@ -54,6 +55,7 @@ from mallard_engine.port_data import (
     MoreOffers,
     NoSuchDriver,
     NoSuchJob,
+    NoSuchProblem,
     Offered,
     OfferLive,
     OfferPlan,
@@ -78,6 +80,7 @@ from mallard_engine.port_data import (
     WrongState,
     nowhere,
 )
+from mallard_protocol.codes import CancelReason
 from mallard_protocol.lifecycle import JobState, Outcome, Risk, ShopState, Step, Wish
 from mallard_protocol.messages import Proof
 
@@ -112,6 +115,7 @@ __all__ = [
     "MoreOffers",
     "NoSuchDriver",
     "NoSuchJob",
+    "NoSuchProblem",
     "OfferLive",
     "OfferPlan",
     "Offered",
@@ -127,6 +131,7 @@ __all__ = [
     "Quotas",
     "Recorded",
     "Refused",
+    "Returns",
     "Shops",
     "Standing",
     "Stop",
@@ -322,11 +327,28 @@ class Jobs(Protocol):
             oldest: List jobs with this id or a higher one. Ids sort by time.
         """
 
-    async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
-        """Cancel a job that is not on board yet.
+    async def cancel(
+        self,
+        ref: JobRef,
+        actor: str,
+        reason: str,
+        *,
+        code: str = CancelReason.OTHER,
+        note: str = "",
+        plan: ReturnPlan | None = None,
+    ) -> Effects:
+        """Cancel a job. One on board goes back and ends as ``returned``.
+
+        Args:
+            ref: The job.
+            actor: Who cancels it.
+            reason: Why, as it was given.
+            code: Why, as a ``CancelReason``.
+            note: A text beside the code.
+            plan: Where it goes back to, if it is on board.
 
         Raises:
-            WrongState: The job is ``picked_up``, or has ended.
+            WrongState: The job has ended.
             NoSuchJob: There is no such job.
         """
 
@@ -422,12 +444,14 @@ class Jobs(Protocol):
         reason: str,
         store: str | None = None,
         parcels: int | None = None,
+        plan: ReturnPlan | None = None,
     ) -> Answered:
-        """Advance a held job by one step, or give it up.
+        """Advance a held job by one step, or give it up; for ``returned`` see `Returns.returned`.
 
         ``store`` and ``parcels`` belong to ``collected``: what that shop handed over; without
         ``parcels`` everything. ``proof`` is stored with the job. ``at_ms`` is when the step
-        happened, by the driver's clock.
+        happened, by the driver's clock; the steps in ``TIMED_STEPS`` need it. ``plan``: where it
+        goes back to, for ``returning``.
 
         Raises:
             Refused: ``not_yours``, ``stale_attempt``, ``wrong_state``, ``proof_needed``,
@@ -534,6 +558,101 @@ class Shops(Protocol):
 
     async def vehicles(self, market: str, drivers: Sequence[str]) -> Mapping[str, str]:
         """Return the kind of vehicle of each of these drivers that is known."""
+
+
+class Returns(Protocol):
+    """What happens at the customer's door, and the way back.
+
+    ``plan`` is where the job would go back to; without one, the sweeper makes one at once.
+    """
+
+    async def undelivered(
+        self,
+        ref: JobRef,
+        driver: str,
+        *,
+        kind: str,
+        store: str,
+        until_ms: int | None,
+        text: str,
+        attempt: int | None,
+        at_ms: int | None,
+        plan: ReturnPlan | None,
+    ) -> Answered:
+        """Record that nobody takes the parcels: a problem, and once a visit a delivery attempt.
+
+        Raises:
+            Refused: ``not_yours`` or ``stale_attempt``.
+        """
+
+    async def answer(
+        self,
+        ref: JobRef,
+        problem: str,
+        *,
+        action: str,
+        text: str,
+        actor: str,
+        plan: ReturnPlan | None,
+    ) -> Effects:
+        """Answer a problem and tell the driver. The same answer again has no effect.
+
+        Raises:
+            NoSuchProblem: The job has no such problem.
+            WrongState: The action does not fit the job's state.
+        """
+
+    async def returned(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        *,
+        at_ms: int | None,
+        proof: Proof | None,
+        reason: str,
+        at_place: bool,
+        plan: ReturnPlan | None,
+    ) -> Answered:
+        """End a job that goes back, by its driver's word.
+
+        Args:
+            ref: The job.
+            driver: Its driver.
+            attempt: The attempt under which the driver holds it.
+            at_ms: When, by the driver's clock.
+            proof: The code of the place, or a photo where nobody shows one.
+            reason: The driver's reason, "" without one.
+            at_place: Its last fix since ``returning`` is inside of the place. An earlier one that
+                `note_at_place` has noted is as good.
+            plan: Where it goes back to, if no place is stored with the job.
+
+        Raises:
+            Refused: as ``progress``, or ``no_position`` (the driver has not been there).
+        """
+
+    async def received(self, ref: JobRef, actor: str, reason: str = "") -> Effects:
+        """End a job that goes back, by the word of the shop that has received it.
+
+        Raises:
+            WrongState: The job does not go back.
+            NoSuchJob: There is no such job.
+        """
+
+    async def show_codes(self, market: str, mall: str, store: str, jobs: Sequence[str]) -> None:
+        """Note that a shop has been shown the codes of jobs that go back to it.
+
+        From then on the driver must give the code: a photo does not replace it.
+        """
+
+    async def note_at_place(self, job: Job, mall: str) -> Effects:
+        """Note that a fix of the job's holder lies inside of the place that it goes back to."""
+
+    async def act_at_door(self, entry: DueEntry, attempt: int, plan: ReturnPlan | None) -> Effects:
+        """Apply the order's rule to parcels that nobody takes, if that is due."""
+
+    async def set_place(self, entry: DueEntry, attempt: int, plan: ReturnPlan) -> Effects:
+        """Store where a job goes back to, with an alert if that has changed."""
 
 
 class Offers(Protocol):
@@ -834,6 +953,11 @@ class Storage(Protocol):
     @property
     def shops(self) -> Shops:
         """The counters of the shops."""
+        ...
+
+    @property
+    def returns(self) -> Returns:
+        """The door and the way back."""
         ...
 
     @property

@@ -174,6 +174,58 @@ ON_MISSING_MEANING: dict[OnMissing, str] = {
 }
 
 
+class OnUndeliverable(StrEnum):
+    """What an order does if nobody takes it at the door: `on_undeliverable`."""
+
+    RETURN = "return"
+    LEAVE = "leave"
+    HOLD = "hold"
+
+
+ON_UNDELIVERABLE_MEANING: dict[OnUndeliverable, str] = {
+    OnUndeliverable.RETURN: "the driver brings it back",
+    OnUndeliverable.LEAVE: "the driver leaves it at the door and takes a photo",
+    OnUndeliverable.HOLD: "it stays on board until an answer, `hold_s`, the deadline or the end of"
+    " the driver's block; then it goes back",
+}
+
+
+class AnswerAction(StrEnum):
+    """What an order service answers to a problem: `action`."""
+
+    RETRY = "retry"
+    LEAVE = "leave"
+    RETURN = "return"
+    WAIT = "wait"
+    INSTRUCTIONS = "instructions"
+
+
+ANSWER_ACTION_MEANING: dict[AnswerAction, str] = {
+    AnswerAction.RETRY: "try the delivery again, also on the way back",
+    AnswerAction.LEAVE: "leave it at the door and take a photo",
+    AnswerAction.RETURN: "bring it back",
+    AnswerAction.WAIT: "keep it on board; bounded as `hold` is",
+    AnswerAction.INSTRUCTIONS: "read the text and go on",
+}
+
+# The problems of a delivery, each of which counts as a delivery attempt, once a visit.
+CUSTOMER_PROBLEMS = ("customer_unreachable", "refused", "wrong_address")
+# The attempt after which the parcels go back.
+MOST_DELIVERY_ATTEMPTS = 3
+
+
+class CancelReason(StrEnum):
+    """Why an order was cancelled: `cancel_reason`. Any other text is `other` with a note."""
+
+    CUSTOMER = "customer"
+    STORE = "store"
+    OUT_OF_STOCK = "out_of_stock"
+    DUPLICATE = "duplicate"
+    LATE = "late"
+    FRAUD = "fraud"
+    OTHER = "other"
+
+
 class WhyNot(StrEnum):
     """Why a driver, or every driver, would not be offered a job: `why_not`."""
 
@@ -272,6 +324,10 @@ class JobReason(StrEnum):
     SHORT = "short"
     TRANSFERRED = "transferred"
     NOTHING_TO_TRANSFER = "nothing_to_transfer"
+    ANSWER = "answer"
+    CUSTOMER_UNREACHABLE = "customer_unreachable"
+    REFUSED = "refused"
+    WRONG_ADDRESS = "wrong_address"
     NOBODY_IN_REACH = "nobody_in_reach"
     NOBODY_FITS = "nobody_fits"
     NOBODY_ACCEPTED = "nobody_accepted"
@@ -321,7 +377,7 @@ FIX_DROPPED_MEANING: dict[FixDropped, str] = {
 
 JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.COLLECTED: "an earlier holder collected it: stop, the job is not yours",
-    JobReason.CANCELLED: "the order was cancelled: stop",
+    JobReason.CANCELLED: "the order was cancelled: stop; what is on board goes back",
     JobReason.ASSIGNED: "an operator gave you the job",
     JobReason.ARRIVED: "your position is at the mall: you need not report the arrival",
     JobReason.UNASSIGNED: "an operator took the job from you: stop",
@@ -336,6 +392,10 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.SHORT: "parcels were missing, and the order ends then",
     JobReason.TRANSFERRED: "another driver has the parcels now: the job is not yours",
     JobReason.NOTHING_TO_TRANSFER: "the transfer ended: none of its parcels is on board any more",
+    JobReason.ANSWER: "the answer to a problem: do what `answer` says",
+    JobReason.CUSTOMER_UNREACHABLE: "goes back: nobody was at the door",
+    JobReason.REFUSED: "goes back: the customer refused it",
+    JobReason.WRONG_ADDRESS: "goes back: the address was wrong",
     JobReason.NOBODY_IN_REACH: "expired: no driver was near enough",
     JobReason.NOBODY_FITS: "expired: no driver near had the room, equipment or time",
     JobReason.NOBODY_ACCEPTED: "expired: every driver asked said no or nothing",

@@ -64,8 +64,10 @@ class Step(StrEnum):
     AT_MALL = "at_mall"
     COLLECTED = "collected"
     PICKED_UP = "picked_up"
+    AT_DOOR = "at_door"
     DELIVERED = "delivered"
     RETURNING = "returning"
+    RESUME = "resume"
     RETURNED = "returned"
     GIVE_UP = "give_up"
 
@@ -116,6 +118,9 @@ BEFORE_PICKUP = frozenset(
 ON_BOARD = frozenset({JobState.PICKED_UP, JobState.RETURNING})
 HELD = frozenset({JobState.ASSIGNED, JobState.AT_MALL}) | ON_BOARD
 
+# The steps that need `at_ms`: one that is not later than the last of them taken is a repeat.
+TIMED_STEPS = frozenset({Step.AT_DOOR, Step.RETURNING, Step.RESUME})
+
 # Outcomes after which a driver gets no further offer of that job; an operator may still assign it.
 NOT_ASKED_AGAIN = frozenset({Outcome.GAVE_UP, Outcome.SILENT, Outcome.UNASSIGNED})
 # Outcomes after which it gets none for a while, which fits the time that the job has left.
@@ -162,7 +167,14 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.PICKED_UP), _S.RETURNING, "returning"),
     # The order is short, and its rule is `fail`: what is on board goes back.
     Transition(_from(_S.PICKED_UP), _S.RETURNING, "short"),
+    # The order's rule, or its third delivery attempt; an answer; a cancellation.
+    Transition(_from(_S.PICKED_UP), _S.RETURNING, "undeliverable"),
+    Transition(_from(_S.PICKED_UP), _S.RETURNING, "answered"),
+    Transition(_from(_S.PICKED_UP), _S.RETURNING, "cancel_requested"),
+    Transition(_from(_S.RETURNING), _S.PICKED_UP, "turned_round"),
     Transition(_from(_S.RETURNING), _S.RETURNED, "returned"),
+    # The shop's word.
+    Transition(_from(_S.RETURNING), _S.RETURNED, "received"),
     Transition(BEFORE_PICKUP, _S.CANCELLED, "cancelled"),
     Transition(_from(_S.SCHEDULED, _S.QUEUED, _S.OFFERED), _S.EXPIRED, "expired"),
     Transition(BEFORE_PICKUP, _S.ASSIGNED, "operator_assigned"),

@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mallard_protocol.codes import (
+    AnswerAction,
     BarredWhy,
     ErrorCode,
     OfferClosedWhy,
     OnMissing,
     OnShort,
+    OnUndeliverable,
     StateWhy,
 )
 from mallard_protocol.fields import (
@@ -183,6 +185,8 @@ class Progress(_Client, frozen=True, tag="progress"):
 
     ``jobs``: with `picked_up` of a transfer, which of the carried jobs the driver got; all of them
     if it is missing.
+    ``at_door``, ``returning`` and ``resume`` need ``at_ms``: one that is not later than the last of
+    these taken is a repeat.
     """
 
     id: RequestId
@@ -313,6 +317,25 @@ class SocketTransfer(Struct, frozen=True):
     code: str
 
 
+class ReturnTo(Struct, frozen=True):
+    """Where to bring a job's parcels back. ``open_until``: epoch ms, nil if it never closes."""
+
+    kind: Literal["store", "station"]
+    mall: str
+    store: str
+    lat: float
+    lon: float
+    open_until: int | None
+
+
+class Answer(Struct, frozen=True):
+    """What the order service, or the order's own rule, answers to a problem."""
+
+    problem: str
+    action: Annotated[str, open_enum(AnswerAction)]
+    text: str = ""
+
+
 class SocketJob(Struct, frozen=True):
     """A job as a driver sees it: short in an ``offer``, complete once the driver holds it.
 
@@ -320,6 +343,7 @@ class SocketJob(Struct, frozen=True):
     and ``on_missing``: what the order does when parcels are missing.
 
     ``kind``: ``transfer`` for the meeting with another driver who hands the jobs ``carries`` over.
+    ``return_to``: while it is ``returning``. ``answer``: the last one to a problem of this visit.
     """
 
     job: str
@@ -339,6 +363,9 @@ class SocketJob(Struct, frozen=True):
     kind: str | UnsetType = UNSET
     carries: tuple[str, ...] | UnsetType = UNSET
     transfer: SocketTransfer | UnsetType = UNSET
+    on_undeliverable: Annotated[str, open_enum(OnUndeliverable)] | UnsetType = UNSET
+    return_to: ReturnTo | UnsetType = UNSET
+    answer: Answer | UnsetType = UNSET
 
 
 class Barred(Struct, frozen=True):
@@ -395,6 +422,8 @@ class Reply(_Server, frozen=True, tag="reply"):
 
     ``jobs``: in full, those of an accepted offer, or those that a transfer has given to the driver.
     ``detail``: the complete job, if a custody claim has assigned it to the driver at ``attempt``.
+    ``detail``: the complete job, if a custody claim has assigned it to the driver at ``attempt``,
+    or if it is now ``returning``.
     """
 
     id: int
@@ -434,7 +463,7 @@ class JobChanged(_Server, frozen=True, tag="job"):
     """A job that the driver holds or held has changed.
 
     ``driver_state``: the driver's state after the change. ``detail``: the complete job, if it is
-    new to the driver or its ready times have changed.
+    new to the driver or something of it has changed. ``answer``: with ``reason`` ``answer``.
     """
 
     seq: int
@@ -444,6 +473,7 @@ class JobChanged(_Server, frozen=True, tag="job"):
     reason: JobReasonName | UnsetType = UNSET
     detail: SocketJob | UnsetType = UNSET
     driver_state: DriverStateName | UnsetType = UNSET
+    answer: Answer | UnsetType = UNSET
 
 
 class StateChanged(_Server, frozen=True, tag="state"):

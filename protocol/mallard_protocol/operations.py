@@ -41,6 +41,7 @@ class Operation:
         roles: the roles whose tokens may call it; empty if it needs no token.
         body: the struct of the request body.
         status: the status of a successful response.
+        accepted: it may answer 202 as well: accepted, and carried out later.
         answer: the struct of the response, or a media type; None if there is no content to
             describe.
         headers: name and description of each response header.
@@ -58,6 +59,7 @@ class Operation:
     parameters: tuple[Parameter, ...] = ()
     body: type | None = None
     status: int = 200
+    accepted: bool = False
     answer: type | str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     problems: tuple[ProblemCode, ...] = ()
@@ -193,10 +195,11 @@ OPERATIONS: Final = (
         name="cancelJob",
         method="post",
         path="/v1/jobs/{id}/cancel",
-        summary="Cancel a job that is not on board yet; again gives the same answer",
+        summary="Cancel a job; one on board comes back (202). Again gives the same answer",
         tag="Jobs",
         roles=_ORDERS,
         body=resources.CancelRequest,
+        accepted=True,
         answer=resources.Job,
         problems=(P.NOT_FOUND, P.NOT_CANCELLABLE),
     ),
@@ -210,6 +213,40 @@ OPERATIONS: Final = (
         body=resources.ReadyRequest,
         answer=resources.Job,
         problems=(P.NOT_FOUND, P.WRONG_STATE),
+    ),
+    Operation(
+        name="answerProblem",
+        method="post",
+        path="/v1/jobs/{id}/problems/{problem}/answer",
+        summary="Answer a problem that the driver has reported; it reaches the driver",
+        tag="Jobs",
+        roles=_ORDERS,
+        body=resources.AnswerRequest,
+        answer=resources.Job,
+        problems=(P.NOT_FOUND, P.WRONG_STATE),
+    ),
+    Operation(
+        name="redeliverJob",
+        method="post",
+        path="/v1/jobs/{id}/redeliver",
+        summary="Deliver the parcels of a returned job after all; again gives the same job",
+        tag="Jobs",
+        roles=_ORDERS,
+        body=resources.RedeliverRequest,
+        status=201,
+        answer=resources.Job,
+        headers=(
+            ("Location", "The job's path"),
+            ("Idempotent-Replayed", "`true`: an earlier request made this job"),
+        ),
+        problems=(
+            P.NOT_FOUND,
+            P.WRONG_STATE,
+            P.DUPLICATE_EXTERNAL_ID,
+            P.MALL_CLOSED,
+            P.QUOTA_EXCEEDED,
+            P.STORE_FULL,
+        ),
     ),
     Operation(
         name="explainJob",
@@ -470,6 +507,7 @@ OPERATIONS: Final = (
             P.NOT_YOURS,
             P.STALE_ATTEMPT,
             P.WRONG_STATE,
+            P.NO_POSITION,
             P.PROOF_NEEDED,
             P.WRONG_CODE,
         ),

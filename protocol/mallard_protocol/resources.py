@@ -16,9 +16,12 @@ from mallard_protocol.codes import (
     HOLD_S,
     LEAST_HOLD_S,
     MOST_HOLD_S,
+    AnswerAction,
+    CancelReason,
     FixDropped,
     OnMissing,
     OnShort,
+    OnUndeliverable,
     ProblemCode,
     ServiceLevel,
     WhyNot,
@@ -155,6 +158,7 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     on_short: OnShort = OnShort.DELIVER
     on_missing: OnMissing = OnMissing.HOLD
     hold_s: HoldS = HOLD_S
+    on_undeliverable: OnUndeliverable = OnUndeliverable.RETURN
 
 
 class TimelineEntry(Struct, frozen=True):
@@ -189,8 +193,20 @@ class ProofView(Struct, frozen=True):
     reported_at: Instant | UnsetType = UNSET
 
 
+class ProblemAnswer(Struct, frozen=True):
+    """The last answer to a problem."""
+
+    action: Annotated[str, open_enum(AnswerAction)]
+    text: str
+    at: Instant
+    actor: str
+
+
 class ReportedProblem(Struct, frozen=True):
-    """A problem that a driver reported with the job. ``until``: the store is held until then."""
+    """A problem that a driver reported with the job. ``until``: the store is held until then.
+
+    ``state``: ``open``, ``answered``, or ``resolved`` (the driver tried again, or the job ended).
+    """
 
     id: str
     kind: str
@@ -200,6 +216,18 @@ class ReportedProblem(Struct, frozen=True):
     state: str
     store: str | UnsetType = UNSET
     reported_at: Instant | UnsetType = UNSET
+    answer: ProblemAnswer | UnsetType = UNSET
+
+
+class ReturnTo(Struct, frozen=True):
+    """Where the parcels go back to. ``open_until``: null if the place never closes."""
+
+    kind: Literal["store", "station"]
+    mall: str
+    store: str
+    lat: float
+    lon: float
+    open_until: Instant | None
 
 
 class Held(Struct, frozen=True):
@@ -237,6 +265,10 @@ class Job(Struct, frozen=True):
     ``transfer``: the open transfer of which it is a part. A job of ``kind`` ``transfer`` is the
     engine's own, shown to operators alone: the jobs ``carries`` go from the driver ``first`` to
     this job's driver, who must give the ``code``.
+
+    ``return_to``: where it is brought back, or was. ``cancel_requested``: cancelled when it was on
+    board, so it comes back; ``cancel_stage``: its state at that time. ``redelivery_of``: the
+    returned job whose parcels it delivers.
     """
 
     id: str
@@ -272,6 +304,15 @@ class Job(Struct, frozen=True):
     first: str | UnsetType = UNSET
     code: str | UnsetType = UNSET
     risk: Annotated[str, open_enum(Risk)] | UnsetType = UNSET
+    on_undeliverable: str = OnUndeliverable.RETURN
+    delivery_attempts: int = 0
+    return_to: ReturnTo | None = None
+    cancel_requested: bool = False
+    cancelled_by: str | None = None
+    cancel_reason: Annotated[str | None, open_enum(CancelReason)] = None
+    cancel_note: str | None = None
+    cancel_stage: JobStateName | None = None
+    redelivery_of: str | None = None
 
 
 class JobList(Struct, frozen=True):
@@ -282,9 +323,31 @@ class JobList(Struct, frozen=True):
 
 
 class CancelRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs/{id}/cancel``."""
+    """The body of ``POST /v1/jobs/{id}/cancel``.
+
+    ``reason``: a `CancelReason`; any other text counts as ``other`` with that text as its note.
+    """
 
     reason: Reason = "cancelled"
+    note: Reason | UnsetType = UNSET
+
+
+class AnswerRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/problems/{p}/answer``. ``instructions`` needs a text."""
+
+    action: AnswerAction
+    text: Annotated[str, Meta(max_length=500)] = ""
+
+
+class RedeliverRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/jobs/{id}/redeliver``.
+
+    Without ``dropoff`` the parcels go where they were to go. A new one replaces position, address
+    and note; name, contact and PIN stay unless it has them. Its own ``deadline`` is ignored.
+    """
+
+    deadline: Instant
+    dropoff: DropoffRequest | UnsetType = UNSET
 
 
 class ReadyRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -137,7 +137,12 @@ def _responses(operation: Operation) -> dict[str, Any]:
     elif operation.answer is not None:
         schema = {"$ref": REF + operation.answer.__name__}
         good["content"] = {"application/json": {"schema": schema}}
-    return {str(operation.status): good, **_problem_responses(operation)}
+    accepted = {"202": {**good, "description": "Accepted: see the state"}}
+    return {
+        str(operation.status): good,
+        **(accepted if operation.accepted else {}),
+        **_problem_responses(operation),
+    }
 
 
 _GOOD: Final = {101: "The socket is open", 201: "Created, or created by an earlier equal request"}

@@ -89,10 +89,17 @@ async def test_parcel_is_returned_to_the_store(new_app: NewApp, shop: Shop, plac
     job, held = await taken(app, shop, place)
     await app.step(held, "picked_up")
     await app.must("problem", job=held["job"], kind="customer_unreachable", text="no answer")
-    assert (await app.step(held, "returning", reason="customer_unreachable"))[
-        "job_state"
-    ] == "returning"
-    reply = await app.step(held, "returned")
+    reply = await app.step(held, "returning", reason="customer_unreachable")
+    assert reply["job_state"] == "returning"
+    to = reply["detail"]["return_to"]
+    assert (to["kind"], to["store"]) == ("store", place.stores[0])
+    named = {"job": held["job"], "attempt": held["attempt"], "step": "returned"}
+    await app.move(*place.north(60))
+    assert await app.refused("progress", **named) == "no_position"
+    await app.move(to["lat"], to["lon"], now_ms() + 4_000)
+    refusal = await app.ask("progress", **named)
+    assert (refusal["code"], refusal["missing"]) == ("proof_needed", ["photo"])
+    reply = await app.step(held, "returned", proof={"kind": "photo", "value": "p-1"})
     assert (reply["job_state"], reply["state"]) == ("returned", "available")
     job = await shop.job(job["id"])
     assert (job["state"], job["terminal"]) == ("returned", True)
@@ -143,8 +150,9 @@ async def test_steps_out_of_order_are_refused(new_app: NewApp, shop: Shop, place
     app = new_app()
     job, held = await taken(app, shop, place)
     named = {"job": held["job"], "attempt": held["attempt"]}
-    for step in ("delivered", "returned", "returning"):
-        assert await app.refused("progress", **named, step=step) == "wrong_state"
+    for step in ("delivered", "returned", "returning", "resume", "at_door"):
+        refused = await app.refused("progress", **named, step=step, at_ms=now_ms())
+        assert refused == "wrong_state"
     assert await shop.state(job["id"]) == "assigned"
 
 

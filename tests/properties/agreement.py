@@ -103,6 +103,8 @@ def _job(job: Job) -> Mapping[str, object]:
             for name, shop in job.shops.items()
             if shop != Shop()
         },
+        "door": (job.attempts, job.door and job.door[2] if job.state == "picked_up" else None),
+        "cancelled": job.cancel_requested,
     }
 
 
@@ -122,6 +124,8 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
                 for shop in job.shops
                 if shop != core.Shop(store=shop.store)
             },
+            "door": (job.delivery_attempts, job.door_ms if job.state == "picked_up" else None),
+            "cancelled": job.cancel_requested,
         }
         for name, job in seen.jobs.items()
     }

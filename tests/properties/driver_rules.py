@@ -5,8 +5,9 @@ from typing import Literal
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from mallard_engine.core.model import ReturnPlace, ReturnPlan
 from mallard_engine.ports import DriverFix, Stop
-from mallard_protocol.lifecycle import HELD, TERMINAL, Step, Wish
+from mallard_protocol.lifecycle import HELD, TERMINAL, TIMED_STEPS, Step, Wish
 from mallard_protocol.messages import Proof
 from tests.properties.machine import (
     VEHICLES,
@@ -18,11 +19,22 @@ from tests.properties.machine import (
     some_driver,
     some_node,
 )
+from tests.properties.model_door import Receipt
 from tests.properties.model_drivers import Place
 from tests.properties.model_records import Job
-from tests.properties.world import HOME, MARKET
+from tests.properties.world import HOME, MALLS, MARKET
 
 NEAR, FAR, FARTHER = HOME, (34.9, -110.2), (30.1, -108.0)
+# Where everything goes back to, and what drivers give there.
+WAY_BACK = ReturnPlan(
+    ReturnPlace(kind="store", mall=MALLS[0], store="lego", lat=HOME[0], lon=HOME[1]), "246810"
+)
+RECEIPTS: dict[Receipt, Proof | None] = {
+    "code": Proof("code", "246810"),
+    "wrong": Proof("code", "0"),
+    "photo": Proof("photo", "ph1"),
+    "none": None,
+}
 FixKind = Literal["good", "same", "stale", "future", "far", "farther", "outside"]
 fix_kind = st.sampled_from(("good", "good", "same", "stale", "future", "far", "farther", "outside"))
 # The driver who answers an offer; None: the driver who got it.
@@ -267,6 +279,12 @@ class HolderRules(DriverRules):
         node: str = "n1",
         how: How = "once",
     ) -> None:
+        if step in TIMED_STEPS:
+            self.timed_step(name, driver, attempt, step, node=node, how=how)
+            return
+        if step == Step.RETURNED:
+            self.returned(name, driver, attempt, node=node, how=how)
+            return
         ref, at_ms = self.ref(name), self.now - 1
         # An ended job accepts further proof, which would change it; so none is sent.
         checked = checked and self.model.jobs[name].state not in TERMINAL
@@ -285,6 +303,63 @@ class HolderRules(DriverRules):
                 at_ms=at_ms,
                 proof=Proof("age_checked") if checked else None,
                 reason="",
+            ),
+            node=node,
+            how=how,
+            again=expected,
+        )
+
+    def timed_step(
+        self,
+        name: str,
+        driver: str,
+        attempt: int,
+        step: str,
+        *,
+        late: int = 1,
+        node: str = "n1",
+        how: How = "once",
+    ) -> None:
+        """A step with a time, `late` ms ago."""
+        ref, at_ms = self.ref(name), self.now - late
+        expected = self.model.timed_step(name, driver, attempt, step, at_ms)
+        self.call(
+            f"{step} {name}/{attempt} by {driver}, {late} ms ago",
+            expected,
+            lambda store: store.jobs.progress(
+                ref, driver, attempt, Step(step), at_ms=at_ms, reason="", plan=WAY_BACK
+            ),
+            node=node,
+            how=how,
+            again=expected,
+        )
+
+    def returned(
+        self,
+        name: str,
+        driver: str,
+        attempt: int,
+        receipt: Receipt = "code",
+        *,
+        at_place: bool = True,
+        node: str = "n1",
+        how: How = "once",
+    ) -> None:
+        """The driver says that the parcels are back."""
+        ref = self.ref(name)
+        expected = self.model.returned(name, driver, attempt, receipt, at_place=at_place)
+        self.call(
+            f"{name}/{attempt} is returned by {driver} ({receipt}, at the place: {at_place})",
+            expected,
+            lambda store: store.returns.returned(
+                ref,
+                driver,
+                attempt,
+                at_ms=self.now,
+                proof=RECEIPTS[receipt],
+                reason="",
+                at_place=at_place,
+                plan=None,
             ),
             node=node,
             how=how,

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
 from mallard_engine.storage.records import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, Wish, may_move
 from tests.properties.world import Snapshot
@@ -173,7 +174,12 @@ def _due_limits(seen: Snapshot, job: Job, policy: MarketPolicy) -> dict[str, int
     """The due entries of the job and when each is due at the latest; None: it may be missing."""
     kind = _DUE_KIND.get(job.state, "silent" if job.held else None)
     if kind != "offer":
-        return {f"{kind}/{job.mall}/{job.id}": _limit(seen, job, policy)} if kind else {}
+        limits_of = {kind: _limit(seen, job, policy)} if kind else {}
+        if job.state is JobState.PICKED_UP and job.door_ms is not None:
+            limits_of["door"] = job.door_ms
+        elif job.state is JobState.RETURNING:
+            limits_of["return"] = seen.now + RETURN_CHECK_MS
+        return {f"{kind}/{job.mall}/{job.id}": limit for kind, limit in limits_of.items()}
     limits = dict[str, int | None]()
     for name in offers_of(seen, job):
         out = seen.offers[name]

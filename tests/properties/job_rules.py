@@ -12,6 +12,7 @@ from mallard_engine.core.model import RankedDriver, RoundRecord, Submission
 from mallard_engine.ports import OfferPlan, PlannedJob
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState, Outcome
+from tests.properties.driver_rules import WAY_BACK
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
 from tests.properties.model_records import Job, Shop
 from tests.properties.model_shops import PARCELS
@@ -35,12 +36,18 @@ class Order:
     on_short: str = "deliver"
     on_missing: str = "hold"
     hold_s: int = 14_400
+    undeliverable: str = "return"
 
     @property
     def body(self) -> bytes:
         """The order as the scripts read it."""
         shops = [{"store": store, "parcels": PARCELS} for store in self.stores]
-        rules = {"on_short": self.on_short, "on_missing": self.on_missing, "hold_s": self.hold_s}
+        rules = {
+            "on_short": self.on_short,
+            "on_missing": self.on_missing,
+            "hold_s": self.hold_s,
+            "on_undeliverable": self.undeliverable,
+        }
         return msgspec.json.encode({"pickup": {"stores": shops}, **rules})
 
 
@@ -59,6 +66,7 @@ orders = st.builds(
     on_short=st.sampled_from(("deliver", "deliver", "hold", "fail")),
     on_missing=st.sampled_from(("hold", "hold", "fail")),
     hold_s=st.sampled_from((14_400, 60)),
+    undeliverable=st.sampled_from(("return", "return", "leave", "hold")),
 )
 
 
@@ -131,6 +139,8 @@ class JobRules(StoreMachine):
             pay=made.need.pay_minor,
             pay_most=made.need.pay_max_minor,
             shops={store: Shop() for store in order.stores} if order else {},
+            deadline=made.need.deadline_ms,
+            rule=order.undeliverable if order else "return",
             express=made.need.service_level == ServiceLevel.EXPRESS,
         )
         if order:
@@ -322,7 +332,7 @@ class JobRules(StoreMachine):
         self.call(
             f"cancel {name}",
             expected,
-            lambda store: store.jobs.cancel(ref, SERVICE, "changed my mind"),
+            lambda store: store.jobs.cancel(ref, SERVICE, "changed my mind", plan=WAY_BACK),
             how=how,
             again=expected,
         )

@@ -22,6 +22,7 @@ from mallard_engine.ports import (
     IdempotencyMismatch,
     JobRef,
     NoSuchDriver,
+    NoSuchProblem,
     OfferLive,
     Refused,
     StoreUnavailable,
@@ -64,6 +65,7 @@ _VERDICTS: Mapping[type[Exception], str] = {
     IdempotencyMismatch: "mismatch",
     DuplicateExternalId: "duplicate",
     TransferOpen: "open",
+    NoSuchProblem: "no_problem",
 }
 
 

@@ -409,7 +409,8 @@ class Model(DriverModel):
                 job.known, job.former = known, former
             if verdict != "ok":
                 return verdict
-        if state == "delivered" and job.state in FROM[state] and not job.age_check:
+        is_proven = not (job.left or (job.age_check and not job.aged))
+        if state == "delivered" and job.state in FROM[state] and is_proven:
             self._end_held(job, name, state)
         return "ok"
 

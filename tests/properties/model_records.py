@@ -1,6 +1,7 @@
 """The model's offers and jobs, and the steps that each state allows."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 # A refusal without an exact code in the contract: the caller has lost the job for good.
 REFUSED = "refused"
@@ -12,15 +13,11 @@ FROM = {
     "at_mall": {"assigned"},
     "picked_up": {"assigned", "at_mall"},
     "delivered": {"picked_up", "returning"},
-    "returning": {"picked_up"},
-    "returned": {"returning"},
 }
 DONE = {
     "at_mall": {"at_mall", "picked_up", "returning", "delivered", "returned"},
     "picked_up": {"picked_up", "returning", "delivered", "returned"},
     "delivered": {"delivered"},
-    "returning": {"returning", "returned"},
-    "returned": {"returned"},
 }
 
 Eta = tuple[int, int]
@@ -97,6 +94,22 @@ class Job:
     carries: tuple[str, ...] = ()
     parts: int = 1
     wrong: list[str] = field(default_factory=list)
+    # At the door: see `DoorModel`. ``door``: the problem, what happens next, and when. ``taken``:
+    # the attempt and the time of the last timed step.
+    deadline: int = 0
+    rule: str = "return"
+    troubles: dict[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    visited: bool = False
+    door: tuple[str, str, int] | None = None
+    taken: tuple[int, int] | None = None
+    left: bool = False
+    aged: bool = False
+    cancel_requested: bool = False
+    # The way back: seen at its place, its code shown there, a photo.
+    seen_there: bool = False
+    shown: bool = False
+    photo: bool = False
     # All drivers to whom it was ever offered or assigned.
     known: set[str] = field(default_factory=set)
     # By store, in the order of the order; and the order's rules for missing parcels.

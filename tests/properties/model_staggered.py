@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mallard_engine.core.policy import MarketPolicy
-from tests.properties.model import Model
+from tests.properties.model_door import DoorModel
 from tests.properties.model_records import Eta, Job, Offer
 
 
@@ -27,7 +27,7 @@ class Round:
         return self.asked < self.most and bool(self.rest)
 
 
-class StaggeredModel(Model):
+class StaggeredModel(DoorModel):
     """A market whose rounds may ask several drivers."""
 
     def __init__(self, policy: MarketPolicy, now: int) -> None:

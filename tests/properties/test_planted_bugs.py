@@ -20,6 +20,7 @@ from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
 from tests.properties.planted_in_patience import PLANTED_IN_PATIENCE
 from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_registers import PLANTED_IN_REGISTERS
+from tests.properties.planted_in_returns import PLANTED_IN_RETURNS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
@@ -279,6 +280,7 @@ PLANTED = (
         *PLANTED_IN_CLAIMS,
         *PLANTED_IN_PATIENCE,
         *PLANTED_IN_REGISTERS,
+        *PLANTED_IN_RETURNS,
     ],
     ids=lambda planted: planted.name,
 )

@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from mallard_engine.ports import DueEntry, DueKind, OwnDriver, Standing
 from mallard_protocol.lifecycle import HELD, Wish
 from tests.properties import invariants
-from tests.properties.driver_rules import HolderRules
+from tests.properties.driver_rules import WAY_BACK, HolderRules
 from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
 from tests.properties.world import MARKET, NODES
 
@@ -163,8 +163,29 @@ class TimeRules(HolderRules):
                     lambda store: store.transfers.settle(entry),
                     how=how,
                 )
+            case "door":
+                self.at_door_due(entry, how)
+            case "return":
+                attempt = self.model.jobs[entry.id].attempt
+                self.call(
+                    f"look after the return of {entry.id}",
+                    "ok",
+                    lambda store: store.returns.set_place(entry, attempt, WAY_BACK),
+                    how=how,
+                )
             case _:
                 self._driver_due(entry.id, how)
+
+    def at_door_due(self, entry: DueEntry, how: How = "once") -> None:
+        """Apply the rule of a job at the door."""
+        attempt = self.model.jobs[entry.id].attempt
+        self.model.at_door_due(entry.id)
+        self.call(
+            f"act at the door of {entry.id}",
+            "ok",
+            lambda store: store.returns.act_at_door(entry, attempt, WAY_BACK),
+            how=how,
+        )
 
     def _lapse(self, entry: DueEntry, how: How) -> None:
         outcome = self.model.lapse(entry.offer)

@@ -64,7 +64,7 @@ def test_job_transitions_match_the_contract() -> None:
         *(("assigned", "queued"), ("at_mall", "queued")),
         *(("queued", "scheduled"), ("offered", "scheduled")),
         *(("assigned", "scheduled"), ("at_mall", "scheduled")),
-        *(("picked_up", "returning"), ("returning", "returned")),
+        *(("picked_up", "returning"), ("returning", "picked_up"), ("returning", "returned")),
         *product(before_pickup, {"cancelled", "assigned", "picked_up", "failed"}),
         *product(waiting, {"expired"}),
         *product(on_board, {"returned", "delivered", "lost"}),

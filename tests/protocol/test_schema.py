@@ -18,6 +18,8 @@ OPERATIONS = {
     "/v1/jobs/{id}": {"get"},
     "/v1/jobs/{id}/cancel": {"post"},
     "/v1/jobs/{id}/ready": {"post"},
+    "/v1/jobs/{id}/problems/{problem}/answer": {"post"},
+    "/v1/jobs/{id}/redeliver": {"post"},
     "/v1/jobs/{id}/explain": {"get"},
     "/v1/jobs/{id}/events": {"get"},
     "/v1/jobs/{id}/assign": {"post"},

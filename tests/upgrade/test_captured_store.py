@@ -113,7 +113,9 @@ async def test_every_captured_job_is_read(shop: Shop) -> None:
     assert len(jobs) == 11
 
 
-@pytest.mark.parametrize(("state", "step"), [("picked_up", "delivered"), ("returning", "returned")])
+@pytest.mark.parametrize(
+    ("state", "step"), [("picked_up", "delivered"), ("returning", "delivered")]
+)
 async def test_driver_finishes_the_job_it_held(
     opened: tuple[Node, str], shop: Shop, state: str, step: str
 ) -> None:

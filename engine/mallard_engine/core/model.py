@@ -5,7 +5,7 @@ Times are epoch milliseconds of Redis' clock, positions WGS 84 degrees.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mallard_protocol.codes import ID_CHECK, ServiceLevel
 from mallard_protocol.lifecycle import (
@@ -245,6 +245,16 @@ class GivenProof:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAnswer:
+    """The last answer to a problem, and who gave it."""
+
+    action: str
+    text: str
+    at_ms: int
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedProblem:
     """A problem that a driver reported with a job. `until_ms`: the store is held until then."""
 
@@ -257,6 +267,49 @@ class ReportedProblem:
     state: str
     until_ms: int | None = None
     reported_ms: int | None = None
+    answer: GivenAnswer | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnPlace:
+    """Where a job's parcels go back to.
+
+    `kind`: `store` or `station`; `open_until`: epoch ms, None if it never closes.
+    """
+
+    kind: Literal["store", "station"]
+    mall: str
+    store: str
+    lat: float
+    lon: float
+    open_until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnPlan:
+    """Where a job goes back to, and the code that the place shows."""
+
+    place: ReturnPlace
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldAnswer:
+    """What the holder was told about a problem last."""
+
+    problem: str
+    action: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """Who cancelled a job, why, and in which state it was."""
+
+    by: str
+    reason: str
+    note: str
+    stage: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +404,28 @@ class Job:
         """The id of its last transfer, which may be over; empty if it had none."""
         return self.transfer.rpartition("/")[2]
 
+    delivery_attempts: int = 0
+    # The driver was told to leave it at the door, with a photo.
+    is_left: bool = False
+    # When something happens at the door, unless it is answered: an entry of the due set.
+    door_ms: int | None = None
+    answer: ToldAnswer | None = None
+    # `return_to`: where it goes back to, or went. `return_code`: what that place shows.
+    return_to: ReturnPlace | None = None
+    return_code: str = ""
+    cancel_requested: bool = False
+    cancelled: Cancelled | None = None
+    redelivery_of: str | None = None
+    redelivered_as: str | None = None
+
+    @property
+    def returning_since_ms(self) -> int:
+        """When its way back began, by the driver's clock; 0 unless it is on its way back."""
+        if self.state is not JobState.RETURNING:
+            return 0
+        entries = reversed(self.timeline)
+        return next((it.occurred_ms for it in entries if it.state == JobState.RETURNING), 0)
+
     @property
     def arrived_ms(self) -> int | None:
         """When its driver arrived at the mall; None unless the job is `at_mall`."""
@@ -403,6 +478,9 @@ class Submission:
     # The least time until a driver has the parcels in hand, and from there to the door.
     lead_ms: int = 0
     haul_ms: int = 0
+    # The returned job whose parcels it delivers, and the earlier redelivery that it replaces.
+    redelivery_of: str | None = None
+    replaces: str = ""
 
     def __post_init__(self) -> None:
         # Rounds read only the need of a queued job.

@@ -474,6 +474,15 @@ class SilencePolicy:
         "without a socket before its uncollected jobs are queued again. Raise it for malls with "
         "deep garages.",
     )
+    door_wait_s: float = bounded(
+        300.0,
+        0,
+        86_400,
+        "s",
+        "How long a driver at the door waits for an answer after it has reported that the customer "
+        "is unreachable or the address wrong; then the order's `on_undeliverable` acts. Raise it "
+        "where somebody answers such reports.",
+    )
     break_after_s: float = bounded(
         0.0,
         0,

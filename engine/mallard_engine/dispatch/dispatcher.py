@@ -18,6 +18,7 @@ from mallard_engine.dispatch.drivers.driver_reach import DriverReach
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
 from mallard_engine.dispatch.order_commands import OrderCommands
 from mallard_engine.dispatch.reassignment import Reassignments
+from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.shop_commands import ShopCommands
 from mallard_engine.dispatch.sweeper import Sweeper
@@ -78,15 +79,18 @@ class Dispatcher:
         self._storage = storage
         self._tasks = Tasks()
         self._rounds = RoundScheduler(self._context, self._apply_effects, self._tasks)
+        returns = Returns(self._context, self._apply_effects)
         self._sweeper = Sweeper(
-            self._context, node, self._rounds, self._apply_effects, self._recover
+            self._context, node, self._rounds, returns, self._apply_effects, self._recover
         )
         self._disconnects = Disconnects(storage.drivers, node, self._apply_effects, self._tasks)
         self._reach = DriverReach(self._context, self._rounds)
         self._reassignments = Reassignments(self._context, self._apply_effects)
-        arrivals = GeofenceArrivals(self._context, self._apply_effects, self._tasks, self._reach)
+        arrivals = GeofenceArrivals(
+            self._context, self._apply_effects, self._tasks, self._reach, returns
+        )
         self.orders = OrderCommands(
-            self._context, self._rounds, arrivals, self._tasks, self._apply_effects
+            self._context, self._rounds, arrivals, returns, self._tasks, self._apply_effects
         )
         self.shops = ShopCommands(self._context, self._apply_effects)
         self.transfers = Transfers(self._context, self._tasks, self._apply_effects)
@@ -96,6 +100,7 @@ class Dispatcher:
             self._rounds,
             self._reach,
             arrivals,
+            returns,
             self._disconnects,
             self._tasks,
             self._apply_effects,

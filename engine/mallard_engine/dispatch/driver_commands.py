@@ -19,6 +19,7 @@ from mallard_engine.dispatch.drivers.driver_reach import DriverReach
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
 from mallard_engine.dispatch.drivers.upcoming_drivers import Block
 from mallard_engine.dispatch.live_etas import LiveEtas
+from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.rounds.run_eta_updates import RunEtaUpdates
 from mallard_engine.ports import (
@@ -34,7 +35,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     TakenBack,
 )
-from mallard_protocol.codes import ErrorCode
+from mallard_protocol.codes import CUSTOMER_PROBLEMS, ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Barred, Proof
 
@@ -48,6 +49,7 @@ class DriverCommands:
         rounds: The rounds of all malls.
         reach: The drivers of this node.
         arrivals: Arrivals by geofence.
+        returns: The way back of jobs.
         disconnects: Closed sockets that the storage does not know of yet.
         tasks: Background tasks.
         apply_effects: Applies effects in a market.
@@ -61,6 +63,7 @@ class DriverCommands:
         rounds: RoundScheduler,
         reach: DriverReach,
         arrivals: GeofenceArrivals,
+        returns: Returns,
         disconnects: Disconnects,
         tasks: Tasks,
         apply_effects: ApplyEffects,
@@ -75,6 +78,7 @@ class DriverCommands:
         self._upcoming = rounds.upcoming
         self._reach = reach
         self._arrivals = arrivals
+        self._returns = returns
         self._disconnects = disconnects
         self._apply_effects = apply_effects
         self._recover_soon = recover_soon
@@ -239,18 +243,27 @@ class DriverCommands:
             return await self._take_over(ref, driver, attempt, at_ms, proof, jobs)
         if jobs is not None:
             raise Refused(ErrorCode.BAD_FIELD)
-        answered = await self._jobs.progress(
-            ref,
-            driver,
-            attempt,
-            step,
-            at_ms=at_ms,
-            proof=proof,
-            reason=reason,
-            store=store,
-            parcels=parcels,
-        )
+        if step is Step.RETURNED:
+            answered = await self._returned(ref, driver, attempt, at_ms, proof, reason)
+        else:
+            plan = None
+            if step is Step.RETURNING:
+                plan = await self._returns.plan(await self._jobs.get(ref.job))
+            answered = await self._jobs.progress(
+                ref,
+                driver,
+                attempt,
+                step,
+                at_ms=at_ms,
+                proof=proof,
+                reason=reason,
+                store=store,
+                parcels=parcels,
+                plan=plan,
+            )
         market = self._context.places.market_of_mall(ref.mall).id
+        if step is Step.RETURNING:
+            self._arrivals.look_again(market, driver)
         if not answered.driver.jobs:
             self._upcoming.ended(market, driver)
         elif step in (Step.COLLECTED, Step.PICKED_UP):
@@ -289,6 +302,30 @@ class DriverCommands:
             await self._withdraw(market, answered.driver.offer, "engine")
         return answered
 
+    async def _returned(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        at_ms: int | None,
+        proof: Proof | None,
+        reason: str,
+    ) -> Answered:
+        job = await self._jobs.get(ref.job)
+        plan = None
+        if job.state is JobState.RETURNING and job.return_to is None:
+            plan = await self._returns.plan(job)
+        return await self._context.storage.returns.returned(
+            ref,
+            driver,
+            attempt,
+            at_ms=at_ms,
+            proof=proof,
+            reason=reason,
+            at_place=job.driver == driver and await self._returns.is_at_place(job, plan),
+            plan=plan,
+        )
+
     async def claim(
         self, market: str, driver: str, job: str, attempt: int, state: str, *, at_ms: int | None
     ) -> None:
@@ -315,7 +352,21 @@ class DriverCommands:
         attempt: int | None = None,
         at_ms: int | None = None,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Jobs.problem`."""
+        """See :meth:`mallard_engine.ports.Jobs.problem` and `Returns.undelivered`."""
+        if job and kind in CUSTOMER_PROBLEMS:
+            known = await self._jobs.get(job)
+            answered = await self._context.storage.returns.undelivered(
+                JobRef(job, known.mall),
+                driver,
+                kind=kind,
+                store=store,
+                until_ms=until_ms,
+                text=text,
+                attempt=attempt,
+                at_ms=at_ms,
+                plan=await self._returns.plan(known),
+            )
+            return self._done(market, answered)
         answered = await self._jobs.problem(
             market,
             driver,
@@ -390,5 +441,7 @@ class DriverCommands:
     def job_pushed(self, market: str, driver: str, state: str) -> None:
         """Forget plans with what a driver held: its job has changed."""
         self._live.changed(market, driver)
+        if state == JobState.RETURNING:
+            self._arrivals.look_again(market, driver)
         if state != JobState.AT_MALL:  # an arrival changes no plan
             self._upcoming.ended(market, driver)

@@ -3,15 +3,16 @@
 import asyncio
 from dataclasses import replace
 
-from mallard_engine.core.model import Job, Need, RoundRecord, Submission
+from mallard_engine.core.model import Job, Need, ReturnPlace, RoundRecord, Submission
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
 from mallard_engine.dispatch.pickup_eta import PickupEta
+from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
 from mallard_engine.ports import Effects, JobRef, Submitted
-from mallard_protocol.codes import ServiceLevel
+from mallard_protocol.codes import AnswerAction, CancelReason, ServiceLevel
 from mallard_protocol.lifecycle import JobState, Outcome
 
 
@@ -23,6 +24,7 @@ class OrderCommands:
         context: Context,
         rounds: RoundScheduler,
         arrivals: GeofenceArrivals,
+        returns: Returns,
         tasks: Tasks,
         apply_effects: ApplyEffects,
     ) -> None:
@@ -30,6 +32,7 @@ class OrderCommands:
         self._jobs = context.storage.jobs
         self._rounds = rounds
         self._arrivals = arrivals
+        self._returns = returns
         self._pickup_eta = PickupEta(context)
         self._tasks = tasks
         self._apply_effects = apply_effects
@@ -89,9 +92,47 @@ class OrderCommands:
         if not await early.offer():
             self._rounds.wake(submission.mall, submission.job)
 
-    async def cancel(self, ref: JobRef, actor: str, reason: str) -> None:
-        """See :meth:`mallard_engine.ports.Jobs.cancel`."""
-        self._apply_to_job(ref, await self._jobs.cancel(ref, actor, reason))
+    async def cancel(
+        self,
+        ref: JobRef,
+        actor: str,
+        reason: str,
+        *,
+        code: CancelReason = CancelReason.OTHER,
+        note: str = "",
+        job: Job | None = None,
+    ) -> None:
+        """See :meth:`mallard_engine.ports.Jobs.cancel`. ``job``: as it was read last."""
+        is_on_board = job is not None and job.state is JobState.PICKED_UP
+        plan = await self._returns.plan(job) if job and is_on_board else None
+        effects = await self._jobs.cancel(ref, actor, reason, code=code, note=note, plan=plan)
+        self._apply_to_job(ref, effects)
+
+    async def answer(
+        self, job: Job, problem: str, *, action: AnswerAction, text: str, actor: str
+    ) -> None:
+        """See :meth:`mallard_engine.ports.Returns.answer`."""
+        ref = JobRef(job.id, job.mall)
+        effects = await self._context.storage.returns.answer(
+            ref,
+            problem,
+            action=action.value,
+            text=text,
+            actor=actor,
+            plan=await self._returns.plan(job) if job.state is JobState.PICKED_UP else None,
+        )
+        self._apply_to_job(ref, effects)
+
+    async def received(self, ref: JobRef, actor: str) -> None:
+        """See :meth:`mallard_engine.ports.Returns.received`."""
+        self._apply_to_job(ref, await self._context.storage.returns.received(ref, actor))
+
+    async def return_place(self, job: Job) -> ReturnPlace | None:
+        """Return where a job went back to; where it would now, if that is not stored."""
+        if job.return_to is not None:
+            return job.return_to
+        plan = await self._returns.plan(job)
+        return plan.place if plan else None
 
     async def ready(
         self,

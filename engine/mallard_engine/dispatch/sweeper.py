@@ -12,6 +12,7 @@ import structlog
 
 from mallard_engine.core.places.geofence import is_around
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
+from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import (
     DueEntry,
@@ -49,6 +50,7 @@ class Sweeper:
         context: Context,
         node: str,
         rounds: RoundScheduler,
+        returns: Returns,
         apply_effects: ApplyEffects,
         recover: Callable[[str, bool], Awaitable[None]],
     ) -> None:
@@ -56,6 +58,7 @@ class Sweeper:
         self._workings = context.runtime
         self._node = node
         self._rounds = rounds
+        self._returns = returns
         self._apply_effects = apply_effects
         self._recover = recover
         # By market: the standing under which this node's drivers were last taken back.
@@ -200,6 +203,8 @@ class Sweeper:
                 count_round(self._context.metrics, effects)
             case DueKind.RELEASE:
                 effects = await store.deadlines.queue(JobRef(entry.id, entry.mall))
+            case DueKind.DOOR | DueKind.RETURN:
+                effects = await self._returns.due(entry)
             case DueKind.SILENT:
                 mall = self._context.places.malls.get(entry.mall)
                 around = partial(is_around, mall) if mall is not None else nowhere

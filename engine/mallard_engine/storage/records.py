@@ -8,6 +8,7 @@ import structlog
 
 from mallard_engine.core.model import (
     Asked,
+    Cancelled,
     Driver,
     GivenProof,
     GivenReason,
@@ -18,11 +19,13 @@ from mallard_engine.core.model import (
     OfferedJob,
     Position,
     ReportedProblem,
+    ReturnPlace,
     RoundRecord,
     Shop,
     StoreHold,
     Submission,
     TimelineEntry,
+    ToldAnswer,
     Waiting,
 )
 from mallard_engine.core.vehicles import DriverProfile
@@ -52,6 +55,10 @@ class _TimelineRecord(msgspec.Struct, array_like=True, gc=False):
     cause: str
 
 
+class _DoorRecord(msgspec.Struct):
+    at: int
+
+
 class _WaitingRecord(msgspec.Struct, array_like=True):
     attempt: int
     need: msgspec.Raw
@@ -72,6 +79,9 @@ _shops = msgspec.msgpack.Decoder(tuple[Shop, ...]).decode
 _hold = msgspec.msgpack.Decoder(JobHold).decode
 _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
 _names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
+_door = msgspec.msgpack.Decoder(_DoorRecord).decode
+_return_place = msgspec.msgpack.Decoder(ReturnPlace).decode
+_told_answer = msgspec.msgpack.Decoder(ToldAnswer).decode
 _times = msgspec.msgpack.Decoder(list[int]).decode
 # {received, at, lat, lon, acc, …}: see lib/positions.lua for the rest.
 _position = msgspec.msgpack.Decoder(list[float]).decode
@@ -187,6 +197,7 @@ class _PushBody(msgspec.Struct):
     epoch: int = 0
     driver_state: str = ""
     until_ms: int | None = None
+    answer: ToldAnswer | None = None
 
 
 _PUSH_KINDS = {kind.value: kind for kind in PushKind}
@@ -226,6 +237,7 @@ def read_push(body: bytes, card: bytes) -> Push:
         epoch=push.epoch,
         driver_state=push.driver_state,
         until_ms=push.until_ms,
+        answer=push.answer,
     )
 
 
@@ -413,6 +425,23 @@ def read_job(flat: Sequence[bytes]) -> Job:
         code=text(b"code"),
         raised_pay_minor=number(b"pay_minor") or None,
         risk=Risk(text(b"risk") or Risk.NONE),
+        delivery_attempts=number(b"delivery_attempts"),
+        is_left=text(b"leave") == "1",
+        door_ms=_door(door).at if (door := fields.get(b"door")) else None,
+        answer=_told_answer(told) if (told := fields.get(b"answer")) else None,
+        return_to=_return_place(place) if (place := fields.get(b"return_to")) else None,
+        return_code=text(b"return_code"),
+        cancel_requested=text(b"cancel_requested") == "1",
+        cancelled=Cancelled(
+            by=text(b"cancelled_by"),
+            reason=text(b"cancel_reason"),
+            note=text(b"cancel_note"),
+            stage=text(b"cancel_stage"),
+        )
+        if b"cancelled_by" in fields
+        else None,
+        redelivery_of=text(b"redelivery_of") or None,
+        redelivered_as=text(b"redelivered_as") or None,
     )
 
 
@@ -460,4 +489,5 @@ def job_of(submission: Submission, now_ms: int) -> Job:
         ),
         asked=(),
         handover_key=submission.handover_key,
+        redelivery_of=submission.redelivery_of,
     )

@@ -17,6 +17,7 @@ from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.register import RedisRegister
+from mallard_engine.storage.calls.returns import RedisReturns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
@@ -79,6 +80,7 @@ class RedisStorage:
         self.jobs = RedisJobs(self.runner, quotas, on_quota)
         self.shops = RedisShops(self.runner)
         self.offers = RedisOffers(self.runner, runs)
+        self.returns = RedisReturns(self.runner)
         self.deadlines = RedisDeadlines(self.runner)
         self.transfers = RedisTransfers(self.runner)
         self.leases = RedisLeases(self.runner)

@@ -132,6 +132,9 @@ async def test_reasons_are_read_logged_and_counted(node: RunningNode) -> None:
     assert (reasons["declined"], reasons["gave_up"]) == ("too far", "flat tyre")
 
 
+JUST_NOW_MS = 1_800_000_000_000
+
+
 @pytest.mark.finding("D7")
 async def test_reason_to_return_is_stored_with_the_job(node: RunningNode) -> None:
     async with open_app(node.ws, node.token("d1")) as driver:
@@ -139,6 +142,6 @@ async def test_reason_to_return_is_stored_with_the_job(node: RunningNode) -> Non
         job = await held_by(node, driver)
         await driver.progress(job, "picked_up")
         with capture_logs() as logs:
-            await driver.progress(job, "returning", reason="nobody home")
+            await driver.progress(job, "returning", at_ms=JUST_NOW_MS, reason="nobody home")
     assert [it["step"] for it in logs if it["event"] == "reason given"] == ["returning"]
     assert (await node.job(job["job"]))["reason"] == "nobody home"

@@ -18,6 +18,8 @@ from mallard_engine.core.model import (
     Job,
     Need,
     RankedDriver,
+    ReturnPlace,
+    ReturnPlan,
     RoundRecord,
     Submission,
     Vehicle,
@@ -39,7 +41,7 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, job_at
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
-from mallard_protocol.lifecycle import JOB_TRANSITIONS, JobState, Step, Wish
+from mallard_protocol.lifecycle import JOB_TRANSITIONS, TIMED_STEPS, JobState, Step, Wish
 from mallard_protocol.messages import Proof
 
 MARKET = "phoenix"
@@ -48,6 +50,7 @@ LAT, LON = 33.3, -111.9
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
 NODE = "n1"
+RETURN_CODE = "246810"
 OFFER_MS, ACK_MS, COOLDOWN_MS = 30_000, 3_000, 30_000
 RESUME_MS, AT_MALL_MS, STALE_MS = 120_000, 900_000, 60_000
 
@@ -332,15 +335,18 @@ class World:
     async def step(
         self, ref: JobRef, step: Step, attempt: int, driver: str = "ann", *, age: bool = False
     ) -> Answered:
+        if step is Step.RETURNED:
+            return await self.returned(ref, attempt, driver)
         return await self.store.jobs.progress(
             ref,
             driver,
             attempt,
             step,
-            at_ms=None,
+            at_ms=self.now if step in TIMED_STEPS else None,
             proof=Proof("age_checked") if age else None,
             reason="",
             store="lego" if step is Step.COLLECTED else None,
+            plan=self.way_back() if step is Step.RETURNING else None,
         )
 
     async def problem(self, ref: JobRef, kind: str, driver: str = "ann", **more: Any) -> Answered:
@@ -384,6 +390,35 @@ class World:
             actor="toys",
             said=store,
             is_ready=ready_ms <= self.now,
+        )
+
+    def way_back(self, store: str = "lego", open_until: int | None = None) -> ReturnPlan:
+        """Where a job goes back to: a shop of the mall."""
+        place = ReturnPlace(
+            kind="store", mall=MALL, store=store, lat=LAT, lon=LON, open_until=open_until
+        )
+        return ReturnPlan(place, RETURN_CODE)
+
+    async def returned(
+        self,
+        ref: JobRef,
+        attempt: int,
+        driver: str = "ann",
+        *,
+        proof: Proof | None = Proof("code", RETURN_CODE),  # noqa: B008 - frozen
+        at_place: bool = True,
+        plan: ReturnPlan | None = None,
+    ) -> Answered:
+        """The driver says that the parcels are back: inside the place, with its code."""
+        return await self.store.returns.returned(
+            ref,
+            driver,
+            attempt,
+            at_ms=None,
+            proof=proof,
+            reason="",
+            at_place=at_place,
+            plan=plan,
         )
 
     async def picked_up(self, driver: str = "ann", **changes: Any) -> tuple[JobRef, int]:

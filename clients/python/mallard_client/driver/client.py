@@ -28,7 +28,7 @@ from msgspec import UNSET
 
 from mallard_client.backoff import Backoff
 from mallard_client.driver.buffers import Report, clean_fix
-from mallard_client.driver.clock import Clock, uptime_ms, wall_clock_ms
+from mallard_client.driver.clock import Clock, Moment, uptime_ms, wall_clock_ms
 from mallard_client.driver.connection import Connection, Transport
 from mallard_client.driver.events import Announcer, Ended, Event, EventStream, Listener
 from mallard_client.driver.session import AppOptions, AppSession
@@ -39,7 +39,7 @@ from mallard_client.driver.storage import Storage
 from mallard_client.errors import Stopped
 from mallard_client.tokens import TokenProvider, TokenSource
 from mallard_protocol.codes import SUBPROTOCOL_MSGPACK
-from mallard_protocol.lifecycle import Step, Wish
+from mallard_protocol.lifecycle import TIMED_STEPS, Step, Wish
 from mallard_protocol.messages import (
     Accept,
     App,
@@ -58,7 +58,16 @@ from mallard_protocol.messages import (
 
 __all__ = ["DriverClient", "StepName", "WishName"]
 
-StepName = Literal["at_mall", "picked_up", "delivered", "returning", "returned", "give_up"]
+StepName = Literal[
+    "at_mall",
+    "picked_up",
+    "at_door",
+    "delivered",
+    "returning",
+    "resume",
+    "returned",
+    "give_up",
+]
 WishName = Literal["available", "paused", "offline"]
 
 _log = logging.getLogger(__name__)
@@ -135,6 +144,8 @@ class DriverClient:
         )
         self._running: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
+        # When each job's last timed step was.
+        self._last_timed: dict[str, Moment] = {}
 
     @property
     def connected(self) -> bool:
@@ -362,6 +373,12 @@ class DriverClient:
         if number is None:
             raise LookupError(f"job {job} was never held here; name its attempt")
         at = self._session.clock.happened(at_ms)
+        if step in TIMED_STEPS:
+            # One that is not later than the last is a repeat to the engine.
+            last = self._last_timed.get(job)
+            if at_ms is None and last is not None and at.ms <= last.ms:
+                at = Moment(last.ms + 1)
+            self._last_timed[job] = at
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         # A refusal without a caller that awaits it is in the log already.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -414,6 +431,48 @@ class DriverClient:
         proof = None if code is None else Proof("code", code)
         return self.progress(job, Step.PICKED_UP, at_ms=at_ms, proof=proof, jobs=jobs)
 
+    def at_door(self, job: str, *, at_ms: int | None = None) -> asyncio.Future[Reply]:
+        """Report the arrival at the customer's door, which begins a visit; see `progress`."""
+        return self.progress(job, Step.AT_DOOR, at_ms=at_ms)
+
+    def returning(
+        self, job: str, reason: str | None = None, *, at_ms: int | None = None
+    ) -> asyncio.Future[Reply]:
+        """Report that the parcels go back; see `progress`.
+
+        Once it is answered, the job in `jobs` says where to bring them: ``detail.return_to``.
+        """
+        return self.progress(job, Step.RETURNING, reason=reason, at_ms=at_ms)
+
+    def resume(self, job: str, *, at_ms: int | None = None) -> asyncio.Future[Reply]:
+        """Report that a return turns round: the customer takes the parcels; see `progress`.
+
+        Refused (``wrong_state``) once the order was cancelled.
+        """
+        return self.progress(job, Step.RESUME, at_ms=at_ms)
+
+    def returned(
+        self,
+        job: str,
+        *,
+        code: str | None = None,
+        photo: str | None = None,
+        reason: str | None = None,
+        at_ms: int | None = None,
+    ) -> asyncio.Future[Reply]:
+        """Report that the parcels are back, with the code that the place shows, or a photo.
+
+        Refused with ``no_position`` if no fix since `returning` lies inside of the place, with
+        ``proof_needed`` if it needs the other proof. Raises `ValueError` if both are given; see
+        `progress`.
+        """
+        if code is not None and photo is not None:
+            raise ValueError("give the code or a photo")
+        proof = Proof("code", code) if code is not None else None
+        if photo is not None:
+            proof = Proof("photo", photo)
+        return self.progress(job, Step.RETURNED, proof=proof, reason=reason, at_ms=at_ms)
+
     async def problem(
         self,
         kind: ProblemKind,
@@ -422,12 +481,14 @@ class DriverClient:
         store: str | None = None,
         until_ms: int | None = None,
         text: str | None = None,
+        at_ms: int | None = None,
     ) -> Reply:
         """Report that something is wrong. Raises `RequestRefused`, `NoAnswer`, `Stopped`.
 
         ``missing``, ``partial`` and ``store_closed`` may take the job away, until the shop or the
-        order service answers.
+        order service answers. An answer is a ``job`` event with ``answer``. `at_ms` missing: now.
         """
+        at = self._session.on_server_ms(at_ms) if at_ms is not None else self.server_now_ms()
         attempt = None if job is None else self._session.view.attempt_of(job)
         return await self._request(
             lambda request_id: Problem(
@@ -438,6 +499,7 @@ class DriverClient:
                 self._session.on_server_ms(until_ms),
                 text or UNSET,
                 UNSET if attempt is None else attempt,
+                at,
             ),
             self._session.apply_state,
         )

@@ -16,13 +16,27 @@ whether a submission had an effect, repeat it with that key, never without.
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
-from typing import Unpack
+from typing import Literal, Unpack
+
+from msgspec import UNSET
 
 from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
 from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls
-from mallard_protocol.resources import Explanation, Job, JobList, Market, Quote
+from mallard_protocol.codes import AnswerAction
+from mallard_protocol.resources import (
+    AnswerRequest,
+    DropoffRequest,
+    Explanation,
+    Job,
+    JobList,
+    Market,
+    Quote,
+    RedeliverRequest,
+)
 
-__all__ = ["JobFilter", "OrderClient", "OrderClientSync"]
+__all__ = ["AnswerName", "JobFilter", "OrderClient", "OrderClientSync"]
+
+AnswerName = Literal["retry", "leave", "return", "wait", "instructions"]
 
 
 class OrderClient(AsyncShell):
@@ -69,9 +83,25 @@ class OrderClient(AsyncShell):
             if cursor is None:
                 return
 
-    async def cancel(self, job: str, reason: str = "cancelled") -> Job:
-        """Cancel a job that is not on board yet; cancelling again changes nothing."""
-        return await self._run(self._calls.cancel(job, reason))
+    async def cancel(self, job: str, reason: str = "cancelled", note: str | None = None) -> Job:
+        """Cancel a job; cancelling again changes nothing.
+
+        One on board comes back: it has ``cancel_requested``, is ``returning``, and ends as
+        ``returned``.
+        """
+        return await self._run(self._calls.cancel(job, reason, note))
+
+    async def answer(self, job: str, problem: str, action: AnswerName, text: str = "") -> Job:
+        """Answer a problem of the job's driver; the same answer again changes nothing."""
+        request = AnswerRequest(AnswerAction(action), text)
+        return await self._run(self._calls.answer(job, problem, request))
+
+    async def redeliver(
+        self, job: str, deadline: datetime, dropoff: DropoffRequest | None = None
+    ) -> Job:
+        """Deliver the parcels of a returned job after all; again gives the same job."""
+        request = RedeliverRequest(deadline, dropoff or UNSET)
+        return await self._run(self._calls.redeliver(job, request))
 
     async def ready(self, job: str, store: str, ready_at: datetime) -> Job:
         """Set when a store's parcels are actually ready."""
@@ -129,9 +159,19 @@ class OrderClientSync(SyncShell):
             if cursor is None:
                 return
 
-    def cancel(self, job: str, reason: str = "cancelled") -> Job:
+    def cancel(self, job: str, reason: str = "cancelled", note: str | None = None) -> Job:
         """As `OrderClient.cancel`."""
-        return self._run(self._calls.cancel(job, reason))
+        return self._run(self._calls.cancel(job, reason, note))
+
+    def answer(self, job: str, problem: str, action: AnswerName, text: str = "") -> Job:
+        """As `OrderClient.answer`."""
+        request = AnswerRequest(AnswerAction(action), text)
+        return self._run(self._calls.answer(job, problem, request))
+
+    def redeliver(self, job: str, deadline: datetime, dropoff: DropoffRequest | None = None) -> Job:
+        """As `OrderClient.redeliver`."""
+        request = RedeliverRequest(deadline, dropoff or UNSET)
+        return self._run(self._calls.redeliver(job, request))
 
     def ready(self, job: str, store: str, ready_at: datetime) -> Job:
         """As `OrderClient.ready`."""

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Final, TypedDict
 from urllib.parse import quote
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from mallard_client.errors import CallFailed
 from mallard_client.http.request import Caller, Pause, Steps, may_pass
 from mallard_protocol.codes import MAX_WAIT_S
 from mallard_protocol.resources import (
+    AnswerRequest,
     AssignRequest,
     CancelRequest,
     CloseRequest,
@@ -26,6 +27,7 @@ from mallard_protocol.resources import (
     MarketList,
     Quote,
     ReadyRequest,
+    RedeliverRequest,
     RegisteredDriver,
     SuspendRequest,
     TransferRequest,
@@ -127,9 +129,17 @@ class OrderCalls:
         }
         return self._caller.call("GET", "/v1/jobs", JobList, params=params)
 
-    def cancel(self, job: str, reason: str) -> Steps[Job]:
+    def cancel(self, job: str, reason: str, note: str | None = None) -> Steps[Job]:
         """``POST /v1/jobs/{id}/cancel``."""
-        return self._post(_job(job, "cancel"), CancelRequest(reason))
+        return self._post(_job(job, "cancel"), CancelRequest(reason, note or UNSET))
+
+    def answer(self, job: str, problem: str, request: AnswerRequest) -> Steps[Job]:
+        """``POST /v1/jobs/{id}/problems/{p}/answer``."""
+        return self._post(_job(job, "problems", problem, "answer"), request)
+
+    def redeliver(self, job: str, request: RedeliverRequest) -> Steps[Job]:
+        """``POST /v1/jobs/{id}/redeliver``."""
+        return self._post(_job(job, "redeliver"), request)
 
     def ready(self, job: str, store: str, ready_at: datetime) -> Steps[Job]:
         """``POST /v1/jobs/{id}/ready``."""

@@ -199,6 +199,8 @@ class Market:
     name: str
     area: Polygon
     malls: Mapping[str, Mall]
+    return_station: str | None = None
+    """The station that takes what cannot go back to its shop."""
     region: Region = field(init=False, repr=False, compare=False)
     boundary: PolygonBoundary = field(init=False, repr=False, compare=False)
     spread: Spread = field(init=False, repr=False, compare=False)

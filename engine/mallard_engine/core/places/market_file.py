@@ -166,11 +166,16 @@ def read_market(file: Traversable, *, opening_hours: bool = True) -> Market:
         mall_id: _read_mall(mall_id, market, mall, opening_hours=opening_hours)
         for mall_id, mall in entry.take_entries("malls", "mall")
     }
+    station = entry.take_if_there("return_station", str, None)
     entry.done()
+    if station is not None and (station not in malls or malls[station].kind != "station"):
+        raise entry.wrong(
+            f"return_station {station!r} is not one of its stations", "return_station"
+        )
     for mall in malls.values():
         if not shapely.covers(area, mall.outline):
             raise entry.wrong(f"mall {mall.id}: it is not inside the market's area", "area")
-    return Market(market, name, area, malls)
+    return Market(market, name, area, malls, station)
 
 
 def _read_mall(mall_id: str, market: str, entry: _Entry, *, opening_hours: bool) -> Mall:

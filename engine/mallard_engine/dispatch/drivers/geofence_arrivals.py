@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mallard_engine.core.places.geofence import GATE_RADIUS_M, Change, Presence, Sighting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach, LocatedFix
+from mallard_engine.dispatch.returns import Returns
 from mallard_engine.ports import DriverFix, JobRef, NoSuchDriver, StoreUnavailable
 
 _MAX_ACC_M = 100.0
@@ -18,12 +19,18 @@ class GeofenceArrivals:
     """
 
     def __init__(
-        self, context: Context, apply_effects: ApplyEffects, tasks: Tasks, reach: DriverReach
+        self,
+        context: Context,
+        apply_effects: ApplyEffects,
+        tasks: Tasks,
+        reach: DriverReach,
+        returns: Returns,
     ) -> None:
         self._context = context
         self._apply_effects = apply_effects
         self._tasks = tasks
         self._reach = reach
+        self._returns = returns
         # The drivers of this node near a mall, and those whose jobs have been read.
         self._near: dict[tuple[str, str], Presence] = {}
         self._looked_up: set[tuple[str, str]] = set()
@@ -78,19 +85,26 @@ class GeofenceArrivals:
         if known.here and key not in self._looked_up:
             if key in self._near:
                 self._looked_up.add(key)
-            self._tasks.start(self._look(market, fix.driver, mall), "arrival")
+            self._tasks.start(self._look(market, fix, mall), "arrival")
 
     def _sighting(self, market: str, fix: DriverFix, mall_id: str) -> Sighting:
         mall = self._context.places.market(market).malls[mall_id]
         place_m = mall.place_distance_m(fix.lat, fix.lon, GATE_RADIUS_M)
         return Sighting(fix.at_ms, place_m, *mall.plane.xy(fix.lat, fix.lon), fix.speed_mps)
 
-    async def _look(self, market: str, driver: str, mall: str) -> None:
-        store = self._context.storage
+    async def _look(self, market: str, fix: DriverFix, mall: str) -> None:
+        store, driver = self._context.storage, fix.driver
+        is_inside = self._context.places.mall(mall).holds(fix.lat, fix.lon)
         try:
-            for held in (await store.drivers.snapshot(market, driver)).driver.jobs:
+            snapshot = await store.drivers.snapshot(market, driver)
+            for held in snapshot.driver.jobs:
                 if held.mall == mall:
                     ref = JobRef(held.job, mall)
                     self._apply_effects(market, await store.jobs.arrive(ref, driver, held.attempt))
+            for job in snapshot.jobs:
+                if is_inside:
+                    await self._returns.arrived(market, job, mall)
+                elif job.return_to and job.return_to.mall == mall:
+                    self.look_again(market, driver)  # at the gate: the fence is the outline
         except (NoSuchDriver, StoreUnavailable):
             self.look_again(market, driver)

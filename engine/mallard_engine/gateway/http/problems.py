@@ -25,6 +25,7 @@ from mallard_engine.ports import (
     IdempotencyMismatch,
     NoSuchDriver,
     NoSuchJob,
+    NoSuchProblem,
     QuotaExceeded,
     Refused,
     StoreFull,
@@ -133,6 +134,7 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
     BodyTooLarge: _plain(_P.BODY_TOO_LARGE),
     InvalidOrder: lambda error: HttpProblem(error.code, str(error), errors=error.errors),
     NoSuchJob: lambda _error: not_found("job"),
+    NoSuchProblem: lambda _error: not_found("problem of this job"),
     NoSuchDriver: lambda _error: not_found("driver"),
     Refused: lambda error: HttpProblem(
         ProblemCode(error.code),

@@ -65,6 +65,9 @@ def bind(
     return routes
 
 
+_ACCEPTED: Final = 202
+
+
 class _Method:
     """One method of a path. What a request needs of the row is computed once."""
 
@@ -108,7 +111,8 @@ class _Endpoint:
         principal.require(*method.roles)
         check_query(request, method.query_names)
         response = await method.handler(request, principal)
-        response.status_code = method.status
+        if response.status_code != _ACCEPTED:
+            response.status_code = method.status
         return response
 
 

@@ -139,8 +139,17 @@ def job_view(
         hold_s=order.hold_s,
         risk=UNSET if job.terminal else job.risk,
         proofs=tuple(map(_proof_view, job.proofs)),
-        problems=tuple(map(_problem_view, job.problems)),
+        problems=tuple(_problem_view(it, job) for it in job.problems),
         transfer=_transfer_view(transfer, names, with_code=with_code) if transfer else None,
+        on_undeliverable=order.on_undeliverable,
+        delivery_attempts=job.delivery_attempts,
+        return_to=_return_view(job.return_to),
+        cancel_requested=job.cancel_requested,
+        cancelled_by=job.cancelled.by if job.cancelled else None,
+        cancel_reason=job.cancelled.reason if job.cancelled else None,
+        cancel_note=(job.cancelled.note or None) if job.cancelled else None,
+        cancel_stage=job.cancelled.stage if job.cancelled else None,
+        redelivery_of=job.redelivery_of,
         **_own_fields(job),
     )
 
@@ -174,16 +183,30 @@ def _proof_view(proof: model.GivenProof) -> resources.ProofView:
     )
 
 
-def _problem_view(problem: model.ReportedProblem) -> resources.ReportedProblem:
+def _return_view(place: model.ReturnPlace | None) -> resources.ReturnTo | None:
+    if place is None:
+        return None
+    until = _moment(place.open_until)
+    return resources.ReturnTo(place.kind, place.mall, place.store, place.lat, place.lon, until)
+
+
+def _problem_view(problem: model.ReportedProblem, job: model.Job) -> resources.ReportedProblem:
+    given = problem.answer
     return resources.ReportedProblem(
         id=problem.id,
         kind=problem.kind,
         text=problem.text,
         at=Moment.at_ms(problem.at_ms),
         until=_moment(problem.until_ms),
-        state=problem.state,
+        # No transition resolves the problems of a job that ends.
+        state="resolved" if job.terminal else problem.state,
         store=problem.store or UNSET,
         reported_at=_optional_moment(problem.reported_ms),
+        answer=resources.ProblemAnswer(
+            given.action, given.text, Moment.at_ms(given.at_ms), given.actor
+        )
+        if given
+        else UNSET,
     )
 
 

@@ -13,7 +13,14 @@ from msgspec import UNSET, Struct, UnsetType
 from mallard_engine.core.model import TRANSFER, Job, Need
 from mallard_engine.core.places.meeting import STORE
 from mallard_engine.gateway.timestamps import epoch_ms, utc
-from mallard_protocol.codes import HOLD_S, OnMissing, OnShort, ServiceLevel
+from mallard_protocol.codes import (
+    HOLD_S,
+    ID_CHECK,
+    OnMissing,
+    OnShort,
+    OnUndeliverable,
+    ServiceLevel,
+)
 from mallard_protocol.resources import (
     DropoffRequest,
     JobRequest,
@@ -25,6 +32,8 @@ from mallard_protocol.resources import (
 )
 
 _DEADLINE_AFTER: Final = timedelta(hours=24)
+# The requirements that somebody at the door must meet.
+_IN_PERSON: Final = frozenset({ID_CHECK, "age_check", "signature"})
 
 
 class CompleteStore(PickupStore, frozen=True, kw_only=True):
@@ -62,7 +71,7 @@ class CompleteOrder(
     """A `JobRequest` whose defaults are filled in. The order of the fields is that of its JSON.
 
     Fields with a default are stored only with another value. An engine that does not know them
-    reads such an order, and `lib/shops.lua` has the same defaults.
+    reads such an order, and `lib/shops.lua` and `lib/door.lua` have the same defaults.
     """
 
     pickup: CompletePickup
@@ -78,6 +87,7 @@ class CompleteOrder(
     on_short: OnShort = OnShort.DELIVER
     on_missing: OnMissing = OnMissing.HOLD
     hold_s: int = HOLD_S
+    on_undeliverable: OnUndeliverable = OnUndeliverable.RETURN
 
     @classmethod
     def from_request(cls, request: JobRequest, preset: ServiceLevel, now_ms: int) -> Self:
@@ -121,7 +131,13 @@ class CompleteOrder(
             on_short=request.on_short,
             on_missing=request.on_missing,
             hold_s=request.hold_s,
+            on_undeliverable=request.on_undeliverable,
         )
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether somebody must be at the door: it cannot be left there."""
+        return self.dropoff.pin is not UNSET or any(it in _IN_PERSON for it in self.requires)
 
     @property
     def body(self) -> bytes:

@@ -20,7 +20,7 @@ from mallard_engine.core.places.opening_hours import next_collection_ms
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.socket.payloads import card
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_protocol.codes import ID_CHECK, ProblemCode, ServiceLevel
+from mallard_protocol.codes import ID_CHECK, OnUndeliverable, ProblemCode, ServiceLevel
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import FieldError, JobRequest
@@ -38,6 +38,7 @@ class InvalidOrder(Exception):
         self.code = ProblemCode.MALL_CLOSED if closed else ProblemCode.INVALID_FIELDS
         self.errors = errors
         self.market = market
+        self.is_closed = closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,8 @@ def _errors(
     pay = order.pay
     if pay is not UNSET and pay.max_minor is not UNSET and pay.max_minor < pay.amount_minor:
         yield FieldError("/pay/max_minor", "less than amount_minor")
+    if order.on_undeliverable is OnUndeliverable.LEAVE and order.needs_person:
+        yield FieldError("/on_undeliverable", "leave: a PIN or a check needs somebody at the door")
     collect_ms = _collect_ms(order, now_ms)
     if request.pickup.window_end is not UNSET and order.window_end_ms <= collect_ms:
         yield FieldError("/pickup/window_end", "not after now and every ready_at")

@@ -12,7 +12,15 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
 from mallard_engine.core.handover import handover_code
-from mallard_engine.core.model import TRANSFER, Job, LiveOffer, Need, OfferedJob, Shop
+from mallard_engine.core.model import (
+    TRANSFER,
+    Job,
+    LiveOffer,
+    Need,
+    OfferedJob,
+    Shop,
+    ToldAnswer,
+)
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
 from mallard_engine.core.places.mall import Mall
@@ -25,6 +33,7 @@ from mallard_engine.gateway.orders.complete_order import (
 from mallard_engine.ports import Push, PushKind
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.messages import (
+    Answer,
     DropOff,
     JobChanged,
     JobEta,
@@ -34,6 +43,7 @@ from mallard_protocol.messages import (
     OfferClosed,
     ParcelLoad,
     PayAmount,
+    ReturnTo,
     SocketJob,
     SocketTransfer,
     StateChanged,
@@ -159,6 +169,9 @@ def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> S
         kind=job.kind or UNSET,
         carries=job.carries or UNSET,
         transfer=_transfer(transfer) if transfer else UNSET,
+        on_undeliverable=order.on_undeliverable,
+        return_to=_return_to(job),
+        answer=_answer(job.answer),
     )
 
 
@@ -194,6 +207,7 @@ def push_frame(
             reason=push.reason or UNSET,
             detail=detail,
             driver_state=push.driver_state or UNSET,
+            answer=_answer(push.answer),
         )
     if push.kind is PushKind.STATE:
         return StateChanged(
@@ -257,6 +271,18 @@ def _with_state(visit: StoreVisit, shop: Shop) -> StoreVisit:
 def _load(order: CompleteOrder) -> ParcelLoad:
     load = order.parcels
     return ParcelLoad(count=load.count, weight_g=load.weight_g, volume_l=load.volume_l)
+
+
+def _return_to(job: Job) -> ReturnTo | UnsetType:
+    """Return where the job goes back to, once it does."""
+    place = job.return_to
+    if place is None or job.state is not JobState.RETURNING:
+        return UNSET
+    return ReturnTo(place.kind, place.mall, place.store, place.lat, place.lon, place.open_until)
+
+
+def _answer(told: ToldAnswer | None) -> Answer | UnsetType:
+    return Answer(told.problem, told.action, told.text) if told else UNSET
 
 
 def _pay(pay: Pay | UnsetType) -> PayAmount | UnsetType:

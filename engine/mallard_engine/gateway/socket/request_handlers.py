@@ -127,6 +127,9 @@ class Requests:
         reason = "" if request.reason is UNSET else request.reason
         if request.step is Step.COLLECTED and request.store is UNSET:
             raise Refused(ErrorCode.BAD_FIELD)
+        if request.step is Step.RETURNED:
+            # Its fixes say whether it has been at the place.
+            await self._services.positions.flush(self._session.market, self._session.driver)
         answered = await self._services.dispatcher.drivers.progress(
             await self._ref(request.job),
             self._session.driver,
@@ -148,8 +151,9 @@ class Requests:
                 job=request.job,
             )
         detail: SocketJob | UnsetType = UNSET
-        if answered.took_custody(request.job, request.attempt):
-            # The custody claim has assigned the job to this driver under a new attempt.
+        if request.step is Step.RETURNING or answered.took_custody(request.job, request.attempt):
+            # The custody claim has assigned the job to this driver under a new attempt; or the app
+            # does not know yet where the parcels go back to.
             detail = self._services.full(await self._services.store.jobs.get(request.job))
         return self._reply(
             request.id,

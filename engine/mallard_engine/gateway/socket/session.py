@@ -14,18 +14,21 @@ from mallard_engine.core.model import Device, Driver, LiveOffer
 from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.ports import DriverSnapshot, OwnDriver, Push, PushKind
 from mallard_protocol.codes import Close, JobReason, StateWhy
-from mallard_protocol.lifecycle import DriverState, Wish, shown_state
+from mallard_protocol.lifecycle import DriverState, JobState, Wish, shown_state
 
 _MAX_WAITING: Final = 256
 _WISHES: Final = frozenset(wish.value for wish in Wish)
 # The code of an earlier holder gives it the job again.
 _NEWLY_HELD: Final = frozenset({JobReason.ASSIGNED, JobReason.HANDED_OVER})
-_STILL_HELD: Final = frozenset({JobReason.ARRIVED, JobReason.READY_CHANGED, JobReason.UPDATED})
-# The app does not know the job's stores, their order, its times or its transfer yet.
+_STILL_HELD: Final = frozenset(
+    {JobReason.ARRIVED, JobReason.READY_CHANGED, JobReason.ANSWER, JobReason.UPDATED}
+)
+# The app does not know the job's stores, their order, its times, its transfer or its way back yet.
 _WITH_DETAIL: Final = (
     JobReason.ASSIGNED,
     JobReason.HANDED_OVER,
     JobReason.READY_CHANGED,
+    JobReason.ANSWER,
     JobReason.UPDATED,
 )
 
@@ -225,7 +228,7 @@ class Session:
             return
         self._seq = push.seq
         self._apply(push)
-        if push.kind is PushKind.JOB and push.reason in _WITH_DETAIL:
+        if push.kind is PushKind.JOB and (push.reason in _WITH_DETAIL or _goes_back(push)):
             self._loading = True
             yield Load(push)
         else:
@@ -239,7 +242,7 @@ class Session:
             self._offered = {}
         elif push.kind is PushKind.JOB and push.reason in _NEWLY_HELD:
             self._held[push.job] = push.mall
-        elif push.kind is PushKind.JOB and push.reason not in _STILL_HELD:
+        elif push.kind is PushKind.JOB and push.reason not in _STILL_HELD and not _goes_back(push):
             self._held.pop(push.job, None)
         elif push.kind is PushKind.STATE:
             self.unreachable = self.unreachable or push.why == StateWhy.UNREACHABLE
@@ -249,6 +252,11 @@ class Session:
                 self._wish = Wish.PAUSED
             if push.why == StateWhy.BLOCK_OVER:
                 self._wish, self._until_ms = Wish.OFFLINE, None
+
+
+def _goes_back(push: Push) -> bool:
+    """Whether the push says that a job on board was cancelled: its driver brings it back."""
+    return push.reason == JobReason.CANCELLED and push.state == JobState.RETURNING
 
 
 def _malls_offered(offer: LiveOffer) -> dict[str, str]:

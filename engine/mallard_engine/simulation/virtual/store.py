@@ -16,6 +16,7 @@ from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.register import RedisRegister
+from mallard_engine.storage.calls.returns import RedisReturns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
@@ -41,6 +42,7 @@ class SimulationStorage:
         self.jobs = RedisJobs(runner)
         self.shops = RedisShops(runner)
         self.offers = RedisOffers(runner, runs)
+        self.returns = RedisReturns(runner)
         self.deadlines = _Deadlines(runner, self._turns)
         self.transfers = RedisTransfers(runner)
         self.leases = RedisLeases(runner, _LEASE_MS)

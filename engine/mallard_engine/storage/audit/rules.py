@@ -44,6 +44,8 @@ _DUE_KIND: Final = {
     JobState.PICKED_UP: "silent",
     JobState.RETURNING: "silent",
 }
+# What a job on board may wait for besides its driver.
+_ON_BOARD_KIND: Final = {JobState.PICKED_UP: "door", JobState.RETURNING: "return"}
 _UNTAKEN: Final = BEFORE_PICKUP - HELD
 
 
@@ -52,13 +54,14 @@ def due_members(
 ) -> set[str]:
     """Return the due entries of a job in this state: one, or none if it has ended.
 
+    A job on board may have one of its holder, and one of the door or the way back, or none.
     A staggered round (``several``) has one for each live offer, and one for the next offer.
     """
     if state is JobState.OFFERED:
         members = {f"offer/{mall}/{each}/{job}" for each in (several.live if several else [offer])}
         return members | ({f"more/{mall}/{job}"} if several and several.asks_more else set())
-    kind = _DUE_KIND.get(state)
-    return {f"{kind}/{mall}/{job}"} if kind else set()
+    kinds = {_DUE_KIND.get(state), _ON_BOARD_KIND.get(state)} - {None}
+    return {f"{kind}/{mall}/{job}" for kind in kinds}
 
 
 # -- jobs
@@ -191,12 +194,21 @@ def _entries(job: Job, view: JobView) -> Found:
             yield "S14", f"it is {job.state}, but has the due entry {member}"
         elif view.is_swept and at_ms < view.now_ms - SWEEP_GRACE_MS:
             yield "L3", f"its due entry is {view.now_ms - at_ms} ms late"
+    if job.state is JobState.PICKED_UP and job.door_ms and not _has(view, "door"):
+        yield "S14", "nobody takes it, and no due entry applies its rule"
+    if job.state is JobState.RETURNING and job.return_to and not _has(view, "return"):
+        yield "S14", "it goes back, and no due entry looks after its place"
     queued = job.state is JobState.QUEUED
     if view.waits != queued or view.is_in_waiting != queued:
         yield "queue", f"it is {job.state} and " + ("is not" if queued else "is") + " in the queue"
     late_ms = view.now_ms - job.expires_ms
     if view.is_swept and job.state in _UNTAKEN and late_ms > SWEEP_GRACE_MS:
         yield "L2", f"it is {job.state} {late_ms} ms after it should have expired"
+
+
+def _has(view: JobView, kind: str) -> bool:
+    """Whether the due set has an entry of this kind for the job."""
+    return any(member.partition("/")[0] == kind for member in view.due)
 
 
 def _end(job: Job, view: JobView) -> Found:

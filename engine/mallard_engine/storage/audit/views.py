@@ -37,7 +37,7 @@ V = TypeVar("V")
 
 # How often an item that keeps changing is read before it is left out.
 TRIES = 8
-_DUE_KINDS = ("release", "retry", "silent", "more")
+_DUE_KINDS = ("release", "retry", "silent", "more", "door", "return")
 
 
 class Changing(Exception):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from mallard_engine.core.job_ids import market_of_job
-from mallard_engine.core.model import Job, Need, StoreHold, Submission
+from mallard_engine.core.model import Job, Need, ReturnPlan, StoreHold, Submission
 from mallard_engine.ports import (
     NO_QUOTAS,
     Answered,
@@ -31,7 +31,7 @@ from mallard_engine.ports import (
 from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import job_of, pack, read_holds, read_job, readable_job
-from mallard_protocol.codes import ErrorCode
+from mallard_protocol.codes import CancelReason, ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
 
@@ -72,6 +72,7 @@ class RedisJobs(Jobs):
             keys.key("open"),
             keys.key("open_seen"),
             keys.stored(s.service),
+            keys.job(s.redelivery_of or s.job),
         ]
         args: dict[str, Any] = {
             "job": s.job,
@@ -96,6 +97,8 @@ class RedisJobs(Jobs):
         }
         if s.pin or s.pickup_codes:
             args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
+        if s.redelivery_of:
+            args |= {"redelivery_of": s.redelivery_of, "replaces": s.replaces}
         blobs = [s.body, s.card, pack(s.need)]
         reply = await self._runner.transition("submit", keys, extra, args, blobs)
         if reply.verdict == "mismatch":
@@ -107,6 +110,7 @@ class RedisJobs(Jobs):
             if self._on_quota is not None:
                 self._on_quota(which)
             raise QuotaExceeded(which)
+        checked(reply, JobRef(s.redelivery_of or s.job, s.mall))
         if reply.verdict == "replayed":
             return Submitted(await self.get(reply.rest[0].decode()), True, reply.effects)
         return Submitted(job_of(s, reply.effects.now_ms), False, reply.effects)
@@ -208,8 +212,18 @@ class RedisJobs(Jobs):
         older = sorted((job for job in ids if cursor is None or job < cursor), reverse=True)
         return older[:_PAGE_READ]
 
-    async def cancel(self, ref: JobRef, actor: str, reason: str) -> Effects:
-        reply = await self._runner.on_job("cancel", ref, {"actor": actor, "reason": reason})
+    async def cancel(
+        self,
+        ref: JobRef,
+        actor: str,
+        reason: str,
+        *,
+        code: str = CancelReason.OTHER,
+        note: str = "",
+        plan: ReturnPlan | None = None,
+    ) -> Effects:
+        args = {"actor": actor, "reason": reason, "code": code, "note": note, "plan": plan}
+        reply = await self._runner.on_job("cancel", ref, args)
         return checked(reply, ref).effects
 
     async def ready(
@@ -281,13 +295,14 @@ class RedisJobs(Jobs):
         reason: str,
         store: str | None = None,
         parcels: int | None = None,
+        plan: ReturnPlan | None = None,
     ) -> Answered:
         args: dict[str, Any] = {"driver": driver, "attempt": attempt, "reason": reason}
         if step is Step.GIVE_UP:
             args |= {"outcome": Outcome.GAVE_UP.value, "actor": driver}
             reply = await self._runner.on_job("release", ref, args)
         else:
-            args |= {"step": step.value, "at_ms": at_ms}
+            args |= {"step": step.value, "at_ms": at_ms, "plan": plan}
             if store is not None:
                 args["store"] = store
             if parcels is not None:

@@ -38,6 +38,8 @@ from mallard_protocol.lifecycle import JobState
 # A queued job is retried after this long even if the node that should have done so has died: S14.
 SAFETY_MS = 1_000
 EVENTS_KEPT_MS = 86_400_000
+# How often the place that a job goes back to is looked at: it may close by its own word.
+RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
@@ -289,6 +291,8 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         "silence_most_ms": math.ceil(policy.resume_ttl_s * policy.silence_stretch * 1000),
         "risk_margin_ms": math.ceil(policy.risk_margin_s * 1000),
         "pay_step_minor": policy.pay_step_minor,
+        "door_wait_ms": math.ceil(policy.door_wait_s * 1000),
+        "return_check_ms": RETURN_CHECK_MS,
         "cooldown_ms": math.ceil(policy.cooldown_s * 1000),
         "cooldown_min_ms": math.ceil(policy.cooldown_min_s * 1000),
         "slack_share": policy.slack_share,

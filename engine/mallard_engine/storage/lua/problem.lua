@@ -13,6 +13,7 @@
 -- include lib/holds.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/problems.lua
 
 local JOB, HOLDS = KEYS[15], KEYS[16]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
@@ -21,7 +22,6 @@ local ALERTS = { unsafe = true, accident = true }
 local WHY = { missing = 'missing', partial = 'short', store_closed = 'store_closed' }
 local SHOP_STATE = { missing = 'missing', partial = 'short', store_closed = 'closed' }
 local MAY_COLLECT = { assigned = true, at_mall = true, picked_up = true }
-local MOST_PROBLEMS = 32
 
 local rec = read_driver(arg.driver)
 if not rec then return reply('not_yours') end
@@ -49,31 +49,12 @@ local till = holds_store
 local place = arg.mall .. '/' .. store
 local word = till and own_word(HOLDS, place) or 0
 
--- Stores it with its job; false if it is stored already.
-local function keep_problem()
-  local packed = redis.call('HGET', JOB, 'problems')
-  local problems = packed and cmsgpack.unpack(packed) or {}
-  local last = problems[#problems]
-  local known
-  for _, each in ipairs(problems) do
-    if each.kind == arg.kind and each.store == store and each.state == 'open' then
-      known = each
-    end
-  end
-  if known then
-    if known.text == arg.text and known.told_ms == arg.until_ms then return false end
-    known.text, known.told_ms, known.until_ms = arg.text, arg.until_ms, till
-  else
-    if #problems >= MOST_PROBLEMS then table.remove(problems, 1) end
-    problems[#problems + 1] = { id = 'p' .. (last and tonumber(last.id:sub(2)) or 0) + 1,
-      kind = arg.kind, store = store, text = arg.text, at_ms = now, reported_ms = arg.at_ms,
-      told_ms = arg.until_ms, until_ms = till, driver = arg.driver, state = 'open' }
-  end
-  redis.call('HSET', JOB, 'problems', cmsgpack.pack(problems), 'updated_ms', now)
-  return not known
+local is_new = true
+if job then
+  local _, is_first = keep_problem(JOB, { kind = arg.kind, store = store, text = arg.text,
+    until_ms = arg.until_ms, at_ms = arg.at_ms, driver = arg.driver }, till)
+  is_new = is_first
 end
-
-local is_new = not job or keep_problem()
 if is_new then
   local fields = { driver = arg.driver, job = arg.job,
     service = job and job.service or nil, mall = arg.mall,

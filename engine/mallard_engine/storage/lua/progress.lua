@@ -2,7 +2,8 @@
 -- Advances a held job by a step. A `picked_up`, or parcels `collected`, of a revoked holder wins
 -- (custody). Proof is stored even if more of it is needed.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
--- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason store? parcels?}
+-- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason store? parcels?
+-- ARGV: plan?{place code}}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | not_yours | stale_attempt
 -- REPLY: wrong_state | wrong_code … tries_left? | proof_needed … missing | bad_field | run … jobs
 -- include lib/base.lua
@@ -18,6 +19,10 @@
 -- include lib/shops.lua
 -- include lib/holding.lua
 -- include lib/collecting.lua
+-- include lib/returns.lua
+-- include lib/problems.lua
+-- include lib/door.lua
+-- include lib/timed_steps.lua
 
 -- The states that a step starts from, and those in which it has been done already.
 local STEPS = {
@@ -26,9 +31,10 @@ local STEPS = {
       returned = true } },
   picked_up = { from = { assigned = true, at_mall = true },
     done = { picked_up = true, returning = true, delivered = true, returned = true } },
+  at_door = { from = { picked_up = true }, done = { delivered = true } },
   delivered = { from = { picked_up = true, returning = true }, done = { delivered = true } },
   returning = { from = { picked_up = true }, done = { returning = true, returned = true } },
-  returned = { from = { returning = true }, done = { returned = true } },
+  resume = { from = { returning = true }, done = { picked_up = true, delivered = true } },
 }
 
 local job = read_job(KEYS[15])
@@ -73,9 +79,14 @@ if shop then
   return answer()
 end
 
+if TIMED[arg.step] then
+  if not arg.at_ms then return reply('bad_field') end
+  if is_taken(job, arg.at_ms) then return answer() end
+end
 local step = STEPS[arg.step]
 local is_done = step.done[job.state]
-if not is_done and not step.from[job.state] then return reply('wrong_state') end
+local is_barred = arg.step == 'resume' and is_cancel_requested(job)
+if not is_done and (is_barred or not step.from[job.state]) then return reply('wrong_state') end
 local codes = (arg.proof or arg.step == 'delivered') and codes_of(job)
 if not is_done and codes then
   if is_no_shops(codes) then return reply('wrong_code') end
@@ -90,6 +101,7 @@ if arg.step == 'delivered' then
 end
 
 local rec = read_driver(arg.driver)
+if TIMED[arg.step] then return answer(take_timed_step(job, rec)) end
 if arg.step == 'picked_up' then
   pick_up(job, arg.driver, KEYS[#KEYS])
   collect_the_rest(job, arg.driver)

@@ -1,11 +1,13 @@
 #!lua
 -- Stores a job with its idempotency key, its external id, its place in the queue and its due entry.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
--- KEYS: key by_service by_age by_external open open_seen stored
+-- KEYS: key by_service by_age by_external open open_seen stored job
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand
--- ARGV: max_open max_stored handover_key stores[store] lead_ms haul_ms} body card need
+-- ARGV: max_open max_stored handover_key stores[store] lead_ms haul_ms redelivery_of? replaces?}
+-- ARGV: body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
+-- REPLY: gone | wrong_state … state
 -- include lib/base.lua
 -- include lib/jobs.lua
 -- include lib/risk.lua
@@ -13,6 +15,16 @@
 
 local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local BY_EXTERNAL, OPEN, OPEN_SEEN, STORED = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
+-- A returned job whose parcels this one delivers after all, once: unless its redelivery `replaces`
+-- one that has ended without them.
+local ORIGIN = KEYS[23]
+if arg.redelivery_of then
+  local origin = redis.call('HMGET', ORIGIN, 'state', 'redelivered_as')
+  if not origin[1] then return reply('gone') end
+  if origin[1] ~= 'returned' then return reply('wrong_state', origin[1]) end
+  local made = origin[2] or ''
+  if made ~= '' and made ~= arg.replaces then return reply('replayed', made) end
+end
 local used = redis.call('GET', KEY)
 if used then
   local hash, job = used:match('^(%S+) (%S+)$')
@@ -47,6 +59,10 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
   'age_check', arg.age_check and '1' or '0', 'alerted_ms', -1,
   -- The audit compares it with the idempotency key.
   'key', KEY:match('[^:]*$'), 'handover_key', arg.handover_key)
+if arg.redelivery_of then
+  redis.call('HSET', JOB, 'redelivery_of', arg.redelivery_of)
+  redis.call('HSET', ORIGIN, 'redelivered_as', arg.job)
+end
 if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then

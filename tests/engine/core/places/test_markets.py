@@ -183,6 +183,11 @@ LEGO = r'\{ id = "lego".*\}'
         (r'"10:00-21:00"', "10", f"mall {CHANDLER}: opening hours"),
         (r'"2026-11-26"', '"Thanksgiving"', f"mall {CHANDLER}: opening hours"),
         (r'kind = "station"', 'kind = "kiosk"', "mall phoenix-station: kind is 'kiosk'"),
+        (
+            r'return_station = "[a-z-]+"',
+            'return_station = "arizona-mills"',
+            "return_station 'arizona-mills' is not one of its stations",
+        ),
         (r"floors = 2", 'floors = 2\nkind = "station"', f"mall {CHANDLER}: a station has one"),
         (
             r'(?s)kind = "station"(.*?) \{ id = "yard".*?\n',

@@ -228,6 +228,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.shops.pickups(MARKET, MALL, "lego", since_ms=0, limit=10, cursor=None)
     await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store/lego")
     await _transferred(world, ref)
+    await _undeliverable(world, ref, job.attempt)
     await store.jobs.close(ref, JobState.RETURNED, "operator", "")
     await store.jobs.shop_says(await world.submit(), "lego", ShopState.SHORT, "lego", 1)
     accepted, offer = await world.offered("bob") if await world.driver("bob") else (ref, "")
@@ -268,6 +269,26 @@ async def _transferred(world: World, ref: JobRef) -> None:
     await store.transfers.settle(
         DueEntry(member, DueKind.TRANSFER, transfer.job, mall=transfer.mall)
     )
+
+
+async def _undeliverable(world: World, ref: JobRef, attempt: int) -> None:
+    """Make the calls of a job whose parcels nobody takes."""
+    store, plan = world.store, world.way_back()
+    await store.returns.undelivered(
+        ref, "ann", kind="customer_unreachable", store="", until_ms=None, text="",
+        attempt=attempt, at_ms=world.now, plan=plan,
+    )  # fmt: skip
+    await store.returns.answer(ref, "p2", action="wait", text="", actor="toys", plan=plan)
+    door, back = (
+        DueEntry(f"{kind}/{ref.mall}/{ref.job}", kind, ref.job, mall=ref.mall)
+        for kind in (DueKind.DOOR, DueKind.RETURN)
+    )
+    await store.returns.act_at_door(door, attempt, plan)
+    await store.returns.set_place(back, attempt, plan)
+    await store.returns.note_at_place(await world.job(ref), MALL)
+    await store.returns.show_codes(MARKET, MALL, "lego", [ref.job])
+    with pytest.raises(Refused):
+        await world.returned(ref, attempt)
 
 
 async def _scheduled(world: World) -> None:

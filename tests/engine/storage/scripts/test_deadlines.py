@@ -67,7 +67,8 @@ async def check_silence(world: World, state: str) -> tuple[str, dict[str, int]]:
     await world.store.deadlines.silence(DueEntry(member, DueKind.SILENT, job, mall=MALL))
     ((_, verdict),) = world.link.verdicts - {("silence", "where")}
     assert verdict == state
-    due = {m: at for m, at in (await world.due()).items() if not m.startswith("driver/")}
+    others = ("driver/", "return/")
+    due = {m: at for m, at in (await world.due()).items() if not m.startswith(others)}
     return (await world.store.jobs.get(job)).state.value, due
 
 

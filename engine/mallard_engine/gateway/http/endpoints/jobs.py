@@ -5,6 +5,7 @@ import secrets
 from contextlib import closing
 from typing import Final
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +25,7 @@ from mallard_engine.gateway.http.endpoints.job_access import (
 from mallard_engine.gateway.http.endpoints.job_list import JobList
 from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore
 from mallard_engine.gateway.http.parameters import idempotency_key
-from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
@@ -37,8 +38,10 @@ from mallard_engine.gateway.http.views import (
     job_view,
     quote_view,
 )
+from mallard_engine.gateway.orders.complete_order import order_of
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order, submission_of
 from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
+from mallard_engine.gateway.orders.redelivery import redeliver
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_engine.ports import StoreUnavailable, Submitted, WrongState
@@ -50,9 +53,16 @@ from mallard_protocol.bodies import (
     parse_json_body,
     without_nulls,
 )
-from mallard_protocol.codes import ProblemCode
+from mallard_protocol.codes import AnswerAction, CancelReason, ProblemCode
 from mallard_protocol.lifecycle import JobState
-from mallard_protocol.resources import CancelRequest, JobRequest, ReadyRequest
+from mallard_protocol.resources import (
+    AnswerRequest,
+    CancelRequest,
+    FieldError,
+    JobRequest,
+    ReadyRequest,
+    RedeliverRequest,
+)
 
 # Orders of one mall that are checked and stored at a time, one to two milliseconds each. A higher
 # limit hardly speeds up a flash sale and makes every other client of the node wait longer
@@ -80,6 +90,8 @@ class JobsApi:
             "listJobs": self._list.page,
             "getJob": self.read,
             "cancelJob": self.cancel,
+            "answerProblem": self.answer,
+            "redeliverJob": self.redeliver,
             "markParcelsReady": self.ready,
             "explainJob": self.explain,
             "getQuote": self.quote,
@@ -157,16 +169,52 @@ class JobsApi:
         return await shown(job, principal, self._store, await self._held(job))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
-        """Cancel a job that is not on board yet. The body may be empty."""
+        """Cancel a job; one on board comes back: 202. The body may be empty."""
         asked = decode_json_body(await read_body(request) or b"{}", CancelRequest)
         job = await job_of(request, principal, self._store)
+        code, note = _cancel_reason(asked)
         try:
-            await self._dispatcher.orders.cancel(ref_of(job), principal.sub, asked.reason)
+            await self._dispatcher.orders.cancel(
+                ref_of(job), principal.sub, asked.reason, code=code, note=note, job=job
+            )
         except WrongState as refused:
             raise HttpProblem(
                 ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
             ) from refused
+        job = await self._store.jobs.get(job.id)
+        response = await shown(job, principal, self._store)
+        if not job.terminal:
+            response.status_code = 202
+        return response
+
+    async def answer(self, request: Request, principal: Principal) -> Response:
+        """Answer a problem of a job."""
+        asked = decode_json_body(await read_body(request), AnswerRequest)
+        if asked.action is AnswerAction.INSTRUCTIONS and not asked.text:
+            raise invalid_fields(FieldError("/text", "instructions need a text"))
+        job = await job_of(request, principal, self._store)
+        if asked.action is AnswerAction.LEAVE and order_of(job).needs_person:
+            why = "leave: a PIN or a check needs somebody at the door"
+            raise invalid_fields(FieldError("/action", why))
+        await self._dispatcher.orders.answer(
+            job,
+            request.path_params["problem"],
+            action=asked.action,
+            text=asked.text,
+            actor=principal.sub,
+        )
         return await self._current(job, principal)
+
+    async def redeliver(self, request: Request, principal: Principal) -> Response:
+        """Deliver the parcels of a returned job, or return the job that does so already."""
+        asked = decode_json_body(await read_body(request), RedeliverRequest)
+        job = await job_of(request, principal, self._store)
+        submitted = await redeliver(self._services, job, asked)
+        headers = {"Location": f"/v1/jobs/{submitted.job.id}"}
+        if submitted.replayed:
+            headers["Idempotent-Replayed"] = "true"
+        names = await names_for(principal, self._store, submitted.job)
+        return JsonResponse(job_view(submitted.job, names), headers)
 
     async def ready(self, request: Request, principal: Principal) -> Response:
         """Change the ready time of a store's parcels."""
@@ -213,6 +261,14 @@ class JobsApi:
 
     async def _current(self, job: Job, principal: Principal) -> Response:
         return await shown(await self._store.jobs.get(job.id), principal, self._store)
+
+
+def _cancel_reason(asked: CancelRequest) -> tuple[CancelReason, str]:
+    """Return the reason and the note. A text that is no reason is the note of `other`."""
+    note = "" if asked.note is UNSET else asked.note
+    if asked.reason in set(CancelReason):
+        return CancelReason(asked.reason), note
+    return CancelReason.OTHER, note or asked.reason
 
 
 def _namer(principal: Principal) -> Namer:

@@ -27,12 +27,16 @@ local function alert_once(job, what, driver)
   end
 end
 
+-- Why a driver who does not hold the job may not act on it, unless it claims custody.
+local function refusal_of(job, driver, attempt)
+  if was_holder(job, driver, attempt) then return 'stale_attempt' end
+  if TERMINAL[job.state] and was_asked(job, driver) then return 'wrong_state' end
+  if job.driver == driver or was_asked(job, driver) then return 'stale_attempt' end
+  return 'not_yours'
+end
+
 local function claim_custody(job, driver, attempt, step)
-  if not was_holder(job, driver, attempt) then
-    if TERMINAL[job.state] and was_asked(job, driver) then return 'wrong_state' end
-    if job.driver == driver or was_asked(job, driver) then return 'stale_attempt' end
-    return 'not_yours'
-  end
+  if not was_holder(job, driver, attempt) then return refusal_of(job, driver, attempt) end
   if step ~= 'picked_up' and step ~= 'collected' then return 'stale_attempt' end
   if job.driver == driver and not BEFORE_PICKUP[job.state] then
     return job.state == 'lost' and 'wrong_state' or 'ok' -- a repeat

@@ -69,6 +69,7 @@ end
 -- include lib/open_jobs.lua
 -- include lib/times.lua
 -- include lib/transferred.lua
+-- include lib/on_board.lua
 
 -- The only way to change a job's state. `due_at` is the time of its due entry.
 local function move(job, state, actor, cause, due_at, reason)
@@ -82,9 +83,7 @@ local function move(job, state, actor, cause, due_at, reason)
     redis.call('HINCRBY', K.counts, was, -1)
     redis.call('HINCRBY', K.counts, state, 1)
   end
-  if was == 'queued' and state ~= 'queued' then
-    wait_no_more(job)
-  end
+  if was == 'queued' and state ~= 'queued' then wait_no_more(job) end
   if state == 'queued' then wait_for_driver(job) end
   if job.held and state ~= 'scheduled' then
     job.held = nil
@@ -98,6 +97,7 @@ local function move(job, state, actor, cause, due_at, reason)
   end
   job.due_was = due_member(job)
   if job.due_was and due_at then falls_due(job.due_was, due_at) end
+  look_after(job, was)
   if TERMINAL[state] then
     end_job(job)
   elseif job.risk ~= 'none' or was == 'returning' or (state == 'queued' and was ~= 'offered') then

@@ -86,11 +86,16 @@ local function missing_proofs(job, codes)
   if codes.door ~= '' and not has_proof(proofs, 'code', 'delivered') then
     missing[#missing + 1] = 'pin'
   end
+  if codes.leave and not has_proof(proofs, 'photo', 'delivered') then
+    missing[#missing + 1] = 'photo'
+  end
   return missing
 end
 
--- The codes of the order.
+-- The codes of the order; `leave`: it is left at the door, with a photo.
 local function codes_of(job)
-  local packed = redis.call('HGET', job.key, 'codes')
-  return packed and cmsgpack.unpack(packed) or { door = '', shops = {} }
+  local v = redis.call('HMGET', job.key, 'codes', 'leave')
+  local codes = v[1] and cmsgpack.unpack(v[1]) or { door = '', shops = {} }
+  codes.leave = v[2] == '1'
+  return codes
 end

@@ -1,0 +1,52 @@
+-- The problems of a job, as its driver reported them.
+local MOST_PROBLEMS = 32
+local AT_DOOR = { customer_unreachable = true, refused = true, wrong_address = true }
+
+local function problems_of(key)
+  local packed = redis.call('HGET', key, 'problems')
+  return packed and cmsgpack.unpack(packed) or {}
+end
+
+local function save_problems(key, problems)
+  redis.call('HSET', key, 'problems', cmsgpack.pack(problems), 'updated_ms', now)
+end
+
+-- Stores the problem of a report with its job: reports of the same open job, store and kind are
+-- one. Returns the problem, and whether it is new. `till`: until when its store is held.
+local function keep_problem(key, report, till)
+  local problems = problems_of(key)
+  local last = problems[#problems]
+  local known
+  for _, each in ipairs(problems) do
+    if each.kind == report.kind and each.store == report.store and each.state == 'open' then
+      known = each
+    end
+  end
+  local is_new = not known
+  if known then
+    if known.text == report.text and known.told_ms == report.until_ms then return known, false end
+    known.text, known.told_ms, known.until_ms = report.text, report.until_ms, till
+  else
+    if #problems >= MOST_PROBLEMS then table.remove(problems, 1) end
+    known = { id = 'p' .. (last and tonumber(last.id:sub(2)) or 0) + 1,
+      kind = report.kind, store = report.store, text = report.text, at_ms = now,
+      reported_ms = report.at_ms, told_ms = report.until_ms, until_ms = till,
+      driver = report.driver, state = 'open' }
+    problems[#problems + 1] = known
+  end
+  save_problems(key, problems)
+  return known, is_new
+end
+
+-- The driver tries again: the problems of the last visit are over.
+local function resolve_at_door(job)
+  local problems, is_changed = problems_of(job.key), false
+  for _, each in ipairs(problems) do
+    if AT_DOOR[each.kind] and each.state ~= 'resolved' then
+      each.state, is_changed = 'resolved', true
+      event({ kind = 'problem_resolved', what = each.kind, problem = each.id, job = job.id,
+        service = job.service, driver = job.driver, attempt = job.attempt })
+    end
+  end
+  if is_changed then save_problems(job.key, problems) end
+end
