@@ -167,6 +167,48 @@ async def test_car_breaks_down_with_twelve_parcels(fleet: Fleet) -> None:
     assert await fleet.custody(jobs) == {("delivered", bob)}
 
 
+async def test_second_driver_takes_over_over_http(fleet: Fleet) -> None:
+    first, second = await fleet.driver(500), await fleet.driver(900, wish=Wish.PAUSED)
+    one, two = await fleet.load(first, 2)
+    ann, bob = fleet.names[first], fleet.names[second]
+    transfer = await fleet.operator.transfer("phoenix", ann, to=bob)
+    code = (await shown_transfer(first, [one, two])).code
+    token = make_token(bob, "driver", market="phoenix")
+    body: dict[str, Any] = {"attempt": transfer.attempt, "step": "picked_up"}
+
+    async with httpx2.AsyncClient(base_url=fleet.node.url) as http:
+
+        async def report(job: str, **fields: Any) -> httpx2.Response:
+            return await http.post(
+                f"/v1/driver/jobs/{job}/progress",
+                json=body | fields,
+                headers={"Authorization": f"Bearer {token}"},
+            )
+
+        proof = {"kind": "code", "value": code}
+        for fields, status, problem in (
+            ({}, 409, "proof_needed"),
+            ({"proof": {"kind": "photo", "value": code}}, 409, "proof_needed"),
+            ({"proof": proof, "jobs": []}, 422, "bad_field"),
+            ({"proof": proof, "jobs": [transfer.id]}, 422, "bad_field"),
+            ({"proof": proof, "jobs": ["a/b"]}, 422, "bad_field"),
+            ({"step": "at_mall", "jobs": [one]}, 422, "bad_field"),
+            ({"step": "delivered"}, 409, "wrong_state"),
+            ({"step": "collected", "store": "transfer"}, 409, "wrong_state"),
+        ):
+            refused = await report(transfer.id, **fields)
+            assert (refused.status_code, refused.json()["code"]) == (status, problem), fields
+        assert await fleet.custody([one, two]) == {("picked_up", ann)}
+        for _ in range(2):  # a repeat gets the same answer
+            got = (await report(transfer.id, proof=proof, jobs=[one])).json()
+            assert [job["job"] for job in got["jobs"]] == [one]
+            assert (got["job_state"], got["jobs"][0]["state"]) == ("delivered", "picked_up")
+    assert await fleet.custody([one]) == {("picked_up", bob)}
+    assert await fleet.custody([two]) == {("picked_up", ann)}
+    await first.progress(two, Step.DELIVERED)
+    await fleet.operator.close_job(one, "returned", "the test is over")
+
+
 async def test_order_service_never_sees_the_transfer(fleet: Fleet) -> None:
     first = await fleet.driver(500)
     (job,) = await fleet.load(first, 1)

@@ -137,6 +137,8 @@ class LiveEtas:
         waiting = [job for job in jobs if job.state is not JobState.PICKED_UP]
         if waiting:
             mall = self._context.places.mall(waiting[0].mall)
+            # An operator may have added a job elsewhere, such as a transfer.
+            waiting = [job for job in waiting if job.mall == mall.id]
             service_time = self._context.service_time(market)
             needs = [job.need for job in waiting]
             arrived_ms = [ms for job in waiting if (ms := job.arrived_ms) is not None]

@@ -187,3 +187,20 @@ async def test_rounds_of_a_meeting_are_forgotten(make_node: MakeNode) -> None:
     job = await node.accepts(await node.offered(transfer, "d2"))
     await take_over(node, transfer, job, "d2")
     await eventually(lambda: len(node.dispatcher._rounds) == 0)
+
+
+async def test_transfer_beside_another_job_has_an_eta(make_node: MakeNode) -> None:
+    node = await make_node(max_run_jobs=12)
+    await loaded(node)
+    await node.online("d2", 1_000, vehicle=ROOMY)
+    await node.accepts(await node.offered(await node.submit(), "d2"))
+    begun = await node.dispatcher.transfers.begin(
+        MARKET, "d1", jobs=None, driver="d2", at=None, actor="operator"
+    )
+    transfer = JobRef(begun.id, begun.mall)
+
+    async def is_expected() -> bool:
+        await node.moves("d2", 990)
+        return (await node.job(transfer)).eta_pickup_ms is not None
+
+    await eventually(is_expected)
