@@ -23,6 +23,7 @@ from tests.properties.planted_in_registers import PLANTED_IN_REGISTERS
 from tests.properties.planted_in_returns import PLANTED_IN_RETURNS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
+from tests.properties.planted_in_shops import PLANTED_IN_SHOPS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
 from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planting import Planted
@@ -279,6 +280,7 @@ PLANTED = (
         *PLANTED_IN_TRANSFERS,
         *PLANTED_IN_CLAIMS,
         *PLANTED_IN_PATIENCE,
+        *PLANTED_IN_SHOPS,
         *PLANTED_IN_REGISTERS,
         *PLANTED_IN_RETURNS,
     ],

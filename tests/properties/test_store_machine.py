@@ -15,6 +15,7 @@ from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
 from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
+from tests.properties.planted_in_shops import PLANTED_IN_SHOPS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
 from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planting import Planted
@@ -59,6 +60,7 @@ def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> N
             *PLANTED_IN_TAKE_BACKS,
             *PLANTED_IN_TRANSFERS,
             *PLANTED_IN_CLAIMS,
+            *PLANTED_IN_SHOPS,
         )
         if planted.name not in BY_STORY_ONLY
     ],
