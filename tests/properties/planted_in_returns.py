@@ -44,7 +44,7 @@ def door_is_swept_too_early(mallard: Mallard) -> None:
 
 def held_parcel_outlasts_the_block(mallard: Mallard) -> None:
     on_board(mallard, "hold")
-    mallard.status("d0", Wish.AVAILABLE, mallard.now + 600_000)
+    mallard.status("d0", Wish.AVAILABLE, 600_000)
     mallard.undelivered(JOB, "d0", 1, "refused")
 
 
