@@ -95,12 +95,8 @@ class AppDriver(ABC):
     def hello(self) -> bytes:
         """Return the first frame of a connection."""
         lat, lon = self.at
-        vehicle: dict[str, Any] = {
-            "kind": "car",
-            "max_jobs": 1,
-            "max_weight_g": 60_000,
-            "max_volume_l": 300,
-        }
+        # A car with its usual room, as in simulated days.
+        vehicle: dict[str, Any] = {"kind": "car"}
         if self._equipment:
             vehicle["equipment"] = self._equipment
         position = {"lat": lat, "lon": lon, "acc_m": _ACCURACY_M}

@@ -18,7 +18,7 @@ from tests.properties.world import Snapshot
 # A sweeper retries an overdue entry within this time, even if another one died with it.
 GRACE_MS = 2_000
 # Causes of changes that give a job to a driver.
-_GIVEN_BY = ("accepted", "operator_assigned", "custody")
+_GIVEN_BY = ("accepted", "operator_assigned", "custody", "transferred")
 _DUE_KIND = {
     JobState.SCHEDULED: "release",
     JobState.QUEUED: "retry",

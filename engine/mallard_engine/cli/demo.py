@@ -21,6 +21,7 @@ from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.workload.demand import Demand, load_zips
 from mallard_engine.workload.nodes import EngineFailed
+from mallard_protocol.codes import ServiceLevel
 
 _PLAIN_WIDTH = 120
 
@@ -53,6 +54,12 @@ def add_parser(subparsers: Any) -> None:
         "--seed", type=int, default=plan.seed, help=f"random seed (default: {plan.seed})"
     )
     parser.add_argument(
+        "--preset",
+        choices=[level.value for level in ServiceLevel],
+        default=plan.preset,
+        help=f"service level of the orders (default: {plan.preset})",
+    )
+    parser.add_argument(
         "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
     )
 
@@ -65,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         drivers=args.drivers,
         seed=args.seed,
         kill_node=args.kill_node,
+        preset=args.preset,
     )
     console = Console(highlight=False)
     if not console.is_terminal:

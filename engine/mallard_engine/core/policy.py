@@ -284,10 +284,10 @@ class RunCosts:
         "`run.late`. Use `soft` where full runs matter more than meeting every deadline.",
     )
     plan: Literal["by_driver", "by_deadline"] = described(
-        "by_driver",
+        "by_deadline",
         "`by_driver`: runs are built around each free driver; `by_deadline`: around the most "
-        "urgent jobs, and a run leaves when it must. Use `by_deadline` with `hold_max_s` to save "
-        "kilometres where deadlines are hours away.",
+        "urgent jobs, and a run leaves when it must. Use `by_driver` where few drivers serve a "
+        "wide area, so that a run which must leave finds only distant ones.",
     )
     patient: float = bounded(
         0.92,
@@ -314,7 +314,7 @@ class RunCosts:
         "its jobs' separate round trips. Raise it to let full runs leave sooner.",
     )
     back: float = bounded(
-        1.0,
+        0.7,
         0,
         1,
         "share",
@@ -607,15 +607,16 @@ class PoolingPolicy:
         "driven alone, `same_day` to save kilometres where deadlines are hours away.",
     )
     max_run_jobs: int = bounded(
-        1,
+        12,
         1,
         16,
         "jobs",
-        "How many jobs of one mall a driver may carry at once, if the vehicle has the room. 1: no "
-        "pooling. Raise it to pool deliveries of the same mall.",
+        "How many jobs of one mall a driver may carry at once, if the vehicle has the room and "
+        "none is `express`. 1: no pooling. Lower it where parcels must not stay in the car for "
+        "long.",
     )
     hold_max_s: float = bounded(
-        0.0,
+        43_200.0,
         0,
         86_400,
         "s",
@@ -623,7 +624,7 @@ class PoolingPolicy:
         "run. 0: jobs are not held. Lower it where customers expect delivery within hours.",
     )
     hold_margin_s: float = bounded(
-        1_800.0,
+        300.0,
         0,
         86_400,
         "s",

@@ -102,6 +102,7 @@ class DemoRun:
                 "unacknowledged": plan.offer_ack_timeout_ms,
             }
             return Outcome(
+                preset=plan.preset,
                 findings=findings,
                 metrics=monitor.metrics,
                 reassignment_times=reassignment_times(jobs, limits_ms),

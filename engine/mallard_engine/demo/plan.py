@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.workload.fleet import Habits
 
 
@@ -24,6 +25,8 @@ class Plan:
     drain_s: float = 45.0
     stranded: int = 20
     stranded_s: float = 8.0
+    preset: str = MarketPolicy.preset
+    hold_max_s: float = 10.0
     offer_timeout_ms: int = 5_000
     offer_ack_timeout_ms: int = 3_000
     cooldown_s: float = 5.0
@@ -44,6 +47,8 @@ class Plan:
             "MALLARD_LOG_LEVEL": "warning",
             "MALLARD_LOG_FORMAT": "json",
             "MALLARD_DRAIN_LINGER_S": "0",
+            "MALLARD_PRESET": self.preset,
+            "MALLARD_HOLD_MAX_S": f"{self.hold_max_s:g}",
             "MALLARD_OFFER_TIMEOUT_MS": str(self.offer_timeout_ms),
             "MALLARD_OFFER_ACK_TIMEOUT_MS": str(self.offer_ack_timeout_ms),
             "MALLARD_COOLDOWN_S": f"{self.cooldown_s:g}",
@@ -55,6 +60,7 @@ class Plan:
         """Return the settings in one line, for the screen."""
         habits = self.habits
         return (
+            f"preset {self.preset}, "
             f"drivers at {habits.speed_mps:g} m/s (accepted up to {self.max_speed_mps:g}), "
             f"offer timeout {self.offer_timeout_ms / 1000:g} s, "
             f"acknowledged within {self.offer_ack_timeout_ms / 1000:g} s, "

@@ -24,8 +24,14 @@ _SHARES: Final = (0.5, 0.95, 0.99)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a run. `seen_ms`: latencies from an order's due time to the driver app."""
+    """The result of a run.
 
+    Attributes:
+        preset: The markets' preset.
+        seen_ms: Latencies from an order's due time to the driver app.
+    """
+
+    preset: str
     findings: Sequence[Finding]
     metrics: MetricReadings
     reassignment_times: ReassignmentTimes
@@ -42,6 +48,7 @@ class Outcome:
 def print_summary(console: Console, outcome: Outcome) -> None:
     """Print latencies, reassignments, driver statistics and the audit."""
     console.print(_latencies(outcome), _reassignments(outcome), _drivers(outcome.tally))
+    console.print(_driving(outcome))
     console.print(_audit(outcome.findings))
     verdict = (
         "[bold green]nothing lost, nothing doubled, nothing breached[/]"
@@ -100,6 +107,17 @@ def _drivers(tally: FleetTally) -> Table:
         table.add_column(name.replace("_", " "), justify="right")
     table.add_row(*(str(tally.counts[name]) for name in sorted(tally.counts)))
     return table
+
+
+def _driving(outcome: Outcome) -> str:
+    """Return what the preset costs in driving, in one line."""
+    km, orders = outcome.tally.km_an_order, outcome.tally.orders_a_run
+    figures = (
+        "no order was delivered"
+        if km is None or orders is None
+        else f"{km:.1f} km an order, {orders:.1f} orders a run"
+    )
+    return f"[bold]preset {outcome.preset}[/]: {figures}"
 
 
 def _audit(findings: Sequence[Finding]) -> Table:

@@ -123,7 +123,8 @@ class Context:
         Early enough that a driver is there when its parcels are ready, and not after it expires.
         """
         policy = self.policy(market)
-        first = first_batch_ms if policy.round == "batch" else first_look_ms
+        plans_ahead = policy.round == "batch" or policy.plans_runs
+        first = first_batch_ms if plans_ahead else first_look_ms
         way_s = self.straight_line(market).road_s(policy.initial_radius_m, need.ready_ms)
         return min(first(need.ready_ms, now_ms, way_s, policy), need.expires_ms)
 

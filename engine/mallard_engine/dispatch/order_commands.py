@@ -37,16 +37,30 @@ class OrderCommands:
         self._tasks = tasks
         self._apply_effects = apply_effects
 
-    def speculate(self, mall: str) -> SpeculativeOffer:
+    def speculate(self, mall: str, level: ServiceLevel | None = None) -> SpeculativeOffer:
         """Start searching for drivers while an order is still being checked. Close the result.
 
-        Does nothing for an unknown mall, in a market with batch rounds or runs, and where travel
-        times come over a network: a submission never waits for its match.
+        Does nothing for an unknown mall, for orders that may be held, in a market with batch
+        rounds, and where travel times come over a network: a submission never waits for its match.
+
+        Args:
+            mall: the mall of the order.
+            level: its service level; None: the market's preset.
         """
-        if mall not in self._context.places.malls or not self._rounds.may_speculate(mall):
+        if mall not in self._context.places.malls:
+            return SpeculativeOffer(None)
+        policy = self._context.policy(self._context.places.market_of_mall(mall).id)
+        level = level or ServiceLevel(policy.preset)
+        if not self._rounds.may_speculate(mall, level):
             return SpeculativeOffer(None)
         rounds = self._rounds.at(mall)
-        return SpeculativeOffer(None if rounds.waits_for_travel else rounds)
+        return SpeculativeOffer(
+            None if rounds.waits_for_travel else rounds,
+            # Where every order is express, they keep their order.
+            overtakes=policy.plans_runs
+            and level is ServiceLevel.EXPRESS
+            and policy.preset != "express",
+        )
 
     async def submit(
         self, submission: Submission, early: SpeculativeOffer | None = None

@@ -15,7 +15,7 @@ from mallard_client.errors import ClientError, NoAnswer, RequestRefused
 from mallard_client.tokens import TokenProvider
 from mallard_engine.workload.behaviour import TO_COLLECT, Answer, AnswerShares
 from mallard_engine.workload.fleet_tally import FleetTally
-from mallard_engine.workload.road import Journey, Point, heading_deg
+from mallard_engine.workload.road import Journey, Point, distance_m, heading_deg
 from mallard_protocol.codes import ID_CHECK
 from mallard_protocol.lifecycle import Step, Wish
 from mallard_protocol.messages import Offer, Proof, SocketTransfer, Vehicle, Welcome
@@ -202,12 +202,15 @@ class FleetDriver:
         for job in run:
             if job.state in TO_COLLECT:
                 await self._do(job.job, Step.AT_MALL)
+        collected = 0
         for job in run:
             if job.state not in TO_COLLECT or job.job in self._stuck:
                 continue
             await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
             if await self._do(job.job, Step.PICKED_UP):
                 self._tally.collected_by[job.job].append(self.name)
+                collected += 1
+        self._tally.runs += collected > 0
 
     def _breaks_down(self) -> bool:
         # Recorded days depend on the random numbers: none is drawn for cars that never break down.
@@ -272,6 +275,7 @@ class FleetDriver:
 
     async def _drive(self, end: Point) -> None:
         self._depart(end)
+        self._tally.driven_m += distance_m(self._journey.start, end)
         await asyncio.sleep(self._journey.arrives - _now_s())
         self._send_fix()
 

@@ -13,6 +13,8 @@ class FleetTally:
         counts: ``offers``, ``accepted``, ``declined``, ``lapsed``, ``vanished``, ``too_late``,
             ``refused``, ``unanswered``, ``dropped``, ``delivered``, ``taken_away``, ``stopped``,
             ``broken_down``, ``taken_over``.
+        driven_m: Metres to malls and doors, over straight roads.
+        runs: How many visits to a mall ended with a parcel on board.
         push_ms: From the server's time in each offer to its arrival.
         first_offer_s: When the first offer of each job arrived, by `time.monotonic`.
         collected_by: The drivers whose pickup of each job the engine accepted.
@@ -23,6 +25,8 @@ class FleetTally:
     """
 
     counts: Counter[str] = field(default_factory=Counter)
+    driven_m: float = 0.0
+    runs: int = 0
     push_ms: list[int] = field(default_factory=list)
     first_offer_s: dict[str, float] = field(default_factory=dict)
     collected_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -31,6 +35,17 @@ class FleetTally:
     welcomes: defaultdict[str, list[tuple[int, str]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+
+    @property
+    def km_an_order(self) -> float | None:
+        """Kilometres driven for each delivered order; None without one."""
+        delivered = self.counts["delivered"]
+        return self.driven_m / 1000 / delivered if delivered else None
+
+    @property
+    def orders_a_run(self) -> float | None:
+        """Orders collected in a visit to a mall; None without one."""
+        return len(self.collected_by) / self.runs if self.runs else None
 
     @property
     def doubled(self) -> dict[str, list[str]]:

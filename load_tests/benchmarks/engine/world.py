@@ -34,8 +34,8 @@ from mallard_protocol.lifecycle import JobState, Wish
 NODE: Final = "bench"
 MARKET: Final = "phoenix"
 MALL: Final = "chandler-fashion-center"
-# No driver reports during a benchmark, so positions must stay fresh for all of it.
-POLICY: Final = MarketPolicy(stale_after_s=86_400)
+# Orders are matched one by one. No driver reports, so positions must stay fresh for all of it.
+POLICY: Final = MarketPolicy(preset="express", stale_after_s=86_400)
 
 _HOUR_MS: Final = 3_600_000
 _BATCH: Final = 1_000

@@ -1,8 +1,9 @@
 """The demo's screen, with and without a terminal."""
 
 import io
-from collections import Counter
+from collections import Counter, defaultdict
 
+import pytest
 from rich.console import Console
 
 from mallard_engine.demo.audit import Finding
@@ -52,11 +53,33 @@ def test_live_view_is_shown_in_a_terminal() -> None:
         assert words in seen
 
 
+@pytest.mark.parametrize(
+    ("tally", "line"),
+    [
+        (FleetTally(), "preset pooled: no order was delivered"),
+        (
+            FleetTally(
+                counts=Counter(delivered=4),
+                driven_m=10_000,
+                runs=2,
+                collected_by=defaultdict(list, {f"j{n}": ["d"] for n in range(5)}),
+            ),
+            "preset pooled: 2.5 km an order, 2.5 orders a run",
+        ),
+    ],
+)
+def test_summary_shows_what_the_preset_costs(tally: FleetTally, line: str) -> None:
+    out = io.StringIO()
+    outcome = Outcome("pooled", [], _snapshot().metrics, ReassignmentTimes(), tally, [3.0], [2.0])
+    print_summary(Console(file=out, width=120), outcome)
+    assert line in out.getvalue()
+
+
 def test_summary_names_failed_findings() -> None:
     out = io.StringIO()
     findings = [Finding("still open 0", True, "0"), Finding("nothing lost", False, "1: j1")]
     metrics, times = _snapshot().metrics, ReassignmentTimes()
-    outcome = Outcome(findings, metrics, times, FleetTally(), [3.0], [2.0])
+    outcome = Outcome("pooled", findings, metrics, times, FleetTally(), [3.0], [2.0])
     assert not outcome.holds
     print_summary(Console(file=out, width=120), outcome)
     assert "✓ │ still open 0" in out.getvalue()

@@ -85,7 +85,7 @@ async def test_job_assigned_by_an_operator_gets_an_eta(make_node: MakeNode) -> N
 
 
 async def test_eta_of_an_assigned_job_includes_the_current_run(make_node: MakeNode) -> None:
-    node = await make_node(**OFTEN, max_run_jobs=3)
+    node = await make_node(**OFTEN, preset="pooled", max_run_jobs=3)
     await node.online("ann", 3_000, vehicle=Vehicle(max_jobs=3))
     first = await node.submit()
     await node.accepts(await node.offered(first, "ann"))

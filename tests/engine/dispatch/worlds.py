@@ -34,6 +34,7 @@ KEYS = MarketKeys(MARKET)
 HOUR_MS = 3_600_000
 # Offers time out later than a test runs; tests of expiry set shorter times.
 POLICY = MarketPolicy(
+    preset="express",
     offer_timeout_ms=20_000,
     offer_ack_timeout_ms=10_000,
     cooldown_s=0.3,

@@ -59,7 +59,11 @@ async def test_eta_follows_the_roads(
     write_network(tmp_path / "town.roads", network, About("town", ""))
     roads = Roads(RoadGraph(network))
     node = await engine_node(
-        travel_source="roads", travel_roads=tmp_path / "town.roads", round=rounds, window_ms=1
+        preset="express",
+        travel_source="roads",
+        travel_roads=tmp_path / "town.roads",
+        round=rounds,
+        window_ms=1,
     )
     gate, home, walk_s = ends(places)
     here = NEAR["lat"], NEAR["lon"]
@@ -102,6 +106,7 @@ async def test_eta_comes_from_the_osrm_server(
     engine_node: NodeFactory, server: OsrmServer, places: Places, rounds: str
 ) -> None:
     node = await engine_node(
+        preset="express",
         travel_source="osrm",
         travel_osrm_url=server.url,
         travel_budget_ms=5_000,
@@ -127,6 +132,7 @@ async def test_hanging_osrm_server_delays_no_offer(
 ) -> None:
     server.hangs = True
     node = await engine_node(
+        preset="express",
         travel_source="osrm",
         travel_osrm_url=server.url,
         travel_budget_ms=50,

@@ -43,8 +43,9 @@ START_MIN = 20 * 60 + 20
 END = START + 150 * MINUTE_MS
 POLICIES: tuple[dict[str, Any], ...] = (
     {},
-    {"offer_rungs": ("staggered 3/5",)},
-    {"round": "batch"},
+    {"preset": "express"},
+    {"offer_rungs": ("staggered 3/5",), "preset": "express"},
+    {"round": "batch", "max_run_jobs": 1},
     {"round": "batch", "max_run_jobs": 3, "bundle_jobs": 3},
     {"max_run_jobs": 3},
 )

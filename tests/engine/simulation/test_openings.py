@@ -36,8 +36,10 @@ CLOSES = int(datetime.fromisoformat("2026-11-23T21:00:00-07:00").timestamp()) * 
 START, END = CLOSES - 40 * MINUTE_MS, CLOSES + 130 * MINUTE_MS
 POLICIES: dict[str, dict[str, Any]] = {
     "instant": {},
-    "staggered": {"offer_rungs": ("staggered 3/5",)},
-    "batch": {"round": "batch"},
+    "express": {"preset": "express"},
+    "single": {"max_run_jobs": 1},
+    "staggered": {"offer_rungs": ("staggered 3/5",), "max_run_jobs": 1},
+    "batch": {"round": "batch", "max_run_jobs": 1},
     "bundles": {"round": "batch", "max_run_jobs": 3, "bundle_jobs": 3},
     "runs": {"max_run_jobs": 3},
     "late runs": {

@@ -12,7 +12,7 @@ from tests.engine.storage.worlds import MARKET, Clock, RecordingLink, World
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy()
+    return MarketPolicy(max_run_jobs=1)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.run_rounds import RunRounds
 from mallard_engine.ports import StoreUnavailable
+from mallard_protocol.codes import ServiceLevel
 
 _log = structlog.get_logger(__name__)
 
@@ -106,10 +107,12 @@ class RoundScheduler:
             )
         return self._meetings[mall]
 
-    def may_speculate(self, mall: str) -> bool:
-        """Return whether the jobs of the mall are offered singly: no batches, no runs."""
+    def may_speculate(self, mall: str, level: ServiceLevel) -> bool:
+        """Return whether such an order may be offered singly and at once: no batch, no hold."""
         market = self._market_of(mall)
-        return market not in self._batches and not self._context.policy(market).plans_runs
+        policy = self._context.policy(market)
+        may_hold = policy.plans_runs and policy.hold_max_s and level is ServiceLevel.SAME_DAY
+        return market not in self._batches and not may_hold
 
     def wake(self, mall: str, job: str = "", *, due: str = "", driver: bool = False) -> None:
         """Start a round of the mall, or a batch of its market, now or after the running one.

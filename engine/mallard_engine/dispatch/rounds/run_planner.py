@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
+from mallard_engine.core.matching.capacity import load_of, misfit
 from mallard_engine.core.matching.cost import driver_terms
-from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Term, Waiting
+from mallard_engine.core.matching.patience import barred_by
+from mallard_engine.core.model import Driver, Near, RankedDriver, RoundRecord, Term, Waiting
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, arrive_by_ms, run_tour
 from mallard_engine.core.places.mall import Gate, Mall
@@ -14,6 +16,7 @@ from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Run, RunDriver
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import OfferPlan, PlannedJob
+from mallard_protocol.codes import WhyNot
 
 # How many drivers `explain` shows: the one who gets the offer, and the next best.
 _SHOWN = 8
@@ -66,7 +69,7 @@ class RunPlanner:
             driver = by_driver[run.driver]
             own = terms.pop(run.driver, None) or self._terms(driver, there_s[run.driver], now_ms)
             by_ms = min(collect_by_ms(mall, job.need, now_ms) for job in run.jobs)
-            asked = self._ranked(mall, run, driver, own, now_ms, by_ms)
+            asked = self._ranked(mall, run, driver, own, now_ms, by_ms, is_chosen=True)
             if not asked.eligible:
                 continue
             next_best = [
@@ -114,27 +117,52 @@ class RunPlanner:
         own: tuple[Term, ...],
         now_ms: int,
         by_ms: int,
+        *,
+        is_chosen: bool = False,
     ) -> RankedDriver:
-        """Return a driver as a candidate of a run that must be collected by ``by_ms``."""
+        """Return a driver as a candidate of a run that must be collected by ``by_ms``.
+
+        Pooling has checked the room and the block of the driver that it chose.
+        """
         # The saving of the run is a term of its own.
         terms = (*own, Term("run", -run.saved_s))
         there_s = self._there_s(mall.gates[run.gate], near, now_ms)
         arrive_ms = now_ms + int(there_s * 1000)
         pickup_ms, latest_ms = self._pickup_ms(mall, run, arrive_ms, by_ms)
-        is_late = pickup_ms > by_ms
+        done_ms = pickup_ms + int(run.done_s[-1] * 1000)
+        why_not = None if is_chosen else self._why_not(run, near.driver, now_ms)
+        if why_not is None and pickup_ms > by_ms:
+            why_not = WhyNot.TOO_LATE_FOR_PICKUP
+        if not (why_not or is_chosen) and self._ends_too_soon(near.driver, pickup_ms, done_ms):
+            why_not = WhyNot.BLOCK_ENDS_TOO_SOON
         return RankedDriver(
             driver=near.driver.id,
-            eligible=not is_late,
-            why_not="too_late_for_pickup" if is_late else None,
-            cost_s=None if is_late else sum(term.seconds for term in terms),
+            eligible=why_not is None,
+            why_not=why_not,
+            cost_s=sum(term.seconds for term in terms) if why_not is None else None,
             terms=terms,
             eta_s=round(there_s),
             distance_m=round(near.distance_m),
             gate=run.gate,
             eta_pickup_ms=pickup_ms,
-            eta_dropoff_ms=pickup_ms + int(run.done_s[-1] * 1000),
+            eta_dropoff_ms=done_ms,
             ask_by_ms=latest_ms - (arrive_ms - now_ms),
         )
+
+    def _why_not(self, run: Run, driver: Driver, now_ms: int) -> str | None:
+        """Return why the driver may not be asked for the run, or has no room for it."""
+        for job in run.jobs:
+            if driver.id in barred_by(job.asked, job.need.expires_ms, now_ms, self._policy):
+                return WhyNot.ASKED_BEFORE
+        load = load_of(job.need for job in run.jobs)
+        return misfit(driver.vehicle, load, self._policy.max_run_jobs)
+
+    def _ends_too_soon(self, driver: Driver, pickup_ms: int, done_ms: int) -> bool:
+        """Return whether the driver's block ends before it would be done."""
+        if driver.until_ms is None:
+            return False
+        covered_ms = done_ms if self._policy.block_covers == "dropoff" else pickup_ms
+        return covered_ms + self._policy.block_margin_s * 1000 > driver.until_ms
 
     def _pickup_ms(self, mall: Mall, run: Run, arrive_ms: int, by_ms: int) -> tuple[int, int]:
         """Return when such a driver has the run in hand, and until when it may arrive."""

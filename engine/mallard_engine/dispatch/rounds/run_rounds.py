@@ -24,8 +24,9 @@ from mallard_protocol.codes import ServiceLevel, WhyNot
 
 # How many drivers on their way to the mall `explain` shows for an express job.
 _SHOWN_ON_THE_WAY = 4
-# Jobs that the first search reads, to pool them.
+# Jobs that a search reads, to pool them: at first, and where more wait.
 _JOBS_AT_FIRST = 256
+_JOBS_AT_MOST = 1_024
 
 
 class RunRounds(MallRounds):
@@ -61,6 +62,9 @@ class RunRounds(MallRounds):
         search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
         while True:
             found = await self._look(search, search.jobs, named)
+            if search.jobs < _JOBS_AT_MOST and found.waiting_total > len(found.waiting):
+                search = replace(search, jobs=_JOBS_AT_MOST)
+                continue
             if found.more and (wide := wide_enough(search, len(found.waiting), self._policy)):
                 search = wide
                 continue
@@ -121,7 +125,7 @@ class RunRounds(MallRounds):
             return newly  # the next search does not find the drivers who got these offers
         ending, jobs = [], []
         for job in self._turns.order(found.waiting):
-            if job in express or job.job in failed or not self._is_time(job, found.now_ms):
+            if job in express or job.job in failed or not self._may_plan(job, found.now_ms):
                 continue
             if reason := end_reason(job, (), found.now_ms, self._policy):
                 ending.append(self._end(job, reason, self._policy.max_attempts))
@@ -145,6 +149,16 @@ class RunRounds(MallRounds):
         missed |= runs.missed
         self._held_ms = dict(runs.held_ms)
         return ended + len(runs.dequeued)
+
+    def _may_plan(self, job: Waiting, now_ms: int) -> bool:
+        """Return whether a run may be planned with the job now.
+
+        A driver who is far away may set off long before the parcels are ready.
+        """
+        if job.need.expires_ms <= now_ms:
+            return True
+        ahead_ms = int(self._policy.look_ahead_s * 1000)
+        return max(job.held_until_ms, job.need.ready_ms - ahead_ms) <= now_ms
 
     async def _serve_singly(
         self, found: Found, express: tuple[Waiting, ...], failed: set[str]

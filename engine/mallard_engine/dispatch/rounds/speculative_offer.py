@@ -4,6 +4,10 @@ The mall of an order is known as soon as its body is parsed. The search starts a
 storage answers while the order is being checked. The drivers are ranked before the job is stored,
 and submission and offer are sent together: one round trip less before the offer. If jobs wait at
 the mall, or a round is running there, the job queues. See ADR 0013.
+
+In a market with runs, a job that may share one queues also if a run on its way could take it. An
+express job does not queue behind others: held jobs may wait for hours, and their plans take longer
+than its offer.
 """
 
 import asyncio
@@ -22,11 +26,14 @@ class SpeculativeOffer:
     """One speculative search. It pauses the rounds of the mall until it is closed.
 
     ``rounds``: the rounds of the mall. If they are None, or a round is running, there is no search.
+    ``overtakes``: whether jobs that wait, and a round that is running, do not matter.
     """
 
-    def __init__(self, rounds: MallRounds | None) -> None:
+    def __init__(self, rounds: MallRounds | None, *, overtakes: bool = False) -> None:
+        self._overtakes = overtakes
+        self._pauses = rounds is not None and rounds.pause()
         # While a round runs, earlier jobs are being served: this job must not overtake them.
-        self._rounds = rounds if rounds is not None and rounds.pause() else None
+        self._rounds = rounds if self._pauses or overtakes else None
         self._search: asyncio.Task[Found] | None = None
         self._match: tuple[MallRounds, Found, Waiting, Ranking] | None = None
         if self._rounds is not None:
@@ -41,7 +48,9 @@ class SpeculativeOffer:
         try:
             found = await self._search
             held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
-            if found.near and not found.waiting_total and held_until_ms <= found.now_ms:
+            is_first = not found.waiting_total and not found.coming
+            is_next = self._overtakes or is_first
+            if found.near and is_next and held_until_ms <= found.now_ms:
                 job = Waiting(
                     submission.job,
                     0,
@@ -80,4 +89,5 @@ class SpeculativeOffer:
             self._search.exception()  # retrieved, so that it is not logged: the order was refused
         if self._rounds is not None:
             rounds, self._rounds = self._rounds, None
-            rounds.resume()
+            if self._pauses:
+                rounds.resume()

@@ -156,6 +156,7 @@ def default_policy() -> MarketPolicy:
         dwell_visits=0,  # it is known
         dropoff_dwell_s=60.0,
         block_covers="pickup",
+        max_run_jobs=1,
         weights=CostWeights(slack=0.0),
         round="batch",
         window_ms=10_000,

@@ -29,16 +29,16 @@ _BLOCKS_END = 1_380.0
 
 
 def default_policy() -> MarketPolicy:
-    """Return a policy with batch rounds; no driver loses its connection, so limits are a day."""
+    """Return the policy of a market that configures nothing.
+
+    Two kinds of settings differ: no driver loses its connection, so limits for silence are a day,
+    and the times at the counters are known.
+    """
     return MarketPolicy(
         stale_after_s=86_400.0,
         resume_ttl_s=86_400.0,
         at_mall_silence_s=86_400.0,
-        retry_s=60.0,
-        round="batch",
-        window_ms=5_000,
-        look_ahead_s=1_800.0,
-        fading_s=0.0,  # no driver declines
+        retry_s=60.0,  # drivers who become free start rounds: a retry finds none
         dwell_visits=0,
     )
 

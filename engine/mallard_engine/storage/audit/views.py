@@ -130,7 +130,7 @@ class OfferView(View):
 
 
 # Causes of changes that give a job to a driver.
-_GIVEN_BY: Final = ("accepted", "operator_assigned", "custody")
+_GIVEN_BY: Final = ("accepted", "operator_assigned", "custody", "transferred")
 # The fields that make up a job's name in the wait set, besides its service.
 _OF_PLACE: Final = ("priority", "created_ms", "demand")
 

@@ -12,11 +12,10 @@ from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Pooled, Run, RunDriver
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
-POLICY = MarketPolicy(max_run_jobs=4)
-HOLDING = MarketPolicy(
-    preset="same_day", max_run_jobs=4, hold_max_s=4 * 3_600.0, hold_margin_s=1_800.0
-)
-BY_DEADLINE = replace(HOLDING, hold_margin_s=300.0, run=RunCosts(plan="by_deadline"))
+BY_DRIVER = RunCosts(plan="by_driver", back=1.0)
+POLICY = MarketPolicy(max_run_jobs=4, run=BY_DRIVER)
+HOLDING = replace(POLICY, preset="same_day", hold_max_s=4 * 3_600.0, hold_margin_s=1_800.0)
+BY_DEADLINE = replace(HOLDING, hold_margin_s=300.0, run=RunCosts(plan="by_deadline", back=1.0))
 CAR = Vehicle(max_jobs=8)
 KM_DEG = 1_000 / 111_195
 
@@ -56,8 +55,8 @@ def test_each_driver_gets_a_run_and_no_job_is_in_two() -> None:
 
 def test_job_saving_less_than_its_potential_stays() -> None:
     jobs = [job("seed", 8), job("across", 5, 7)]
-    shy = MarketPolicy(max_run_jobs=4, run=RunCosts(potential=0.9))
-    keen = MarketPolicy(max_run_jobs=4, run=RunCosts(potential=0.0, delay=0.0))
+    shy = MarketPolicy(max_run_jobs=4, run=replace(BY_DRIVER, potential=0.9))
+    keen = MarketPolicy(max_run_jobs=4, run=replace(BY_DRIVER, potential=0.0, delay=0.0))
     assert [len(run.jobs) for run in pool(jobs, policy=shy).runs] == [1]
     assert [len(run.jobs) for run in pool(jobs, policy=keen).runs] == [2]
 
@@ -112,7 +111,7 @@ def test_no_job_becomes_late_by_pooling() -> None:
     pressed = job("pressed", 10, deadline_ms=least_ms + 1_000)
     (run,) = pool([pressed, job("on the way", 5)]).runs
     assert names(run) == ["pressed"]
-    soft = MarketPolicy(max_run_jobs=4, run=RunCosts(deadlines="soft", late=0.01))
+    soft = MarketPolicy(max_run_jobs=4, run=replace(BY_DRIVER, deadlines="soft", late=0.01))
     (run,) = pool([pressed, job("on the way", 5)], policy=soft).runs
     assert names(run) == ["on the way", "pressed"]
 
@@ -171,7 +170,7 @@ def test_held_job_leaves_when_it_must() -> None:
 
 
 def test_job_is_held_no_longer_than_hold_max() -> None:
-    short = MarketPolicy(preset="same_day", max_run_jobs=4, hold_max_s=600.0)
+    short = MarketPolicy(preset="same_day", max_run_jobs=4, hold_max_s=600.0, run=BY_DRIVER)
     assert pool([job("a", 6)], policy=short).held == {"a": NOW_MS + 600_000}
 
 

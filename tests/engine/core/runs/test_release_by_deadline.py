@@ -15,7 +15,7 @@ POLICY = MarketPolicy(
     preset="same_day",
     hold_max_s=12 * 3_600.0,
     hold_margin_s=300.0,
-    run=RunCosts(plan="by_deadline"),
+    run=RunCosts(plan="by_deadline", back=1.0),
 )
 CAR = Vehicle(max_jobs=8)
 KM_DEG = 1_000 / 111_195

@@ -169,7 +169,9 @@ async def test_batches_end_if_no_job_can_be_served(make_node: MakeNode) -> None:
 
 
 async def test_runs_use_all_waiting_jobs(make_node: MakeNode) -> None:
-    node = await batching(make_node, max_batch_jobs=1, max_run_jobs=3, retry_s=600.0)
+    node = await batching(
+        make_node, max_batch_jobs=1, preset="pooled", max_run_jobs=3, retry_s=600.0
+    )
     refs = [await node.submit(lat=MALL.lat + 0.06, lon=MALL.lon) for _ in range(3)]
     for ref in refs:
         await node.waits(ref)
@@ -204,7 +206,7 @@ async def test_two_nodes_share_a_market(make_node: MakeNode) -> None:
 
 async def bundling(make_node: MakeNode) -> tuple[Node, list[JobRef]]:
     """A node with two waiting jobs of neighbouring addresses."""
-    node = await batching(make_node, max_run_jobs=3, bundle_jobs=3, retry_s=600.0)
+    node = await batching(make_node, preset="pooled", max_run_jobs=3, bundle_jobs=3, retry_s=600.0)
     refs = [await node.submit(lat=MALL.lat + north, lon=MALL.lon) for north in (0.061, 0.06)]
     for ref in refs:
         await node.waits(ref)

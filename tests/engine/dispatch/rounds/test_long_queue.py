@@ -58,7 +58,7 @@ async def any_node(request: pytest.FixtureRequest, make_node: MakeNode) -> Node:
     """A node with each kind of round."""
     changes: dict[str, dict[str, Any]] = {
         "sequential": {},
-        "runs": {"max_run_jobs": 3},
+        "runs": {"preset": "pooled", "max_run_jobs": 3},
         "batch": {"round": "batch", "window_ms": 50},
     }
     return await make_node(**changes[request.param])

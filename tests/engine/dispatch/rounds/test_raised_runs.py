@@ -21,15 +21,15 @@ KM_DEG = 1_000 / 111_195
 @pytest.fixture
 async def old(make_node: MakeNode) -> Node:
     """A node without runs, with a driver who has room for several jobs."""
-    node = await make_node("old")
+    node = await make_node("old", max_run_jobs=1)
     await node.online("d", 3_000, vehicle=CAR)
     return node
 
 
 async def raised(make_node: MakeNode) -> Node:
     # No deadline and no minimum saving, so that neither prevents an offer.
-    costs = RunCosts(potential=0, deadlines="soft", late=0, delay=0)
-    return await make_node("new", max_run_jobs=4, run=costs)
+    costs = RunCosts(plan="by_driver", back=1.0, potential=0, deadlines="soft", late=0, delay=0)
+    return await make_node("new", preset="pooled", max_run_jobs=4, run=costs)
 
 
 async def north(node: Node, km: float, **need: Any) -> JobRef:

@@ -22,7 +22,15 @@ def round_(request: pytest.FixtureRequest) -> str:
 
 
 async def pooling(make_node: MakeNode, round_: str, name: str = "a", **changes: Any) -> Node:
-    return await make_node(name, round=round_, window_ms=50, max_run_jobs=4, **changes)
+    policy: dict[str, Any] = {
+        "round": round_,
+        "window_ms": 50,
+        "preset": "pooled",
+        "max_run_jobs": 4,
+        "hold_margin_s": 1_800.0,
+        "run": RunCosts(plan="by_driver", back=1.0),
+    }
+    return await make_node(name, **policy | changes)
 
 
 async def north(node: Node, km: float, **need: Any) -> JobRef:

@@ -30,6 +30,7 @@ def plan(request: pytest.FixtureRequest) -> Any:
 async def mall_of_all(make_node: MakeNode, round_: str, plan: Any, **changes: Any) -> Node:
     policy: dict[str, Any] = {
         "round": round_,
+        "preset": "pooled",
         "window_ms": 50,
         "max_run_jobs": 4,
         "hold_max_s": 36_000.0,

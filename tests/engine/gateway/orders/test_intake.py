@@ -70,6 +70,7 @@ def test_defaults_are_filled_in() -> None:
         "parcels": {"count": 1, "weight_g": 0, "volume_l": 0.0},
         "requires": [],
         "priority": 0,
+        "service_level": "pooled",
     }
     assert asked.need.ready_ms == NOON - 250
     assert asked.need.deadline_ms == NOON - 250 + 24 * HOUR_MS

@@ -15,7 +15,7 @@ from tests.engine.storage.worlds import MALL, MARKET, World
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy(offer_rungs=("sequential", "staggered 2/2"))
+    return MarketPolicy(max_run_jobs=1, offer_rungs=("sequential", "staggered 2/2"))
 
 
 async def change_round(world: World, ref: JobRef, **fields: Any) -> None:

@@ -116,7 +116,7 @@ class TestWithoutLearning:
 
     @pytest.fixture
     def policy(self) -> MarketPolicy:
-        return MarketPolicy(dwell_visits=0)
+        return MarketPolicy(max_run_jobs=1, dwell_visits=0)
 
     async def test_no_sketch_is_kept(self, world: World) -> None:
         await world.driver("ann")

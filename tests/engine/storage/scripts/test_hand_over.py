@@ -14,7 +14,7 @@ BREAK_MS = 30_000
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy(silence_stretch=1, break_after_s=BREAK_MS / 1000)
+    return MarketPolicy(max_run_jobs=1, silence_stretch=1, break_after_s=BREAK_MS / 1000)
 
 
 async def late_run(world: World) -> tuple[JobRef, LateJob]:
@@ -121,7 +121,7 @@ async def test_early_or_outdated_reassignment_has_no_effect(world: World) -> Non
 class TestWithoutReassignment:
     @pytest.fixture
     def policy(self) -> MarketPolicy:
-        return MarketPolicy()
+        return MarketPolicy(max_run_jobs=1)
 
     async def test_late_job_is_not_checked_before_the_limit(self, world: World) -> None:
         ref, late = await late_run(world)
@@ -136,7 +136,7 @@ class TestStuckHolder:
 
     @pytest.fixture
     def policy(self) -> MarketPolicy:
-        return MarketPolicy(stuck_after_s=BREAK_MS / 1000)
+        return MarketPolicy(max_run_jobs=1, stuck_after_s=BREAK_MS / 1000)
 
     async def test_late_job_is_checked_repeatedly(self, world: World) -> None:
         await world.driver("ann")

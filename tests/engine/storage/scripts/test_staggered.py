@@ -24,7 +24,7 @@ GAP_MS = 2_000
 
 @pytest.fixture
 def policy() -> MarketPolicy:
-    return MarketPolicy(offer_rungs=("staggered 3/2",))
+    return MarketPolicy(max_run_jobs=1, offer_rungs=("staggered 3/2",))
 
 
 async def begin(

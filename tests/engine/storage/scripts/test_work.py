@@ -10,7 +10,7 @@ from tests.engine.storage.worlds import HOUR_MS, MARKET, World
 class TestWithEarningsWeight:
     @pytest.fixture
     def policy(self) -> MarketPolicy:
-        return MarketPolicy(weights=CostWeights(earnings_s=60))
+        return MarketPolicy(max_run_jobs=1, weights=CostWeights(earnings_s=60))
 
     async def test_delivery_counts_once_with_its_pay(self, world: World) -> None:
         began_ms = world.now

@@ -109,7 +109,8 @@ class JobsApi:
         if slot := slot_of(request):
             slot.release()  # from here on the mall's semaphore limits the work
         async with self._per_mall.acquire(asked.pickup.mall):
-            with closing(self._dispatcher.orders.speculate(asked.pickup.mall)) as early:
+            mall, level = asked.pickup.mall, asked.service_level or None
+            with closing(self._dispatcher.orders.speculate(mall, level)) as early:
                 # One loop iteration sends the speculative read; the store answers it meanwhile.
                 await asyncio.sleep(0)
                 submitted = await self._submit(
