@@ -17,6 +17,8 @@ class ShopModel(StaggeredModel):
 
     def collect(self, name: str, driver: str, attempt: int, store: str, parcels: int | None) -> str:
         job = self.jobs[name]
+        if job.carries:  # two drivers meet: no shop
+            return "wrong_state"
         shop = job.shops.get(store)
         is_holder = self._is_holder(job, driver, attempt)
         was_holder = (driver, attempt) in job.former
