@@ -556,6 +556,11 @@ class Shops(Protocol):
             cursor: List jobs with a lower id; None: from the newest.
         """
 
+    async def returns(
+        self, market: str, mall: str, store: str, *, limit: int, cursor: str | None
+    ) -> JobPage:
+        """Return a page of the jobs that go back to a shop, newest first; as `pickups`."""
+
     async def vehicles(self, market: str, drivers: Sequence[str]) -> Mapping[str, str]:
         """Return the kind of vehicle of each of these drivers that is known."""
 

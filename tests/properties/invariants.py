@@ -36,9 +36,21 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     check_counts(seen)
     check_timelines(seen)
     check_transfers(seen)
+    check_shops(seen)
     check_due(seen, policy)
     check_idle(seen, policy, lapsed)
     check_coming(seen, policy, lapsed)
+
+
+def check_shops(seen: Snapshot) -> None:
+    """The counter of a shop is shown every open job, and of the ended ones those collected."""
+    for name, job in seen.jobs.items():
+        if job.kind:
+            continue  # a transfer has no shop
+        is_shown = not job.terminal or job.collected_ms is not None
+        for store in job.need.stores:
+            is_listed = f"{job.mall}/{store}/{name}" in seen.by_shop
+            assert is_listed == is_shown, f"{name} ({job.state}): {store} lists it: {is_listed}"
 
 
 def check_step(before: Snapshot, after: Snapshot) -> None:

@@ -51,6 +51,22 @@ class ShopModel(StaggeredModel):
             self._apply_rule(job, shop, "short" if parcels else "missing", None, by_driver=True)
         return "ok"
 
+    def show_code(self, name: str, attempt: int | None, store: str) -> str:
+        """A shop hands over against the code of an attempt; None: a wrong code."""
+        job = self.jobs[name]
+        if not job.holder and not job.former:
+            return "wrong_state"
+        holders = [job.holder] if job.holder and attempt == job.attempt else []
+        holders += [driver for driver, was in sorted(job.former) if was == attempt]
+        if not holders or attempt is None:
+            return "wrong_code"
+        if not self._is_holder(job, holders[0], attempt) and (
+            self._claim(job, name, holders[0], attempt, "picked_up") != "ok"
+        ):
+            return "wrong_state"
+        shop = job.shops[store]
+        return self._hand_out(job, name, shop, shop.there or PARCELS)
+
     def problem(
         self, name: str, driver: str, attempt: int, kind: str, store: str, until: int
     ) -> str:

@@ -17,6 +17,7 @@ from mallard_engine.storage.scripts import Script
 from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
+from tests.properties.planted_in_counters import PLANTED_IN_COUNTERS
 from tests.properties.planted_in_patience import PLANTED_IN_PATIENCE
 from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_registers import PLANTED_IN_REGISTERS
@@ -279,6 +280,7 @@ PLANTED = (
         *PLANTED_IN_TAKE_BACKS,
         *PLANTED_IN_TRANSFERS,
         *PLANTED_IN_CLAIMS,
+        *PLANTED_IN_COUNTERS,
         *PLANTED_IN_PATIENCE,
         *PLANTED_IN_SHOPS,
         *PLANTED_IN_REGISTERS,

@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 from tests.properties.machine import run_machine
 from tests.properties.mallard import Mallard
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
+from tests.properties.planted_in_counters import PLANTED_IN_COUNTERS
 from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
@@ -60,6 +61,7 @@ def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> N
             *PLANTED_IN_TAKE_BACKS,
             *PLANTED_IN_TRANSFERS,
             *PLANTED_IN_CLAIMS,
+            *PLANTED_IN_COUNTERS,
             *PLANTED_IN_SHOPS,
         )
         if planted.name not in BY_STORY_ONLY

@@ -36,13 +36,14 @@ MARKET, OTHER_MARKET = "phoenix", "las-vegas"
 MALLS = ("mall-a", "mall-b")
 NODES = ("n1", "n2")
 SERVICE = "shop"
+HANDOVER_KEY = "00ff00ff00ff00ff"
 START_MS = 1_800_000_000_000
 HOME = (33.30, -111.84)
 # Where drivers hand parcels over.
 MEETING = meeting_id(MARKET, *HOME)
 
 _HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")
-_SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service")
+_SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service", "by_shop")
 # Each key's content by its type: alternating names and values, members, or a stream's length.
 _READ_ALL = """
 local READ = {
@@ -76,6 +77,7 @@ class Snapshot:
     nodes: Mapping[str, int]
     held: Mapping[str, frozenset[str]]
     listed: tuple[str, ...]
+    by_shop: frozenset[str]
     dwells: Mapping[str, bytes]
     raw: Mapping[str, object]
 
@@ -124,6 +126,11 @@ class World:
             self.run(store.close())
         self.run(asyncio.sleep(0))  # transports close in the next iteration of the loop
         self._loop.close()
+
+    def forget_guesses(self, of: str) -> None:
+        """Forget the wrong codes of a job or a shop, as time does."""
+        key = MarketKeys(MARKET).guesses(of)
+        self.run(self.stores["n1"].runner.link.call("DEL", key))
 
     def run(self, call: Awaitable[T]) -> T:
         return self._loop.run_until_complete(call)
@@ -232,6 +239,7 @@ def submission(
         card=b"\x81\xa1x\xff",
         need=need,
         needs_age_check=age_check,
+        handover_key=HANDOVER_KEY,
     )
 
 
@@ -277,6 +285,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         nodes=sets["nodes"],
         held={n: frozenset(d.decode() for d in raw[f"held:{n}"]) for n in NODES},
         listed=tuple(sets["by_age"]),
+        by_shop=frozenset(sets["by_shop"]),
         dwells=hashes["dwell"],
         raw=sets
         | {name: hashes[name] for name in ("waiting", "counts", "externals", "holds", "dwell")}

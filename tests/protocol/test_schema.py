@@ -45,6 +45,8 @@ OPERATIONS = {
     "/v1/stores/{mall}/{store}/pickups": {"get"},
     "/v1/stores/{mall}/{store}/pickups/{job}": {"post"},
     "/v1/stores/{mall}/{store}/pickups/{job}/handover": {"post"},
+    "/v1/stores/{mall}/{store}/returns": {"get"},
+    "/v1/stores/{mall}/{store}/returns/{job}": {"post"},
     "/v1/stores/{mall}/{store}/hours": {"post"},
     **{f"/{name}": {"get"} for name in ("livez", "readyz", "metrics", "docs")},
     **{f"/{name}.json": {"get"} for name in ("openapi", "asyncapi")},

@@ -15,10 +15,7 @@ class ShopCommands:
         self._apply_effects = apply_effects
 
     async def set_hours(self, mall: str, store: str, until_ms: int, actor: str) -> None:
-        """See :meth:`mallard_engine.ports.Shops.set_hours`.
-
-        Withdraws the offers of the shop's jobs, since a driver would come in vain.
-        """
+        """See :meth:`mallard_engine.ports.Shops.set_hours`."""
         market = self._market(mall)
         effects = await self._storage.shops.set_hours(market, mall, store, until_ms, actor)
         self._apply_effects(market, effects)

@@ -57,6 +57,7 @@ class MarketKeys:
         | ``dwell`` | hash | dwell sketch by mall/store (`DwellSketch`) |
         | ``by_service``, ``by_age``, ``by_external`` | zset by name | jobs, newest last |
         | ``by_shop`` | zset by name | mall/store/job: what the counter of a shop is shown |
+        | ``returns`` | zset by name | mall/store/job: what goes back to a place |
         | ``open`` | zset by name | service/job: what counts towards the quota |
         | ``open_seen`` | string | up to where `forget` was read for ``open`` |
         | ``risks`` | zset | when the risk of each open job may change next |

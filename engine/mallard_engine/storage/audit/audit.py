@@ -33,6 +33,7 @@ from mallard_engine.storage.audit.traces import (
     judge_events,
     judge_external,
     judge_key,
+    judge_returns,
     judge_wait,
     pages_of_jobs,
 )
@@ -187,6 +188,7 @@ class _MarketAudit:
             "wait": lambda entry: judge_wait(look, entry),
             "coming": lambda entry: judge_coming(look, entry),
             "by_shop": lambda name: judge_by_shop(look, name),
+            "returns": lambda name: judge_returns(look, name),
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
             "counts": lambda _: judge_counts(look),
@@ -246,8 +248,9 @@ class _MarketAudit:
             yield await self._drivers_without_record([name.partition("/")[2] for _, name in page])
         async for page in self._within_limit("due", self._scan("ZSCAN", keys.key("due"))):
             yield page
-        async for page in self._within_limit("by_shop", self._scan("ZSCAN", keys.key("by_shop"))):
-            yield page
+        for name in ("by_shop", "returns"):
+            async for page in self._within_limit(name, self._scan("ZSCAN", keys.key(name))):
+                yield page
         waiting = self._scan("HSCAN", keys.key("waiting"))
         async for page in self._within_limit("wait", _each(waiting, "/{}")):
             yield page

@@ -29,7 +29,7 @@ Judged = list[tuple[str, str]]
 # by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
-    | {"open", "open_seen", "alerted", "registry", "by_shop", "risks"}
+    | {"open", "open_seen", "alerted", "registry", "by_shop", "returns", "risks"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3
@@ -168,6 +168,29 @@ async def judge_by_shop(look: Look, name: str) -> Judged:
         stores = read_need(fields[1]).stores
         if (fields[0] or b"").decode() != mall or store not in stores:
             found.append(("S11", f"{job} has no parcels there"))
+    return found
+
+
+async def judge_returns(look: Look, name: str) -> Judged:
+    """Check a job that goes back to a place, ``<mall>/<store>/<job>``."""
+    mall, store, job = name.split("/")
+    keys = look.keys
+    _, (score, fields, kept) = await look.at_once(
+        ("ZSCORE", keys.key("returns"), name),
+        ("HMGET", keys.job(job), "state", "return_to"),
+        ("ZSCORE", keys.key("forget"), f"back/{name}"),
+    )
+    if score is None:
+        return []
+    found: Judged = []
+    if kept is None:
+        found.append(("leak", "no entry of `forget` removes it"))
+    state, packed = fields
+    place = msgspec.msgpack.decode(packed) if packed else {}
+    where = (place.get("mall"), place.get("store"))
+    if state is not None and (state != b"returning" or where != (mall, store)):
+        # An engine that does not know the list may have ended it.
+        found.append(("index", f"{job} is {state.decode()} and does not go back there"))
     return found
 
 

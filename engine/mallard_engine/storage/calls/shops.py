@@ -1,7 +1,7 @@
 """The port `Shops` on Redis: what the counter of a shop reads and reports."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.model import Job
@@ -17,6 +17,7 @@ from mallard_engine.ports import (
 from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
 from mallard_engine.storage.records import read_driver, readable_job
 from mallard_protocol.codes import ErrorCode
+from mallard_protocol.lifecycle import JobState
 
 # A page reads at most this many jobs: those that ended without a parcel today are passed over.
 _MAX_SCANNED = 1_000
@@ -55,12 +56,38 @@ class RedisShops(Shops):
     async def pickups(
         self, market: str, mall: str, store: str, *, since_ms: int, limit: int, cursor: str | None
     ) -> JobPage:
+        def is_shown(job: Job) -> bool:
+            collected_ms = job.collected_ms
+            return not job.terminal or (collected_ms is not None and collected_ms >= since_ms)
+
+        return await self._page(market, "by_shop", mall, store, is_shown, limit, cursor)
+
+    async def returns(
+        self, market: str, mall: str, store: str, *, limit: int, cursor: str | None
+    ) -> JobPage:
+        def is_shown(job: Job) -> bool:
+            place = job.return_to
+            is_here = place is not None and (place.mall, place.store) == (mall, store)
+            return job.state is JobState.RETURNING and is_here
+
+        return await self._page(market, "returns", mall, store, is_shown, limit, cursor)
+
+    async def _page(
+        self,
+        market: str,
+        index: str,
+        mall: str,
+        store: str,
+        is_shown: Callable[[Job], bool],
+        limit: int,
+        cursor: str | None,
+    ) -> JobPage:
         found: list[Job] = []
         scanned = 0
         while scanned < _MAX_SCANNED:
-            ids = await self._ids_before(market, mall, store, cursor, limit)
+            ids = await self._ids_before(market, index, mall, store, cursor, limit)
             for job in await self._jobs(market, ids):
-                if job is not None and _is_shown(job, since_ms):
+                if job is not None and is_shown(job):
                     found.append(job)
                     if len(found) == limit:
                         return JobPage(tuple(found), job.id)
@@ -82,13 +109,13 @@ class RedisShops(Shops):
         }
 
     async def _ids_before(
-        self, market: str, mall: str, store: str, cursor: str | None, limit: int
+        self, market: str, index: str, mall: str, store: str, cursor: str | None, limit: int
     ) -> list[str]:
         """Return the ids of a shop's jobs below the cursor, newest first."""
         # "0" follows "/" in ASCII: the end of this shop's names.
         name = f"{mall}/{store}"
         high = f"({name}/{cursor}" if cursor else f"({name}0"
-        key = self._runner.keys[market].key("by_shop")
+        key = self._runner.keys[market].key(index)
         members = await self._runner.link.call(
             "ZRANGE", key, high, f"[{name}/", "BYLEX", "REV", "LIMIT", 0, limit
         )
@@ -98,8 +125,3 @@ class RedisShops(Shops):
         keys, link = self._runner.keys[market], self._runner.link
         flats = await asyncio.gather(*(link.call("HGETALL", keys.job(job)) for job in ids))
         return [readable_job(job, flat) for job, flat in zip(ids, flats, strict=True)]
-
-
-def _is_shown(job: Job, since_ms: int) -> bool:
-    """Whether the job is open, or its parcels were collected since then."""
-    return not job.terminal or (job.collected_ms is not None and job.collected_ms >= since_ms)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Deletes expired members of hashes and sets, which cannot have a TTL for each member.
--- KEYS: forget offers externals holds by_service by_age by_external open by_shop
+-- KEYS: forget offers externals holds by_service by_age by_external open by_shop returns
 -- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped
 local arg = cmsgpack.unpack(ARGV[2])
@@ -26,6 +26,9 @@ for _, member in ipairs(members) do
   elseif kind == 'shop' then
     again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))
     if not again then redis.call('ZREM', KEYS[9], rest) end
+  elseif kind == 'back' then
+    again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))
+    if not again then redis.call('ZREM', KEYS[10], rest) end
   elseif kind == 'collected' then redis.call('ZREM', KEYS[9], rest)
   end
   if again then redis.call('ZADD', KEYS[1], now + arg.again_ms, member)

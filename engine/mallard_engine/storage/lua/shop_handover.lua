@@ -70,12 +70,14 @@ if not driver then
 end
 
 local was, had = shop.state, shop.collected
+-- What the shop has said to be missing has turned up.
+local parcels = arg.parcels or (shop.there ~= 0 and shop.there) or shop.parcels
 if not is_holder(job, driver, attempt) then
   local verdict, names = claim_custody(job, driver, attempt, 'collected')
   if verdict == 'run' then return reply('run', names) end
   if verdict ~= 'ok' then return reply('wrong_state', job.state) end
 end
-local fault = collect(job, shop, arg.parcels, arg.actor, false, DWELL)
+local fault = collect(job, shop, parcels, arg.actor, false, DWELL)
 if fault then return reply(fault, job.state) end
 if shop.state ~= was or shop.collected ~= had then
   local rec = read_driver(job.driver)

@@ -33,12 +33,15 @@ from mallard_protocol.counter import (
     PickupDriver,
     PickupEta,
     PickupReport,
+    ReturnReceipt,
     ShopHours,
     ShopHoursRequest,
     ShopPickup,
     ShopPickupList,
+    ShopReturn,
+    ShopReturnList,
 )
-from mallard_protocol.lifecycle import ShopState
+from mallard_protocol.lifecycle import JobState, ShopState
 from mallard_protocol.resources import FieldError
 
 _DEFAULT_PAGE: Final = 50
@@ -63,6 +66,8 @@ class CounterApi:
             "listPickups": self.pickups,
             "reportPickup": self.report,
             "handOverParcels": self.hand_over,
+            "listReturns": self.returns,
+            "receiveReturn": self.receive,
             "setShopHours": self.hours,
         }
 
@@ -126,6 +131,35 @@ class CounterApi:
         await self._shops.hand_over(job, shop.store, asked.code, parcels, actor_of(shop))
         return await self._current(job, shop)
 
+    async def returns(self, request: Request, principal: Principal) -> Response:
+        """Return a page of the jobs that come back to the shop.
+
+        From then on their drivers must type the code that the shop is shown.
+        """
+        shop = self._shop(request, principal)
+        limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
+        market = self._services.places.mall(shop.mall).market
+        cursor = _job_before(request, market)
+        page = await self._store.shops.returns(market, *shop, limit=limit, cursor=cursor)
+        await self._store.returns.show_codes(market, *shop, [job.id for job in page.jobs])
+        drivers = await self._drivers(market, shop, page.jobs)
+        items = views_of(page.jobs, lambda it: _return_view(it, drivers), lambda it: it.id)
+        after = page.next_cursor and ulid_of_job(page.next_cursor)
+        return JsonResponse(ShopReturnList(items, after))
+
+    async def receive(self, request: Request, principal: Principal) -> Response:
+        """End a job whose parcels have come back to the shop."""
+        shop = self._shop(request, principal)
+        decode_json_body(await read_body(request) or b"{}", ReturnReceipt)
+        job = await self._read(request)
+        place = job.return_to
+        if place is None or (place.mall, place.store) != shop:
+            raise NoSuchJob(job.id)
+        await self._services.dispatcher.orders.received(ref_of(job), actor_of(shop))
+        job = await self._store.jobs.get(job.id)
+        drivers = await self._drivers(job.market, shop, [job])
+        return JsonResponse(_return_view(job, drivers))
+
     async def hours(self, request: Request, principal: Principal) -> Response:
         """Close the shop until a time, or open it again."""
         shop = self._shop(request, principal)
@@ -137,13 +171,16 @@ class CounterApi:
 
     async def _job(self, request: Request, shop: Shop) -> Job:
         """Return the job of the path. Raises `NoSuchJob` unless it has parcels at the shop."""
+        job = await self._read(request)
+        if job.mall != shop.mall or shop.store not in job.need.stores:
+            raise NoSuchJob(job.id)
+        return job
+
+    async def _read(self, request: Request) -> Job:
         job_id = request.path_params["job"]
         if not is_job_id(job_id):
             raise NoSuchJob(job_id)
-        job = await self._store.jobs.get(job_id)
-        if job.mall != shop.mall or shop.store not in job.need.stores:
-            raise NoSuchJob(job_id)
-        return job
+        return await self._store.jobs.get(job_id)
 
     async def _current(self, job: Job, shop: Shop) -> Response:
         job = await self._store.jobs.get(job.id)
@@ -225,6 +262,18 @@ def _pickup_view(job: Job, shop: Shop, drivers: Mapping[str, PickupDriver]) -> S
         driver=drivers[job.driver] if job.driver else None,
         eta=PickupEta(None if at_ms is None else Moment.at_ms(at_ms)),
         external_id=order.external_id,
+    )
+
+
+def _return_view(job: Job, drivers: Mapping[str, PickupDriver]) -> ShopReturn:
+    """Return a job that comes back, as far as it concerns the place."""
+    return ShopReturn(
+        id=job.id,
+        state=job.state.value,
+        parcels=sum(shop.collected for shop in job.shops) or order_of(job).parcels.count,
+        code=job.return_code if job.state is JobState.RETURNING else None,
+        driver=drivers[job.driver] if job.driver else None,
+        external_id=order_of(job).external_id,
     )
 
 

@@ -14,6 +14,25 @@ local function list_by_shop(job, stores)
   end
 end
 
+-- The jobs that go back to a place, as mall/store/job. An entry `back/…` of `forget` outlives each.
+local RETURNS = K.forget:sub(1, -7) .. 'returns'
+
+local function goes_back_to(job, place)
+  local name = place.mall .. '/' .. place.store .. '/' .. job.id
+  redis.call('ZADD', RETURNS, 0, name)
+  redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'back/' .. name)
+end
+
+-- The job goes back no more, or to another place.
+local function leave_returns(job)
+  local packed = redis.call('HGET', job.key, 'return_to')
+  if not packed or packed == '' then return end
+  local place = cmsgpack.unpack(packed)
+  local name = place.mall .. '/' .. place.store .. '/' .. job.id
+  redis.call('ZREM', RETURNS, name)
+  redis.call('ZREM', K.forget, 'back/' .. name)
+end
+
 local function was_collected(job)
   for _, entry in ipairs(job.timeline) do
     if entry[1] == 'picked_up' then return true end

@@ -18,5 +18,6 @@ end
 local function look_after(job, was)
   if was == job.state then return end
   if was == 'picked_up' or was == 'returning' then waits_no_more(job) end
+  if was == 'returning' then leave_returns(job) end
   if job.state == 'returning' then falls_due(return_entry(job), now) end
 end

@@ -7,6 +7,8 @@ end
 -- Without a plan the sweeper makes one at once: `move` has left an entry.
 local function set_return(job, plan)
   if not plan then return end
+  leave_returns(job)
+  goes_back_to(job, plan.place)
   redis.call('HSETNX', job.key, 'return_code', plan.code)
   redis.call('HSET', job.key, 'return_to', cmsgpack.pack(plan.place), 'updated_ms', now)
   falls_due(return_entry(job),
