@@ -2,15 +2,15 @@
 
 import pytest
 
-from mallard_engine.core.model import Driver, Job, Vehicle
+from mallard_engine.core.model import Driver, Job, RankedDriver, RoundRecord, Vehicle
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
-from mallard_engine.ports import JobRef
+from mallard_engine.ports import JobRef, OfferPlan, PlannedJob
 from mallard_protocol.codes import OfferClosedWhy
 from mallard_protocol.lifecycle import ON_BOARD, JobState, Step, Wish
 from mallard_protocol.messages import Proof
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MARKET, Node, RecordingSink
+from tests.engine.dispatch.worlds import MALL, MARKET, Node, RecordingSink
 from tests.support import eventually
 
 ROOMY = Vehicle(max_jobs=12)
@@ -120,12 +120,15 @@ async def test_parcel_left_on_the_way_is_not_asked_for_twice(make_node: MakeNode
 async def test_live_offer_of_a_broken_car_is_withdrawn(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
-    node = await make_node(max_run_jobs=12)
+    node = await make_node(max_run_jobs=12, preset="pooled")
     ref = await node.submit()
     await node.online("d1", 300, vehicle=ROOMY)
     job = await node.accepts(await node.offered(ref, "d1"))
     more = await node.submit()
-    await node.offered(more, "d1")
+    ranked = RankedDriver("d1", True, None, 1.0, (), 60, 500, next(iter(MALL.gates)))
+    record = RoundRecord(more.job, 1, node.store.now_ms(), 1_000, False, (ranked,))
+    plan = OfferPlan("o-more", more.mall, (PlannedJob(more.job, 0, record),), (ranked,))
+    assert (await node.store.offers.make(plan)).verdict == "offered"
     await breaks_down(node)
     await eventually(lambda: bool(sink.pushes_to("d1", "offer_closed")))
     (closed,) = sink.pushes_to("d1", "offer_closed")
