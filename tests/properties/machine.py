@@ -240,7 +240,9 @@ def _compare(what: str, verdict: str, expected: str) -> None:
 
 
 def _differences(before: object, after: object, path: str = "") -> list[str]:
+    if before == after:
+        return []
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         names = sorted(before.keys() | after.keys())
         return [d for n in names for d in _differences(before.get(n), after.get(n), f"{path} {n}")]
-    return [] if before == after else [f"{path}: {before} → {after}"]
+    return [f"{path}: {before} → {after}"]

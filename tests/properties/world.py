@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
-import uvloop
 
 from mallard_engine.core.model import Driver, Job, Need, Submission, Vehicle, Waiting
 from mallard_engine.core.places.meeting import meeting_id
@@ -61,7 +61,7 @@ return values
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A market's data at one moment. ``raw``: what a repeated call must not change, by key."""
+    """A market's data at one moment; ``values``: as the server gave it, by key."""
 
     now: int
     drivers: Mapping[str, Driver]
@@ -79,7 +79,25 @@ class Snapshot:
     listed: tuple[str, ...]
     by_shop: frozenset[str]
     dwells: Mapping[str, bytes]
-    raw: Mapping[str, object]
+    values: Mapping[str, Any]
+
+    @property
+    def raw(self) -> Mapping[str, object]:
+        """What a repeated call must not change, by key."""
+        values = self.values
+        hashes = {name: _pairs(values[name]) for name in _HASHES}
+        return {
+            **{name: _scores(values[name]) for name in _SETS},
+            **{name: hashes[name] for name in ("waiting", "counts", "externals", "holds", "dwell")},
+            **{name: _unpacked(hashes[name]) for name in ("drivers", "positions", "offers")},
+            **{name: _pairs(flat) for name, flat in values.items() if name.startswith("job:")},
+            **{
+                name: frozenset(members)
+                for name, members in values.items()
+                if name.startswith(("held:", "queue:"))
+            },
+            "pushes": values["push"],
+        }
 
 
 class LossyLink:
@@ -113,7 +131,7 @@ class World:
         self.now = START_MS
         self.keys = MarketKeys(MARKET)
         self.known_jobs: list[str] = []
-        self._loop = uvloop.new_event_loop()
+        self._loop = asyncio.new_event_loop()
         policies = {MARKET: policy, OTHER_MARKET: policy}
         self.stores = {node: self.run(_open(url, policies, lambda: self.now)) for node in NODES}
         for store in self.stores.values():
@@ -255,10 +273,25 @@ def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
+def _scores(flat: Sequence[bytes]) -> dict[str, int]:
+    return {name: int(float(score)) for name, score in _pairs(flat).items()}
+
+
+@lru_cache(1_024)
+def _read_job(flat: tuple[bytes, ...]) -> tuple[Job, RoundOfOffers | None]:
+    """A job and its round. Few jobs change from one snapshot to the next."""
+    several = _pairs(flat).get("round")
+    return read_job(flat), read_round_of_offers(several) if several else None
+
+
 def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
     hashes = {name: _pairs(raw[name]) for name in _HASHES}
-    sets = {name: {k: int(float(v)) for k, v in _pairs(raw[name]).items()} for name in _SETS}
-    jobs = {name: flat for name, flat in raw.items() if name.startswith("job:") and flat}
+    sets = {name: _scores(raw[name]) for name in _SETS}
+    jobs = {
+        name.removeprefix("job:"): _read_job(tuple(flat))
+        for name, flat in raw.items()
+        if name.startswith("job:") and flat
+    }
     drivers = {
         name: replace(read_driver(packed), position=read_position(hashes["positions"].get(name)))
         for name, packed in hashes["drivers"].items()
@@ -266,13 +299,9 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
     return Snapshot(
         now=now,
         drivers=drivers,
-        jobs={name.removeprefix("job:"): read_job(flat) for name, flat in jobs.items()},
+        jobs={name: job for name, (job, _) in jobs.items()},
         offers={name: read_offer(packed) for name, packed in hashes["offers"].items()},
-        rounds={
-            name.removeprefix("job:"): read_round_of_offers(packed)
-            for name, flat in jobs.items()
-            if (packed := _pairs(flat).get("round"))
-        },
+        rounds={name: several for name, (_, several) in jobs.items() if several},
         idle=frozenset(sets["idle"]),
         coming=frozenset(sets["coming"]),
         due=sets["due"],
@@ -287,12 +316,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         listed=tuple(sets["by_age"]),
         by_shop=frozenset(sets["by_shop"]),
         dwells=hashes["dwell"],
-        raw=sets
-        | {name: hashes[name] for name in ("waiting", "counts", "externals", "holds", "dwell")}
-        | {"pushes": raw["push"]}
-        | {name: _unpacked(hashes[name]) for name in ("drivers", "positions", "offers")}
-        | {name: _pairs(flat) for name, flat in jobs.items()}
-        | {name: frozenset(raw[name]) for name in raw if name.startswith(("held:", "queue:"))},
+        values=raw,
     )
 
 
