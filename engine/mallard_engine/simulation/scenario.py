@@ -11,6 +11,8 @@ from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.pickup_points import STORE
+from mallard_engine.workload.bad_day.events import BadDay
+from mallard_engine.workload.bad_day.ledger import Accounts
 
 # Thursday, 2026-01-01: midnight of a simulated day.
 MIDNIGHT_MS = 1_767_225_600_000
@@ -36,6 +38,7 @@ class SimulatedOrder:
     expires_ms: int
     stores: tuple[str, ...] = (STORE,)
     pay_minor: int = 0
+    parcels: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Scenario:
         answer_ms: The time from an offer to its answer.
         sweep_s: The interval of the sweeps, which end cool-downs.
         blocks_known: Whether the engine knows when and where shifts begin.
+        bad_day: What goes wrong; None: nothing.
     """
 
     name: str
@@ -100,6 +104,7 @@ class Scenario:
     sweep_s: float = 1.0
     blocks_known: bool = False
     seed: int = 0
+    bad_day: BadDay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ class Day:
         offers: The number of offers by result.
         wall_s: The time that the simulation took.
         store_calls: The number of commands sent to Redis.
+        accounts: Where the parcels of a bad day are; None for other days.
     """
 
     scenario: Scenario
@@ -142,6 +148,7 @@ class Day:
     offers: dict[str, int]
     wall_s: float
     store_calls: int
+    accounts: Accounts | None = None
 
 
 def cut_to(scenario: Scenario, from_ms: int) -> Scenario:

@@ -60,6 +60,8 @@ class ShiftDriver:
         # The number of visits to a mall so far, and of jobs that the last one began with.
         self._runs = 0
         self._offered = 0
+        # The epoch of its socket.
+        self._epoch = 0
 
     def fix(self) -> DriverFix:
         """Return the current position, on the straight line between two stops."""
@@ -77,9 +79,7 @@ class ShiftDriver:
         """Work the whole shift."""
         market, driver = self._scenario.market, self.shift.driver
         await self._clock.until(self.shift.on_ms)
-        hello = await self._dispatcher.drivers.hello(
-            market, driver, vehicle=self.shift.vehicle, fix=self.fix()
-        )
+        await self._hello()
         if self.shift.history:
             await self._remember(driver, self.shift.history)
         await self._dispatcher.drivers.status(market, driver, Wish.AVAILABLE, self.shift.off_ms)
@@ -89,7 +89,13 @@ class ShiftDriver:
                 await self._carry_out(list(run))
         self.on_shift = False
         await self._dispatcher.drivers.status(market, driver, Wish.OFFLINE, None)
-        self._dispatcher.drivers.socket_closed(market, driver, hello.epoch)
+        self._dispatcher.drivers.socket_closed(market, driver, self._epoch)
+
+    async def _hello(self) -> None:
+        hello = await self._dispatcher.drivers.hello(
+            self._scenario.market, self.shift.driver, vehicle=self.shift.vehicle, fix=self.fix()
+        )
+        self._epoch = hello.epoch
 
     async def _next_offer(self) -> LiveOffer | None:
         """Return the next offer before the end of the shift."""

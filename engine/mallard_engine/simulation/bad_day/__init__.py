@@ -1,0 +1,1 @@
+"""A bad day in virtual time: its shops, customers, order service and drivers."""

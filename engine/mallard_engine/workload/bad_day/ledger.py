@@ -1,0 +1,181 @@
+"""Where the parcels are, by the word of the people who moved them.
+
+Shops, drivers and customers of a simulation write this ledger; the engine never does. At the end it
+is compared with what the engine says of each job.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from mallard_engine.workload.bad_day.events import UNDELIVERABLE, BadEvent
+from mallard_protocol.lifecycle import JobState
+
+_SHOWN: Final = 5
+
+
+class Whereabouts(StrEnum):
+    """Where the parcels of an order are."""
+
+    SHOP = "at the shop"
+    DRIVER = "with a driver"
+    CUSTOMER = "with the customer"
+    BACK = "brought back"
+
+
+# Where the parcels of a job in this state must be. `lost` is nowhere.
+_EXPECTED: Final = {
+    JobState.PICKED_UP: Whereabouts.DRIVER,
+    JobState.RETURNING: Whereabouts.DRIVER,
+    JobState.DELIVERED: Whereabouts.CUSTOMER,
+    JobState.RETURNED: Whereabouts.BACK,
+}
+
+
+@dataclass(slots=True)
+class Parcels:
+    """The parcels of one order. `handled`: every driver that had them, in order."""
+
+    event: BadEvent | None
+    best_by_ms: int
+    where: Whereabouts = Whereabouts.SHOP
+    handled: list[str] = field(default_factory=list)
+    delivered_ms: int = 0
+    # Nobody should be sent for them: a driver or the shop has said that they are not there.
+    is_known_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """What the engine says of a job when the day is over."""
+
+    state: str
+    driver: str | None
+    reason: str | None
+
+
+class Ledger:
+    """The parcels of a day, by job. `wrongs`: what must not happen and did."""
+
+    def __init__(self) -> None:
+        self.parcels: dict[str, Parcels] = {}
+        self.wrongs: list[str] = []
+        self.happened: Counter[BadEvent] = Counter()
+
+    def ordered(self, job: str, event: BadEvent | None, best_by_ms: int) -> None:
+        """Note a new order."""
+        self.parcels.setdefault(job, Parcels(event, best_by_ms))
+
+    def sent(self, job: str, driver: str) -> None:
+        """Note that a driver is sent for the parcels."""
+        parcels = self.parcels[job]
+        if parcels.is_known_absent:
+            self.wrongs.append(f"{driver} was sent for {job}, which is known to be absent")
+
+    def absent(self, job: str) -> None:
+        """Note that the engine has been told that the parcels are not there."""
+        self.parcels[job].is_known_absent = True
+
+    def found(self, job: str) -> None:
+        """Note that the engine is about to hear that the parcels are there."""
+        self.parcels[job].is_known_absent = False
+
+    def collected(self, job: str, driver: str) -> None:
+        """Note that a shop gives the parcels to a driver."""
+        self._move(job, Whereabouts.SHOP, Whereabouts.DRIVER, driver)
+
+    def handed_over(self, job: str, first: str, second: str) -> None:
+        """Note that a driver gives the parcels to another one."""
+        self._must_have(job, first)
+        self._move(job, Whereabouts.DRIVER, Whereabouts.DRIVER, second)
+
+    def delivered(self, job: str, driver: str, at_ms: int) -> None:
+        """Note that the customer has the parcels."""
+        self._must_have(job, driver)
+        self._move(job, Whereabouts.DRIVER, Whereabouts.CUSTOMER)
+        self.parcels[job].delivered_ms = at_ms
+
+    def brought_back(self, job: str, driver: str) -> None:
+        """Note that a shop or a station has the parcels back."""
+        self._must_have(job, driver)
+        self._move(job, Whereabouts.DRIVER, Whereabouts.BACK)
+
+    def _must_have(self, job: str, driver: str) -> None:
+        parcels = self.parcels[job]
+        if parcels.handled[-1:] != [driver]:
+            self.wrongs.append(f"{job}: {driver} hands over what {parcels.handled[-1:]} has")
+
+    def _move(
+        self, job: str, source: Whereabouts, target: Whereabouts, driver: str | None = None
+    ) -> None:
+        parcels = self.parcels[job]
+        if parcels.where is not source:
+            self.wrongs.append(f"{job}: expected {source}, is {parcels.where}")
+        parcels.where = target
+        if driver is not None:
+            parcels.handled.append(driver)
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The ledger compared with the engine.
+
+    Attributes:
+        rows: The number of orders by where their parcels are, the engine's state, its reason and
+            the order's event.
+        happened: How often each event took place.
+        wrongs: What must not happen and did; parcels of which the engine says something else.
+        deliverable: The orders of which no event says that they need not be delivered.
+        on_time: Those of them that were delivered by the wanted time.
+    """
+
+    rows: Mapping[tuple[str, str, str, str], int]
+    happened: Mapping[BadEvent, int]
+    wrongs: tuple[str, ...]
+    deliverable: int
+    on_time: int
+
+    @property
+    def on_time_percent(self) -> float:
+        """The share of deliverable orders on time; 100 without any."""
+        return 100 * self.on_time / self.deliverable if self.deliverable else 100.0
+
+
+def settle(ledger: Ledger, ends: Mapping[str, JobEnd]) -> Accounts:
+    """Compare the ledger with what the engine says of each job."""
+    rows: Counter[tuple[str, str, str, str]] = Counter()
+    wrongs = list(ledger.wrongs)
+    deliverable = on_time = 0
+    for job, parcels in ledger.parcels.items():
+        end = ends.get(job)
+        if end is None:
+            wrongs.append(f"{job} is unknown to the engine")
+            continue
+        wrongs += _differences(job, parcels, end)
+        event = parcels.event.value if parcels.event else ""
+        rows[parcels.where.value, end.state, end.reason or "", event] += 1
+        if parcels.event not in UNDELIVERABLE:
+            deliverable += 1
+            on_time += 0 < parcels.delivered_ms <= parcels.best_by_ms
+    wrongs += [f"{job} was never ordered" for job in ends.keys() - ledger.parcels.keys()]
+    return Accounts(dict(rows), dict(ledger.happened), tuple(wrongs), deliverable, on_time)
+
+
+def _differences(job: str, parcels: Parcels, end: JobEnd) -> list[str]:
+    if end.state == JobState.LOST:
+        return [f"{job} is lost"]
+    expected = _EXPECTED.get(JobState(end.state), Whereabouts.SHOP)
+    if parcels.where is not expected:
+        return [f"{job} is {end.state} in the engine, and {parcels.where}"]
+    has = parcels.handled[-1] if parcels.handled else None
+    if expected is not Whereabouts.SHOP and end.driver not in {None, has}:
+        return [f"{job} is {end.state} by {end.driver} in the engine, and {has} had it last"]
+    return []
+
+
+def first_few(wrongs: tuple[str, ...]) -> str:
+    """Return the first few wrongs as one text, and how many there are."""
+    more = ", …" if len(wrongs) > _SHOWN else ""
+    return f"{len(wrongs)}: {', '.join(wrongs[:_SHOWN])}{more}" if wrongs else "0"
