@@ -49,7 +49,7 @@ FIRST_PARTY_ARROWS = {
     "mallard_engine.simulation": (
         *engine("simulation", "dispatch", "storage", "core", "ports"),
         *engine("charts", "workload.demand", "workload.random_points"),
-        *engine("workload.behaviour", "workload.road"),
+        *engine("workload.bad_day", "workload.behaviour", "workload.road"),
         *("mallard_protocol", *LEAVES),
     ),
     # Load tests and peers know the contract only; the engine's parts are contestants of benchmarks.

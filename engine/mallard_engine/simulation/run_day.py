@@ -14,6 +14,9 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.dispatch.drivers.upcoming_drivers import Block
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Push
+from mallard_engine.simulation.bad_day.driver import BadDayDriver
+from mallard_engine.simulation.bad_day.orders import body_of
+from mallard_engine.simulation.bad_day.people import People
 from mallard_engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
 from mallard_engine.simulation.shift_driver import ShiftDriver
 from mallard_engine.simulation.virtual.clock import VirtualClock
@@ -84,8 +87,15 @@ class _Simulation:
             ),
         )
         orders = {job_id(scenario, order): order for order in scenario.orders}
+        self._people: People | None = None
+        new_driver: Callable[..., ShiftDriver] = ShiftDriver
+        if scenario.bad_day is not None:
+            self._people = People(
+                scenario, scenario.bad_day, orders, self._dispatcher, self._store, self._clock
+            )
+            new_driver = partial(BadDayDriver, people=self._people)
         self._drivers = {
-            shift.driver: ShiftDriver(
+            shift.driver: new_driver(
                 scenario,
                 shift,
                 orders,
@@ -120,10 +130,13 @@ class _Simulation:
                 )
             work = [asyncio.create_task(driver.work()) for driver in self._drivers.values()]
             ticker = asyncio.create_task(self._report_positions())
+            if self._people is not None:
+                self._people.start()
             await self._place_orders()
             await asyncio.gather(*work)
             await self._clock.until(self._scenario.end_ms)
             ticker.cancel()
+            accounts = None if self._people is None else await self._people.settle()
             await self._dispatcher.stop()
             events = await self._store.events(self._scenario.market)
         finally:
@@ -146,6 +159,7 @@ class _Simulation:
             dict(sorted(offers.items())),
             time.perf_counter() - started,
             self._store.calls,
+            accounts,
         )
 
     async def _place_orders(self) -> None:
@@ -153,6 +167,8 @@ class _Simulation:
             await self._clock.until(order.placed_ms)
             await self._dispatcher.orders.submit(self._submission(order))
             self._placed += 1
+            if self._people is not None:
+                self._people.order_placed(job_id(self._scenario, order))
 
     def _submission(self, order: SimulatedOrder) -> Submission:
         now_ms = self._clock.now_ms()
@@ -163,7 +179,7 @@ class _Simulation:
             expires_ms=order.expires_ms,
             lat=order.lat,
             lon=order.lon,
-            parcels=1,
+            parcels=order.parcels,
             weight_g=0,
             volume_l=0,
             requires=(),
@@ -182,10 +198,14 @@ class _Simulation:
             external_id=None,
             state=JobState.SCHEDULED if release_ms > now_ms else JobState.QUEUED,
             release_ms=release_ms,
-            body=b"{}",
+            body=self._body(order),
             card=b"{}",
             need=need,
         )
+
+    def _body(self, order: SimulatedOrder) -> bytes:
+        bad_day = self._scenario.bad_day
+        return b"{}" if bad_day is None else body_of(order, bad_day)
 
     async def _report_positions(self) -> None:
         for at_ms in itertools.count(

@@ -88,8 +88,13 @@ class ShiftDriver:
             if run := await self._consider(offer):
                 await self._carry_out(list(run))
         self.on_shift = False
-        await self._dispatcher.drivers.status(market, driver, Wish.OFFLINE, None)
+        await self._go_offline()
         self._dispatcher.drivers.socket_closed(market, driver, self._epoch)
+
+    async def _go_offline(self) -> None:
+        await self._dispatcher.drivers.status(
+            self._scenario.market, self.shift.driver, Wish.OFFLINE, None
+        )
 
     async def _hello(self) -> None:
         hello = await self._dispatcher.drivers.hello(

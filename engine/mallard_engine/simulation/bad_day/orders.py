@@ -43,9 +43,10 @@ def body_of(order: SimulatedOrder, bad_day: BadDay) -> bytes:
     event = bad_day.of_order(order.id)
     code = {"pickup_code": PICKUP_CODE} if event is BadEvent.WRONG_CODE else {}
     stores = [{"store": store, "parcels": order.parcels, **code} for store in order.stores]
+    fails = event is BadEvent.MISSING and bad_day.chance("fails", order.id) < 0.5
     body: dict[str, object] = {
         "pickup": {"mall": order.mall, "stores": stores},
-        "on_missing": "hold" if bad_day.chance("on_missing", order.id) < 0.5 else "fail",
+        "on_missing": "fail" if fails else "hold",
         "hold_s": HOLD_S,
     }
     return json.dumps(body).encode()

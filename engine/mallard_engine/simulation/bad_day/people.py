@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from mallard_engine.dispatch.dispatcher import Dispatcher
@@ -15,7 +16,13 @@ from mallard_engine.ports import JobRef, Refused, Storage, WrongState
 from mallard_engine.simulation.scenario import MINUTE_MS, Scenario, SimulatedOrder
 from mallard_engine.simulation.virtual.clock import VirtualClock
 from mallard_engine.workload.bad_day.events import BadDay, BadEvent, parcels_there
-from mallard_engine.workload.bad_day.ledger import JobEnd, Ledger, Whereabouts
+from mallard_engine.workload.bad_day.ledger import (
+    Accounts,
+    JobEnd,
+    Ledger,
+    Whereabouts,
+    settle,
+)
 from mallard_protocol.codes import AnswerAction, CancelReason
 from mallard_protocol.lifecycle import TERMINAL
 
@@ -58,7 +65,7 @@ class People:
         self._dispatcher = dispatcher
         self._store = store
         self._clock = clock
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._found: set[str] = set()
         self._at_home: set[str] = set()
         self._closures = dict(self._closures_of_the_day())
@@ -66,17 +73,22 @@ class People:
     def start(self) -> None:
         """Let the shops close when they do."""
         for (mall, shop), from_ms in self._closures.items():
-            self._later(from_ms, lambda mall=mall, shop=shop, at=from_ms: self._close(mall, shop, at))
+            self._later(from_ms, partial(self._close, mall, shop, from_ms + _HOUR_MS))
 
-    def stop(self) -> None:
-        """End what is still to happen."""
+    async def stop(self) -> None:
+        """End what is still to happen. Raises the first error of what has happened."""
         for task in self._tasks:
             task.cancel()
+        for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
 
-    async def ends(self) -> dict[str, JobEnd]:
-        """Return what the engine says of each ordered job."""
+    async def settle(self) -> Accounts:
+        """Compare the ledger with what the engine says of each job."""
+        await self.stop()
         jobs = [await self._store.jobs.get(job) for job in self.ledger.parcels]
-        return {job.id: JobEnd(job.state.value, job.driver, job.reason) for job in jobs}
+        ends = {job.id: JobEnd(job.state.value, job.driver, job.reason) for job in jobs}
+        return settle(self.ledger, ends)
 
     def order_placed(self, job: str) -> None:
         """Note a submitted order; some are cancelled later."""
@@ -84,7 +96,7 @@ class People:
         self.ledger.ordered(job, event, order.best_by_ms)
         if event is BadEvent.CANCELLED:
             after_ms = self._minutes(_CANCELLED_AFTER_MIN, "cancelled", job)
-            self._later(order.placed_ms + after_ms, lambda: self._cancel(job))
+            self._later(order.placed_ms + after_ms, partial(self._cancel, job))
 
     def event(self, job: str) -> BadEvent | None:
         """Return the event of a job's order."""
@@ -104,8 +116,10 @@ class People:
         if event is BadEvent.LATE:
             ready_ms += self._minutes(_LATE_MIN, "late", job)
         closed_ms = self._closures.get((order.mall, shop))
-        is_closed = closed_ms is not None and closed_ms <= self._clock.now_ms() < closed_ms + _HOUR_MS
-        return AtCounter(parcels, ready_ms, (closed_ms or 0) + _HOUR_MS if is_closed else 0)
+        closed_until_ms = 0
+        if closed_ms is not None and closed_ms <= self._clock.now_ms() < closed_ms + _HOUR_MS:
+            closed_until_ms = closed_ms + _HOUR_MS
+        return AtCounter(parcels, ready_ms, closed_until_ms)
 
     def is_wrong_at_door(self, job: str) -> bool:
         """Return whether something is wrong at the customer's door, and nobody has answered yet."""
@@ -117,13 +131,13 @@ class People:
             self.ledger.absent(job)
         if self.event(job) is BadEvent.MISSING and self.bad_day.comes_right(job):
             after_ms = self._minutes(_FOUND_AFTER_MIN, "found", job)
-            self._later(self._clock.now_ms() + after_ms, lambda: self._find(job, shop))
+            self._later(self._clock.now_ms() + after_ms, partial(self._find, job, shop))
 
     def told_at_door(self, job: str) -> None:
         """Hear of a problem at the door; some customers answer."""
         if self.event(job) is not BadEvent.REFUSED and self.bad_day.comes_right(job):
             after_ms = self._minutes(_ANSWERED_AFTER_MIN, "answered", job)
-            self._later(self._clock.now_ms() + after_ms, lambda: self._answer(job))
+            self._later(self._clock.now_ms() + after_ms, partial(self._answer, job))
 
     def _closures_of_the_day(self) -> Iterator[tuple[tuple[str, str], int]]:
         """Yield each shop that closes, with the time."""
@@ -141,8 +155,8 @@ class People:
                     self.happened(BadEvent.CLOSED_SHOP)
                     yield (mall, shop), round(day.between(first, last, "closed", mall, shop))
 
-    async def _close(self, mall: str, shop: str, at_ms: int) -> None:
-        await self._dispatcher.shops.set_hours(mall, shop, at_ms + _HOUR_MS, f"store/{shop}")
+    async def _close(self, mall: str, shop: str, until_ms: int) -> None:
+        await self._dispatcher.shops.set_hours(mall, shop, until_ms, f"store/{shop}")
 
     async def _find(self, job_id: str, shop: str) -> None:
         job = await self._store.jobs.get(job_id)
@@ -191,9 +205,7 @@ class People:
             await self._clock.until(at_ms)
             await act()
 
-        task = asyncio.create_task(wait())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.append(asyncio.create_task(wait()))
 
     def _minutes(self, bounds: tuple[int, int], *names: object) -> int:
         return round(self.bad_day.between(*bounds, *names) * MINUTE_MS)

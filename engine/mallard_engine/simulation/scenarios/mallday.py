@@ -7,11 +7,13 @@ accept every offer. The malls are always open. Times are local to the mall.
 """
 
 import random
+from dataclasses import replace
 
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.places.geo import haversine_m
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.simulation.bad_day.orders import with_events
 from mallard_engine.simulation.scenario import (
     MIDNIGHT_MS,
     MINUTE_MS,
@@ -20,6 +22,7 @@ from mallard_engine.simulation.scenario import (
     Shift,
     SimulatedOrder,
 )
+from mallard_engine.workload.bad_day.events import BadDay
 from mallard_engine.workload.demand import Demand
 from mallard_engine.workload.random_points import home_near
 
@@ -43,6 +46,17 @@ def default_policy() -> MarketPolicy:
     )
 
 
+def bad_day_policy() -> MarketPolicy:
+    """Return the policy of a bad day: drivers lose their connections, so live limits apply."""
+    live = MarketPolicy()
+    return replace(
+        default_policy(),
+        stale_after_s=live.stale_after_s,
+        resume_ttl_s=live.resume_ttl_s,
+        at_mall_silence_s=live.at_mall_silence_s,
+    )
+
+
 def scenario_of(
     places: Places,
     demand: Demand,
@@ -52,6 +66,7 @@ def scenario_of(
     parcels: int,
     drivers: int,
     seed: int = 0,
+    bad_day: BadDay | None = None,
 ) -> Scenario:
     """Return a day of a mall. Raises `KeyError` for a mall without demand."""
     catchment = next((c for c in demand.catchments if c.mall.id == mall), None)
@@ -78,6 +93,8 @@ def scenario_of(
                 stores=(rng.choice(stores),),
             )
         )
+    if bad_day is not None:
+        orders = with_events(orders, bad_day)
     shifts = []
     for number in range(1, drivers + 1):
         long = rng.uniform(180.0, 240.0)
@@ -110,6 +127,7 @@ def scenario_of(
         # No driver declines or cools down: sweeps only end blocks.
         sweep_s=60.0,
         seed=seed,
+        bad_day=bad_day,
     )
 
 
