@@ -9,6 +9,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.workload.bad_day.events import BadDay
 from mallard_engine.workload.demand import Demand, load_zips
 
 _MALL = "chandler-fashion-center"
@@ -35,13 +36,18 @@ def add_drivers_flag(source: argparse.ArgumentParser) -> None:
     )
 
 
-def policy_of(args: argparse.Namespace) -> MarketPolicy:
-    """Return the policy of a mall's day, overridden by the flags."""
-    return policy_over(mallday.default_policy(), args.policy, args.settings)
+def policy_of(args: argparse.Namespace, usual: MarketPolicy | None = None) -> MarketPolicy:
+    """Return a policy (None: of an ordinary day of a mall), overridden by the flags."""
+    return policy_over(usual or mallday.default_policy(), args.policy, args.settings)
 
 
 def mall_day(
-    args: argparse.Namespace, policy: MarketPolicy, *, drivers: int, seed: int
+    args: argparse.Namespace,
+    policy: MarketPolicy,
+    *,
+    drivers: int,
+    seed: int,
+    bad_day: BadDay | None = None,
 ) -> tuple[Scenario, str]:
     """Return the day and the source of its drop-offs. Raises `ConfigError` for an unknown mall."""
     places = places_named(opening_hours=False)
@@ -50,6 +56,13 @@ def mall_day(
         known = ", ".join(catchment.mall.id for catchment in demand.catchments)
         raise ConfigError(f"--mall {args.mall}: not one of {known}")
     scenario = mallday.scenario_of(
-        places, demand, policy, mall=args.mall, parcels=args.parcels, drivers=drivers, seed=seed
+        places,
+        demand,
+        policy,
+        mall=args.mall,
+        parcels=args.parcels,
+        drivers=drivers,
+        seed=seed,
+        bad_day=bad_day,
     )
     return scenario, demand.source

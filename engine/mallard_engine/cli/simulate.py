@@ -7,14 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mallard_engine.cli.mall_day_options import (
-    add_drivers_flag,
-    add_mall_flags,
-    mall_day,
-    policy_of,
-)
 from mallard_engine.cli.options import number
 from mallard_engine.cli.simulate_fleet import add_fleet, add_hindsight, plan, search
+from mallard_engine.cli.simulate_mallday import add_mallday, simulate_mallday
 from mallard_engine.cli.simulation_options import (
     add_day_flags,
     empty_store,
@@ -87,27 +82,15 @@ def add_parser(subparsers: Any) -> None:
     )
     add_day_flags(source)
     source.set_defaults(simulate=_cityday)
-    _add_mallday(sources)
+    add_mallday(sources).set_defaults(simulate=simulate_mallday)
     add_fleet(sources, add_day_flags).set_defaults(simulate=_fleet)
     add_hindsight(sources, add_day_flags).set_defaults(simulate=_hindsight)
 
 
-def _add_mallday(sources: Any) -> None:
-    source: argparse.ArgumentParser = sources.add_parser(
-        "mallday",
-        help="a day of one mall",
-        description="Delivers parcels from the stores of a real mall to the surrounding "
-        "households, with drivers on blocks of 3 to 4 hours. "
-        "docs/topics/simulation.md lists the assumptions.",
-    )
-    add_mall_flags(source)
-    add_drivers_flag(source)
-    add_day_flags(source)
-    source.set_defaults(simulate=_mallday)
-
-
 def run(args: argparse.Namespace) -> int:
-    """Simulate. Exit status 1 without a store, 2 for an unreadable or unwritable file."""
+    """Simulate. Exit status 1 without a store or for a bad day that misses a goal, 2 for an
+    unreadable or unwritable file.
+    """
     return run_days(args.simulate, args)
 
 
@@ -156,15 +139,6 @@ def _cityday(args: argparse.Namespace, console: Console) -> None:
     day_report.print_days(console, found, notes)
     how = how_of(args, fleet=args.fleet, known_offers=args.known_offers, from_hour=args.from_hour)
     write_json(args.json, {"how": how, "days": [asdict(row) for row in found]})
-
-
-def _mallday(args: argparse.Namespace, console: Console) -> None:
-    scenario, demand = mall_day(args, policy_of(args), drivers=args.drivers, seed=args.seed)
-    with empty_store() as url:
-        found = day_statistics.statistics_of(run_day(scenario, url, console, args.plots))
-    day_report.print_days(console, [found], [demand])
-    how = how_of(args, mall=args.mall, parcels=args.parcels, drivers=args.drivers, demand=demand)
-    write_json(args.json, {"how": how, "days": [asdict(found)]})
 
 
 def _fleet(args: argparse.Namespace, console: Console) -> None:

@@ -52,22 +52,25 @@ def add_day_flags(source: argparse.ArgumentParser) -> None:
 
 
 def run_days(
-    action: Callable[[argparse.Namespace, Console], None], args: argparse.Namespace
+    action: Callable[[argparse.Namespace, Console], int | None], args: argparse.Namespace
 ) -> int:
     """Run a command that simulates days and return its exit status, 1 without a store.
+
+    An action returns a status of its own, or None for 0.
 
     Raises:
         ConfigError: A file cannot be read or written.
     """
     try:
-        with only_warnings():
-            action(args, day_console())
+        # The alerts of a bad day are part of it.
+        is_bad = getattr(args, "bad_day", None) is not None
+        with only(logging.ERROR if is_bad else logging.WARNING):
+            return action(args, day_console()) or 0
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}") from error
     except (StoreUnavailable, EmbeddedServerError) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def how_of(args: argparse.Namespace, **more: object) -> dict[str, Any]:
@@ -98,11 +101,10 @@ def _rarely_collected() -> Iterator[None]:
 
 
 @contextmanager
-def only_warnings() -> Iterator[None]:
-    """Log warnings and errors only: the results cover a day's ordinary events."""
+def only(level: int) -> Iterator[None]:
+    """Log nothing below a level: the results cover a day's ordinary events."""
     before = structlog.get_config()
-    only = structlog.make_filtering_bound_logger(logging.WARNING)
-    structlog.configure(wrapper_class=only)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from mallard_engine.core.model import TRANSFER, Job
@@ -152,8 +153,8 @@ class BadDayDriver(ShiftDriver):
             elif not found.parcels:
                 if people.event(job.id) is BadEvent.MISSING:
                     people.happened(BadEvent.MISSING)
-                if await self._problem("missing", job, shop):
-                    people.told_missing(job.id, shop)
+                told = partial(people.told_missing, job.id, shop)
+                await self._problem("missing", job, shop, told=told)
             else:
                 await self._take(job, shop, found.parcels)
 
@@ -283,8 +284,7 @@ class BadDayDriver(ShiftDriver):
 
     async def _wait_at_door(self, job: Job, kind: str) -> None:
         """Report that nobody takes the parcels; wait until they go back, or an answer comes."""
-        await self._problem(kind, job)
-        self._people.told_at_door(job.id)
+        await self._problem(kind, job, told=partial(self._people.told_at_door, job.id))
         until_ms = self._clock.now_ms() + _DOOR_MS
         while self._clock.now_ms() < until_ms and await self._still(job):
             if not self._people.is_wrong_at_door(job.id):
@@ -380,12 +380,18 @@ class BadDayDriver(ShiftDriver):
         return True
 
     async def _problem(
-        self, kind: str, job: Job, store: str = "", until_ms: int | None = None
-    ) -> bool:
-        """Report a problem, now or once there is a network; return False if it was refused."""
+        self,
+        kind: str,
+        job: Job,
+        store: str = "",
+        until_ms: int | None = None,
+        *,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Report a problem, now or once there is a network. `told`: called if it is accepted."""
         at_ms = self._clock.now_ms()
 
-        async def report() -> bool:
+        async def report() -> None:
             try:
                 await self._dispatcher.drivers.problem(
                     self._scenario.market,
@@ -401,10 +407,10 @@ class BadDayDriver(ShiftDriver):
                 )
             except (Refused, NoSuchJob) as refused:
                 self._people.refused[kind, str(refused)] += 1
-                return False
-            return True
+            else:
+                told()
 
         if self._unsent is None:
-            return await report()
-        self._unsent.append(report)
-        return True
+            await report()
+        else:
+            self._unsent.append(report)

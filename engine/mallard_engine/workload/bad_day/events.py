@@ -160,7 +160,7 @@ class BadDay:
 
     def chance(self, *names: object) -> float:
         """Return a number from 0 to 1 that depends on the seed and on these names only."""
-        return random.Random(" ".join(map(str, (self.seed, *names)))).random()  # noqa: S311 - a simulation's chance
+        return random.Random(" ".join(map(str, (self.seed, *names)))).random()
 
     def between(self, low: float, high: float, *names: object) -> float:
         """Return a number between two bounds, as `chance` does."""

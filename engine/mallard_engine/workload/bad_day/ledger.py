@@ -5,15 +5,13 @@ is compared with what the engine says of each job.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 from mallard_engine.workload.bad_day.events import UNDELIVERABLE, BadEvent
 from mallard_protocol.lifecycle import JobState
-
-_SHOWN: Final = 5
 
 
 class Whereabouts(StrEnum):
@@ -57,11 +55,18 @@ class JobEnd:
 
 
 class Ledger:
-    """The parcels of a day, by job. `wrongs`: what must not happen and did."""
+    """The parcels of a day, by job.
+
+    Attributes:
+        wrongs: Parcels that came from where they were not.
+        in_vain: Drivers who were sent for parcels that are known to be absent.
+        happened: How often each event took place.
+    """
 
     def __init__(self) -> None:
         self.parcels: dict[str, Parcels] = {}
         self.wrongs: list[str] = []
+        self.in_vain: list[str] = []
         self.happened: Counter[BadEvent] = Counter()
 
     def ordered(self, job: str, event: BadEvent | None, best_by_ms: int) -> None:
@@ -72,7 +77,7 @@ class Ledger:
         """Note that a driver is sent for the parcels."""
         parcels = self.parcels[job]
         if parcels.is_known_absent:
-            self.wrongs.append(f"{driver} was sent for {job}, which is known to be absent")
+            self.in_vain.append(f"{driver} for {job}")
 
     def absent(self, job: str) -> None:
         """Note that the engine has been told that the parcels are not there."""
@@ -126,7 +131,9 @@ class Accounts:
         rows: The number of orders by where their parcels are, the engine's state, its reason and
             the order's event.
         happened: How often each event took place.
-        wrongs: What must not happen and did; parcels of which the engine says something else.
+        wrongs: Parcels that came from where they were not, or of which the engine says something
+            else than the people.
+        in_vain: Drivers who were sent for parcels that are known to be absent.
         deliverable: The orders of which no event says that they need not be delivered.
         on_time: Those of them that were delivered by the wanted time.
     """
@@ -134,6 +141,7 @@ class Accounts:
     rows: Mapping[tuple[str, str, str, str], int]
     happened: Mapping[BadEvent, int]
     wrongs: tuple[str, ...]
+    in_vain: tuple[str, ...]
     deliverable: int
     on_time: int
 
@@ -160,7 +168,14 @@ def settle(ledger: Ledger, ends: Mapping[str, JobEnd]) -> Accounts:
             deliverable += 1
             on_time += 0 < parcels.delivered_ms <= parcels.best_by_ms
     wrongs += [f"{job} was never ordered" for job in ends.keys() - ledger.parcels.keys()]
-    return Accounts(dict(rows), dict(ledger.happened), tuple(wrongs), deliverable, on_time)
+    return Accounts(
+        dict(rows),
+        dict(ledger.happened),
+        tuple(wrongs),
+        tuple(ledger.in_vain),
+        deliverable,
+        on_time,
+    )
 
 
 def _differences(job: str, parcels: Parcels, end: JobEnd) -> list[str]:
@@ -175,7 +190,18 @@ def _differences(job: str, parcels: Parcels, end: JobEnd) -> list[str]:
     return []
 
 
-def first_few(wrongs: tuple[str, ...]) -> str:
-    """Return the first few wrongs as one text, and how many there are."""
-    more = ", …" if len(wrongs) > _SHOWN else ""
-    return f"{len(wrongs)}: {', '.join(wrongs[:_SHOWN])}{more}" if wrongs else "0"
+def added(days: Sequence[Accounts]) -> Accounts:
+    """Return the accounts of several days as one."""
+    rows: Counter[tuple[str, str, str, str]] = Counter()
+    happened: Counter[BadEvent] = Counter()
+    for day in days:
+        rows.update(day.rows)
+        happened.update(day.happened)
+    return Accounts(
+        dict(rows),
+        dict(happened),
+        tuple(wrong for day in days for wrong in day.wrongs),
+        tuple(each for day in days for each in day.in_vain),
+        sum(day.deliverable for day in days),
+        sum(day.on_time for day in days),
+    )
