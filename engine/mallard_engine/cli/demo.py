@@ -12,6 +12,7 @@ import uvloop
 from rich.console import Console
 
 from mallard_client.errors import CallFailed
+from mallard_engine.cli.mall_day_options import add_bad_day_flag, bad_day_of
 from mallard_engine.cli.options import interrupt_on_sigterm, number, places_named
 from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan, new_secret
@@ -62,10 +63,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
     )
+    add_bad_day_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo. Exit status 0 if no parcel was lost or doubled and no invariant violated."""
+    """Run the demo. Exit status 0 if no parcel was lost or doubled and no invariant violated.
+
+    Raises:
+        ConfigError: The bad day is invalid.
+    """
     plan = Plan(
         seconds=args.seconds,
         rate=args.rate,
@@ -73,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         kill_node=args.kill_node,
         preset=args.preset,
+        bad_day=bad_day_of(args, args.seed),
     )
     console = Console(highlight=False)
     if not console.is_terminal:

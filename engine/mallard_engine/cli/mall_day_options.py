@@ -1,4 +1,4 @@
-"""The flags of a mall's day, and the scenario that they describe."""
+"""The flags of a mall's day, ordinary or bad, and the scenario that they describe."""
 
 import argparse
 import os
@@ -9,10 +9,12 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
-from mallard_engine.workload.bad_day.events import BadDay
+from mallard_engine.workload.bad_day.events import MEANINGS, BadDay
+from mallard_engine.workload.bad_day.spec import BadDayError, read_bad_day
 from mallard_engine.workload.demand import Demand, load_zips
 
 _MALL = "chandler-fashion-center"
+_EVENTS = "; ".join(f"{event} ({text})" for event, text in MEANINGS.items())
 
 
 def add_mall_flags(source: argparse.ArgumentParser) -> None:
@@ -66,3 +68,26 @@ def mall_day(
         bad_day=bad_day,
     )
     return scenario, demand.source
+
+
+def add_bad_day_flag(parser: argparse.ArgumentParser) -> None:
+    """Add `--bad-day`."""
+    parser.add_argument(
+        "--bad-day",
+        nargs="?",
+        const="",
+        metavar="SHARES",
+        help="let things go wrong: without a value the default shares, by which one order and one "
+        "run in ten have an event; else NAME=SHARE,… or a TOML file with a [bad_day] table. "
+        f"Events: {_EVENTS}".replace("%", "%%"),
+    )
+
+
+def bad_day_of(args: argparse.Namespace, seed: int) -> BadDay | None:
+    """Return the bad day that the flag describes. Raises `ConfigError`."""
+    if args.bad_day is None:
+        return None
+    try:
+        return read_bad_day(args.bad_day, seed)
+    except BadDayError as error:
+        raise ConfigError(f"--bad-day {error}") from error

@@ -8,8 +8,10 @@ from typing import Any, Final
 from rich.console import Console
 
 from mallard_engine.cli.mall_day_options import (
+    add_bad_day_flag,
     add_drivers_flag,
     add_mall_flags,
+    bad_day_of,
     mall_day,
     policy_of,
 )
@@ -21,41 +23,14 @@ from mallard_engine.cli.simulation_options import (
     run_day,
     write_json,
 )
-from mallard_engine.config.settings import ConfigError
 from mallard_engine.simulation.reports import bad_day_report, day_report, day_statistics
 from mallard_engine.simulation.scenario import Day, Scenario
 from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.storage.audit.audit import audit
-from mallard_engine.workload.bad_day.events import MEANINGS, BadDay
 from mallard_engine.workload.bad_day.ledger import added
-from mallard_engine.workload.bad_day.spec import BadDayError, read_bad_day
 
 _GOAL_PERCENT: Final = 98.0
 _MOST_DAYS: Final = 366
-_EVENTS: Final = "; ".join(f"{event} ({text})" for event, text in MEANINGS.items())
-
-
-def add_bad_day_flag(parser: argparse.ArgumentParser) -> None:
-    """Add `--bad-day`."""
-    parser.add_argument(
-        "--bad-day",
-        nargs="?",
-        const="",
-        metavar="SHARES",
-        help="let things go wrong: without a value the default shares, by which one order and one "
-        "run in ten have an event; else NAME=SHARE,… or a TOML file with a [bad_day] table. "
-        f"Events: {_EVENTS}".replace("%", "%%"),
-    )
-
-
-def bad_day_of(args: argparse.Namespace, seed: int) -> BadDay | None:
-    """Return the bad day that the flag describes. Raises `ConfigError`."""
-    if args.bad_day is None:
-        return None
-    try:
-        return read_bad_day(args.bad_day, seed)
-    except BadDayError as error:
-        raise ConfigError(f"--bad-day {error}") from error
 
 
 def add_mallday(sources: Any) -> argparse.ArgumentParser:
@@ -110,7 +85,8 @@ def simulate_mallday(args: argparse.Namespace, console: Console) -> int:
         return 0
     accounts = added([day.accounts for day in days if day.accounts is not None])
     goals = bad_day_report.goals_of(accounts, breaches, args.goal)
-    bad_day_report.print_bad_days(console, bad_days[0], accounts, goals)
+    bad_day_report.print_whereabouts(console, bad_days[0], accounts)
+    bad_day_report.print_goals(console, goals)
     results["bad_days"] = bad_day_report.as_json(accounts, goals)
     write_json(args.json, results)
     return 0 if all(goal.holds for goal in goals) else 1

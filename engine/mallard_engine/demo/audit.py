@@ -5,13 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from mallard_engine.workload.bad_day.ledger import Accounts, JobEnd, Ledger, settle
 from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_protocol.lifecycle import TERMINAL, JobState
 from mallard_protocol.resources import Explanation, Job
 
-ENDS: Final = (JobState.DELIVERED, JobState.RETURNED, JobState.CANCELLED, JobState.EXPIRED)
+ENDS: Final = (
+    JobState.DELIVERED,
+    JobState.RETURNED,
+    JobState.CANCELLED,
+    JobState.EXPIRED,
+    JobState.FAILED,
+)
 DEAD_AFTER_MS: Final = 2_000
 _SHOWN: Final = 3
+_WANTED_PERCENT: Final = 98.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +43,17 @@ def audit(
     ledger = {job: drivers[0] for job, drivers in tally.delivered_by.items()}
     not_as_reported = [job for job, driver in ledger.items() if delivered.get(job) != driver]
     not_reported = sorted(set(delivered) - set(ledger))
-    collected_twice = [job for job, drivers in tally.collected_by.items() if len(drivers) > 1]
+    collected_twice = [
+        job
+        for job, drivers in tally.collected_by.items()
+        if len(drivers) > 1 + tally.handed_on[job]
+    ]
     sums = " + ".join(f"{states[state]} {state}" for state in ENDS)
     return [
         Finding("nothing lost: every job answered 201 is listed", *_none(ours - set(by_id))),
         Finding("nothing doubled: every listed job was submitted", *_none(set(by_id) - ours)),
         Finding(
-            "submitted = delivered + returned + cancelled + expired",
+            "submitted = delivered + returned + cancelled + expired + failed",
             len(ours) == ended,
             f"{len(ours)} = {sums}",
         ),
@@ -55,6 +67,25 @@ def audit(
         Finding("one driver collected each parcel (drivers' ledgers)", *_none(collected_twice)),
         Finding("every delivery in a ledger is delivered in the engine", *_none(not_as_reported)),
         Finding("every delivered job is in a driver's ledger", *_none(not_reported)),
+    ]
+
+
+def accounts_of(ledger: Ledger, jobs: Iterable[Job]) -> Accounts:
+    """Compare the ledger of a bad day with the engine's list of jobs."""
+    return settle(ledger, {job.id: JobEnd(job.state, job.driver, job.reason) for job in jobs})
+
+
+def bad_day_findings(accounts: Accounts) -> list[Finding]:
+    """Return the claims about the parcels of a bad day."""
+    share = accounts.on_time_percent
+    return [
+        Finding("every parcel is accounted for (ledger of a bad day)", *_none(accounts.wrongs)),
+        Finding("no driver is sent for parcels known to be absent", *_none(accounts.in_vain)),
+        Finding(
+            f"at least {_WANTED_PERCENT:g} % of the deliverable orders are delivered",
+            share >= _WANTED_PERCENT,
+            f"{accounts.on_time} of {accounts.deliverable}, {share:.1f} %",
+        ),
     ]
 
 

@@ -7,23 +7,33 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient
 from mallard_engine.config.settings import Settings
+from mallard_engine.core.model import TRANSFER
 from mallard_engine.demo.arrivals import Arrivals
-from mallard_engine.demo.audit import Finding, audit, offers_to_dead_node
+from mallard_engine.demo.audit import (
+    Finding,
+    accounts_of,
+    audit,
+    bad_day_findings,
+    offers_to_dead_node,
+)
 from mallard_engine.demo.monitor import Monitor
 from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.reassignment_times import reassignment_times
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import Outcome
-from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.auth import Shop, Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.workload.bad_day.fleet_driver import BadDayFleetDriver
+from mallard_engine.workload.bad_day.fleet_people import FleetPeople
 from mallard_engine.workload.demand import Demand
-from mallard_engine.workload.fleet import DriverProfile, Fleet
+from mallard_engine.workload.fleet import DriverProfile, Fleet, FleetDriver
 from mallard_engine.workload.nodes import Node
 from mallard_engine.workload.random_points import home_near
 from mallard_protocol.codes import MAX_PAGE, Role
@@ -65,10 +75,18 @@ class DemoRun:
             orders = await stack.enter_async_context(
                 OrderClient(urls, self._tokens.mint("demo", Role.ORDERS, ttl_s=_TOKEN_TTL_S))
             )
+            people = self._new_people(orders, urls)
+            if people is not None:
+                stack.push_async_callback(people.stop)
             arrivals = Arrivals(
-                orders, self._demand, rate=plan.rate, seconds=plan.seconds, seed=plan.seed
+                orders,
+                self._demand,
+                rate=plan.rate,
+                seconds=plan.seconds,
+                seed=plan.seed,
+                people=people,
             )
-            fleet = self._new_fleet([node.socket_url for node in nodes])
+            fleet = self._new_fleet([node.socket_url for node in nodes], people)
             fleet.start()
             stack.push_async_callback(fleet.stop)
 
@@ -83,6 +101,8 @@ class DemoRun:
                 acts.create_task(arrivals.run())
                 if plan.kill_node:
                     acts.create_task(self._kill_halfway(nodes[-1], fleet))
+                if people is not None:
+                    acts.create_task(people.close_shops(self._shops(), plan.seconds))
             monitor.phase = "draining"
             await _until(lambda: monitor.open_jobs <= 0, plan.drain_s)
             await _until(lambda: not _unreported(fleet), _SETTLED_WITHIN_S)
@@ -97,6 +117,9 @@ class DemoRun:
                 findings.append(await self._offers_to_dead_node(urls[0], jobs, fleet))
             findings.append(_no_errors(nodes))
             findings.append(await self._check())
+            accounts = None if people is None else accounts_of(people.ledger, jobs)
+            if accounts is not None:
+                findings += bad_day_findings(accounts)
             limits_ms = {
                 "expired": plan.offer_timeout_ms,
                 "unacknowledged": plan.offer_ack_timeout_ms,
@@ -104,6 +127,8 @@ class DemoRun:
             return Outcome(
                 preset=plan.preset,
                 findings=findings,
+                bad_day=plan.bad_day,
+                accounts=accounts,
                 metrics=monitor.metrics,
                 reassignment_times=reassignment_times(jobs, limits_ms),
                 tally=fleet.tally,
@@ -124,7 +149,20 @@ class DemoRun:
         self._screen.print_line(", ".join(f"{node.name} at {node.url}" for node in nodes))
         return nodes
 
-    def _new_fleet(self, urls: list[str]) -> Fleet:
+    def _new_people(self, orders: OrderClient, urls: list[str]) -> FleetPeople | None:
+        if self._plan.bad_day is None:
+            return None
+
+        def shop_token(mall: str, store: str) -> str:
+            shop = Shop(mall, store)
+            return self._tokens.mint(store, Role.STORE, ttl_s=_TOKEN_TTL_S, shop=shop)
+
+        return FleetPeople(self._plan.bad_day, orders, urls, shop_token)
+
+    def _shops(self) -> dict[str, list[str]]:
+        return {it.mall.id: list(it.mall.stores) for it in self._demand.catchments}
+
+    def _new_fleet(self, urls: list[str], people: FleetPeople | None) -> Fleet:
         """Create drivers that live near the malls, in proportion to the orders."""
         rng = random.Random(f"drivers {self._plan.seed}")  # noqa: S311 - a simulation's chance
         profiles = []
@@ -133,7 +171,13 @@ class DemoRun:
             name, market = f"driver-{number}", catchment.market
             token = self._tokens.mint(name, Role.DRIVER, ttl_s=_TOKEN_TTL_S, market=market.id)
             profiles.append(DriverProfile(name, home_near(catchment.mall, market, rng), token))
-        return Fleet(urls, profiles, habits=self._plan.habits, seed=self._plan.seed)
+        return Fleet(
+            urls,
+            profiles,
+            habits=self._plan.habits,
+            seed=self._plan.seed,
+            new_driver=FleetDriver if people is None else partial(BadDayFleetDriver, people=people),
+        )
 
     async def _kill_halfway(self, node: Node, fleet: Fleet) -> None:
         await asyncio.sleep(self._plan.seconds / 2)
@@ -148,9 +192,10 @@ class DemoRun:
         self._screen.print_line(f"{node.name} killed: {len(there)} drivers lose their sockets")
 
     async def _jobs(self, urls: list[str]) -> list[Job]:
-        """Read all jobs as an operator: an order service does not see the drivers' ids."""
+        """Read all orders' jobs as an operator: an order service does not see the drivers' ids."""
         async with OperatorClient(urls, self._operator_token()) as operator:
-            return [job async for job in operator.jobs(limit=MAX_PAGE)]
+            jobs = operator.jobs(limit=MAX_PAGE)
+            return [job async for job in jobs if job.kind != TRANSFER]
 
     def _operator_token(self) -> str:
         return self._tokens.mint("demo", Role.OPERATOR, ttl_s=_TOKEN_TTL_S)

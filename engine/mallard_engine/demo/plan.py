@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.workload.bad_day.events import BadDay
 from mallard_engine.workload.fleet import Habits
 
 
@@ -14,7 +15,8 @@ class Plan:
 
     `rate` jobs a second arrive for `seconds`, then it drains for at most `drain_s`. With
     `kill_node` one node is killed half-way; `stranded` of its drivers then stay without a socket
-    for `stranded_s`, so that an offer to a driver without a socket would show.
+    for `stranded_s`, so that an offer to a driver without a socket would show. On a `bad_day`
+    parcels may be missing for a minute.
     """
 
     seconds: float = 40.0
@@ -22,7 +24,7 @@ class Plan:
     drivers: int = 300
     seed: int = 1
     kill_node: bool = False
-    drain_s: float = 45.0
+    bad_day: BadDay | None = None
     stranded: int = 20
     stranded_s: float = 8.0
     preset: str = MarketPolicy.preset
@@ -30,8 +32,14 @@ class Plan:
     offer_timeout_ms: int = 5_000
     offer_ack_timeout_ms: int = 3_000
     cooldown_s: float = 5.0
+    door_wait_s: float = 4.0
     resume_ttl_s: float = 30.0
     habits: Habits = field(default_factory=lambda: Habits(speed_mps=1_500.0, report_every_ms=2_000))
+
+    @property
+    def drain_s(self) -> float:
+        """How long the jobs may take to end after the last order."""
+        return 45.0 if self.bad_day is None else 150.0
 
     @property
     def max_speed_mps(self) -> float:
@@ -54,6 +62,7 @@ class Plan:
             "MALLARD_COOLDOWN_S": f"{self.cooldown_s:g}",
             "MALLARD_RESUME_TTL_S": f"{self.resume_ttl_s:g}",
             "MALLARD_MAX_SPEED_MPS": f"{self.max_speed_mps:g}",
+            "MALLARD_DOOR_WAIT_S": f"{self.door_wait_s:g}",
         }
 
     def summary(self) -> str:
@@ -66,6 +75,7 @@ class Plan:
             f"acknowledged within {self.offer_ack_timeout_ms / 1000:g} s, "
             f"cool-down {self.cooldown_s:g} s, resume time {self.resume_ttl_s:g} s; "
             f"{habits.decline:.0%} declined, {habits.lapse:.0%} lapse, {habits.vanish:.0%} vanish"
+            + ("; a bad day" if self.bad_day else "")
         )
 
 

@@ -25,11 +25,15 @@ _JOB_STATES: Final = (
     JobState.ASSIGNED,
     JobState.AT_MALL,
     JobState.PICKED_UP,
+    JobState.RETURNING,
     JobState.DELIVERED,
     JobState.RETURNED,
     JobState.CANCELLED,
     JobState.EXPIRED,
+    JobState.FAILED,
 )
+# Shown only once there are any.
+_RARE: Final = frozenset({JobState.RETURNING, JobState.FAILED})
 _DRIVER_STATES: Final = ("available", "offered", "on_run", "paused", "offline", "no socket")
 
 
@@ -134,7 +138,8 @@ def ms(value: float | None) -> str:
 def _jobs(snapshot: Snapshot) -> Table:
     table = _table("jobs", "")
     for state in _JOB_STATES:
-        table.add_row(state.value, str(snapshot.metrics.jobs[state]))
+        if snapshot.metrics.jobs[state] or state not in _RARE:
+            table.add_row(state.value, str(snapshot.metrics.jobs[state]))
     return table
 
 

@@ -15,6 +15,9 @@ from mallard_engine.demo.reassignment_times import (
     ReassignmentTimes,
 )
 from mallard_engine.demo.screen import ms
+from mallard_engine.simulation.reports.bad_day_report import print_whereabouts
+from mallard_engine.workload.bad_day.events import BadDay
+from mallard_engine.workload.bad_day.ledger import Accounts
 from mallard_engine.workload.fleet_tally import FleetTally, percentile
 
 _AIM_P50_MS: Final = 3.0
@@ -38,6 +41,8 @@ class Outcome:
     tally: FleetTally
     seen_ms: Sequence[float]
     answer_ms: Sequence[float]
+    bad_day: BadDay | None = None
+    accounts: Accounts | None = None
 
     @property
     def holds(self) -> bool:
@@ -49,6 +54,8 @@ def print_summary(console: Console, outcome: Outcome) -> None:
     """Print latencies, reassignments, driver statistics and the audit."""
     console.print(_latencies(outcome), _reassignments(outcome), _drivers(outcome.tally))
     console.print(_driving(outcome))
+    if outcome.bad_day is not None and outcome.accounts is not None:
+        print_whereabouts(console, outcome.bad_day, outcome.accounts)
     console.print(_audit(outcome.findings))
     verdict = (
         "[bold green]nothing lost, nothing doubled, nothing breached[/]"

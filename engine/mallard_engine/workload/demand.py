@@ -82,7 +82,7 @@ class Demand:
         return JobRequest(
             pickup=Pickup(catchment.mall.id, (PickupStore(store, parcels=parcels),)),
             dropoff=DropoffRequest(round(lat, 6), round(lon, 6)),
-            external_id=f"DEMO-{number}",
+            external_id=order_name(number),
             parcels=ParcelsRequest(parcels, weight_g=700 * parcels, volume_l=4.0 * parcels),
         )
 
@@ -96,6 +96,11 @@ class Demand:
             point = point_around(centre, radius_m, rng)
             if catchment.market.holds(*point):
                 return point
+
+
+def order_name(number: int) -> str:
+    """Return the `external_id` of an order."""
+    return f"DEMO-{number}"
 
 
 def load_zips(environ: Mapping[str, str]) -> tuple[Zip, ...]:

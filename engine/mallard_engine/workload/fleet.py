@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mallard_client.errors import Stopped
@@ -35,6 +35,7 @@ class Fleet:
     Args:
         urls: The nodes (``ws://…``); the drivers start at each in turn.
         seed: Makes the random decisions repeatable; their timing still depends on the engine.
+        new_driver: Makes a driver, with the arguments of `FleetDriver`.
     """
 
     def __init__(
@@ -45,13 +46,14 @@ class Fleet:
         habits: Habits,
         seed: int,
         arrive_within_s: float = 2.0,
+        new_driver: Callable[..., FleetDriver] = FleetDriver,
     ) -> None:
         self.tally = FleetTally()
         self._arrive_within_s = arrive_within_s
         self._rng = random.Random(seed)
         self._tasks: list[asyncio.Task[None]] = []
         self.drivers = [
-            FleetDriver(
+            new_driver(
                 profile.name,
                 [*urls[number % len(urls) :], *urls[: number % len(urls)]],
                 profile.token,

@@ -207,10 +207,18 @@ class FleetDriver:
             if job.state not in TO_COLLECT or job.job in self._stuck:
                 continue
             await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
-            if await self._do(job.job, Step.PICKED_UP):
-                self._tally.collected_by[job.job].append(self.name)
-                collected += 1
+            collected += await self._pick_up(job)
         self._tally.runs += collected > 0
+
+    async def _pick_up(self, job: HeldJob) -> bool:
+        """Collect one job and return whether its parcels are on board."""
+        if await self._do(job.job, Step.PICKED_UP):
+            self._has_collected(job.job)
+            return True
+        return False
+
+    def _has_collected(self, job: str) -> None:
+        self._tally.collected_by[job].append(self.name)
 
     def _breaks_down(self) -> bool:
         # Recorded days depend on the random numbers: none is drawn for cars that never break down.
@@ -249,12 +257,16 @@ class FleetDriver:
         if await self._do(meeting.job, Step.PICKED_UP, Proof("code", code)):
             self._tally.counts["taken_over"] += 1
             for job in self.client.jobs.keys() - before:
-                self._tally.collected_by[job].append(self.name)
+                self._tally.handed_on[job] += 1
+                self._has_collected(job)
 
     async def _hand_over(self, job: HeldJob) -> None:
         dropoff = job.detail.dropoff
         await self._drive((dropoff.lat, dropoff.lon))
         await asyncio.sleep(self._rng.uniform(*self._habits.dwell_s))
+        await self._deliver(job)
+
+    async def _deliver(self, job: HeldJob) -> None:
         proof = Proof("age_checked" if ID_CHECK in job.detail.requires else "photo")
         if await self._do(job.job, Step.DELIVERED, proof):
             self._tally.counts["delivered"] += 1

@@ -19,6 +19,7 @@ class FleetTally:
         first_offer_s: When the first offer of each job arrived, by `time.monotonic`.
         collected_by: The drivers whose pickup of each job the engine accepted.
         delivered_by: The drivers whose delivery of each job the engine accepted.
+        handed_on: How often each job went from one driver to another.
         codes: By transfer, what its first driver shows to the one who meets it: they are in one
             place, so simulated drivers read it here.
         welcomes: When (server's epoch ms) and at which node each driver was welcomed.
@@ -31,6 +32,7 @@ class FleetTally:
     first_offer_s: dict[str, float] = field(default_factory=dict)
     collected_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     delivered_by: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    handed_on: Counter[str] = field(default_factory=Counter)
     codes: dict[str, str] = field(default_factory=dict)
     welcomes: defaultdict[str, list[tuple[int, str]]] = field(
         default_factory=lambda: defaultdict(list)

@@ -38,19 +38,19 @@ def test_audit_holds_for_a_correct_run() -> None:
             ["j1", "j2"],
             [_delivered("j1")],
             _tally(j1=["d1"]),
-            {"nothing lost", "submitted = delivered + returned + cancelled + expired"},
+            {"nothing lost", "submitted = delivered + returned + cancelled + expired + failed"},
         ),
         (
             ["j1"],
             [_delivered("j1"), _delivered("j2")],
             _tally(j1=["d1"], j2=["d1"]),
-            {"nothing doubled", "submitted = delivered + returned + cancelled + expired"},
+            {"nothing doubled", "submitted = delivered + returned + cancelled + expired + failed"},
         ),
         (
             ["j1", "j2"],
             [_delivered("j1"), a_job("j2", (0, "queued", "submitted"))],
             _tally(j1=["d1"]),
-            {"still open 0", "submitted = delivered + returned + cancelled + expired"},
+            {"still open 0", "submitted = delivered + returned + cancelled + expired + failed"},
         ),
         (
             ["j1"],

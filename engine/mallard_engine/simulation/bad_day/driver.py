@@ -120,7 +120,7 @@ class BadDayDriver(ShiftDriver):
             self._lose_network(BadEvent.BASEMENT)
         if not jobs:
             return
-        tour = self._tour(jobs, gate.id)
+        tour = self._tour(list(jobs), gate.id)
         await self._clock.until(tour.done_ms(arrived_ms))
         if self._unsent is not None:
             minutes = self._people.bad_day.between(
@@ -265,7 +265,7 @@ class BadDayDriver(ShiftDriver):
             return
         await self._send(job, Step.AT_DOOR)
         await self._clock.until(self._clock.now_ms() + service.door_ms)
-        if event in DOOR_PROBLEMS and people.is_wrong_at_door(job.id):
+        if event is not None and event in DOOR_PROBLEMS and people.is_wrong_at_door(job.id):
             people.happened(event)
             if self._unsent is not None:
                 self._asked.add(job.id)  # another try, once there is a network

@@ -94,6 +94,8 @@ class People:
         """Note a submitted order; some are cancelled later."""
         order, event = self._orders[job], self.event(job)
         self.ledger.ordered(job, event, order.best_by_ms)
+        if self.bad_day.in_storm(order.id):
+            self.happened(BadEvent.STORM)
         if event is BadEvent.CANCELLED:
             after_ms = self._minutes(_CANCELLED_AFTER_MIN, "cancelled", job)
             self._later(order.placed_ms + after_ms, partial(self._cancel, job))

@@ -42,10 +42,8 @@ def goals_of(accounts: Accounts, breaches: Sequence[str], on_time_percent: float
     ]
 
 
-def print_bad_days(
-    console: Console, bad_day: BadDay, accounts: Accounts, goals: Sequence[Goal]
-) -> None:
-    """Print the events, where the parcels are, and the goals."""
+def print_whereabouts(console: Console, bad_day: BadDay, accounts: Accounts) -> None:
+    """Print the events, and where the parcels are."""
     events = Table(title="events: share, and how often each took place", title_justify="left")
     for column in ("event", "share", "took place"):
         events.add_column(column, justify="left" if column == "event" else "right")
@@ -56,13 +54,18 @@ def print_bad_days(
         where.add_column(column, justify="right" if column == "orders" else "left")
     for row, orders in sorted(accounts.rows.items()):
         where.add_row(str(orders), *(cell or "–" for cell in row))
+    console.print(events, where)
+
+
+def print_goals(console: Console, goals: Sequence[Goal]) -> None:
+    """Print whether the goals hold."""
     table = Table(title="goals", title_justify="left")
     for column in ("", "goal", "found"):
         table.add_column(column)
     for goal in goals:
         mark = "[green]✓[/]" if goal.holds else "[bold red]✗[/]"
         table.add_row(mark, goal.claim, goal.found)
-    console.print(events, where, table)
+    console.print(table)
 
 
 def as_json(accounts: Accounts, goals: Sequence[Goal]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from mallard_protocol.messages import ProblemKind
+
 
 class BadEvent(StrEnum):
     """One kind of trouble; the value is its name on the command line."""
@@ -73,7 +75,7 @@ MEANINGS: Final[Mapping[BadEvent, str]] = MappingProxyType(
     }
 )
 
-DOOR_PROBLEMS: Final[Mapping[BadEvent, str]] = MappingProxyType(
+DOOR_PROBLEMS: Final[Mapping[BadEvent, ProblemKind]] = MappingProxyType(
     {
         _E.CUSTOMER_OUT: "customer_unreachable",
         _E.REFUSED: "refused",
