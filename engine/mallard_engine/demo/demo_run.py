@@ -28,7 +28,7 @@ from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.reassignment_times import reassignment_times
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import Outcome
-from mallard_engine.gateway.auth import Shop, Tokens
+from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.workload.bad_day.fleet_driver import BadDayFleetDriver
 from mallard_engine.workload.bad_day.fleet_people import FleetPeople
@@ -154,8 +154,7 @@ class DemoRun:
             return None
 
         def shop_token(mall: str, store: str) -> str:
-            shop = Shop(mall, store)
-            return self._tokens.mint(store, Role.STORE, ttl_s=_TOKEN_TTL_S, shop=shop)
+            return self._tokens.mint(store, Role.STORE, ttl_s=_TOKEN_TTL_S, mall=mall, store=store)
 
         return FleetPeople(self._plan.bad_day, orders, urls, shop_token)
 
