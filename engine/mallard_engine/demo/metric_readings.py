@@ -52,6 +52,8 @@ class MetricReadings:
         self.offers: Counter[str] = Counter()
         self.drivers: Counter[str] = Counter()
         self.jobs: Counter[str] = Counter()
+        # Transfers that were begun; they count as jobs.
+        self.transfers = 0
         for text in texts:
             self._read(text)
 
@@ -74,6 +76,8 @@ class MetricReadings:
                     self._buckets[family.name][bound] += sample.value
                 elif sample.name == "mallard_offers_total":
                     self.offers[sample.labels["result"]] += int(sample.value)
+                elif sample.name == "mallard_transfers_total":
+                    self.transfers += int(sample.value) * (sample.labels["result"] == "begun")
                 elif sample.name == "mallard_drivers":
                     self.drivers[sample.labels["state"]] += int(sample.value)
                 elif sample.name == "mallard_jobs":

@@ -49,9 +49,10 @@ class Monitor:
 
     @property
     def open_jobs(self) -> int:
-        """The number of submitted jobs that had not ended at the last poll."""
+        """The number of orders and transfers that had not ended at the last poll."""
         ended = sum(self.metrics.jobs[state] for state in TERMINAL)
-        return len(self._orders.sent_s) + self._orders.under_way - ended
+        begun = len(self._orders.sent_s) + self.metrics.transfers
+        return begun + self._orders.under_way - ended
 
     def seen_ms(self) -> list[float]:
         """Return each offered job's latency from the order's due time to the first app."""

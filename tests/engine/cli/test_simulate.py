@@ -33,6 +33,9 @@ def test_two_instances_give_solutions_and_statistics(
         (["mdrp", "nowhere"], "nowhere: there is no such folder"),
         (["cityday", "nowhere"], "nowhere: there is no such folder"),
         (["mallday", "--mall", "nowhere"], "not one of fashion-show"),
+        (["mallday", "--bad-day", "rain=1"], "--bad-day there is no event 'rain'"),
+        (["mallday", "--bad-day", "late=2"], "--bad-day late is 2, not from 0 to 1"),
+        (["mallday", "--bad-day", "nowhere.toml"], "nowhere.toml: No such file"),
         (["mdrp", "TOWN", "--policy", "nowhere.toml"], "nowhere.toml: No such file"),
         (["mdrp", "TOWN", "--policy", "BAD"], "one table, [policy]"),
         (["mdrp", "TOWN", "--set", "windowms=3"], "is it window_ms?"),
@@ -65,3 +68,28 @@ def test_city_day_starts_at_the_given_hour(hour: str) -> None:
 def test_invalid_fleet_share_is_refused(fleet: str) -> None:
     with pytest.raises(SystemExit):
         main(["simulate", "cityday", ".", "--fleet", fleet])
+
+
+@pytest.mark.parametrize("flag", ["--days=0", "--days=367", "--days=x", "--goal=101", "--goal=x"])
+def test_invalid_week_is_refused(flag: str) -> None:
+    with pytest.raises(SystemExit):
+        main(["simulate", "mallday", flag])
+
+
+@pytest.mark.slow
+def test_goals_of_bad_days_decide_the_exit_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "figures.json"
+    command = ["simulate", "mallday", "--parcels", "6", "--drivers", "5", "--days", "2"]
+    command += ["--json", str(file), "--bad-day", "refused=1", "--goal"]
+    assert main([*command, "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "every parcel is accounted for" in printed
+    figures = json.loads(file.read_text())["bad_days"]
+    assert sum(row["orders"] for row in figures["where"]) == 12
+    assert figures["deliverable"] == 0
+    assert len(json.loads(file.read_text())["days"]) == 2
+    command[command.index("refused=1")] = "quits=1"
+    assert main([*command, "100"]) == 1
+    assert "✗" in capsys.readouterr().out

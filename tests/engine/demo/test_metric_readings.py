@@ -31,6 +31,13 @@ def test_metrics_are_summed_except_jobs() -> None:
     assert metrics.histogram("no_such_metric").quantile_ms(0.5) is None
 
 
+def test_begun_transfers_are_summed() -> None:
+    first, second = _node(), _node()
+    for node, result in ((first, "begun"), (second, "begun"), (second, "delivered")):
+        node.transfer(result)
+    assert MetricReadings(node.render().decode() for node in (first, second)).transfers == 2
+
+
 def test_node_without_metrics_counts_as_zero() -> None:
     assert MetricReadings(["", ""]).reassigned == 0
 
