@@ -27,6 +27,7 @@ def test_demo_differs_in_its_pace_only() -> None:
     environ = dict(Plan().environment("unix:///tmp/x", "s" * 32))
     demo = load_settings(environ={n: v for n, v in environ.items() if v}).policy
     pace = {"offer_timeout_ms", "cooldown_s", "resume_ttl_s", "max_speed_mps", "hold_max_s"}
+    pace.add("door_wait_s")
     assert differing(demo, MarketPolicy()) == pace
     assert demo.preset == MarketPolicy.preset
 

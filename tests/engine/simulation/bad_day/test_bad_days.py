@@ -23,7 +23,7 @@ PARCELS = 16
 
 
 def scenario(bad_day: BadDay | None, *, drivers: int = 10, **changes: Any) -> Scenario:
-    policy = replace(mallday.bad_day_policy(), round="instant", max_run_jobs=6, **changes)
+    policy = replace(mallday.bad_day_policy(), max_run_jobs=6, **changes)
     return mallday.scenario_of(
         PLACES,
         Demand(PLACES, []),
