@@ -132,7 +132,7 @@ def job_view(
         external_id=order.external_id,
         pay=pay_of(job, order),
         metadata=order.metadata,
-        service_level=order.service_level,
+        service_level=job.need.service_level or UNSET,
         held=job_hold_view(job.hold) if job.hold else held,
         on_short=order.on_short,
         on_missing=order.on_missing,

@@ -82,7 +82,7 @@ class CompleteOrder(
     priority: int
     pay: Pay | UnsetType = UNSET
     metadata: dict[str, MetadataValue] | UnsetType = UNSET
-    # Not set in orders stored before there were levels.
+    # Not set: the market's preset when the order came. `Need.service_level` has the level itself.
     service_level: ServiceLevel | UnsetType = UNSET
     on_short: OnShort = OnShort.DELIVER
     on_missing: OnMissing = OnMissing.HOLD
@@ -127,7 +127,7 @@ class CompleteOrder(
             priority=request.priority,
             pay=request.pay,
             metadata=request.metadata,
-            service_level=preset if request.service_level is UNSET else request.service_level,
+            service_level=UNSET if request.service_level is preset else request.service_level,
             on_short=request.on_short,
             on_missing=request.on_missing,
             hold_s=request.hold_s,

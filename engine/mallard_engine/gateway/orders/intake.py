@@ -80,7 +80,8 @@ def read_order(
     if mall is None or errors or closed:
         market = mall.market if mall else None
         raise InvalidOrder((*errors, *closed), market, closed=not errors)
-    return ValidOrder(order, mall, _need(order, mall, now_ms))
+    need = replace(_need(order, mall, now_ms), service_level=order.service_level or level)
+    return ValidOrder(order, mall, need)
 
 
 def submission_of(
@@ -207,7 +208,6 @@ def _need(order: CompleteOrder, mall: Mall, now_ms: int) -> Need:
         pay_minor=0 if order.pay is UNSET else order.pay.amount_minor,
         pay_max_minor=_pay_max_minor(order),
         store_ready_ms=_store_ready_ms(order),
-        service_level=None if order.service_level is UNSET else order.service_level,
     )
     return ready_no_sooner(need, _from_ms(order, mall, now_ms))
 

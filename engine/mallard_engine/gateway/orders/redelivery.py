@@ -48,7 +48,7 @@ async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Su
     now_ms = services.store.now_ms()
     try:
         orders = services.dispatcher.orders
-        request = _request(order_of(job), place, asked)
+        request = _request(job, place, asked)
         valid = read_order(request, services.places, orders.preset, now_ms)
     except InvalidOrder as invalid:
         errors = tuple(_at_own_pointer(error) for error in invalid.errors)
@@ -81,7 +81,8 @@ async def _earlier(services: Services, job: Job) -> Job | None:
         return None
 
 
-def _request(order: CompleteOrder, place: ReturnPlace, asked: RedeliverRequest) -> JobRequest:
+def _request(job: Job, place: ReturnPlace, asked: RedeliverRequest) -> JobRequest:
+    order = order_of(job)
     count = sum(store.parcels for store in order.pickup.stores)
     return JobRequest(
         pickup=Pickup(place.mall, (PickupStore(place.store, parcels=count),)),
@@ -92,7 +93,7 @@ def _request(order: CompleteOrder, place: ReturnPlace, asked: RedeliverRequest) 
         priority=order.priority,
         pay=order.pay,
         metadata=order.metadata,
-        service_level=order.service_level,
+        service_level=job.need.service_level or UNSET,
         on_undeliverable=order.on_undeliverable,
     )
 

@@ -70,12 +70,22 @@ def test_defaults_are_filled_in() -> None:
         "parcels": {"count": 1, "weight_g": 0, "volume_l": 0.0},
         "requires": [],
         "priority": 0,
-        "service_level": "pooled",
     }
+    assert asked.need.service_level is ServiceLevel.POOLED
     assert asked.need.ready_ms == NOON - 250
     assert asked.need.deadline_ms == NOON - 250 + 24 * HOUR_MS
     assert asked.need.expires_ms == asked.need.deadline_ms
     assert asked.need.created_ms == NOON
+
+
+@pytest.mark.parametrize("level", ["pooled", "express"])
+def test_level_is_stored_with_the_order_unless_preset(level: str) -> None:
+    # An engine of the release before refuses a stored order with a field that it does not know.
+    asked = order(service_level=level)
+    stored = json.loads(asked.order.body)
+    assert stored.get("service_level", "pooled") == level
+    assert ("service_level" in stored) is (level == "express")
+    assert asked.need.service_level == level
 
 
 def test_deadline_ends_the_window() -> None:
