@@ -27,8 +27,9 @@ class Schema:
     oldest_reader: int
 
 
-OURS: Final = Schema(written=2, oldest_reader=1)
-"""1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times."""
+OURS: Final = Schema(written=3, oldest_reader=1)
+"""1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times.
+3: shops, holds, returns, transfers; jobs may be `failed`."""
 
 _UNKNOWN: Final = "another program, or an unknown version, has written to this store"
 
