@@ -125,12 +125,14 @@ class DoorRules(ShopRules):
             self.is_shown(name)
         elif before == "the shop has it":
             self.received(name, how)
-        self.returned(name, job.holder, job.attempt - old, receipt, at_place=at_place, how=how)
+        driver = job.holder or "d0"
+        self.returned(name, driver, job.attempt - old, receipt, at_place=at_place, how=how)
 
     def is_there(self, name: str) -> None:
         """A fix of the holder lies inside of the place."""
         stored = self.seen.jobs[name]
-        self.model.jobs[name].seen_there |= stored.state == "returning"
+        is_placed = stored.return_to is not None
+        self.model.jobs[name].seen_there |= stored.state == "returning" and is_placed
         self.call(
             f"{name} is at its place",
             "ok",

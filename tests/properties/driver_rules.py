@@ -347,6 +347,8 @@ class HolderRules(DriverRules):
     ) -> None:
         """The driver says that the parcels are back."""
         ref = self.ref(name)
+        # Like the dispatcher, which plans the way back unless there is a place already.
+        is_placed = self.seen.jobs[name].return_to is not None
         expected = self.model.returned(name, driver, attempt, receipt, at_place=at_place)
         self.call(
             f"{name}/{attempt} is returned by {driver} ({receipt}, at the place: {at_place})",
@@ -359,7 +361,7 @@ class HolderRules(DriverRules):
                 proof=RECEIPTS[receipt],
                 reason="",
                 at_place=at_place,
-                plan=None,
+                plan=None if is_placed else WAY_BACK,
             ),
             node=node,
             how=how,
@@ -381,17 +383,23 @@ class HolderRules(DriverRules):
         backs=st.lists(recent, min_size=1, max_size=3, unique=True),
         stranger=stranger,
         old=st.sampled_from((0, 0, 1)),
+        late=st.sampled_from((0, 0, 3_000_000, 3_600_000)),
         how=how_often,
     )
-    def its_run_changes(self, backs: list[int], stranger: str | None, old: int, how: How) -> None:
+    def its_run_changes(
+        self, backs: list[int], stranger: str | None, old: int, late: int, how: How
+    ) -> None:
         """New ETAs for a driver's jobs, possibly for jobs that it no longer holds."""
         names = list(dict.fromkeys(self.job_at(back, HELD) for back in backs))
         driver = stranger or self.model.jobs[names[0]].holder or "d0"
-        self.update_etas(driver, names, old, how)
+        self.update_etas(driver, names, old, late=late, how=how)
 
-    def update_etas(self, driver: str, names: list[str], old: int = 0, how: How = "once") -> None:
+    def update_etas(
+        self, driver: str, names: list[str], old: int = 0, *, late: int = 0, how: How = "once"
+    ) -> None:
         attempts = {name: self.model.jobs[name].attempt - old for name in names}
-        etas = {name: (self.now + n, self.now + 9 * n) for n, name in enumerate(names, 1)}
+        at = self.now + late
+        etas = {name: (at + n, at + 9 * n) for n, name in enumerate(names, 1)}
         self.model.update_etas(driver, {name: (attempts[name], etas[name]) for name in names})
         stops = [Stop(name, attempts[name], *etas[name]) for name in names]
         self.call(

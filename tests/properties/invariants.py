@@ -13,6 +13,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
 from mallard_engine.storage.records import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, Wish, may_move
+from tests.properties.risks import check_risks
 from tests.properties.world import Snapshot
 
 # A sweeper retries an overdue entry within this time, even if another one died with it.
@@ -37,6 +38,7 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     check_timelines(seen)
     check_transfers(seen)
     check_shops(seen)
+    check_risks(seen, policy)
     check_due(seen, policy)
     check_idle(seen, policy, lapsed)
     check_coming(seen, policy, lapsed)

@@ -4,17 +4,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from mallard_protocol.lifecycle import HELD
-from tests.properties.counter_rules import CounterRules
 from tests.properties.driver_rules import next_step
 from tests.properties.job_rules import Order, orders
 from tests.properties.machine import DRIVERS, How, how_often, recent
+from tests.properties.risk_rules import RiskRules
 from tests.properties.world import NODES
 
 # The number of steps of a job: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(CounterRules):
+class Mallard(RiskRules):
     """The state machine of the tests."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))

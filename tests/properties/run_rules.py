@@ -183,7 +183,7 @@ class RunRules(JobRules, ReassignmentRules):
         """Update the ETAs of all jobs that a driver holds, possibly under an old attempt."""
         drivers = [name for name, driver in self.model.drivers.items() if driver.jobs]
         driver = drivers[nth % len(drivers)]
-        self.update_etas(driver, [*self.model.drivers[driver].jobs], old, how)
+        self.update_etas(driver, [*self.model.drivers[driver].jobs], old, how=how)
 
     # -- shared by the rules
 

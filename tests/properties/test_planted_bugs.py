@@ -22,6 +22,7 @@ from tests.properties.planted_in_patience import PLANTED_IN_PATIENCE
 from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted_in_registers import PLANTED_IN_REGISTERS
 from tests.properties.planted_in_returns import PLANTED_IN_RETURNS
+from tests.properties.planted_in_risks import PLANTED_IN_RISKS
 from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
 from tests.properties.planted_in_runs import PLANTED_IN_RUNS
 from tests.properties.planted_in_shops import PLANTED_IN_SHOPS
@@ -270,24 +271,24 @@ PLANTED = (
 )
 
 
-@pytest.mark.parametrize(
-    "planted",
-    [
-        *PLANTED,
-        *PLANTED_IN_RUNS,
-        *PLANTED_IN_ROUNDS,
-        *PLANTED_IN_REASSIGNMENTS,
-        *PLANTED_IN_TAKE_BACKS,
-        *PLANTED_IN_TRANSFERS,
-        *PLANTED_IN_CLAIMS,
-        *PLANTED_IN_COUNTERS,
-        *PLANTED_IN_PATIENCE,
-        *PLANTED_IN_SHOPS,
-        *PLANTED_IN_REGISTERS,
-        *PLANTED_IN_RETURNS,
-    ],
-    ids=lambda planted: planted.name,
+EVERY_BUG = (
+    *PLANTED,
+    *PLANTED_IN_RUNS,
+    *PLANTED_IN_ROUNDS,
+    *PLANTED_IN_REASSIGNMENTS,
+    *PLANTED_IN_TAKE_BACKS,
+    *PLANTED_IN_TRANSFERS,
+    *PLANTED_IN_CLAIMS,
+    *PLANTED_IN_COUNTERS,
+    *PLANTED_IN_PATIENCE,
+    *PLANTED_IN_SHOPS,
+    *PLANTED_IN_REGISTERS,
+    *PLANTED_IN_RETURNS,
+    *PLANTED_IN_RISKS,
 )
+
+
+@pytest.mark.parametrize("planted", EVERY_BUG, ids=lambda planted: planted.name)
 def test_planted_bug_fails_its_story(redis_url: str, planted: Planted) -> None:
     most = planted.max_run_jobs
     with running_machine(redis_url, None, most) as mallard:

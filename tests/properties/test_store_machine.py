@@ -11,17 +11,9 @@ from hypothesis import Phase, settings
 
 from tests.properties.machine import run_machine
 from tests.properties.mallard import Mallard
-from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
-from tests.properties.planted_in_counters import PLANTED_IN_COUNTERS
-from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
-from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
-from tests.properties.planted_in_runs import PLANTED_IN_RUNS
-from tests.properties.planted_in_shops import PLANTED_IN_SHOPS
-from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
-from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planting import Planted
 from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
-from tests.properties.test_planted_bugs import PLANTED
+from tests.properties.test_planted_bugs import EVERY_BUG
 
 # The seeds of `make test`; `make test-slow` also runs the others.
 QUICK_SEEDS = 2
@@ -51,21 +43,7 @@ def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> N
 @pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
 @pytest.mark.parametrize(
     "planted",
-    [
-        planted
-        for planted in (
-            *PLANTED,
-            *PLANTED_IN_RUNS,
-            *PLANTED_IN_ROUNDS,
-            *PLANTED_IN_REASSIGNMENTS,
-            *PLANTED_IN_TAKE_BACKS,
-            *PLANTED_IN_TRANSFERS,
-            *PLANTED_IN_CLAIMS,
-            *PLANTED_IN_COUNTERS,
-            *PLANTED_IN_SHOPS,
-        )
-        if planted.name not in BY_STORY_ONLY
-    ],
+    [planted for planted in EVERY_BUG if planted.name not in BY_STORY_ONLY],
     ids=lambda planted: planted.name,
 )
 def test_machine_finds_a_planted_bug(redis_url: str, planted: Planted) -> None:

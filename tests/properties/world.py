@@ -36,6 +36,8 @@ MARKET, OTHER_MARKET = "phoenix", "las-vegas"
 MALLS = ("mall-a", "mall-b")
 NODES = ("n1", "n2")
 SERVICE = "shop"
+# Of every order: the least time until the parcels are in hand, and from there to the door.
+LEAD_MS, HAUL_MS = 300_000, 900_000
 HANDOVER_KEY = "00ff00ff00ff00ff"
 START_MS = 1_800_000_000_000
 HOME = (33.30, -111.84)
@@ -43,7 +45,7 @@ HOME = (33.30, -111.84)
 MEETING = meeting_id(MARKET, *HOME)
 
 _HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")
-_SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service", "by_shop")
+_SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service", "by_shop", "risks")
 # Each key's content by its type: alternating names and values, members, or a stream's length.
 _READ_ALL = """
 local READ = {
@@ -78,6 +80,7 @@ class Snapshot:
     held: Mapping[str, frozenset[str]]
     listed: tuple[str, ...]
     by_shop: frozenset[str]
+    risks: Mapping[str, int]
     dwells: Mapping[str, bytes]
     values: Mapping[str, Any]
 
@@ -258,6 +261,8 @@ def submission(
         need=need,
         needs_age_check=age_check,
         handover_key=HANDOVER_KEY,
+        lead_ms=LEAD_MS,
+        haul_ms=HAUL_MS,
     )
 
 
@@ -315,6 +320,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         held={n: frozenset(d.decode() for d in raw[f"held:{n}"]) for n in NODES},
         listed=tuple(sets["by_age"]),
         by_shop=frozenset(sets["by_shop"]),
+        risks=sets["risks"],
         dwells=hashes["dwell"],
         values=raw,
     )

@@ -21,5 +21,4 @@ if job.state == 'offered' then close_offer(job, run, 'withdrawn', 'withdrawn') e
 job.need, job.release_ms = ARGV[4], arg.release_ms
 redis.call('HSET', job.key, 'need', job.need, 'release_ms', job.release_ms)
 move(job, 'scheduled', 'engine', 'mall_closes', job.release_ms)
-look_at_risk(job)
 return reply('ok')

@@ -12,6 +12,7 @@ local function take_from_holder(job, state, reason)
   if BEFORE_PICKUP[job.state] then
     redis.call('HSET', job.key, 'eta_pickup_ms', '', 'promised_ms', '')
   end
+  look_at_risk(job) -- its ETA has said that it is in time
   local rec = read_driver(job.driver)
   if not rec then return end
   drop_job(rec, job.id)

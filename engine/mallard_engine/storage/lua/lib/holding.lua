@@ -39,6 +39,7 @@ local function hold(job, shop, why, until_ms, actor, by_driver, gave_up)
   if job.state ~= 'scheduled' then return move(job, 'scheduled', actor, 'held', at, why) end
   save_job(job)
   falls_due(job.due_was, at)
+  look_at_risk(job)
   event({ kind = 'job', job = job.id, service = job.service, from = 'scheduled', to = 'scheduled',
     attempt = job.attempt, driver = '', actor = actor, cause = 'held', reason = why })
 end

@@ -100,7 +100,7 @@ local function move(job, state, actor, cause, due_at, reason)
   look_after(job, was)
   if TERMINAL[state] then
     end_job(job)
-  elseif job.risk ~= 'none' or was == 'returning' or (state == 'queued' and was ~= 'offered') then
+  elseif job.risk ~= 'none' or was == 'returning' or state == 'scheduled' then
     look_at_risk(job)
   end
   note_transfer(job, reason)

@@ -1,6 +1,7 @@
 -- The risk of an open job: whether its expected drop-off is after its deadline (`late`), or within
 -- the market's margin of it (`at_risk`). K.risks has, for each open job, when its risk may change
 -- next if nothing else happens: an entry may come too soon, never too late.
+-- A transfer has none: no customer waits for it, and the jobs that it carries have their own.
 -- While a driver holds the job, its ETA says when it is dropped off; before, the least time that it
 -- takes from now: `lead_ms` until the parcels are in hand, and `haul_ms` from there to the door.
 local HAS_ETA = { assigned = true, at_mall = true, picked_up = true }
@@ -21,7 +22,7 @@ end
 
 -- The risk, when it may change next (nil: only with the job), and the expected drop-off.
 local function risk_of(job)
-  if job.state == 'returning' then return 'none', nil, nil end
+  if job.state == 'returning' or job.kind == 'transfer' then return 'none', nil, nil end
   local expected, course = expected_ms(job)
   if expected > job.deadline_ms then return 'late', nil, expected end
   local late_from = job.deadline_ms - course + 1
