@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import httpx2
 import msgspec
 
 from mallard_client.errors import ClientError
 from mallard_client.orders.client import OrderClient
+from mallard_client.store_client import StoreClient
 from mallard_engine.workload.bad_day.events import BadDay, BadEvent, parcels_there
 from mallard_engine.workload.bad_day.ledger import Ledger
 from mallard_protocol.codes import OnMissing
@@ -141,12 +141,11 @@ class FleetPeople:
                     at_s = self.bad_day.between(0.2 * over_s, 0.6 * over_s, "closes", name)
                     closing.append((at_s, mall, store, is_evacuated))
         started_s = _now_s()
-        async with httpx2.AsyncClient(base_url=self._urls[0], trust_env=False) as http:
-            for at_s, mall, store, is_evacuated in sorted(closing):
-                await asyncio.sleep(started_s + at_s - _now_s())
-                await self._close(http, mall, store)
-                if not is_evacuated:
-                    self.happened(BadEvent.CLOSED_SHOP)
+        for at_s, mall, store, is_evacuated in sorted(closing):
+            await asyncio.sleep(started_s + at_s - _now_s())
+            await self._close(mall, store)
+            if not is_evacuated:
+                self.happened(BadEvent.CLOSED_SHOP)
 
     async def stop(self) -> None:
         """End what is still to happen. Raises the first error of what has happened."""
@@ -156,14 +155,10 @@ class FleetPeople:
             if isinstance(outcome, Exception):
                 raise outcome
 
-    async def _close(self, http: httpx2.AsyncClient, mall: str, store: str) -> None:
+    async def _close(self, mall: str, store: str) -> None:
         until = datetime.now(UTC) + timedelta(seconds=_CLOSED_S)
-        response = await http.post(
-            f"/v1/stores/{mall}/{store}/hours",
-            json={"closed_until": until.isoformat()},
-            headers={"Authorization": f"Bearer {self._shop_token(mall, store)}"},
-        )
-        response.raise_for_status()
+        async with StoreClient(self._urls, self._shop_token(mall, store), mall, store) as till:
+            await till.close_until(until)
         self._closed_until_s[mall, store] = _now_s() + _CLOSED_S
 
     async def _find(self, job: str, store: str) -> None:
