@@ -129,7 +129,7 @@ async def test_late_shop_is_left_and_the_order_waits_for_it(
     waits = await becomes(orders, held.job, "scheduled")
     assert waits.held
     assert waits.held.why == "not_ready"
-    assert waits.held.until
+    assert waits.held.until > datetime.now(UTC)
 
 
 async def test_closed_shop_gets_no_driver_until_it_opens(
@@ -159,7 +159,6 @@ async def test_evacuated_mall_frees_the_driver_and_keeps_the_order(
         waits = await becomes(orders, held.job, "scheduled")
         assert waits.held
         assert waits.held.why == "store_closed"
-        assert waits.held.until
         assert waits.held.until >= until - timedelta(seconds=1)
         await eventually(lambda: app.state == "available")
         await till.open()
