@@ -11,7 +11,7 @@ from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused
 from mallard_protocol.messages import JobChanged, Proof
 from tests.e2e.places import Place
-from tests.e2e.test_clients import Hire, _taken, hire, orders
+from tests.e2e.test_clients import Hire, _offer_of, _taken, hire, orders
 from tests.support import eventually
 
 __all__ = ["hire", "orders"]
@@ -98,6 +98,11 @@ async def test_refused_parcel_is_brought_back_and_redelivered(
     assert (again.redelivery_of, again.external_id) == (held.job, seen.external_id)
     assert (await orders.redeliver(held.job, deadline)).id == again.id
     assert again.pickup.stores[0].store == place.stores[0]
+    (held,) = await app.accept(await _offer_of(app, again))
+    assert held.job == again.id
+    await app.progress(again.id, "picked_up")
+    await app.progress(again.id, "delivered")
+    assert (await orders.get(again.id)).state == "delivered"
 
 
 async def test_parcel_is_left_with_a_photo(hire: Hire, orders: OrderClient, place: Place) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mallard_client import QueueFull, ReportSettled
+from mallard_client.errors import RequestRefused
 from mallard_protocol.lifecycle import Step
 from tests.clients.conftest import CLOCK_MS, MakeApp
 from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job, an_offer
@@ -125,3 +126,37 @@ async def test_pace_ends_the_wait_for_the_next_fix(
     await socket.send("pace", location_ms=2_000)
     await eventually(lambda: app.location_ms == 2_000)
     assert (await socket.read("location"))["fixes"][0][1] == 33.4
+
+
+async def test_return_elsewhere_does_not_block_later_reports(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.welcome(state="on_run", jobs=[a_job(state="returning")])
+    await app.online()
+    back = app.returned(JOB, photo="p-1")
+    round_again = app.resume(JOB)
+    await socket.refuse(await socket.read("progress"), "no_position", retry=True)
+    with pytest.raises(RequestRefused) as refused:
+        await back
+    assert refused.value.code == "no_position"
+    request = await socket.read("progress")
+    assert request["step"] == "resume"
+    await socket.reply(request, state="on_run", job=JOB, job_state="picked_up", attempt=1)
+    await round_again
+
+
+async def test_fixes_precede_the_return_that_needs_them(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.welcome(state="on_run", location_ms=3_600_000, jobs=[a_job(state="returning")])
+    await app.online()
+    app.location(33.3, -111.9, acc_m=5)
+    await socket.read("location")
+    app.location(33.31, -111.9, acc_m=5)
+    app.returned(JOB, photo="p-1")
+    assert (await socket.read("location"))["fixes"][0][1:3] == [33.31, -111.9]
+    assert (await socket.read("progress"))["step"] == "returned"

@@ -26,8 +26,8 @@ from mallard_client.driver.state_keeper import Intent, Keeping
 from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
 from mallard_client.tokens import Sleep
 from mallard_client.waiting import first_of
-from mallard_protocol.codes import LOCATION_MS, StateWhy
-from mallard_protocol.lifecycle import BEFORE_PICKUP, DriverState, Wish
+from mallard_protocol.codes import LOCATION_MS, ErrorCode, StateWhy
+from mallard_protocol.lifecycle import BEFORE_PICKUP, DriverState, Step, Wish
 from mallard_protocol.messages import (
     App,
     Device,
@@ -66,6 +66,15 @@ class AppOptions:
 
 class _Obsolete(Exception):
     """The welcome was for another driver, or an earlier answer came late."""
+
+
+def _is_final(refusal: RequestRefused) -> bool:
+    """Whether a report is over.
+
+    All fixes precede a report that needs one: the driver must move first, and other reports must
+    not wait for that.
+    """
+    return not refusal.retry or refusal.code == ErrorCode.NO_POSITION
 
 
 class AppSession:
@@ -221,7 +230,7 @@ class AppSession:
             except (NoAnswer, _Obsolete):
                 continue
             except RequestRefused as refusal:
-                if refusal.retry:
+                if not _is_final(refusal):
                     await self._sleep(self._jitter.next_s())
                     continue
             self._jitter.reset()
@@ -242,19 +251,21 @@ class AppSession:
                 self._settled(report, reply=reply)
 
         def on_refusal(refusal: RequestRefused) -> None:
-            if not refusal.retry and self.reports.is_first(report):
+            if _is_final(refusal) and self.reports.is_first(report):
                 _log.info("%s of %s was refused: %s", report.step, report.job, refusal)
                 self.reports.refused(refusal)
                 self._settled(report, refusal=refusal)
 
-        async def still_ours(_link: Link) -> None:
+        async def prepare(link: Link) -> None:
+            if report.step is Step.RETURNED:
+                await self.flush(link)  # its fixes say whether the driver has been at the place
             if not self.reports.is_first(report):
                 raise _Obsolete
 
         await connection.request(
             lambda request_id: report.message(request_id, self.clock),
             on_reply,
-            before=still_ours,
+            before=prepare,
             on_refusal=on_refusal,
             timeout_s=self._options.request_timeout_s,
         )
