@@ -103,9 +103,17 @@ def _job(job: Job) -> Mapping[str, object]:
             for name, shop in job.shops.items()
             if shop != Shop()
         },
+        "done": _done(job),
         "door": (job.attempts, job.door and job.door[2] if job.state == "picked_up" else None),
         "cancelled": job.cancel_requested,
     }
+
+
+def _done(job: Job) -> set[str]:
+    """The shops that need not be visited; a closed one only if another is left."""
+    closed = {name for name, shop in job.shops.items() if shop.state == "closed"}
+    left = {name for name, shop in job.shops.items() if shop.is_open}
+    return job.shops.keys() - (left or closed)
 
 
 def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
@@ -124,6 +132,7 @@ def _jobs(seen: Snapshot) -> dict[str, Mapping[str, object]]:
                 for shop in job.shops
                 if shop != core.Shop(store=shop.store)
             },
+            "done": set(job.need.done),
             "door": (job.delivery_attempts, job.door_ms if job.state == "picked_up" else None),
             "cancelled": job.cancel_requested,
         }

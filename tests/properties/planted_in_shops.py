@@ -65,7 +65,30 @@ def assigned_while_unanswered(mallard: Mallard) -> None:
     mallard.unassign(JOB, mallard.model.jobs[JOB].attempt)
 
 
+def one_of_two_is_missing(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(stores=("lego", "gap")), 2)])
+    mallard.collect(JOB, "d0", 1, "lego", 0)
+
+
+def one_of_two_is_missing_and_comes(mallard: Mallard) -> None:
+    one_of_two_is_missing(mallard)
+    mallard.step(JOB, "d0", 1, "give_up")
+    mallard.ready_said(JOB, "lego")
+
+
 PLANTED_IN_SHOPS = (
+    Planted(
+        "next driver is sent to a missing shop",
+        "progress",
+        (("  note_done(job)\nend", "end"),),
+        one_of_two_is_missing,
+    ),
+    Planted(
+        "shop that is ready again is not visited",
+        "ready",
+        (("  note_done(job)\nend", "end"),),
+        one_of_two_is_missing_and_comes,
+    ),
     Planted(
         "missing parcel is offered to the next driver",
         "progress",

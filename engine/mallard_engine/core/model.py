@@ -183,6 +183,25 @@ class Need:
     service_level: ServiceLevel | None = None
     # The number of jobs that a transfer carries.
     jobs: int = 1
+    # The stores at which nothing is left to collect; lib/shops.lua keeps them.
+    done: tuple[str, ...] = ()
+
+    @property
+    def visits(self) -> tuple[str, ...]:
+        """The stores that a driver must visit; all of them if nothing is left to collect."""
+        if not self.done:
+            return self.stores
+        return tuple(store for store in self.stores if store not in self.done) or self.stores
+
+    @property
+    def visits_ready_ms(self) -> tuple[int, ...]:
+        """When each store of `visits` is ready."""
+        each_ms = self.store_ready_ms or (self.ready_ms,) * len(self.stores)
+        if not self.done:
+            return each_ms
+        visits = self.visits
+        pairs = zip(self.stores, each_ms, strict=True)
+        return tuple(at_ms for store, at_ms in pairs if store in visits)
 
     @property
     def demand(self) -> str:
@@ -191,8 +210,8 @@ class Need:
         return f"{self.weight_g} {self.volume_l!r} {items}" if len(items) <= _LONGEST_ITEMS else ""
 
     def held_until_ms(self, mall: str, holds: Mapping[str, int]) -> int:
-        """Return until when one of its stores is held (`holds`: by mall/store); 0: none is."""
-        return max((holds.get(f"{mall}/{store}", 0) for store in self.stores), default=0)
+        """Return until when a store to visit is held (`holds`: by mall/store); 0: none is."""
+        return max((holds.get(f"{mall}/{store}", 0) for store in self.visits), default=0)
 
 
 class StoreHold(NamedTuple):
@@ -516,7 +535,8 @@ class Near(NamedTuple):
 class OfferedJob:
     """One job of an offer: its card, and when it would be collected and dropped off (epoch ms).
 
-    `pay_minor`: the driver's pay if it has risen since the card was made.
+    `pay_minor`: the driver's pay if it has risen since the card was made; `done`: the stores of the
+    card at which nothing is left to collect.
     """
 
     job: str
@@ -525,6 +545,7 @@ class OfferedJob:
     eta_pickup_ms: int
     eta_dropoff_ms: int
     pay_minor: int | None = None
+    done: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

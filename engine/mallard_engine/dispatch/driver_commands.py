@@ -379,6 +379,8 @@ class DriverCommands:
             attempt=attempt,
             at_ms=at_ms,
         )
+        if store:
+            self._live.changed(market, driver)
         return self._done(market, answered)
 
     def reporting(self, market: str, usual_ms: int) -> Reporting:

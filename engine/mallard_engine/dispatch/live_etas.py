@@ -134,7 +134,7 @@ class LiveEtas:
         """Return when each job is picked up and dropped off, by a driver who is at the fix now."""
         travel, policy = self._context.travel_time(market), self._context.policy(market)
         here, at_ms, pickup_ms = (fix.lat, fix.lon), now_ms, now_ms
-        waiting = [job for job in jobs if job.state is not JobState.PICKED_UP]
+        waiting = [job for job in jobs if _has_more_to_collect(job)]
         if waiting:
             mall = self._context.places.mall(waiting[0].mall)
             # An operator may have added a job elsewhere, such as a transfer.
@@ -159,6 +159,15 @@ class LiveEtas:
             times[job.id] = (job.eta_pickup_ms or now_ms) if is_on_board else pickup_ms, at_ms
             here = job.need.lat, job.need.lon
         return times
+
+
+def _has_more_to_collect(job: Job) -> bool:
+    """Return whether its driver must still visit a store."""
+    if job.state is not JobState.PICKED_UP:
+        return True
+    # Something was collected, so that what is not done is left.
+    done = job.need.done
+    return bool(done) and len(done) < len(job.need.stores)
 
 
 def _in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:

@@ -111,6 +111,7 @@ class OfferedJobRecord(msgspec.Struct):
     eta_pickup_ms: int = 0
     eta_dropoff_ms: int = 0
     pay_minor: int | None = None
+    done: tuple[str, ...] = ()
 
 
 class OfferRecord(msgspec.Struct):
@@ -149,6 +150,7 @@ class OfferRecord(msgspec.Struct):
                     job.eta_pickup_ms or self.eta_pickup_ms,
                     job.eta_dropoff_ms or self.eta_dropoff_ms,
                     job.pay_minor,
+                    job.done,
                 )
                 for job, card in zip(self.jobs, cards, strict=True)
             ),

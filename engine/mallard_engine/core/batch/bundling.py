@@ -112,7 +112,7 @@ class Bundler:
         done_ms = tour.back_ms + way_s * 1000 + self._dwell_ms
         times = (tour.ready_ms, tour.ready_ms, tour.collect_ms, tour.back_ms)
         unit = Unit((job,), gate, *times, (done_ms,), load_of([need]))
-        if len(need.stores) == 1:
+        if len(need.visits) == 1:
             return unit
         tour_of = partial(job_tour, job.mall, need, self._service_time)
         return unit._replace(tour_of=tour_of, own_tour_ms=tour.back_ms + MINUTE_MS)
@@ -175,7 +175,7 @@ class Bundler:
         """Return the bundle with the drop-off order that minimises the sum of waiting times."""
         tours = [self._tours[job.waiting.job] for job in jobs]
         # Each store once, one after the other.
-        stores = {job.waiting.need.stores: tour for job, tour in zip(jobs, tours, strict=True)}
+        stores = {job.waiting.need.visits: tour for job, tour in zip(jobs, tours, strict=True)}
         collect_ms = sum(tour.collect_ms for tour in stores.values())
         back_ms = max(tour.back_ms for tour in tours)
         turns = [(self._done_ms(turn, back_ms), turn) for turn in permutations(jobs)]

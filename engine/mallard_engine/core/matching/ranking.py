@@ -165,7 +165,8 @@ class Matcher:
         return ranked
 
     def _visit(self, need: Need, asked: Sequence[Asked]) -> _Visit:
-        arrive_ms = self._now_ms if len(need.stores) == 1 else self._soonest_ms(need.stores[0])
+        visits = need.visits
+        arrive_ms = self._now_ms if len(visits) == 1 else self._soonest_ms(visits[0])
         tour = job_tour(self._mall, need, self._service_time, arrive_ms)
         gate = self._mall.gates[tour.gate]
         way_s = self._travel.seconds(gate.lat, gate.lon, need.lat, need.lon, self._now_ms)
@@ -178,7 +179,7 @@ class Matcher:
             ready_ms=tour.ready_ms,
             back_ms=tour.back_ms,
             haul_ms=int((way_s + self._policy.dropoff_dwell_s) * 1000),
-            own_tour_ms=tour.back_ms + MINUTE_MS if len(need.stores) > 1 else 0,
+            own_tour_ms=tour.back_ms + MINUTE_MS if len(visits) > 1 else 0,
             collect_by_ms=collect_by_ms(self._mall, need, self._now_ms),
         )
 

@@ -95,7 +95,7 @@ def _requests(
 
 def _gates(mall: Mall, need: Need) -> list[Gate]:
     """Return where the job's driver may park: the gates of its stores."""
-    stores = [mall.stores[store] for store in need.stores if store in mall.stores]
+    stores = [mall.stores[store] for store in need.visits if store in mall.stores]
     return [mall.gates[store.gate] for store in stores]
 
 

@@ -17,7 +17,7 @@ ServiceTime = Callable[[str, str], float]
 
 
 def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) -> Tour:
-    """Return the tour of a job's stores for a driver who arrives at `arrive_ms`.
+    """Return the tour of the stores that a job must visit, for a driver who arrives at `arrive_ms`.
 
     The order of the stores is chosen for the arrival rounded up to a minute, so that it can be
     cached.
@@ -25,13 +25,15 @@ def job_tour(mall: Mall, need: Need, service_time: ServiceTime, arrive_ms: int) 
     Raises:
         KeyError: The mall does not have one of the stores.
     """
-    if len(need.stores) == 1:
+    visits = need.visits
+    if len(visits) == 1:
         # The usual case: one store, so no choice of order.
-        (store,) = need.stores
+        (store,) = visits
         place = mall.stores[store]
         walk_ms = place.walk_s * 1000
         collect_ms = walk_ms + int(service_time(mall.id, store) * 1000)
-        return Tour(place.gate, (0,), collect_ms, need.ready_ms, walk_ms)
+        ready_ms = need.visits_ready_ms[0] if need.done else need.ready_ms
+        return Tour(place.gate, (0,), collect_ms, ready_ms, walk_ms)
     gates, calls = _calls(mall, need, service_time)
     return best_tour(mall.walks, gates, calls, _next_minute_ms(arrive_ms))
 
@@ -67,19 +69,19 @@ def job_tour_done_by(
     Returns:
         The shortest tour with the last parcel in hand by `done_ms`; None if there is none.
     """
-    if len(need.stores) == 1:
+    if len(need.visits) == 1:
         return job_tour(mall, need, service_time, done_ms)
     return tour_done_by(mall.walks, *_calls(mall, need, service_time), done_ms)
 
 
 def _calls(mall: Mall, need: Need, service_time: ServiceTime) -> tuple[list[str], list[Call]]:
     """Return the gates of a job's stores, and the calls at the stores."""
-    ready_ms = need.store_ready_ms or (need.ready_ms,) * len(need.stores)
+    visits = need.visits
     calls = [
         Call(store, at_ms, int(service_time(mall.id, store) * 1000))
-        for store, at_ms in zip(need.stores, ready_ms, strict=True)
+        for store, at_ms in zip(visits, need.visits_ready_ms, strict=True)
     ]
-    return [mall.stores[store].gate for store in need.stores], calls
+    return [mall.stores[store].gate for store in visits], calls
 
 
 def service_times(mall_of: Callable[[str], Mall], prior_s: float) -> ServiceTime:
@@ -115,8 +117,7 @@ def run_tour(
         return job_tour(mall, needs[0], service_time, arrive_ms)
     ready_ms: dict[str, int] = {}
     for need in needs:
-        each_ms = need.store_ready_ms or (need.ready_ms,) * len(need.stores)
-        for store, at_ms in zip(need.stores, each_ms, strict=True):
+        for store, at_ms in zip(need.visits, need.visits_ready_ms, strict=True):
             ready_ms[store] = max(ready_ms.get(store, 0), at_ms)
     calls = [
         Call(store, at_ms, int(service_time(mall.id, store) * 1000))
@@ -129,6 +130,6 @@ def run_tour(
 def tour_when_ready(mall: Mall, need: Need, service_time: ServiceTime, now_ms: int) -> Tour:
     """Return the tour for a driver who has the last parcel when it is ready, or as soon after."""
     tour = job_tour(mall, need, service_time, max(now_ms, need.ready_ms))
-    if len(need.stores) == 1:
+    if len(need.visits) == 1:
         return tour
     return job_tour(mall, need, service_time, max(now_ms, need.ready_ms - tour.collect_ms))

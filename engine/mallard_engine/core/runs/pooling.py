@@ -122,7 +122,7 @@ class Pool:
     def _may_ask(self, index: int, driver: RunDriver) -> bool:
         """Return whether the driver may be asked for the job and would not wait at the mall."""
         need = self._jobs[index].need
-        there_ms = self._now_ms + (driver.there_s + self._tour.visit_s(need.stores)[0]) * 1000
+        there_ms = self._now_ms + (driver.there_s + self._tour.visit_s(need.visits)[0]) * 1000
         return need.ready_ms <= there_ms and driver.driver not in self._barred[index]
 
     def _run_for(self, left: Sequence[int], driver: RunDriver) -> Run | None:
@@ -173,7 +173,7 @@ class Pool:
         if len(draft.turn) == len(before.turn):
             return None
         index = next(index for index in draft.turn if index not in carried)
-        visit_s, back_s = self._tour.visit_s(self._jobs[index].need.stores)
+        visit_s, back_s = self._tour.visit_s(self._jobs[index].need.visits)
         done_s = stops.done_s(draft.turn)
         return Run(
             driver=driver.driver,
@@ -183,7 +183,7 @@ class Pool:
             route_s=stops.route_s(draft.turn) - stops.route_s(before.turn),
             alone_s=float(stops.alone_s[index + 1]),
             why="add_on",
-            gate=self._mall.stores[self._jobs[index].need.stores[0]].gate,
+            gate=self._mall.stores[self._jobs[index].need.visits[0]].gate,
         )
 
     def _longer(
@@ -256,12 +256,12 @@ class Pool:
         keyed: list[tuple[bool, int, int, int]] = []
         for index, job in enumerate(jobs):
             need = job.need
-            least_s = sum(self._tour.visit_s(need.stores)) + out_s[index] + policy.dropoff_dwell_s
+            least_s = sum(self._tour.visit_s(need.visits)) + out_s[index] + policy.dropoff_dwell_s
             # When its driver must be at the mall.
             there_ms = min(
                 need.deadline_ms - int(least_s * 1000),
                 collect_by_ms(mall, need, now_ms)
-                - int(self._tour.surely_in_hand_s(need.stores) * 1000),
+                - int(self._tour.surely_in_hand_s(need.visits) * 1000),
             )
             until_ms = hold_until_ms(need, there_ms, policy)
             is_held = until_ms > now_ms

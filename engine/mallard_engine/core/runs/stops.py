@@ -119,17 +119,17 @@ class RunStops:
         """Return the seconds of the visit to the mall, gate to gate, if all parcels are ready."""
         stores: set[str] = set()
         for index in turn:
-            if not self.needs[index].stores:
+            if not self.needs[index].visits:
                 # The stores of carried jobs are unknown.
                 return self._tour.mean_visit_s(len(turn))
-            stores.update(self.needs[index].stores)
+            stores.update(self.needs[index].visits)
         return sum(self._tour.visit_s(stores))
 
     def _collect_slack_s(self, turn: Order, driver: RunDriver) -> float:
         """Return how much later the driver could arrive and still collect everything in time."""
-        stores = {store for index in turn for store in self.needs[index].stores}
+        stores = {store for index in turn for store in self.needs[index].visits}
         in_s, back_s = self._tour.visit_s(stores)
-        all_known = all(self.needs[index].stores for index in turn)
+        all_known = all(self.needs[index].visits for index in turn)
         if not all_known:
             in_s = self.visit_s(turn)
         ready_ms = max(self.needs[index].ready_ms for index in turn)
@@ -185,7 +185,7 @@ class RunStops:
     def spare_s(self, index: int) -> float:
         """Return the slack of a stop, if a driver who is at the mall now took it alone."""
         door_s = (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
-        in_s = self._tour.surely_in_hand_s(self.needs[index].stores)
+        in_s = self._tour.surely_in_hand_s(self.needs[index].visits)
         return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
 
     def _by_ms(self, index: int, driver: RunDriver) -> float:
@@ -196,7 +196,7 @@ class RunStops:
         """
         deadline_ms = self.needs[index].deadline_ms
         alone_ms = self._alone_ms[index] + driver.there_s * 1000
-        if alone_ms <= deadline_ms or not self.needs[index].stores:
+        if alone_ms <= deadline_ms or not self.needs[index].visits:
             return deadline_ms
         return alone_ms + _GRACE_MS
 

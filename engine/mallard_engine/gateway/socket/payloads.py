@@ -5,7 +5,7 @@ that identifies the customer. The card is encoded once, when the job is submitte
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -138,17 +138,17 @@ def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> S
     """
     order = order_of(job)
     shops = {shop.store: shop for shop in job.shops}
-    visits = tuple(
-        _with_state(visit, shops.get(visit.store, Shop(store=visit.store)))
+    visits = {
+        visit.store: _with_state(visit, shops.get(visit.store, Shop(store=visit.store)))
         for visit in _visits(order, mall, with_codes=True)
-    )
+    }
     to = order.dropoff
     return SocketJob(
         job=job.id,
         attempt=job.attempt,
         state=job.state.value,
         mall=_mall_ref(mall, tour.gate),
-        stores=tuple(visits[number] for number in tour.order),
+        stores=_in_tour_order(visits, job.need, tour),
         dropoff=DropOff(
             lat=to.lat,
             lon=to.lon,
@@ -226,7 +226,7 @@ def _short_job(job: OfferedJob, place: MallRef) -> SocketJob:
         attempt=job.attempt,
         state=JobState.OFFERED.value,
         mall=place,
-        stores=seen.stores,
+        stores=tuple(it for it in seen.stores if it.store not in job.done) or seen.stores,
         dropoff=seen.dropoff,
         parcels=seen.parcels,
         requires=seen.requires,
@@ -262,6 +262,14 @@ def _visits(order: CompleteOrder, mall: Mall, *, with_codes: bool) -> Iterable[S
             parcels=asked.parcels,
             pickup_code=asked.pickup_code if with_codes else UNSET,
         )
+
+
+def _in_tour_order(
+    visits: Mapping[str, StoreVisit], need: Need, tour: Tour
+) -> tuple[StoreVisit, ...]:
+    """Return the stores to visit in the order of the tour, then those that are done."""
+    ahead = dict.fromkeys(need.visits[number] for number in tour.order)
+    return tuple(visits[store] for store in (*ahead, *(it for it in visits if it not in ahead)))
 
 
 def _with_state(visit: StoreVisit, shop: Shop) -> StoreVisit:

@@ -9,6 +9,7 @@
 -- include lib/jobs.lua
 -- include lib/offers.lua
 -- include lib/room.lua
+-- include lib/shops.lua
 
 local job = read_job(KEYS[15])
 if not job or job.attempt ~= arg.attempt or need_of(job).ready_ms ~= arg.was_ready_ms
@@ -20,5 +21,6 @@ if not run then return reply('run', names) end
 if job.state == 'offered' then close_offer(job, run, 'withdrawn', 'withdrawn') end
 job.need, job.release_ms = ARGV[4], arg.release_ms
 redis.call('HSET', job.key, 'need', job.need, 'release_ms', job.release_ms)
+note_done(job) -- a shop may have spoken since the caller read the need
 move(job, 'scheduled', 'engine', 'mall_closes', job.release_ms)
 return reply('ok')

@@ -50,6 +50,8 @@ if shop then
   shop.state, shop.there, shop.wait_ms, shop.wait_attempt = state, nil, nil, nil
   save_shops(job)
   settle_problems(job, shop.store)
+else
+  note_done(job) -- a shop may have spoken since the caller read the need
 end
 local other = ends_hold and unanswered(job)
 if other then

@@ -33,6 +33,29 @@ def test_slow_counter_changes_the_order_of_stores() -> None:
     assert tour.order == (1, 0)
 
 
+def test_tour_leaves_out_stores_that_are_done() -> None:
+    both = need(
+        stores=("apple", "lego"),
+        store_ready_ms=(NOW_MS, NOW_MS + 600_000),
+        ready_ms=NOW_MS + 600_000,
+        done=("lego",),
+    )
+    apple = need(stores=("apple",), ready_ms=NOW_MS)
+    for visit in (both, replace(both, done=("lego", "nowhere"))):
+        assert job_tour(MALL, visit, SERVICE_TIME, NOW_MS) == job_tour(
+            MALL, apple, SERVICE_TIME, NOW_MS
+        )
+    shared = run_tour(MALL, [both, need(stores=("apple",))], SERVICE_TIME, NOW_MS)
+    assert len(shared.order) == 1
+
+
+def test_tour_of_a_job_with_nothing_left_visits_all() -> None:
+    both = need(stores=("apple", "lego"), done=("apple", "lego"))
+    assert job_tour(MALL, both, SERVICE_TIME, NOW_MS) == job_tour(
+        MALL, replace(both, done=()), SERVICE_TIME, NOW_MS
+    )
+
+
 def test_run_visits_each_store_once() -> None:
     jobs = [need(), need(stores=("apple",)), need(ready_ms=NOW_MS + 3_600_000)]
     tour = run_tour(WITH_SLOW_COUNTER, jobs, SERVICE_TIME, NOW_MS)

@@ -1,12 +1,23 @@
 """Conversion of the engine's data to frames."""
 
+from dataclasses import replace
+
 import pytest
 
 from mallard_engine.core.model import LiveOffer, OfferedJob
+from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
-from mallard_engine.gateway.socket.payloads import arrivals_ms, card, offer_frame, push_frame
+from mallard_engine.gateway.orders.intake import read_order, submission_of
+from mallard_engine.gateway.socket.payloads import (
+    arrivals_ms,
+    card,
+    full_job,
+    offer_frame,
+    push_frame,
+)
 from mallard_engine.ports import Push, PushKind
+from mallard_engine.storage.records import job_of
 from mallard_protocol.bodies import body_as
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.messages import JobChanged, OfferClosed, PayAmount, StateChanged
@@ -82,6 +93,31 @@ def test_offer_shows_its_jobs_rounded(places: Places) -> None:
     assert (job.parcels.count, job.requires) == (2, ("id_check",))
     assert [job.eta.dropoff_ms for job in frame.jobs] == [2, 3]
     assert frame.pay == PayAmount(2300, "USD")
+
+
+def test_offer_leaves_out_stores_that_are_done(places: Places) -> None:
+    mall = places.mall("chandler-fashion-center")
+    stores = [{"store": "lego"}, {"store": "apple"}, {"store": "vans"}]
+    offer = live_offer(packed(places, pickup={"mall": mall.id, "stores": stores}))
+    for done, left in ((("apple",), ["lego", "vans"]), (("lego", "apple", "vans"), None)):
+        jobs = tuple(replace(job, done=done) for job in offer.jobs)
+        frame = offer_frame(replace(offer, jobs=jobs), 1, 1, mall)
+        shown = [visit.store for visit in frame.jobs[0].stores]
+        assert shown == (left or ["lego", "apple", "vans"])
+
+
+def test_full_job_has_the_stores_to_visit_first(places: Places) -> None:
+    mall = places.mall("chandler-fashion-center")
+    stores = [{"store": "lego"}, {"store": "apple"}, {"store": "vans"}]
+    request = body_as({**REQUEST, "pickup": {"mall": mall.id, "stores": stores}}, JobRequest)
+    valid = read_order(request, places, lambda _: ServiceLevel.POOLED, 1_795_389_000_000)
+    submission = submission_of(
+        valid, job="j", service="s", key="k", body_hash="h", release_ms=0, now_ms=0
+    )
+    need = replace(valid.need, done=("lego",))
+    job = replace(job_of(submission, 0), need=need)
+    shown = full_job(job, mall, Tour("north", (1, 0), 0, 0, 0))
+    assert [visit.store for visit in shown.stores] == ["vans", "apple", "lego"]
 
 
 def test_pay_is_summed_in_one_currency_only(places: Places) -> None:

@@ -1,5 +1,6 @@
 """Pickup shop by shop: collected, short, missing, held, failed."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from mallard_engine.ports import JobRef, Refused, WrongState
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
-from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
+from tests.engine.storage.worlds import HOUR_MS, LAT, LON, MALL, MARKET, World
 
 TWO = ("lego", "gap")
 
@@ -426,6 +427,60 @@ async def test_shop_says_nothing_after_collection(world: World) -> None:
         await world.say_ready(ref)
     await world.say_ready(ref, "gap")
     assert (await shops(world, ref))["gap"] == ("ready", 0)
+
+
+# -- what a round and a driver plan with
+
+
+async def test_missing_shop_is_not_visited_by_the_next_driver(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt, 0)
+    assert (await world.job(ref)).need.visits == ("gap",)
+    await world.step(ref, Step.GIVE_UP, attempt)
+    await world.driver("bob")
+    found = await world.store.offers.candidates(
+        MARKET, MALL, LAT, LON, radius_m=9_000, max_radius_m=9_000, drivers=9, jobs=9
+    )
+    (queued,) = found.waiting
+    assert queued.need.visits == ("gap",)
+    await world.offer(ref, "bob")
+    (push,) = await world.pushes("bob")
+    assert push.offer is not None
+    assert push.offer.jobs[0].done == ("lego",)
+
+
+async def test_shop_is_visited_again_once_it_is_ready(world: World) -> None:
+    ref = await world.submit(stores=TWO)
+    await world.store.jobs.shop_says(ref, "lego", ShopState.MISSING, "lego")
+    assert (await world.job(ref)).need.visits == ("gap",)
+    assert await world.waiting() == [ref.job]
+    await world.say_ready(ref)
+    assert (await world.job(ref)).need.visits == TWO
+
+
+async def test_collected_shop_is_not_visited_again(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.collect(ref, attempt)
+    assert (await world.job(ref)).need.done == ("lego",)
+    await world.collect(ref, attempt, store="gap")
+    assert (await world.job(ref)).need.done == TWO
+
+
+async def test_closed_shop_is_visited_only_if_it_is_all(world: World) -> None:
+    ref, attempt = await taken(world)
+    await world.problem(ref, "store_closed")
+    assert (await world.job(ref)).need.visits == ("gap",)
+    await world.collect(ref, attempt, 0, store="gap")
+    assert (await world.job(ref)).need.visits == ("lego",)
+
+
+async def test_move_to_the_next_opening_keeps_what_is_done(world: World) -> None:
+    ref = await world.submit(stores=TWO)
+    was = (await world.job(ref)).need
+    await world.store.jobs.shop_says(ref, "lego", ShopState.MISSING, "lego")
+    later = replace(was, ready_ms=world.now + 60_000)
+    await world.store.deadlines.next_opening(ref, 0, was=was, need=later, release_ms=later.ready_ms)
+    assert (await world.job(ref)).need == replace(later, done=("lego",))
 
 
 # -- the code at the counter

@@ -42,7 +42,8 @@ local function ask(id, jobs, rec, plan, etas, is_staggered)
   end
   for i, job in ipairs(jobs) do
     attempt, expires = math.max(attempt, job.attempt), math.min(expires, job.expires_ms)
-    run[i] = { job = job.id, attempt = job.attempt, pay_minor = job.pay_minor }
+    run[i] = { job = job.id, attempt = job.attempt, pay_minor = job.pay_minor,
+      done = need_of(job).done }
     if etas then run[i].eta_pickup_ms, run[i].eta_dropoff_ms = etas[i][1], etas[i][2] end
     cards[i] = job.card
   end

@@ -25,6 +25,36 @@ local function shops_of(job)
   return shops
 end
 
+-- Whether there is still something to collect.
+local function is_open(shop)
+  return shop.state == 'waiting' or shop.state == 'ready'
+    or (shop.state == 'short' and shop.collected == 0 and (shop.there or 0) > 0)
+end
+
+-- The stores that need not be visited: nothing is left to collect. One that is closed counts if
+-- there are others; else the driver waits for it.
+local function stores_done(job)
+  local done, closed = {}, {}
+  for _, shop in ipairs(shops_of(job)) do
+    local list = shop.state == 'closed' and closed or not is_open(shop) and done
+    if list then list[#list + 1] = shop.store end
+  end
+  if #done + #closed < #job.shops then
+    for _, store in ipairs(closed) do done[#done + 1] = store end
+  end
+  return done
+end
+
+-- Keeps the job's need, by which rounds rank and drivers plan, in step with its shops.
+local function note_done(job)
+  local need, done = cmsgpack.unpack(job.need), stores_done(job)
+  if table.concat(need.done or {}, ' ') == table.concat(done, ' ') then return end
+  need.done = done
+  job.need, job.needs = cmsgpack.pack(need), nil
+  redis.call('HSET', job.key, 'need', job.need)
+  if job.state == 'queued' and job.was == 'queued' then wait_for_driver(job) end
+end
+
 local function save_shops(job)
   local kept = {}
   for i, shop in ipairs(job.shops) do
@@ -33,6 +63,7 @@ local function save_shops(job)
       wait_attempt = shop.wait_attempt }
   end
   redis.call('HSET', job.key, 'shops', cmsgpack.pack(kept), 'updated_ms', now)
+  note_done(job)
 end
 
 local function shop_named(job, store)
@@ -40,12 +71,6 @@ local function shop_named(job, store)
     if shop.store == store then return shop end
   end
   return nil
-end
-
--- Whether there is still something to collect.
-local function is_open(shop)
-  return shop.state == 'waiting' or shop.state == 'ready'
-    or (shop.state == 'short' and shop.collected == 0 and (shop.there or 0) > 0)
 end
 
 local function parcels_on_board(job)
