@@ -1,12 +1,15 @@
 """ETAs follow positions and steps for every holder, with the default settings."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
 from mallard_engine.core.model import Job, Vehicle
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MARKET, Node
+from tests.engine.dispatch.worlds import MALL, MARKET, Node
 from tests.support import eventually
 
 pytestmark = pytest.mark.finding("D5")
@@ -120,3 +123,27 @@ async def test_small_position_changes_write_no_etas(make_node: MakeNode) -> None
         await node.moves("ann", 2_800 - step * 50)
     await eventually(lambda: len(node.dispatcher._tasks) == 0)
     assert "etas" not in node.calls
+
+
+async def test_eta_counts_the_shops_that_are_left(make_node: MakeNode) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 0)
+    stores = ("kiosk", "lego")
+    shops = [{"store": store, "parcels": 1} for store in stores]
+    body = msgspec.json.encode({"pickup": {"stores": shops}})
+    submission = replace(node.submission(MALL.id, JobState.QUEUED, stores=stores), body=body)
+    await node.dispatcher.orders.submit(submission)
+    ref = JobRef(submission.job, MALL.id)
+    job = await node.accepts(await node.offered(ref, "ann"))
+    left_ms = []
+    for store, north_m in zip(stores, (1.0, 2.0), strict=True):
+        was = await node.job(ref)
+        await node.dispatcher.drivers.progress(
+            ref, "ann", job.attempt, Step.COLLECTED, at_ms=None, reason="", store=store
+        )
+        await node.moves("ann", north_m)
+        now = await moved(node, ref, was)
+        assert now.eta_dropoff_ms is not None
+        left_ms.append(now.eta_dropoff_ms - node.store.now_ms())
+    # Nothing more to collect: the visit to the second shop is no longer ahead.
+    assert left_ms[0] - left_ms[1] > 60_000
