@@ -139,7 +139,6 @@ class JobRules(StoreMachine):
             pay=made.need.pay_minor,
             pay_most=made.need.pay_max_minor,
             shops={store: Shop() for store in order.stores} if order else {},
-            deadline=made.need.deadline_ms,
             rule=order.undeliverable if order else "return",
             express=made.need.service_level == ServiceLevel.EXPRESS,
         )

@@ -1,20 +1,22 @@
 """The state machine with all rules."""
 
+from typing import cast
+
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from mallard_protocol.lifecycle import HELD
+from tests.properties.comeback_rules import ComebackRules
 from tests.properties.driver_rules import next_step
 from tests.properties.job_rules import Order, orders
-from tests.properties.machine import DRIVERS, How, how_often, recent
-from tests.properties.risk_rules import RiskRules
+from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent
 from tests.properties.world import NODES
 
 # The number of steps of a job: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(RiskRules):
+class Mallard(ComebackRules):
     """The state machine of the tests."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))
@@ -68,3 +70,15 @@ class Mallard(RiskRules):
         """Jobs that are queued again after an offer."""
         jobs = self.model.jobs.items()
         return [name for name, job in jobs if job.state == "queued" and job.asked]
+
+
+def focused(*classes: type[StoreMachine]) -> type[Mallard]:
+    """The machine with the rules of these classes and its own: fewer rules, each of them more
+    often."""
+    kept = {name for each in (*classes, Mallard) for name in vars(each)}
+    others = {
+        each.function.__name__: each.function
+        for each in Mallard.setup_state().rules
+        if each.function.__name__ not in kept
+    }
+    return cast("type[Mallard]", type("Focused", (Mallard,), others))

@@ -101,7 +101,7 @@ class DoorModel(Model):
 
     def _keep(self, job: Job, problem: str) -> None:
         until = self.drivers[job.holder].until
-        limits = (self.now + job.hold_ms, job.deadline, until or job.deadline)
+        limits = (self.now + job.hold_ms, job.due, until or job.due)
         if min(limits) <= self.now:
             self._turn_back(job)
         else:
@@ -177,12 +177,6 @@ class DoorModel(Model):
         if job.state == "picked_up":
             self._turn_back(job)
         return "ok"
-
-    def ready(self, name: str, release: int) -> str:
-        verdict = super().ready(name, release)
-        if verdict == "ok":
-            self.jobs[name].rule = "return"  # its new body names none
-        return verdict
 
     def _new_visit(self, job: Job) -> None:
         job.visited, job.left = False, False

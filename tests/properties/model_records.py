@@ -96,7 +96,6 @@ class Job:
     wrong: list[str] = field(default_factory=list)
     # At the door: see `DoorModel`. ``door``: the problem, what happens next, and when. ``taken``:
     # the attempt and the time of the last timed step.
-    deadline: int = 0
     rule: str = "return"
     troubles: dict[str, Any] = field(default_factory=dict)
     attempts: int = 0

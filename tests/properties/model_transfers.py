@@ -45,6 +45,7 @@ class TransferModel(ShopModel):
             state="queued",
             weight=sum(self.jobs[each].weight for each in jobs),
             ready=self.now,
+            due=self.now + LASTS_MS,
             created=self.now,
             first=first,
             carries=tuple(jobs),

@@ -14,8 +14,14 @@ from mallard_engine.core.model import Submission
 from mallard_engine.ports import Submitted
 from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.scripts import Script
-from tests.properties.job_rules import Order
+from tests.properties.comeback_rules import ComebackRules
+from tests.properties.counter_rules import CounterRules
+from tests.properties.door_rules import DoorRules
+from tests.properties.driver_rules import DriverRules, HolderRules
+from tests.properties.job_rules import JobRules, Order
+from tests.properties.machine import StoreMachine
 from tests.properties.mallard import Mallard
+from tests.properties.patience_rules import PatienceRules
 from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
 from tests.properties.planted_in_counters import PLANTED_IN_COUNTERS
 from tests.properties.planted_in_patience import PLANTED_IN_PATIENCE
@@ -29,6 +35,15 @@ from tests.properties.planted_in_shops import PLANTED_IN_SHOPS
 from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
 from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planting import Planted
+from tests.properties.reassignment_rules import ReassignmentRules
+from tests.properties.register_rules import RegisterRules
+from tests.properties.risk_rules import RiskRules
+from tests.properties.run_rules import RunRules
+from tests.properties.shop_rules import ShopRules
+from tests.properties.stagger_rules import StaggerRules
+from tests.properties.stuck_rules import StuckRules
+from tests.properties.time_rules import TimeRules
+from tests.properties.transfer_rules import TransferRules
 from tests.properties.world import MALLS
 
 pytestmark = pytest.mark.timeout(20)
@@ -271,21 +286,23 @@ PLANTED = (
 )
 
 
-EVERY_BUG = (
-    *PLANTED,
-    *PLANTED_IN_RUNS,
-    *PLANTED_IN_ROUNDS,
-    *PLANTED_IN_REASSIGNMENTS,
-    *PLANTED_IN_TAKE_BACKS,
-    *PLANTED_IN_TRANSFERS,
-    *PLANTED_IN_CLAIMS,
-    *PLANTED_IN_COUNTERS,
-    *PLANTED_IN_PATIENCE,
-    *PLANTED_IN_SHOPS,
-    *PLANTED_IN_REGISTERS,
-    *PLANTED_IN_RETURNS,
-    *PLANTED_IN_RISKS,
+# The bugs of each subject, and the rules that are likely to meet them.
+BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
+    (PLANTED, (JobRules, HolderRules, TimeRules)),
+    (PLANTED_IN_RUNS, (RunRules,)),
+    (PLANTED_IN_ROUNDS, (StaggerRules,)),
+    (PLANTED_IN_REASSIGNMENTS, (ReassignmentRules, StuckRules)),
+    (PLANTED_IN_TAKE_BACKS, (ComebackRules, TimeRules)),
+    (PLANTED_IN_TRANSFERS, (TransferRules,)),
+    (PLANTED_IN_CLAIMS, (ComebackRules, HolderRules)),
+    (PLANTED_IN_COUNTERS, (CounterRules, HolderRules)),
+    (PLANTED_IN_SHOPS, (ShopRules,)),
+    (PLANTED_IN_RETURNS, (DoorRules,)),
+    (PLANTED_IN_PATIENCE, (PatienceRules, TimeRules)),
+    (PLANTED_IN_REGISTERS, (RegisterRules, DriverRules)),
+    (PLANTED_IN_RISKS, (RiskRules, ShopRules, HolderRules)),
 )
+EVERY_BUG = [planted for bugs, _ in BUGS for planted in bugs]
 
 
 @pytest.mark.parametrize("planted", EVERY_BUG, ids=lambda planted: planted.name)

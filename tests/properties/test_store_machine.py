@@ -9,22 +9,14 @@ from functools import partial
 import pytest
 from hypothesis import Phase, settings
 
-from tests.properties.machine import run_machine
-from tests.properties.mallard import Mallard
+from tests.properties.machine import StoreMachine, run_machine
+from tests.properties.mallard import Mallard, focused
 from tests.properties.planting import Planted
 from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
-from tests.properties.test_planted_bugs import EVERY_BUG
+from tests.properties.test_planted_bugs import BUGS
 
 # The seeds of `make test`; `make test-slow` also runs the others.
 QUICK_SEEDS = 2
-# Bugs that need so rare a sequence that the usual seeds do not find it; the stories of
-# `test_planted_bugs.py` find them.
-BY_STORY_ONLY = {
-    "older socket replaces a closed newer one",
-    "take-back ignores the epoch",
-    "driver who declined may claim after lost writes",
-    "every former attempt is accepted",
-}
 
 
 @pytest.mark.timeout(400)  # a failing example is shrunk first
@@ -42,17 +34,20 @@ def test_scripts_agree_with_the_model(redis_url: str, seed: int, most: int) -> N
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(not DEEP, reason="minutes: MALLARD_TEST_DEEP=1")
 @pytest.mark.parametrize(
-    "planted",
-    [planted for planted in EVERY_BUG if planted.name not in BY_STORY_ONLY],
-    ids=lambda planted: planted.name,
+    ("planted", "rules"),
+    [pytest.param(planted, rules, id=planted.name) for bugs, rules in BUGS for planted in bugs],
 )
-def test_machine_finds_a_planted_bug(redis_url: str, planted: Planted) -> None:
+def test_machine_finds_a_planted_bug(
+    redis_url: str, planted: Planted, rules: tuple[type[StoreMachine], ...]
+) -> None:
+    """Every second seed has only the rules of the bug's subject."""
     scripts, most = planted.scripts(), planted.max_run_jobs
+    machines = (focused(*rules), Mallard)
     generate = settings(SHORT, phases=[Phase.generate])
 
     def run_usual_seeds() -> None:
         for seed in range(USUAL):
-            build = partial(Mallard, redis_url, scripts, max_run_jobs=most)
+            build = partial(machines[seed % 2], redis_url, scripts, max_run_jobs=most)
             run_machine(build, generate, seed)
 
     with pytest.raises(AssertionError):
