@@ -214,7 +214,7 @@ async def test_problem_does_not_change_the_job_state(
 ) -> None:
     app = new_app()
     job, held = await taken(app, shop, place)
-    for kind in ("missing", "partial", "does_not_fit", "unsafe", "accident"):
+    for kind in ("partial", "does_not_fit", "unsafe", "accident"):
         reply = await app.must("problem", job=held["job"], kind=kind)
         assert reply["state"] == "on_run"
     assert await app.refused("problem", job="job_phoenix.nothing", kind="missing") == "not_yours"

@@ -194,17 +194,22 @@ async def test_waiting_job_is_cancelled(shop: Shop, place: Place) -> None:
     assert [entry["state"] for entry in cancelled["timeline"]].count("cancelled") == 1
 
 
-async def test_job_on_board_is_not_cancellable(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_job_on_board_is_returned_when_cancelled(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())
     (held,) = await app.accept(await app.expect("offer"))
     await app.step(held, "picked_up")
-    assert_problem(await shop.cancel(job["id"]), 409, "not_cancellable")
     ready = {"store": place.stores[0], "ready_at": soon()}
     response = await shop.http.post(f"/v1/jobs/{job['id']}/ready", json=ready)
     assert_problem(response, 409, "wrong_state")
-    await app.step(held, "delivered")
+    response = await shop.cancel(job["id"])
+    assert (response.status_code, response.json()["state"]) == (202, "returning")
+    told = await app.expect("job", job=job["id"])
+    assert told["state"] == "returning"
+    await app.step(held, "delivered")  # it was at the door already
     assert_problem(await shop.cancel(job["id"]), 409, "not_cancellable")
 
 

@@ -12,7 +12,7 @@ from tests.e2e.conftest import NewApp, NewShop, Node, start_node
 from tests.e2e.contract import Frame
 from tests.e2e.places import Place
 
-RUNGS = {"MALLARD_OFFER_RUNGS": "staggered 3/0.3"}
+RUNGS = {"MALLARD_OFFER_RUNGS": "staggered 3/0.3", "MALLARD_PRESET": "express"}
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ async def test_store_that_is_not_ready_is_visited_last(
     app = new_app()
     place = await elsewhere(shop, place, 1)
     job, held = await taken(app, shop, place)
-    for kind, minutes in (("not_ready", 45), ("missing", 90), ("store_closed", 120)):
+    for kind, minutes in (("not_ready", 45), ("not_ready", 90), ("not_ready", 120)):
         first, other = held["stores"][0]["store"], held["stores"][1]["store"]
         until = (now_ms() // 1000 + minutes * 60) * 1000
         reply = await app.must("problem", job=job["id"], store=first, kind=kind, until_ms=until)

@@ -55,6 +55,8 @@ class RunningNode:
         **claims: Any,
     ) -> str:
         market = market if role is Role.DRIVER else None
+        if role is Role.STORE:
+            claims = {"mall": MALL, "store": "lego"} | claims
         token: str = self.node.tokens.mint(sub, role, ttl_s=ttl_s, market=market, **claims)
         return token
 

@@ -53,13 +53,19 @@ async def test_cancel_accepts_no_body_and_refuses_a_bad_one(shop: Caller) -> Non
     assert (await shop.post(path)).json()["state"] == "cancelled"
 
 
-async def test_job_on_board_cannot_be_cancelled_or_made_ready(shop: Caller) -> None:
+async def test_job_on_board_is_not_made_ready_and_cancel_returns_it(shop: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         job = await collected(shop, driver)
-        problem(await shop.post(f"/v1/jobs/{job}/cancel"), 409, "not_cancellable")
         ready = {"store": "lego", "ready_at": at(shop.node.node.store.now_ms() + 1000)}
         problem(await shop.post(f"/v1/jobs/{job}/ready", ready), 409, "wrong_state")
+        for _ in range(2):
+            answer = await shop.post(f"/v1/jobs/{job}/cancel")
+            assert answer.status_code == 202
+            assert (answer.json()["state"], answer.json()["cancel_requested"]) == (
+                "returning",
+                True,
+            )
 
 
 async def test_ended_job_cannot_be_made_ready(shop: Caller) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mallard_protocol.codes import Role
 from mallard_protocol.operations import OPERATIONS
-from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import Caller, order, problem
 
 pytestmark = pytest.mark.finding("D10")
@@ -34,7 +34,8 @@ async def test_unknown_or_repeated_parameter_is_refused(shop: Caller, query: str
 
 async def test_every_route_refuses_an_unknown_parameter(shop: Caller) -> None:
     for method, path, role in _SERVED:
-        filled = path.replace("{market}", "phoenix").replace("{", "").replace("}", "")
+        filled = path.replace("{market}", "phoenix").replace("{mall}", MALL)
+        filled = filled.replace("{store}", "lego").replace("{", "").replace("}", "")
         headers = shop.node.bearer("somebody", role)
         answer = await shop.node.http.request(
             method, f"{filled}?colour=red", json={}, headers=headers

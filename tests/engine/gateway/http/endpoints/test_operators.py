@@ -59,7 +59,7 @@ async def test_point_and_radius_out_of_bounds_are_refused(operator: Caller) -> N
 async def test_assign_unassign_and_close(shop: Caller, operator: Caller) -> None:
     job = (await shop.submit()).json()["id"]
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
-        await driver.hello(position=NEAR)
+        await driver.hello(position=NEAR, vehicle={"kind": "car", "max_jobs": 1})
         assigned = await operator.post(f"/v1/jobs/{job}/assign", {"driver": "d-1"})
         assert assigned.status_code == 200
         assert (assigned.json()["state"], assigned.json()["driver"]) == ("assigned", "d-1")

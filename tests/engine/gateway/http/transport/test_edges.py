@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -100,7 +101,7 @@ async def test_contract_documents_are_served(shop: Caller) -> None:
     # Every operation of the document has its route.
     for path, methods in openapi["paths"].items():
         for method in methods:
-            url = path.format(id="x", market="phoenix", driver="d", offer="o", job="x")
+            url = re.sub(r"\{\w+\}", "x", path.replace("{market}", "phoenix"))
             answer = await shop.node.http.request(method.upper(), url)
             assert answer.status_code != 405, (method, path)
             if answer.status_code == 426:
