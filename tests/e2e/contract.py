@@ -55,7 +55,7 @@ def moment(value: Any) -> bool:
 
 
 DRIVER_STATES = {"offline", "paused", "available", "offered", "on_run"}
-TERMINAL_STATES = {"delivered", "returned", "cancelled", "expired", "lost"}
+TERMINAL_STATES = {"delivered", "returned", "cancelled", "expired", "failed", "lost"}
 JOB_STATES = TERMINAL_STATES | {
     "scheduled",
     "queued",

@@ -183,6 +183,62 @@ async def test_returned_parcels_are_redelivered_once(
     assert await shop.state(new["id"]) == "delivered"
 
 
+RULES: Json = {
+    "on_short": "deliver",
+    "on_missing": "fail",
+    "hold_s": 7_200,
+    "on_undeliverable": "hold",
+    "service_level": "express",
+    "pay": {"amount_minor": 900, "currency": "USD", "max_minor": 1_500},
+    "priority": 7,
+    "metadata": {"basket": "77"},
+}
+
+
+async def test_redelivery_has_what_came_back_and_the_rules(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    first = place.stores[0]
+    load = {"count": 4, "weight_g": 4_000, "volume_l": 20}
+    app = new_app()
+    pickup = {"mall": place.mall, "stores": [{"store": first, "parcels": 4}]}
+    order = place.order(pickup=pickup, parcels=load, **RULES)
+    await app.online(*place.gate)
+    job = await shop.submit(order)
+    (held,) = await app.accept(await app.expect("offer"))
+    await app.step(held, "collected", store=first, parcels=3)
+    to = (await app.step(held, "returning"))["detail"]["return_to"]
+    await bring_back(app, held, to)
+    response = await redeliver(shop, job)
+    assert response.status_code == 201, response.text
+    new = response.json()
+    assert [it["parcels"] for it in new["pickup"]["stores"]] == [3]
+    assert new["parcels"] == load | {"count": 3}
+    assert {name: new[name] for name in RULES} == RULES
+
+
+async def test_redelivery_that_failed_is_replaced(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
+    app = new_app()
+    job, held = await on_board(app, shop, place, on_missing="fail")
+    to = (await app.step(held, "returning"))["detail"]["return_to"]
+    await bring_back(app, held, to)
+    first = (await redeliver(shop, job)).json()
+    (held,) = await app.accept(await app.expect("offer"))
+    await problem(app, held, "missing", store=to["store"])
+    assert await shop.state(first["id"]) == "failed"
+    second = await redeliver(shop, job)
+    assert second.status_code == 201, second.text
+    assert "idempotent-replayed" not in second.headers
+    assert second.json()["id"] != first["id"]
+    assert second.json()["redelivery_of"] == job["id"]
+
+
+async def redeliver(shop: Shop, job: Json) -> Any:
+    return await shop.http.post(f"/v1/jobs/{job['id']}/redeliver", json={"deadline": soon(hours=5)})
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

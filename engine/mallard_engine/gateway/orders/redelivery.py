@@ -16,13 +16,14 @@ from mallard_protocol.resources import (
     DropoffRequest,
     FieldError,
     JobRequest,
+    ParcelsRequest,
     Pickup,
     PickupStore,
     RedeliverRequest,
 )
 
 # A redelivery that ended like this has left the parcels where they were.
-_NOT_CARRIED = frozenset({JobState.CANCELLED, JobState.EXPIRED})
+_NOT_CARRIED = frozenset({JobState.CANCELLED, JobState.EXPIRED, JobState.FAILED})
 
 
 async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Submitted:
@@ -33,7 +34,7 @@ async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Su
 
     Raises:
         WrongState: the job is not returned.
-        InvalidOrder: see `intake.read_order`.
+        InvalidOrder: nothing came back, or see `intake.read_order`.
     """
     if job.state is not JobState.RETURNED:
         raise WrongState(job.state)
@@ -42,9 +43,9 @@ async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Su
         return Submitted(earlier, replayed=True, effects=Effects())
     place = await services.dispatcher.orders.return_place(job)
     if place is None:
-        raise InvalidOrder(
-            (FieldError("", "its place is no longer served"),), job.market, closed=False
-        )
+        raise _impossible(job, "its place is no longer served")
+    if not _came_back(job):
+        raise _impossible(job, "no parcel came back")
     now_ms = services.store.now_ms()
     try:
         orders = services.dispatcher.orders
@@ -81,19 +82,43 @@ async def _earlier(services: Services, job: Job) -> Job | None:
         return None
 
 
+def _impossible(job: Job, why: str) -> InvalidOrder:
+    return InvalidOrder((FieldError("", why),), job.market, closed=False)
+
+
+def _came_back(job: Job) -> int:
+    """Return how many parcels the shops had handed over.
+
+    Nothing is known of the shops of a job that an earlier version let collect: then all.
+    """
+    if not job.shops:
+        return sum(store.parcels for store in order_of(job).pickup.stores)
+    return sum(shop.collected for shop in job.shops)
+
+
+def _load(job: Job, order: CompleteOrder) -> ParcelsRequest:
+    """Return the load. Which parcels are missing is unknown: weight and volume stay as ordered."""
+    count = _came_back(job)
+    if count == sum(store.parcels for store in order.pickup.stores):
+        return order.parcels
+    return structs.replace(order.parcels, count=count)
+
+
 def _request(job: Job, place: ReturnPlace, asked: RedeliverRequest) -> JobRequest:
     order = order_of(job)
-    count = sum(store.parcels for store in order.pickup.stores)
     return JobRequest(
-        pickup=Pickup(place.mall, (PickupStore(place.store, parcels=count),)),
+        pickup=Pickup(place.mall, (PickupStore(place.store, parcels=_came_back(job)),)),
         dropoff=_dropoff(order, asked),
         external_id=order.external_id,
-        parcels=order.parcels,
+        parcels=_load(job, order),
         requires=order.requires,
         priority=order.priority,
         pay=order.pay,
         metadata=order.metadata,
         service_level=job.need.service_level or UNSET,
+        on_short=order.on_short,
+        on_missing=order.on_missing,
+        hold_s=order.hold_s,
         on_undeliverable=order.on_undeliverable,
     )
 
