@@ -144,6 +144,8 @@ class BadDayDriver(ShiftDriver):
     async def _collect(self, job: Job) -> None:
         """Ask for one order's parcels at each of its shops."""
         people = self._people
+        if not await self._shows(job):
+            return
         for shop in job.need.stores:
             found = people.at_counter(job.id, shop)
             if found.closed_until_ms:
@@ -171,8 +173,8 @@ class BadDayDriver(ShiftDriver):
     async def _take(self, job: Job, shop: str, parcels: int) -> None:
         """Take the parcels, and report so many."""
         people, event = self._people, self._people.event(job.id)
-        if self._unsent is None and all(it.id != job.id for it in await self._mine()):
-            return  # the app says that the job is not this driver's any more
+        if not await self._shows(job):
+            return
         if event in {BadEvent.WRONG_CODE, BadEvent.SHORT}:
             people.happened(event)
         if event is BadEvent.WRONG_CODE:
@@ -311,6 +313,10 @@ class BadDayDriver(ShiftDriver):
         """Return what the engine says that the driver holds, in these states or in any."""
         snapshot = await self._store.drivers.snapshot(self._scenario.market, self.shift.driver)
         return tuple(it for it in snapshot.jobs if not states or it.state in states)
+
+    async def _shows(self, job: Job) -> bool:
+        """Return whether the app shows the job as the driver's; without a network it does."""
+        return self._unsent is not None or any(it.id == job.id for it in await self._mine())
 
     async def _still(self, job: Job) -> bool:
         """Return whether the job is still to be delivered by this driver."""
