@@ -1,6 +1,6 @@
 """Orders around closing time: none is refused or shortened if an opening is in time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,6 +16,7 @@ from mallard_engine.core.places.opening_hours import (
     next_collection_ms,
     opening_at,
     parse_spans,
+    together,
 )
 from mallard_engine.gateway.orders import intake
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
@@ -66,8 +67,11 @@ orders = st.builds(
 )
 
 
-def places_with(mall: str, hours: OpeningHours) -> Places:
-    changed = replace(SHIPPED.malls[mall], hours=hours)
+def places_with(mall: str, hours: OpeningHours, own: OpeningHours | None = None) -> Places:
+    """Places with these hours of a mall, and of its first store."""
+    shop, *others = SHIPPED.malls[mall].stores.values()
+    stores = {it.id: it for it in (replace(shop, hours=own), *others)}
+    changed = replace(SHIPPED.malls[mall], hours=hours, stores=stores)
     return Places([replace(SHIPPED, malls={**SHIPPED.malls, mall: changed})])
 
 
@@ -101,8 +105,11 @@ def starts_ms(hours: OpeningHours, from_ms: int, until_ms: int) -> Iterator[int]
         at_ms = until_ms if opening.to_ms is None else opening.to_ms
 
 
-def check(mall_id: str, hours: OpeningHours, times: OrderTimes) -> None:
-    places = places_with(mall_id, hours)
+def check(
+    mall_id: str, hours: OpeningHours, times: OrderTimes, own: OpeningHours | None = None
+) -> None:
+    places = places_with(mall_id, hours, own)
+    hours = together((hours, own)) if own else hours
     mall = places.malls[mall_id]
     now_ms = MONDAY_MS + times.now_min * MINUTE_MS
     ready_ms = now_ms + times.ready_min * MINUTE_MS
@@ -125,15 +132,28 @@ def check(mall_id: str, hours: OpeningHours, times: OrderTimes) -> None:
         return
     assert outcome.need.expires_ms == ends_ms, "the order expires before its deadline"
     assert first is None or outcome.need.ready_ms <= first, "an opening is skipped"
+    # A driver who is late for the order's end is none; so no opening that is in time remains.
+    late = opening_at(hours, max(outcome.need.ready_ms, now_ms)).from_ms > outcome.need.ready_ms
+    assert first is None or not late, "sent to a closed shop"
 
 
 def check_random_orders(profile: settings) -> None:
     """Check orders at random."""
 
-    @given(mall=st.sampled_from(MALLS), week=weeks, zone=zones, times=orders)
+    @given(
+        mall=st.sampled_from(MALLS),
+        week=weeks,
+        zone=zones,
+        times=orders,
+        own_week=st.none() | weeks,
+    )
     @profile
-    def each(mall: str, week: list[str], zone: str, times: OrderTimes) -> None:
-        check(mall, OpeningHours(zone, tuple(map(parse_spans, week))), times)
+    def each(
+        mall: str, week: list[str], zone: str, times: OrderTimes, own_week: list[str] | None
+    ) -> None:
+        hours = OpeningHours(zone, tuple(map(parse_spans, week)))
+        own = OpeningHours(zone, tuple(map(parse_spans, own_week))) if own_week else None
+        check(mall, hours, times, own)
 
     each()
 
@@ -172,5 +192,15 @@ def test_planted_bug_around_closing_is_found(
     monkeypatch: pytest.MonkeyPatch, name: str, bug: Callable[..., object]
 ) -> None:
     monkeypatch.setattr(intake, name, bug)
+    with pytest.raises(AssertionError):
+        check_random_orders(settings(SETTINGS, phases=[Phase.generate]))
+
+
+def _of_the_mall(mall: Mall, _stores: Sequence[str]) -> OpeningHours:
+    return mall.hours
+
+
+def test_hours_of_a_shop_that_are_ignored_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mall, "hours_of", _of_the_mall)
     with pytest.raises(AssertionError):
         check_random_orders(settings(SETTINGS, phases=[Phase.generate]))

@@ -36,7 +36,7 @@ class NextOpening:
         Raises:
             StoreUnavailable: The storage cannot be reached.
         """
-        if mall.hours.week is None:
+        if mall.never_closes:
             return frozenset()
         moves = [(job, need) for job in jobs if (need := self._later(mall, job, now_ms))]
         await asyncio.gather(*(self._move(mall, job, need, now_ms) for job, need in moves))
@@ -44,7 +44,7 @@ class NextOpening:
 
     def look_by_ms(self, mall: Mall, job: Waiting, now_ms: int) -> int | None:
         """Return the time by which the job must be checked again (epoch ms), or None."""
-        if mall.hours.week is None or (collect_ms := self._collect_ms(mall, job, now_ms)) is None:
+        if mall.never_closes or (collect_ms := self._collect_ms(mall, job, now_ms)) is None:
             return None
         last_ms = last_call_ms(mall, job.need, collect_ms, now_ms)
         return None if last_ms is None or last_ms < now_ms else last_ms + 1

@@ -1,6 +1,7 @@
 """The pickup deadline of a job, and its move to the mall's next opening.
 
-Parcels are collected while the mall is open and before the job expires. A job that no driver can
+Parcels are collected while the mall and the stores to visit are open, and before the job expires.
+A job that no driver can
 collect before closing moves to the next opening, unless it expires before that.
 """
 
@@ -18,7 +19,7 @@ def collect_by_ms(mall: Mall, need: Need, now_ms: int) -> int:
     0 if the mall is closed when they are ready, as no driver can collect them then.
     """
     at_ms = max(now_ms, need.ready_ms)
-    opening = opening_at(mall.hours, at_ms)
+    opening = opening_at(mall.hours_of(need.visits), at_ms)
     if opening.from_ms > at_ms:
         return 0
     return need.expires_ms if opening.to_ms is None else min(opening.to_ms, need.expires_ms)
@@ -29,7 +30,7 @@ def last_call_ms(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> int | 
 
     `collect_ms` is the time from the gate until the parcels are in hand.
     """
-    closes_ms = opening_at(mall.hours, max(now_ms, need.ready_ms)).to_ms
+    closes_ms = opening_at(mall.hours_of(need.visits), max(now_ms, need.ready_ms)).to_ms
     return None if closes_ms is None else closes_ms - collect_ms
 
 
@@ -44,7 +45,7 @@ def at_next_opening(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> Nee
     """
     at_ms = max(now_ms, need.ready_ms)
     needs_ms = max(now_ms + collect_ms - at_ms, 0)
-    opens_ms, _ = next_collection_ms(mall.hours, at_ms, needs_ms)
+    opens_ms, _ = next_collection_ms(mall.hours_of(need.visits), at_ms, needs_ms)
     if opens_ms == at_ms or opens_ms + collect_ms > need.expires_ms:
         return None
     return ready_no_sooner(need, opens_ms)

@@ -16,17 +16,21 @@ import shapely
 from shapely.geometry import Polygon
 
 from mallard_engine.core.places.geo import LocalPlane
+from mallard_engine.core.places.opening_hours import together
 from mallard_engine.core.places.polygon import PolygonBoundary
 from mallard_engine.core.places.walking import Walks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from mallard_engine.core.places.opening_hours import OpeningHours
 
 MallKind: TypeAlias = Literal["mall", "station"]
+
+# How many sets of stores' common hours a mall keeps.
+_MOST_SETS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ class Store:
 
     `gate`: the id of its gate; `floor`: 1 is the ground floor; `walk_s`: seconds on foot from the
     gate to the counter; `handover_s`: the service time at the counter from the places file, None
-    for the market's `store_dwell_s`.
+    for the market's `store_dwell_s`; `hours`: when it is open, within its mall's
+    hours; None: whenever the mall is.
     """
 
     id: str
@@ -53,6 +58,7 @@ class Store:
     floor: int
     walk_s: int
     handover_s: int | None = None
+    hours: OpeningHours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,9 @@ class Mall:
     radius_m: float = field(init=False, repr=False, compare=False)
     """The greatest distance of the outline from (`lat`, `lon`) in metres."""
     boundary_m: PolygonBoundary = field(init=False, repr=False, compare=False)
+    # The stores with hours of their own, and the hours of each set of them that was asked for.
+    _own_hours: Mapping[str, OpeningHours] = field(init=False, repr=False, compare=False)
+    _hours_of: dict[tuple[str, ...], OpeningHours] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         plane = LocalPlane(self.lat, self.lon)
@@ -116,6 +125,28 @@ class Mall:
         object.__setattr__(self, "walks", Walks(plane, self.gates, self.stores))
         object.__setattr__(self, "radius_m", max(hypot(x, y) for x, y in corners))
         object.__setattr__(self, "boundary_m", PolygonBoundary(self.outline_m))
+        own = {store.id: store.hours for store in self.stores.values() if store.hours is not None}
+        object.__setattr__(self, "_own_hours", own)
+        object.__setattr__(self, "_hours_of", {})
+
+    def hours_of(self, stores: Sequence[str]) -> OpeningHours:
+        """Return when parcels of all these stores can be collected: all are open, and the mall."""
+        own = self._own_hours
+        if not own:
+            return self.hours
+        key = tuple(sorted(store for store in stores if store in own))
+        hours = self._hours_of.get(key)
+        if hours is None:
+            if len(self._hours_of) >= _MOST_SETS:
+                self._hours_of.clear()
+            hours = together((self.hours, *(own[store] for store in key)))
+            self._hours_of[key] = hours
+        return hours
+
+    @property
+    def never_closes(self) -> bool:
+        """Whether neither the mall nor one of its stores has opening hours."""
+        return self.hours.week is None and not self._own_hours
 
     def holds(self, lat: float, lon: float) -> bool:
         """Return whether the point is inside the outline."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,7 +18,13 @@ from shapely.geometry import Polygon
 from shapely.validation import explain_validity
 
 from mallard_engine.core.places.mall import Gate, Mall, MallKind, Market, Store
-from mallard_engine.core.places.opening_hours import OpeningHours, parse_spans
+from mallard_engine.core.places.opening_hours import (
+    NEVER,
+    OpeningHours,
+    opening_at,
+    parse_spans,
+    together,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -200,12 +207,17 @@ def _read_mall(mall_id: str, market: str, entry: _Entry, *, opening_hours: bool)
         floors=floors,
         outline=entry.take_polygon("outline"),
         gates=gates,
-        stores={store.id: store for store in _read_stores(entry, gates, floors)},
-        hours=hours if opening_hours else OpeningHours(hours.time_zone),
+        stores={store.id: store for store in _read_stores(entry, gates, floors, hours)},
+        hours=hours,
     )
     entry.done()
     _check_mall(entry, mall)
-    return mall
+    return mall if opening_hours else _always_open(mall)
+
+
+def _always_open(mall: Mall) -> Mall:
+    stores = {store.id: replace(store, hours=None) for store in mall.stores.values()}
+    return replace(mall, hours=OpeningHours(mall.time_zone), stores=stores)
 
 
 def _check_mall(entry: _Entry, mall: Mall) -> None:
@@ -232,7 +244,9 @@ def _read_gates(entry: _Entry) -> Iterable[Gate]:
         gate.done()
 
 
-def _read_stores(entry: _Entry, gates: dict[str, Gate], floors: int) -> Iterable[Store]:
+def _read_stores(
+    entry: _Entry, gates: dict[str, Gate], floors: int, mall_hours: OpeningHours
+) -> Iterable[Store]:
     for store_id, row in entry.take_entries("stores", "store"):
         store = Store(
             id=store_id,
@@ -241,6 +255,7 @@ def _read_stores(entry: _Entry, gates: dict[str, Gate], floors: int) -> Iterable
             floor=row.take("floor", int),
             walk_s=row.take("walk_s", int),
             handover_s=row.take_if_there("handover_s", int, None),
+            hours=_read_own_hours(row, mall_hours),
         )
         row.done()
         if store.gate not in gates:
@@ -257,11 +272,26 @@ def _read_hours(entry: _Entry) -> OpeningHours:
     """Read `time_zone` with `hours` and `holidays`, or with `always_open = true`."""
     time_zone = entry.take("time_zone", str)
     always = entry.take_if_there("always_open", bool, default=False)
+    return _hours_in(entry, time_zone, None if always else entry.take("hours", dict))
+
+
+def _read_own_hours(entry: _Entry, mall: OpeningHours) -> OpeningHours | None:
+    """Read a store's `hours` and `holidays`, if it has any."""
+    week = entry.take_if_there("hours", dict, None)
+    if week is None:
+        return None
+    own = _hours_in(entry, mall.time_zone, week)
+    if opening_at(together((mall, own)), 0) == NEVER:
+        raise entry.wrong("opening hours: never open while the mall is", "hours")
+    return own
+
+
+def _hours_in(entry: _Entry, time_zone: str, week: dict[str, str] | None) -> OpeningHours:
+    """Parse a week and take the holidays; None: always open."""
     try:
-        if always:
+        if week is None:
             return OpeningHours(time_zone)
-        week = _parse_week(entry.take("hours", dict))
-        return OpeningHours(time_zone, week, _parse_holidays(entry))
+        return OpeningHours(time_zone, _parse_week(week), _parse_holidays(entry))
     except PlacesError:
         raise
     except (ValueError, KeyError, AttributeError, TypeError) as error:

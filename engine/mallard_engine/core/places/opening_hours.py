@@ -3,19 +3,23 @@
 A week is seven tuples of spans, Monday first. A span is in minutes after local midnight of the day
 on which it opens, so a span past midnight ends after 1,440. A holiday's spans replace those of its
 date. Ends are exclusive: a mall that is open until 21:00 is closed at 21:00.
+
+Hours may be `together` with others, such as a shop's with its mall's: open while all of them are.
+Those may have no moment in common; `NEVER` is then the next opening.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MINUTES_A_DAY = 1440
 
@@ -39,10 +43,15 @@ class Opening(NamedTuple):
 
 _NO_OPENING = Opening(0, 0)
 
+NEVER = Opening(1 << 52, 1 << 52)
+"""The opening of hours that are never open. No order's time is as late."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """When a mall is open; `week` None: always, holidays included.
+    """When a mall or a shop is open; `week` None: always, holidays included.
+
+    `also`: hours that must be open as well; see `together`.
 
     Raises:
         ValueError: The week is not seven days or has no span.
@@ -52,6 +61,7 @@ class OpeningHours:
     time_zone: str
     week: Week | None = None
     holidays: Mapping[date, tuple[Span, ...]] = field(default_factory=dict)
+    also: tuple[OpeningHours, ...] = ()
     zone: ZoneInfo = field(init=False, repr=False, compare=False)
     # A cache of the last result and the times for which it holds: every round asks for the same
     # opening, and computing it takes as long as ranking a driver or two.
@@ -72,6 +82,16 @@ class OpeningHours:
             return ()
         holiday = self.holidays.get(day)
         return self.week[day.weekday()] if holiday is None else holiday
+
+
+def together(all_hours: Iterable[OpeningHours]) -> OpeningHours:
+    """Return the hours during which all of these are open; at least one."""
+    first, *others = all_hours
+    limits = [hours for hours in (first, *others) if hours.week is not None]
+    if not limits:
+        return first
+    limit, *also = limits
+    return replace(limit, also=(*limit.also, *also)) if also else limit
 
 
 def parse_spans(text: str) -> tuple[Span, ...]:
@@ -133,13 +153,28 @@ def opening_at(hours: OpeningHours, at_ms: int) -> Opening:
 
 
 def _opening(hours: OpeningHours, at_ms: int) -> Opening:
-    openings = _openings(hours, at_ms)
-    from_ms, end_ms = next(openings)
-    for start_ms, next_end_ms in openings:
-        if start_ms > end_ms:
-            return Opening(from_ms, end_ms)
-        end_ms = max(end_ms, next_end_ms)
-    return Opening(from_ms, None)
+    every = (hours, *hours.also)
+    days = 7 * (sum(len(each.holidays) for each in every) + 2)
+    openings = reduce(_common, [_openings(each, at_ms, days) for each in every])
+    return next(openings, NEVER)
+
+
+def _common(some: Iterator[Opening], others: Iterator[Opening]) -> Iterator[Opening]:
+    """Yield what two sequences of openings have in common, in order."""
+    one, other = next(some, None), next(others, None)
+    while one and other:
+        from_ms = max(one.from_ms, other.from_ms)
+        ends_ms = [each.to_ms for each in (one, other) if each.to_ms is not None]
+        if not ends_ms:
+            yield Opening(from_ms, None)
+            return
+        to_ms = min(ends_ms)
+        if from_ms < to_ms:
+            yield Opening(from_ms, to_ms)
+        if one.to_ms == to_ms:
+            one = next(some, None)
+        else:
+            other = next(others, None)
 
 
 def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[int, int | None]:
@@ -153,6 +188,8 @@ def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[
     first: tuple[int, int | None] | None = None
     start_ms = next_opening_ms(hours, at_ms)
     for _ in range(_OPENINGS_LOOKED_AT):
+        if start_ms == NEVER.from_ms:
+            return first or (start_ms, start_ms)
         end_ms = closes_at_ms(hours, start_ms)
         if first is None:
             first = start_ms, end_ms
@@ -169,19 +206,35 @@ def day_start_ms(hours: OpeningHours, at_ms: int) -> int:
     return _local_ms(today, 0, hours.zone)
 
 
-def _openings(hours: OpeningHours, at_ms: int) -> Iterator[Span]:
-    """Yield openings in epoch milliseconds, in order, from the first that ends after `at_ms`.
+def _openings(hours: OpeningHours, at_ms: int, days: int) -> Iterator[Opening]:
+    """Yield openings in order, from the first that ends after `at_ms`; adjacent spans are one.
 
-    The search begins a day early, for spans past midnight, and ends a week after as many days as
-    there are holidays in weeks, so that there is always a first opening.
+    The search begins a day early, for spans past midnight, and looks at so many days. An opening
+    that lasts until then does not close.
     """
     today = datetime.fromtimestamp(at_ms / 1000, hours.zone).date()
-    for offset in range(-1, 7 * (len(hours.holidays) + 1) + 1):
+    until_ms = _local_ms(today + timedelta(days=days), MINUTES_A_DAY, hours.zone)
+    from_ms = to_ms = None
+    for start_ms, end_ms in _spans(hours, today, days):
+        if end_ms <= at_ms:
+            continue
+        if from_ms is None or to_ms is None:
+            from_ms, to_ms = start_ms, end_ms
+        elif start_ms <= to_ms:
+            to_ms = max(to_ms, end_ms)
+        else:
+            yield Opening(from_ms, to_ms)
+            from_ms, to_ms = start_ms, end_ms
+    if from_ms is not None and to_ms is not None:
+        yield Opening(from_ms, to_ms if to_ms < until_ms else None)
+
+
+def _spans(hours: OpeningHours, today: date, days: int) -> Iterator[Span]:
+    """Yield spans in epoch milliseconds, in order, from the day before until so many days later."""
+    for offset in range(-1, days + 1):
         day = today + timedelta(days=offset)
         for start, end in hours.spans_of(day):
-            end_ms = _local_ms(day, end, hours.zone)
-            if end_ms > at_ms:
-                yield _local_ms(day, start, hours.zone), end_ms
+            yield _local_ms(day, start, hours.zone), _local_ms(day, end, hours.zone)
 
 
 def _local_ms(day: date, minutes: int, zone: ZoneInfo) -> int:

@@ -56,7 +56,7 @@ def _counter(
     mall: Mall, store: str, arrival_ms: int, closed_until_ms: Mapping[str, int]
 ) -> _Counter:
     at_ms = max(arrival_ms, closed_until_ms.get(f"{mall.id}/{store}", 0))
-    opening = opening_at(mall.hours, at_ms)
+    opening = opening_at(mall.hours_of((store,)), at_ms)
     return _Counter(mall, store, max(opening.from_ms, at_ms), opening.to_ms)
 
 

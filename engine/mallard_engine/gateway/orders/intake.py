@@ -222,7 +222,8 @@ def _pay_max_minor(order: CompleteOrder) -> int:
 def _opens_ms(order: CompleteOrder, mall: Mall, now_ms: int) -> int:
     """When the parcels are ready and the mall is open long enough to collect them."""
     at_ms = _collect_ms(order, now_ms)
-    return next_collection_ms(mall.hours, at_ms, _walk_ms(order, mall))[0]
+    hours = mall.hours_of([asked.store for asked in order.pickup.stores])
+    return next_collection_ms(hours, at_ms, _walk_ms(order, mall))[0]
 
 
 def _walk_ms(order: CompleteOrder, mall: Mall) -> int:

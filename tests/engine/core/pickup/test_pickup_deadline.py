@@ -225,6 +225,7 @@ zones = st.sampled_from(("America/Phoenix", "America/New_York", "Asia/Kathmandu"
     lasts_min=st.integers(1, 72 * 60),
     away_m=st.floats(0, 20_000),
     stores=st.sampled_from((("lego",), ("lego", "apple"))),
+    own=st.none() | weeks,
 )
 def test_no_late_pickup_and_no_job_ends_before_an_opening(
     week: list[str],
@@ -234,8 +235,17 @@ def test_no_late_pickup_and_no_job_ends_before_an_opening(
     lasts_min: int,
     away_m: float,
     stores: tuple[str, ...],
+    own: list[str] | None,
 ) -> None:
-    mall = replace(MALL, hours=OpeningHours(zone, tuple(parse_spans(day) for day in week)))
+    shop = MALL.stores["lego"]
+    if own:
+        shop = replace(shop, hours=OpeningHours(zone, tuple(parse_spans(day) for day in own)))
+    mall = replace(
+        MALL,
+        hours=OpeningHours(zone, tuple(parse_spans(day) for day in week)),
+        stores={**MALL.stores, shop.id: shop},
+    )
+    hours = mall.hours_of(stores)
     now_ms = local_ms("2026-10-25T00:00") + now_min * MINUTE_MS
     what = makers.need(
         now_ms,
@@ -246,7 +256,7 @@ def test_no_late_pickup_and_no_job_ends_before_an_opening(
     found = ranked(mall, what, now_ms, away_m)
     if found.eligible:
         assert found.eta_pickup_ms <= what.expires_ms
-        opening = opening_at(mall.hours, found.eta_pickup_ms - 1)
+        opening = opening_at(hours, found.eta_pickup_ms - 1)
         assert opening.from_ms <= found.eta_pickup_ms
         assert opening.to_ms is None or found.eta_pickup_ms <= opening.to_ms
         assert offerable((found,)) == (found,)
@@ -255,7 +265,7 @@ def test_no_late_pickup_and_no_job_ends_before_an_opening(
     moved = at_next_opening(mall, what, collect_ms, now_ms)
     assert moved is None or not found.eligible
     if moved is not None:
-        assert is_open(mall.hours, moved.ready_ms)
+        assert is_open(hours, moved.ready_ms)
         assert now_ms <= moved.ready_ms < moved.expires_ms == what.expires_ms
         # A driver at the gate can collect it then, unless every opening is too short.
         late = collect_by_ms(mall, moved, moved.ready_ms)
@@ -264,12 +274,12 @@ def test_no_late_pickup_and_no_job_ends_before_an_opening(
         # It stays: the present opening suffices, or no later one is long enough and in time.
         at_ms = max(now_ms, what.ready_ms)
         needs_ms = collect_ms
-        if is_open(mall.hours, at_ms):
-            closes_ms = opening_at(mall.hours, at_ms).to_ms
+        if is_open(hours, at_ms):
+            closes_ms = opening_at(hours, at_ms).to_ms
             if closes_ms is None or max(now_ms + collect_ms, at_ms) <= closes_ms:
                 return
             at_ms = closes_ms
         while at_ms < what.expires_ms:
-            from_ms, to_ms = opening_at(mall.hours, at_ms)
+            from_ms, to_ms = opening_at(hours, at_ms)
             assert from_ms + needs_ms > min(to_ms or what.expires_ms, what.expires_ms)
             at_ms = to_ms or what.expires_ms

@@ -1,5 +1,6 @@
 import math
 import re
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
@@ -207,6 +208,22 @@ LEGO = r'\{ id = "lego".*\}'
             f"mall {CHANDLER}: store lego: handover_s is -5",
         ),
         (r'("LEGO".*) }', r"\1, shelf = 2 }", f"mall {CHANDLER}: store lego: unknown field shelf"),
+        (r'("LEGO".*) }', r"\1, hours = 9 }", f"mall {CHANDLER}: store lego: hours is 9, not of"),
+        (
+            r'("LEGO".*) }',
+            r'\1, hours = { mon = "9-17" } }',
+            f"mall {CHANDLER}: store lego: opening hours: opening hours are wri",
+        ),
+        (
+            r'("LEGO".*) }',
+            r'\1, hours = { mon-sun = "22:00-23:00" } }',
+            f"mall {CHANDLER}: store lego: opening hours: never open while the mall is",
+        ),
+        (
+            r'("LEGO".*) }',
+            r"\1, holidays = {} }",
+            f"mall {CHANDLER}: store lego: unknown field holidays",
+        ),
     ],
 )
 def test_invalid_entry_is_named(
@@ -237,6 +254,7 @@ def test_invalid_entry_is_named(
         (r'("LEGO".* floor = )1', r"\g<1>3"),
         (r'("LEGO".* walk_s = )\d+', r"\g<1>999999"),
         (r'("LEGO".*) }', r"\1, shelf = 2 }"),
+        (r'("LEGO".*) }', r'\1, hours = { mon = "9-17" } }'),
     ],
 )
 def test_invalid_entry_is_reported_with_its_line(
@@ -268,3 +286,19 @@ def test_mall_outside_its_market_is_named(tmp_path: Path, text: str) -> None:
     file.write_text(changed, encoding="utf-8")
     with pytest.raises(PlacesError, match=f"mall {CHANDLER}: it is not inside"):
         Places.load([file])
+
+
+def test_store_may_have_hours_of_its_own(tmp_path: Path, text: str) -> None:
+    own = 'hours = { mon-fri = "08:00-12:00" }, holidays = { 2026-11-23 = "closed" }'
+    file = tmp_path / "phoenix.toml"
+    file.write_text(re.sub(r'("LEGO".*) }', rf"\1, {own} }}", text, count=1))
+    mall = Places.load([file]).mall(CHANDLER)
+    assert mall.hours_of(("apple",)) is mall.hours
+    assert not mall.never_closes
+    for day, is_there in ((23, False), (24, True)):
+        at_ms = int(datetime(2026, 11, day, 18, tzinfo=UTC).timestamp() * 1000)
+        assert is_open(mall.hours, at_ms)
+        assert is_open(mall.hours_of(("apple", "lego")), at_ms) is is_there
+    always = Places.load([file], opening_hours=False).mall(CHANDLER)
+    assert always.never_closes
+    assert always.hours_of(("lego",)).week is None

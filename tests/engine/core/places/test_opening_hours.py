@@ -7,13 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mallard_engine.core.places.opening_hours import (
+    NEVER,
     OpeningHours,
     Span,
     closes_at_ms,
     is_open,
     next_collection_ms,
     next_opening_ms,
+    opening_at,
     parse_spans,
+    together,
 )
 
 NEW_YORK = "America/New_York"
@@ -223,3 +226,68 @@ def test_first_opening_is_used_if_all_are_too_short() -> None:
     at_ms = int(datetime(2026, 6, 1, 12, tzinfo=UTC).timestamp() * 1000)
     assert next_collection_ms(hours, at_ms, 600_000)[0] == next_opening_ms(hours, at_ms)
     assert next_collection_ms(OpeningHours("UTC"), at_ms, 600_000) == (at_ms, None)
+
+
+def test_hours_of_one_day_a_week_close_again() -> None:
+    week: list[tuple[Span, ...]] = [()] * 7
+    week[0] = parse_spans("10:00-12:00")
+    hours = OpeningHours(NEW_YORK, tuple(week))
+    assert opening_at(hours, ms("2026-11-23T13:00")) == (
+        ms("2026-11-30T10:00"),
+        ms("2026-11-30T12:00"),
+    )
+
+
+# Hours together
+
+
+def test_hours_together_are_what_all_have_in_common() -> None:
+    mall, shop = every_day("10:00-21:00"), every_day("12:00-14:00, 16:00-23:00")
+    both = together((mall, shop))
+    noon = ms("2026-11-20T12:00")
+    assert opening_at(both, ms("2026-11-20T10:00")) == (noon, noon + 2 * HOUR_MS)
+    assert opening_at(both, noon + 2 * HOUR_MS) == (noon + 4 * HOUR_MS, noon + 9 * HOUR_MS)
+    assert opening_at(both, noon + 9 * HOUR_MS).from_ms == ms("2026-11-21T12:00")
+
+
+def test_hours_without_limit_change_nothing() -> None:
+    always, shop = OpeningHours(NEW_YORK), every_day("12:00-14:00")
+    assert together((always, shop)) is shop
+    assert together((shop, always)) is shop
+    assert together((always, always)).week is None
+
+
+def test_hours_with_nothing_in_common_are_never_open() -> None:
+    never = together((every_day("08:00-12:00"), every_day("12:00-20:00")))
+    at_ms = ms("2026-11-20T10:00")
+    assert opening_at(never, at_ms) == NEVER
+    assert not is_open(never, at_ms)
+    assert next_collection_ms(never, at_ms, 0) == NEVER
+
+
+def test_common_opening_past_a_holiday_is_found() -> None:
+    closed: dict[date, tuple[Span, ...]] = {date(2026, 11, day): () for day in range(21, 31)}
+    both = together((every_day("00:00-24:00", holidays=closed), every_day("10:00-18:00")))
+    assert next_opening_ms(both, ms("2026-11-20T19:00")) == ms("2026-12-01T10:00")
+
+
+_days = st.sampled_from(
+    ("10:00-21:00", "closed", "00:00-24:00", "09:00-12:00, 14:00-18:30", "18:00-02:00")
+)
+_weeks = st.lists(_days, min_size=7, max_size=7).filter(lambda week: set(week) != {"closed"})
+
+
+@given(weeks=st.lists(_weeks, min_size=1, max_size=3), at_min=st.integers(0, 14 * 1_440))
+def test_together_is_open_when_all_are(weeks: list[list[str]], at_min: int) -> None:
+    every = [OpeningHours(NEW_YORK, tuple(map(parse_spans, week))) for week in weeks]
+    both, at_ms = together(every), ms("2026-11-20T00:00") + at_min * 60_000
+    assert is_open(both, at_ms) == all(is_open(hours, at_ms) for hours in every)
+    opens = opening_at(both, at_ms)
+    if opens == NEVER:
+        return
+    moments = [max(opens.from_ms, at_ms)] + ([] if opens.to_ms is None else [opens.to_ms - 1])
+    assert all(is_open(hours, moment) for hours in every for moment in moments)
+    if opens.to_ms is not None:
+        assert not all(is_open(hours, opens.to_ms) for hours in every)
+    between_ms = range(at_ms, min(opens.from_ms, at_ms + 24 * HOUR_MS), 30 * 60_000)
+    assert not any(all(is_open(hours, at) for hours in every) for at in between_ms)

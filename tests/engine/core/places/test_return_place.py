@@ -8,7 +8,7 @@ import pytest
 from mallard_engine.core.model import ReturnPlace
 from mallard_engine.core.places.mall import Mall, Market
 from mallard_engine.core.places.markets import Places
-from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
+from mallard_engine.core.places.opening_hours import OpeningHours, opening_at, parse_spans
 from mallard_engine.core.places.return_place import return_place
 
 PLACES = Places.load()
@@ -65,3 +65,21 @@ def test_place_that_never_closes_has_no_end() -> None:
     always: Mall = replace(MALL, hours=OpeningHours("America/Phoenix"))
     place = return_place(PLACES.market("phoenix"), always, [FIRST], lambda _mall: OPEN_MS, {})
     assert place.open_until is None
+
+
+def test_shop_takes_parcels_back_within_its_own_hours() -> None:
+    early = OpeningHours(MALL.time_zone, (parse_spans("08:00-16:00"),) * 7)
+    shop = replace(MALL.stores[FIRST], hours=early)
+    mall = replace(MALL, stores={**MALL.stores, FIRST: shop})
+    market: Market = replace(PLACES.market("phoenix"), return_station=STATION)
+    closes_ms = opening_at(early, OPEN_MS).to_ms
+    assert closes_ms is not None
+
+    def place(stores: tuple[str, ...], at_ms: int, market: Market = market) -> ReturnPlace:
+        return return_place(market, mall, stores, lambda _mall: at_ms, {})
+
+    there = place((FIRST,), OPEN_MS)
+    assert (there.kind, there.open_until) == ("store", closes_ms)
+    assert place((FIRST,), closes_ms).kind == "station"
+    alone = replace(market, return_station=None)
+    assert place((FIRST, SECOND), closes_ms, alone).store == SECOND
