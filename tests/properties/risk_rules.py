@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.properties.counter_rules import CounterRules
-from tests.properties.machine import How, how_often, some_node
+from tests.properties.machine import How, how_often, some_driver, some_node
 from tests.properties.risks import risk_at
 from tests.properties.world import MARKET
 
@@ -37,6 +37,21 @@ class RiskRules(CounterRules):
         name = names[nth % len(names)]
         self.time_to(self.seen.risks[name], off_by)
         self.look_at_risk(name, "n1", how)
+
+    @precondition(lambda self: self.in_time())
+    @rule(nth=st.integers(0, 3), driver=some_driver, how=how_often)
+    def a_job_in_time_changes_hands(self, nth: int, driver: str, how: How) -> None:
+        """An operator assigns a job to another driver after its ETA has said that it is in time."""
+        names = self.in_time()
+        name = names[nth % len(names)]
+        self.time_to(self.seen.risks[name])
+        self.look_at_risk(name)
+        self.assign(name, driver, how)
+
+    def in_time(self) -> list[str]:
+        """Jobs on the way whose risk is looked at."""
+        jobs = self.model.jobs.items()
+        return [name for name, job in jobs if job.state == "assigned" and name in self.seen.risks]
 
     def look_at_risk(self, name: str, node: str = "n1", how: How = "once") -> None:
         """Look at a risk, due or not."""

@@ -263,6 +263,16 @@ async def job_past_its_expiry(world: World) -> None:
     await world.redis.zadd(world.keys.key("due"), {f"retry/{MALL}/{ref.job}": world.now})
 
 
+async def open_job_whose_risk_is_forgotten(world: World) -> None:
+    ref = await world.submit()
+    await world.redis.zrem(world.keys.key("risks"), ref.job)
+
+
+async def ended_job_whose_risk_is_looked_at(world: World) -> None:
+    ref, _ = await world.in_state(JobState.CANCELLED)
+    await world.redis.zadd(world.keys.key("risks"), {ref.job: 0})
+
+
 async def queued_job_outside_the_queue(world: World) -> None:
     await world.submit()
     (place,) = await world.redis.zrange(world.keys.wait(MALL), 0, -1)
@@ -391,6 +401,8 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S11", job_listed_by_another_shop),
     ("S13", wrong_count),
     ("S13", job_counted_in_another_state),
+    ("risk", open_job_whose_risk_is_forgotten),
+    ("leak", ended_job_whose_risk_is_looked_at),
     ("S14", job_without_a_due_entry),
     ("S14", due_entry_of_another_state),
     ("L1", free_driver_outside_the_index),

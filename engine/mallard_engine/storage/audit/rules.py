@@ -2,9 +2,10 @@
 
 Each function takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
 and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed), `leak` (data
-that is never removed), `lifecycle` (a change that the contract does not allow) and `record`
-(unreadable data). An overdue item is a breach once it is late by more than a sweeper's grace, and
-only while a node is alive that should have handled it.
+that is never removed), `risk` (the risk of an open job is looked at again), `lifecycle` (a change
+that the contract does not allow) and `record` (unreadable data). An overdue item is a breach once
+it is late by more than a sweeper's grace, and only while a node is alive that should have handled
+it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from mallard_protocol.lifecycle import (
     TERMINAL,
     JobState,
     Outcome,
+    Risk,
     Wish,
     may_move,
 )
@@ -84,6 +86,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _pay(job, view)
     yield from _history(job)
     yield from _entries(job, view)
+    yield from _risk(job, view)
     yield from _end(job, view)
     if job.external_id and view.external != job.id and _keeps_external(job.state):
         yield "S8", f"its external id belongs to {view.external or 'no job'}"
@@ -204,6 +207,17 @@ def _entries(job: Job, view: JobView) -> Found:
     late_ms = view.now_ms - job.expires_ms
     if view.is_swept and job.state in _UNTAKEN and late_ms > SWEEP_GRACE_MS:
         yield "L2", f"it is {job.state} {late_ms} ms after it should have expired"
+
+
+def _risk(job: Job, view: JobView) -> Found:
+    """Check that the risk of an open job is looked at again, unless it can only stay as it is."""
+    if job.terminal:
+        if view.risk_ms is not None:
+            yield "leak", "it has ended, but its risk is still looked at"
+        return
+    stays = job.risk is Risk.LATE or job.state is JobState.RETURNING
+    if view.risk_ms is None and view.has_risk and not stays:
+        yield "risk", f"its risk is {job.risk}, and is not looked at again"
 
 
 def _has(view: JobView, kind: str) -> bool:

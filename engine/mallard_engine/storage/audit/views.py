@@ -63,7 +63,8 @@ class JobView(View):
 
     ``state``: as stored, valid or not; ``job``: None if there is no such key or it is unreadable.
     ``due``: the scores of its due entries by member. ``round``: its staggered round, if there is
-    one, with the record of each live offer in ``round_offers``.
+    one, with the record of each live offer in ``round_offers``. ``risk_ms``: when its risk is
+    looked at next; ``has_risk``: the version that stored it knows risks.
     """
 
     id: str
@@ -78,6 +79,8 @@ class JobView(View):
     is_kept_till: int | None
     external: str | None
     is_listed: bool
+    risk_ms: int | None
+    has_risk: bool
     round: RoundOfOffers | None = None
     round_offers: tuple[OfferRecord | None, ...] = ()
 
@@ -227,11 +230,12 @@ class Look:
             ("HGET", keys.key("externals"), f"{service}/{external}"),
             ("ZSCORE", keys.key("by_age"), job),
             ("ZSCORE", keys.key("by_service"), f"{service}/{job}"),
+            ("ZSCORE", keys.key("risks"), job),
             ("HMGET", keys.key("offers"), *(several.live if several else [offer])),
             *(("ZSCORE", keys.key("due"), member) for member in members),
         )
         fields, ttl, holder, record, wait, waiting, kept, taken, by_age, by_service, *rest = replies
-        offers, *due = rest
+        risk, offers, *due = rest
         if [fields.get(name.encode()) for name in names] != before:
             return None
         state = fields.get(b"state", b"").decode() or None
@@ -250,6 +254,8 @@ class Look:
             is_kept_till=None if kept is None else int(float(kept)),
             external=taken.decode() if taken else None,
             is_listed=by_age is not None and by_service is not None,
+            risk_ms=None if risk is None else int(float(risk)),
+            has_risk=b"lead_ms" in fields,
             round=several,
             round_offers=tuple(read_offer(each) if each else None for each in offers),
         )

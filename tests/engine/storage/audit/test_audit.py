@@ -113,6 +113,7 @@ async def copies(world: World, ref: JobRef, number: int) -> None:
             own = {"id": job, "external_id": f"{external}-{copy}", "key": f"{copy:064}"}
             pipeline.hset(keys.job(job), mapping={**fields, **own})
             pipeline.zadd(keys.key("by_age"), {job: 0})
+            pipeline.zadd(keys.key("risks"), {job: 0})
             pipeline.zadd(keys.key("by_service"), {f"{fields[b'service'].decode()}/{job}": 0})
             name = keys.idempotency(fields[b"service"].decode(), own["key"])
             pipeline.set(name, f"hash {job}", ex=3600)
