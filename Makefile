@@ -1,4 +1,4 @@
-# Two commands to start with: `make demo` and `make test`.
+# Two commands to start with: `make demo` and `make test`. `make demo DEMO_ARGS=--bad-day` is a bad day.
 
 PYTHON ?= python3
 # Tests start many processes of ours; compiled once, each starts in half the time.
@@ -16,7 +16,7 @@ PYTEST_ARGS ?= -n 3
 .PHONY: demo test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
 
 demo: $(READY)
-	$(BIN)/mallard demo
+	$(BIN)/mallard demo $(DEMO_ARGS)
 
 test: $(READY)
 	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow"
