@@ -219,7 +219,7 @@ class ReportedProblem(Struct, frozen=True):
     answer: ProblemAnswer | UnsetType = UNSET
 
 
-class ReturnTo(Struct, frozen=True):
+class ReturnPlaceView(Struct, frozen=True):
     """Where the parcels go back to. ``open_until``: null if the place never closes."""
 
     kind: Literal["store", "station"]
@@ -306,7 +306,7 @@ class Job(Struct, frozen=True):
     risk: Annotated[str, open_enum(Risk)] | UnsetType = UNSET
     on_undeliverable: str = OnUndeliverable.RETURN
     delivery_attempts: int = 0
-    return_to: ReturnTo | None = None
+    return_to: ReturnPlaceView | None = None
     cancel_requested: bool = False
     cancelled_by: str | None = None
     cancel_reason: Annotated[str | None, open_enum(CancelReason)] = None

@@ -45,7 +45,7 @@ IN_THE_CONTRACT: dict[type[Enum], str] = {
     " cancelled expired lost failed",
     DriverState: "offline paused available offered on_run",
     Wish: "available paused offline",
-    Step: "at_mall collected picked_up delivered returning returned give_up",
+    Step: "at_mall collected picked_up at_door delivered returning resume returned give_up",
     Outcome: "accepted declined expired unacknowledged withdrawn gave_up silent unassigned held",
     ShopState: "waiting ready collected short missing closed",
     OnShort: "deliver hold fail",

@@ -95,7 +95,8 @@ class OrderCommands:
 
     def _with_course(self, submission: Submission) -> Submission:
         mall = self._context.places.malls.get(submission.mall)
-        if mall is None:
+        # A reload of the places may have removed the mall or a shop since the order was validated.
+        if mall is None or not all(store in mall.stores for store in submission.need.stores):
             return submission
         lead_ms, haul_ms = self._context.course_ms(
             mall, submission.need, self._context.storage.now_ms()

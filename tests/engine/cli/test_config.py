@@ -23,7 +23,7 @@ def test_config_check_prints_the_settings_of_a_node(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     toml = f'port = 9000\nsecret = "{"s" * 32}"\n[markets.phoenix]\noffer_timeout_ms = 5000\n'
-    toml += 'offer_rungs = ["sequential", "staggered 3/8", "broadcast"]\n'
+    toml += 'preset = "express"\noffer_rungs = ["sequential", "staggered 3/8", "broadcast"]\n'
     assert check(tmp_path, toml) == 0
     shown = capsys.readouterr().out.splitlines()
     assert {"port = 9000", "secret = (set)", "redis_url = (not set)"} <= set(shown)

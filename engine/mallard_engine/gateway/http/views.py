@@ -183,11 +183,13 @@ def _proof_view(proof: model.GivenProof) -> resources.ProofView:
     )
 
 
-def _return_view(place: model.ReturnPlace | None) -> resources.ReturnTo | None:
+def _return_view(place: model.ReturnPlace | None) -> resources.ReturnPlaceView | None:
     if place is None:
         return None
     until = _moment(place.open_until)
-    return resources.ReturnTo(place.kind, place.mall, place.store, place.lat, place.lon, until)
+    return resources.ReturnPlaceView(
+        place.kind, place.mall, place.store, place.lat, place.lon, until
+    )
 
 
 def _problem_view(problem: model.ReportedProblem, job: model.Job) -> resources.ReportedProblem:

@@ -44,7 +44,7 @@ async def records(world: World) -> list[object]:
     assert isinstance(drivers, dict)
     assert isinstance(places, dict)
     for record in drivers.values():
-        record["free_since_ms"] = 0
+        record["free_since_ms"] = record["hello_ms"] = 0
     for place in places.values():
         place[:2] = 0, 0
     names = [driver_name(number) for number in range(DRIVERS)]
