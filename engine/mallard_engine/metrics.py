@@ -82,6 +82,12 @@ class Metrics:
             "Transfers of parcels between drivers by result: begun, and delivered to the second.",
             "result",
         )
+        self._shop_outcomes = self._counter(
+            "mallard_shop_outcomes_total",
+            "Jobs that were held or failed because of a shop, by outcome and reason.",
+            "outcome",
+            "reason",
+        )
         self._fixes = self._counter(
             "mallard_location_fixes_total",
             "Position fixes received, by result: ok, or the reason for dropping the fix.",
@@ -240,6 +246,10 @@ class Metrics:
     def transfer(self, result: str) -> None:
         """Count a transfer that was `begun` or `delivered` here."""
         self._transfers.labels(result).inc()
+
+    def shop_outcome(self, outcome: str, reason: str) -> None:
+        """Count a job that was `held` or `failed` because of a shop."""
+        self._shop_outcomes.labels(outcome, reason).inc()
 
     def fixes(self, result: str, count: int = 1) -> None:
         """Count fixes accepted (`ok`) or dropped for the reason `result`."""

@@ -237,6 +237,7 @@ class Effects:
         event: The last event that the transition appended to the market's stream.
         alerts: The kinds of alerts for operators.
         hand_overs: Drivers whose parcels are to be handed over to another one, and why.
+        shops: What a shop's lack of parcels did to jobs (`held` or `failed`), and the reason.
     """
 
     now_ms: int = 0
@@ -250,6 +251,7 @@ class Effects:
     event: str = ""
     alerts: tuple[str, ...] = ()
     hand_overs: tuple[tuple[str, str], ...] = ()
+    shops: tuple[tuple[str, str], ...] = ()
 
     @property
     def changed_jobs(self) -> bool:

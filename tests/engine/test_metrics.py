@@ -38,6 +38,7 @@ NAMES = {
     "mallard_alerts",
     "mallard_problems",
     "mallard_transfers",
+    "mallard_shop_outcomes",
 }
 
 # promtool takes these for units that have a base unit.
@@ -51,6 +52,7 @@ def exposition() -> str:
     """Return the exposition of a node in which each labelled metric has a sample."""
     metrics = Metrics()
     metrics.offer("offered")
+    metrics.shop_outcome("held", "missing")
     metrics.risk("phoenix", "late")
     metrics.fixes("ok")
     metrics.store_called("accept", 0.001)

@@ -164,6 +164,8 @@ class Dispatcher:
             self._reach.freed(market, effects.freed)
         for late in effects.late:
             self._tasks.start(self._reassignments.look(market, late), f"reassign {late.job}")
+        for outcome, reason in effects.shops:
+            self._context.metrics.shop_outcome(outcome, reason)
         for driver, why in effects.hand_overs:
             self.transfers.hand_over_soon(market, driver, why)
         for member in effects.over:

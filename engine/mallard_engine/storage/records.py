@@ -101,6 +101,7 @@ class _Effects(msgspec.Struct):
     event: str = ""
     alerts: list[str] = []
     hand_overs: list[tuple[str, str]] = []
+    shops: list[tuple[str, str]] = []
 
 
 class OfferedJobRecord(msgspec.Struct):
@@ -258,6 +259,7 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         event=effects.event,
         alerts=tuple(effects.alerts),
         hand_overs=tuple(effects.hand_overs),
+        shops=tuple(effects.shops),
     )
 
 

@@ -17,6 +17,7 @@ from mallard_engine.core.matching.offer_rungs import read_rungs
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.vehicles import DriverProfile
+from mallard_engine.storage.audit.shops import judge_shops
 from mallard_engine.storage.audit.views import DriverView, Held, JobView, OfferView
 from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers
 from mallard_protocol.lifecycle import (
@@ -84,6 +85,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _offered(job, view.offer)
     yield from _round(job, view, policy)
     yield from _pay(job, view)
+    yield from judge_shops(job)
     yield from _history(job)
     yield from _entries(job, view)
     yield from _risk(job, view)

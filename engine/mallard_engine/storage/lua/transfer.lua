@@ -15,6 +15,8 @@
 -- include lib/holders.lua
 -- include lib/offers.lua
 -- include lib/room.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
 
 local JOB, BY_SERVICE, BY_AGE, HELD = KEYS[15], KEYS[16], KEYS[17], 17
 if redis.call('EXISTS', JOB) == 1 then return reply('ok') end -- a repeat
@@ -66,7 +68,7 @@ save_driver(arg.first, rec)
 for _, name in ipairs(arg.held) do
   local job = jobs[name]
   if job.state == 'assigned' or job.state == 'at_mall' then
-    revoke(job, 'unassigned', arg.actor, 'transfer')
+    take_back_from(job, 'unassigned', arg.actor, 'transfer')
   end
 end
 if #arg.carries == 0 then return reply('ok') end

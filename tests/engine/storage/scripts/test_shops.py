@@ -11,6 +11,7 @@ from mallard_engine.ports import JobRef, Refused, WrongState
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
+from tests.engine.storage.transfers import begin_transfer
 from tests.engine.storage.worlds import HOUR_MS, LAT, LON, MALL, MARKET, World
 
 TWO = ("lego", "gap")
@@ -493,3 +494,26 @@ async def test_handover_code_differs_with_each_attempt(world: World) -> None:
     assert len(codes) > 45
     assert all(len(code) == 6 and code.isdigit() for code in codes)
     assert handover_code("", 1) == ""
+
+
+# -- what callers count, and transfers
+
+
+async def test_holds_and_failures_are_counted_by_reason(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    held = await world.collect(ref, attempt, 0)
+    assert held.effects.shops == (("held", "missing"),)
+    repeated = await world.collect(ref, attempt, 0)
+    assert repeated.effects.shops == ()
+    other, attempt = await world.assigned(order={"on_missing": "fail"})
+    failed = await world.collect(other, attempt, 0)
+    assert failed.effects.shops == (("failed", "not_at_counter"),)
+
+
+async def test_transfer_holds_an_unanswered_job_again(world: World) -> None:
+    ref, attempt = await taken(world, stores=("lego",))
+    await world.collect(ref, attempt, 0)
+    await world.store.jobs.assign(ref, "ann", "operator")
+    await begin_transfer(world, "ann")
+    job = await world.job(ref)
+    assert (job.state, job.hold and job.hold.store) == (JobState.SCHEDULED, "lego")

@@ -3,6 +3,12 @@
 local FAILED_FOR = { missing = 'not_at_counter', not_ready = 'not_at_counter', short = 'short',
   store_closed = 'store_closed' }
 
+-- The caller counts what shops have held and ended, by reason.
+local function count_outcome(outcome, reason)
+  effects.shops = effects.shops or {}
+  effects.shops[#effects.shops + 1] = { outcome, reason }
+end
+
 -- Takes the job off its driver, if it has one, at a higher attempt. The driver may be asked again,
 -- and may still claim the parcels (custody), unless it `gave_up`.
 local function take_off(job, state, reason, gave_up)
@@ -19,6 +25,7 @@ end
 
 -- Ends a job of which nothing was carried. The caller has closed a live offer.
 local function fail(job, why, actor, gave_up)
+  count_outcome('failed', FAILED_FOR[why])
   take_off(job, 'failed', FAILED_FOR[why], gave_up)
   move(job, 'failed', actor, 'failed', nil, FAILED_FOR[why])
 end
@@ -32,6 +39,7 @@ local function hold(job, shop, why, until_ms, actor, by_driver, gave_up)
   save_shops(job)
   if by_driver and shop.holds > 1 then return fail(job, why, actor, gave_up) end
   local at = math.max(math.min(until_ms or now + shops.hold_ms, job.expires_ms), now)
+  count_outcome('held', why)
   take_off(job, 'scheduled', 'held', gave_up)
   job.held, job.release_ms = { why = why, store = shop.store, until_ms = at }, at
   -- An engine that knows no holds releases the job at that time.
