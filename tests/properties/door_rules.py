@@ -3,7 +3,9 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from mallard_engine.ports import DueEntry, DueKind
 from mallard_protocol.codes import CUSTOMER_PROBLEMS, AnswerAction
+from mallard_protocol.lifecycle import Wish
 from tests.properties.driver_rules import WAY_BACK
 from tests.properties.machine import How, how_often, recent, some_node
 from tests.properties.model_door import ON_BOARD, Receipt
@@ -43,12 +45,18 @@ class DoorRules(ShopRules):
         kind=st.sampled_from(CUSTOMER_PROBLEMS),
         old=st.sampled_from((0, 0, 0, 1)),
         who=st.sampled_from(("holder", "holder", "holder", "d0")),
+        block=st.sampled_from((None, None, 600_000)),
         how=how_often,
     )
-    def nobody_takes_it(self, back: int, kind: str, old: int, who: str, how: How) -> None:
+    def nobody_takes_it(
+        self, back: int, kind: str, old: int, who: str, block: int | None, how: How
+    ) -> None:
+        """``block``: when the block of the driver ends, if it says so first."""
         name = self.job_at(back, ON_BOARD)
         job = self.model.jobs[name]
         driver = who if who.startswith("d") else job.holder
+        if block and driver in self.model.drivers:
+            self.status(driver, Wish.PAUSED, block)
         self.undelivered(name, driver or "d0", job.attempt - old, kind, how)
 
     def undelivered(
@@ -78,6 +86,23 @@ class DoorRules(ShopRules):
             how=how,
             again=expected,
         )
+
+    @precondition(lambda self: self.waiting_at_doors())
+    @rule(back=recent, off_by=st.sampled_from((-1, -1, 0, 0, 1)), how=how_often)
+    def a_wait_at_the_door_ends(self, back: int, off_by: int, how: How) -> None:
+        """A sweeper acts for a job at its limit, or a millisecond before or after it."""
+        waiting = self.waiting_at_doors()
+        name = waiting[-1 - back % len(waiting)]
+        job = self.model.jobs[name]
+        assert job.door is not None
+        self.time_to(job.door[2], off_by)
+        entry = DueEntry(f"door/{job.mall}/{name}", DueKind.DOOR, name, mall=job.mall)
+        self.at_door_due(entry, how)
+
+    def waiting_at_doors(self) -> list[str]:
+        """Jobs on board whose drivers wait for an answer."""
+        jobs = self.model.jobs.items()
+        return [name for name, job in jobs if job.door and job.state == "picked_up"]
 
     @precondition(lambda self: any(job.troubles for job in self.model.jobs.values()))
     @rule(

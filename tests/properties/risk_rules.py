@@ -1,13 +1,15 @@
 """Rules: the risk of each open job is looked at before it may change, and by a late sweeper."""
 
 import math
+from collections.abc import Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from tests.properties.counter_rules import CounterRules
-from tests.properties.machine import How, how_often, some_driver, some_node
+from tests.properties.machine import How, how_often, some_node
 from tests.properties.risks import risk_at
+from tests.properties.run_rules import who_first
 from tests.properties.world import MARKET
 
 _MOST = 2
@@ -39,14 +41,15 @@ class RiskRules(CounterRules):
         self.look_at_risk(name, "n1", how)
 
     @precondition(lambda self: self.in_time())
-    @rule(nth=st.integers(0, 3), driver=some_driver, how=how_often)
-    def a_job_in_time_changes_hands(self, nth: int, driver: str, how: How) -> None:
+    @rule(nth=st.integers(0, 3), drivers=who_first, how=how_often)
+    def a_job_in_time_changes_hands(self, nth: int, drivers: Sequence[str], how: How) -> None:
         """An operator assigns a job to another driver after its ETA has said that it is in time."""
         names = self.in_time()
         name = names[nth % len(names)]
         self.time_to(self.seen.risks[name])
         self.look_at_risk(name)
-        self.assign(name, driver, how)
+        others = [driver for driver in drivers if driver != self.model.jobs[name].holder]
+        self.assign(name, min(others, key=self._holds_something), how)
 
     def in_time(self) -> list[str]:
         """Jobs on the way whose risk is looked at."""

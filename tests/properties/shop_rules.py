@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_protocol.lifecycle import HELD, ShopState, Step
-from tests.properties.machine import How, how_often, recent, some_node
+from tests.properties.machine import How, how_often, recent, some_driver, some_node
 from tests.properties.register_rules import RegisterRules
 from tests.properties.world import MARKET
 
@@ -167,6 +167,18 @@ class ShopRules(RegisterRules):
         job = self.model.jobs[name]
         stores = [*job.shops]
         self.ready_said(name, job.held[1] if own else stores[0], late, how)
+
+    @precondition(lambda self: any(job.is_held for job in self.model.jobs.values()))
+    @rule(back=recent, driver=some_driver, parcels=st.sampled_from((0, 0, 1, None)), how=how_often)
+    def the_next_driver_comes(self, back: int, driver: str, parcels: int | None, how: How) -> None:
+        """The shop of a held job answers, and the next driver finds its parcels or not."""
+        held = [name for name, job in self.model.jobs.items() if job.is_held]
+        name = held[-1 - back % len(held)]
+        job, store = self.model.jobs[name], self.model.jobs[name].held[1]
+        self.ready_said(name, store)
+        self.assign(name, driver)
+        if job.holder:
+            self.collect(name, job.holder, job.attempt, store, parcels, how=how)
 
     @precondition(lambda self: any(job.is_held for job in self.model.jobs.values()))
     @rule(back=recent, how=how_often)
