@@ -48,24 +48,45 @@ _NO_BASE_UNITS = re.compile(
 )
 
 
-def exposition() -> str:
-    """Return the exposition of a node in which each labelled metric has a sample."""
+# Each value of a label is a time series. The malls are few and configured; all others are from
+# fixed sets.
+LABELS = {
+    *("market", "mall", "state", "result", "call", "code", "kind", "reason", "quota", "source"),
+    *("risk", "step", "given", "of", "outcome", "statistic", "version", "le"),
+}
+
+
+def sampled() -> Metrics:
+    """Return the metrics of a node in which each labelled metric has a sample."""
     metrics = Metrics()
     metrics.offer("offered")
     metrics.shop_outcome("held", "missing")
     metrics.risk("phoenix", "late")
-    metrics.fixes("ok")
+    metrics.alert("lost")
+    metrics.transfer("begun")
+    metrics.problem("unsafe")
+    metrics.reason("decline", given=True)
+    metrics.fixes("ok", 2)
+    metrics.store_called("accept", 0.001)
     metrics.store_called("accept", 0.001)
     metrics.store_refused("OOM")
     metrics.socket_closed(4001)
+    metrics.socket_closed(4999)
+    metrics.request_limited("token")
+    metrics.quota_exceeded("open_jobs")
     metrics.connection_refused("full")
     metrics.travel_asked("phoenix", "osrm", "slow", 0.1)
-    metrics.travel_fell_back("phoenix", "osrm", 1)
+    metrics.travel_fell_back("phoenix", "osrm", 16)
     metrics.count_drivers("phoenix", {"available": 2})
-    metrics.count_jobs("phoenix", {"queued": 1})
+    metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
     metrics.fair("phoenix", 0.25, 0.5)
     metrics.dwell("phoenix", "arizona-mills", 240.0, 600.0)
-    return metrics.render().decode()
+    return metrics
+
+
+def exposition() -> str:
+    """Return what Prometheus reads of these metrics."""
+    return sampled().render().decode()
 
 
 @pytest.mark.finding("D19")
@@ -109,33 +130,24 @@ def test_promtool_finds_nothing() -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_each_labelled_metric_has_a_sample() -> None:
+    families = {family.name: family for family in sampled().registry.collect()}
+    labelled = {it.name.removesuffix("_total") for it in Metrics().catalogue if it.labels}
+    assert {name for name in labelled if not families[name].samples} == set()
+
+
 def test_every_metric_has_help_and_no_id_as_label() -> None:
     families = {family.name: family for family in Metrics().registry.collect()}
     assert families.keys() == NAMES
     assert all(len(family.documentation) > 10 for family in families.values())
-    metrics = Metrics()
-    metrics.socket_closed(4999)
-    metrics.socket_closed(4001)
-    metrics.offer("offered")
-    metrics.fixes("ok", 2)
-    metrics.store_called("accept", 0.001)
-    metrics.store_called("accept", 0.001)
-    metrics.travel_asked("phoenix", "osrm", "slow", 0.1)
-    metrics.travel_fell_back("phoenix", "osrm", 16)
-    metrics.count_drivers("phoenix", {"available": 2})
-    metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
-    metrics.fair("phoenix", 0.25, 0.5)
-    metrics.dwell("phoenix", "arizona-mills", 240.0, 600.0)
     labels = {
         label
-        for family in metrics.registry.collect()
+        for family in sampled().registry.collect()
         for sample in family.samples
         for label in sample.labels
     }
-    # The malls are few and configured; all other values are from fixed sets.
-    own = {"market", "state", "result", "call", "code", "version", "of", "source", "mall"}
-    assert labels == own | {"le", "statistic"}
-    text = metrics.render().decode()
+    assert labels == LABELS
+    text = exposition()
     assert 'mallard_ws_closed_total{code="other"} 1.0' in text
     assert 'mallard_store_call_seconds_count{call="accept"} 2.0' in text
     assert 'mallard_jobs{market="phoenix",state="delivered"} 0.0' in text

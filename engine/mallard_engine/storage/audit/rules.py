@@ -3,9 +3,9 @@
 Each function takes a view and yields (rule, what is wrong). The rules are S1–S14 and L1–L3 by name,
 and `queue` (the wait sets hold exactly the queued jobs), `index` (a job is listed), `leak` (data
 that is never removed), `risk` (the risk of an open job is looked at again), `lifecycle` (a change
-that the contract does not allow) and `record` (unreadable data). An overdue item is a breach once
-it is late by more than a sweeper's grace, and only while a node is alive that should have handled
-it.
+that the contract does not allow), `pay` (outside of its bounds) and `record` (unreadable data). An
+overdue item is a breach once it is late by more than a sweeper's grace, and only while a node is
+alive that should have handled it.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Operators' requests, markets, and positions over HTTP."""
+"""Operators' requests and positions over HTTP."""
 
 import pytest
 
@@ -147,22 +147,6 @@ async def test_each_role_may_call_its_operations_only(shop: Caller, operator: Ca
     for path in ("/v1/jobs", f"/v1/jobs/{job}", "/v1/markets", DRIVERS, "/v1/events"):
         problem(await driver.get(path), 403, "forbidden")
     assert (await operator.submit()).status_code == 201
-
-
-async def test_markets_are_listed_and_read(shop: Caller) -> None:
-    listed = (await shop.get("/v1/markets")).json()["items"]
-    assert [it["id"] for it in listed] == ["las-vegas", "northern-virginia", "phoenix"]
-    one = (await shop.get(f"/v1/markets/{PHOENIX}")).json()
-    assert one == listed[2]
-    assert one["area"]["type"] == "Polygon"
-    assert one["area"]["coordinates"][0][0] == one["area"]["coordinates"][0][-1]
-    mall = one["malls"][0]
-    assert set(mall) == {
-        *("id", "name", "lat", "lon", "time_zone", "outline", "gates", "stores"),
-    }
-    assert set(mall["gates"][0]) == {"id", "lat", "lon"}
-    assert set(mall["stores"][0]) == {"id", "name", "gate", "floor"}
-    problem(await shop.get("/v1/markets/atlantis"), 404, "not_found")
 
 
 async def test_positions_are_accepted_over_http(operator: Caller) -> None:
