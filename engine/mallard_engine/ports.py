@@ -521,8 +521,12 @@ class Shops(Protocol):
     ) -> Effects:
         """Close a shop by its own word until ``until_ms`` (epoch ms); 0 or a past time opens it.
 
-        While it is closed, no driver is searched for its jobs.
+        While it is closed, no driver is searched for its jobs. `apply_hours` follows for each of
+        the shop's open jobs, and for those that come back to it.
         """
+
+    async def apply_hours(self, ref: JobRef, store: str, actor: str) -> Effects:
+        """Apply to one job what its shop has said of its hours; a repeat has no further effect."""
 
     async def hand_over(
         self, ref: JobRef, store: str, code: str, parcels: int | None, actor: str

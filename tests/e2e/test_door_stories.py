@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from mallard_client import DriverClient, OrderClient
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused
+from mallard_client.store_client import StoreClient
 from mallard_protocol.messages import JobChanged, Proof
+from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.test_clients import Hire, _offer_of, _taken, hire, orders
 from tests.support import eventually
@@ -38,6 +41,16 @@ async def _arrives_at_the_place(app: DriverClient, job: str) -> None:
 
 async def _open_problem(orders: OrderClient, job: str) -> str:
     return next(it.id for it in (await orders.get(job)).problems if it.state == "open")
+
+
+def _place_of(app: DriverClient, job: str) -> str | None:
+    to = app.jobs[job].detail.return_to
+    return to.kind if to else None
+
+
+def _counter(node: Node, mall: str, store: str) -> StoreClient:
+    token = make_token(f"counter-{store}", "store", mall=mall, store=store)
+    return StoreClient(node.url, token, mall, store)
 
 
 async def test_customer_is_out_twice_then_at_home(
@@ -103,6 +116,35 @@ async def test_refused_parcel_is_brought_back_and_redelivered(
     await app.progress(again.id, "picked_up")
     await app.progress(again.id, "delivered")
     assert (await orders.get(again.id)).state == "delivered"
+
+
+async def test_return_goes_to_the_station_once_its_shop_closes(
+    node: Node, hire: Hire, orders: OrderClient, place: Place
+) -> None:
+    app = hire()
+    place = replace(place, stores=place.stores[::-1])  # closing it disturbs no other story
+    held = await _on_board(app, orders, place)
+    await app.problem("refused", job=held.job)
+    await eventually(lambda: _goes_back(app, held.job))
+    at_first = app.jobs[held.job].detail.return_to
+    assert at_first
+    assert (at_first.kind, at_first.store) == ("store", place.stores[0])
+    async with _counter(node, place.mall, place.stores[0]) as shop:
+        await shop.close_until(datetime.now(UTC) + timedelta(hours=3))
+        try:
+            await eventually(lambda: _place_of(app, held.job) == "station")
+        finally:
+            await shop.open()
+        assert [it async for it in shop.returns()] == []
+    to = app.jobs[held.job].detail.return_to
+    assert to
+    async with _counter(node, to.mall, to.store) as station:
+        (listed,) = [it async for it in station.returns() if it.id == held.job]
+        assert listed.code
+        await station.receive(held.job)
+    await eventually(lambda: held.job not in app.jobs)
+    again = await orders.redeliver(held.job, datetime.now(UTC) + timedelta(hours=4))
+    assert (again.pickup.mall, again.pickup.stores[0].store) == (to.mall, to.store)
 
 
 async def test_parcel_is_left_with_a_photo(hire: Hire, orders: OrderClient, place: Place) -> None:

@@ -43,6 +43,7 @@ class Returns:
             job.need.stores,
             arrival_ms,
             {name: hold.until_ms for name, hold in holds.items() if hold.why == "store_closed"},
+            job.return_to if job.state is JobState.RETURNING else None,
         )
         code = f"{secrets.randbelow(10**_CODE_DIGITS):0{_CODE_DIGITS}}"
         return ReturnPlan(place, code)

@@ -1,9 +1,30 @@
 """Commands of the counter of a shop: each is one transition and its effects."""
 
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Protocol
+
 from mallard_engine.core.model import Job
 from mallard_engine.dispatch.context import ApplyEffects, Context
-from mallard_engine.ports import JobRef
+from mallard_engine.ports import JobPage, JobRef
 from mallard_protocol.lifecycle import JobState, ShopState
+
+_PAGE = 100
+
+
+class _PageFrom(Protocol):
+    async def __call__(self, *, limit: int, cursor: str | None) -> JobPage: ...
+
+
+async def _all_jobs(page_from: _PageFrom) -> AsyncIterator[Job]:
+    cursor: str | None = None
+    while True:
+        page = await page_from(limit=_PAGE, cursor=cursor)
+        for job in page.jobs:
+            yield job
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 class ShopCommands:
@@ -15,10 +36,20 @@ class ShopCommands:
         self._apply_effects = apply_effects
 
     async def set_hours(self, mall: str, store: str, until_ms: int, actor: str) -> None:
-        """See :meth:`mallard_engine.ports.Shops.set_hours`."""
-        market = self._market(mall)
-        effects = await self._storage.shops.set_hours(market, mall, store, until_ms, actor)
+        """See :meth:`mallard_engine.ports.Shops.set_hours`.
+
+        Bounded by the shop's own open jobs. If the node dies before the last of them, no driver is
+        searched for the others, and the shop's repeated request finishes the work.
+        """
+        market, shops = self._market(mall), self._storage.shops
+        effects = await shops.set_hours(market, mall, store, until_ms, actor)
         self._apply_effects(market, effects)
+        pickups = partial(shops.pickups, market, mall, store, since_ms=effects.now_ms)
+        returns = partial(shops.returns, market, mall, store)
+        for page_from in (pickups, returns):
+            async for job in _all_jobs(page_from):
+                applied = await shops.apply_hours(JobRef(job.id, job.mall), store, actor)
+                self._apply_effects(market, applied)
 
     async def says(
         self, ref: JobRef, store: str, state: ShopState, parcels: int | None, actor: str

@@ -33,6 +33,7 @@ def return_place(
     stores: Sequence[str],
     arrival_ms: Callable[[Mall], int],
     closed_until_ms: Mapping[str, int],
+    current: ReturnPlace | None = None,
 ) -> ReturnPlace:
     """Return where a job's parcels go back to.
 
@@ -42,7 +43,14 @@ def return_place(
         stores: The job's shops, at least one.
         arrival_ms: When the driver would arrive at a mall (epoch ms).
         closed_until_ms: The shops that are closed by their own word, by mall/store.
+        current: Where they go back to so far: it is kept while it is open on arrival, so that a
+            shop that opens again does not turn its driver round once more.
     """
+    kept = market.malls.get(current.mall) if current else None
+    if current and kept and current.store in kept.stores:
+        counter = _counter(kept, current.store, arrival_ms(kept), closed_until_ms)
+        if counter.from_ms <= arrival_ms(kept):
+            return _place(current.kind, counter)
     shops = [_counter(mall, store, arrival_ms(mall), closed_until_ms) for store in stores]
     only_open = len(shops) == 1 and shops[0].from_ms <= arrival_ms(mall)
     if only_open or market.return_station is None:

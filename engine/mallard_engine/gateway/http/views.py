@@ -1,6 +1,6 @@
 """Converts the engine's data to the bodies of the HTTP API."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import shapely
@@ -15,6 +15,7 @@ from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import messages, resources
 from mallard_protocol.codes import WhyNot
+from mallard_protocol.lifecycle import ShopState
 from mallard_protocol.messages import Barred, MeetingPoint
 
 Namer = Callable[[str], str]
@@ -64,8 +65,24 @@ def job_hold_view(hold: model.JobHold) -> resources.Held:
     return resources.Held(hold.why, "store", hold.store, Moment.at_ms(hold.until_ms))
 
 
-def pickup_view(job: model.Job, order: CompleteOrder) -> resources.PickupView:
-    """Return where the job is collected, with what is known of its parcels."""
+def closed_stores(
+    need: model.Need, mall: str, holds: Mapping[str, model.StoreHold], now_ms: int
+) -> frozenset[str]:
+    """Return which of the job's stores are closed by their own word."""
+    words = {store: holds.get(f"{mall}/{store}") for store in need.stores}
+    return frozenset(store for store, hold in words.items() if hold and hold.own_word_ms > now_ms)
+
+
+def pickup_view(
+    job: model.Job, order: CompleteOrder, closed: Collection[str] = ()
+) -> resources.PickupView:
+    """Return where the job is collected, with what is known of its parcels.
+
+    Args:
+        job: the job.
+        order: its order.
+        closed: its stores that are closed by their own word.
+    """
     known = {shop.store: shop for shop in job.shops}
     shops = []
     for asked in order.pickup.stores:
@@ -76,11 +93,16 @@ def pickup_view(job: model.Job, order: CompleteOrder) -> resources.PickupView:
                 ready_at=asked.ready_at,
                 parcels=asked.parcels,
                 pickup_code=asked.pickup_code,
-                state=shop.state.value,
+                state=_shop_state(job, shop, closed).value,
                 collected_parcels=shop.collected,
             )
         )
     return resources.PickupView(order.pickup.mall, tuple(shops), order.pickup.window_end)
+
+
+def _shop_state(job: model.Job, shop: model.Shop, closed: Collection[str]) -> ShopState:
+    is_to_collect = not job.terminal and shop.state in {ShopState.WAITING, ShopState.READY}
+    return ShopState.CLOSED if is_to_collect and shop.store in closed else shop.state
 
 
 def job_view(
@@ -90,6 +112,7 @@ def job_view(
     transfer: model.Job | None = None,
     *,
     with_code: bool = False,
+    closed: Collection[str] = (),
 ) -> resources.Job:
     """Return a job as its order service and operators see it.
 
@@ -99,6 +122,7 @@ def job_view(
         held: the hold on its stores.
         transfer: the open transfer that carries it.
         with_code: whether the reader may see the code of a transfer.
+        closed: its stores that are closed by their own word.
     """
     order = order_of(job)
     return resources.Job(
@@ -123,7 +147,7 @@ def job_view(
             )
             for it in job.timeline
         ),
-        pickup=pickup_view(job, order),
+        pickup=pickup_view(job, order, closed),
         # The customer gives the PIN to the driver; no reader of the job sees it.
         dropoff=structs.replace(order.dropoff, pin=UNSET),
         parcels=order.parcels,

@@ -37,6 +37,10 @@ class RedisShops(Shops):
         reply = await self._runner.transition("shop_hours", keys, [keys.key("holds")], args)
         return reply.effects
 
+    async def apply_hours(self, ref: JobRef, store: str, actor: str) -> Effects:
+        args = {"store": store, "actor": actor}
+        return (await self._runner.on_job("shop_changes", ref, args)).effects
+
     async def hand_over(
         self, ref: JobRef, store: str, code: str, parcels: int | None, actor: str
     ) -> Answered:

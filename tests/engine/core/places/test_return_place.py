@@ -25,9 +25,10 @@ def place_of(
     at_ms: int = OPEN_MS,
     closed: Mapping[str, int] | None = None,
     station: str | None = STATION,
+    current: ReturnPlace | None = None,
 ) -> ReturnPlace:
     market: Market = replace(PLACES.market("phoenix"), return_station=station)
-    return return_place(market, MALL, stores, lambda _mall: at_ms, closed or {})
+    return return_place(market, MALL, stores, lambda _mall: at_ms, closed or {}, current)
 
 
 def test_open_shop_takes_its_parcels_back() -> None:
@@ -83,3 +84,14 @@ def test_shop_takes_parcels_back_within_its_own_hours() -> None:
     assert place((FIRST,), closes_ms).kind == "station"
     alone = replace(market, return_station=None)
     assert place((FIRST, SECOND), closes_ms, alone).store == SECOND
+
+
+def test_place_is_kept_while_it_is_open() -> None:
+    closed = {f"{MALL.id}/{FIRST}": OPEN_MS + 60_000}
+    away = place_of(FIRST, closed=closed)
+    assert place_of(FIRST, current=away) == away
+    at_shop = place_of(FIRST)
+    assert place_of(FIRST, SECOND, current=at_shop) == at_shop
+    assert place_of(FIRST, closed=closed, current=at_shop) == away
+    assert place_of(FIRST, current=replace(away, mall="gone")) == at_shop
+    assert place_of(FIRST, current=replace(at_shop, store="gone")) == at_shop

@@ -227,6 +227,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     )  # fmt: skip
     await store.shops.pickups(MARKET, MALL, "lego", since_ms=0, limit=10, cursor=None)
     await store.shops.set_hours(MARKET, MALL, "lego", world.now + 1, "store/lego")
+    await store.shops.apply_hours(ref, "lego", "store/lego")
     await _transferred(world, ref)
     await _undeliverable(world, ref, job.attempt)
     await store.jobs.close(ref, JobState.RETURNED, "operator", "")

@@ -84,7 +84,10 @@ class CounterApi:
             cursor=_job_before(request, mall.market),
         )
         drivers = await self._drivers(mall.market, shop, page.jobs)
-        items = views_of(page.jobs, lambda it: _pickup_view(it, shop, drivers), lambda it: it.id)
+        closed = await self._closed(mall.market, shop)
+        items = views_of(
+            page.jobs, lambda it: _pickup_view(it, shop, drivers, closed), lambda it: it.id
+        )
         cursor = page.next_cursor and ulid_of_job(page.next_cursor)
         return JsonResponse(ShopPickupList(items, cursor))
 
@@ -185,7 +188,14 @@ class CounterApi:
     async def _current(self, job: Job, shop: Shop) -> Response:
         job = await self._store.jobs.get(job.id)
         drivers = await self._drivers(job.market, shop, [job])
-        return JsonResponse(_pickup_view(job, shop, drivers))
+        closed = await self._closed(job.market, shop)
+        return JsonResponse(_pickup_view(job, shop, drivers, closed))
+
+    async def _closed(self, market: str, shop: Shop) -> frozenset[str]:
+        """Return the shop if it is closed by its own word."""
+        hold = (await self._store.jobs.holds(market)).get("/".join(shop))
+        is_closed = hold is not None and hold.own_word_ms > self._store.now_ms()
+        return frozenset({shop.store} if is_closed else ())
 
     async def _drivers(
         self, market: str, shop: Shop, jobs: Sequence[Job]
@@ -250,11 +260,13 @@ def check_report(asked: PickupReport, ordered: int) -> None:
         raise invalid_fields(FieldError("/ready_at", "only `ready` has a time"))
 
 
-def _pickup_view(job: Job, shop: Shop, drivers: Mapping[str, PickupDriver]) -> ShopPickup:
+def _pickup_view(
+    job: Job, shop: Shop, drivers: Mapping[str, PickupDriver], closed: frozenset[str]
+) -> ShopPickup:
     """Return a job as far as it concerns the shop."""
     order = order_of(job)
     at_ms = job.eta_pickup_ms
-    stores = pickup_view(job, order).stores
+    stores = pickup_view(job, order, closed).stores
     return ShopPickup(
         id=job.id,
         state=job.state.value,

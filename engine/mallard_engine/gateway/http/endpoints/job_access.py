@@ -14,7 +14,7 @@ from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.http.views import job_view
+from mallard_engine.gateway.http.views import closed_stores, job_view
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef, NoSuchJob, Storage, StoreUnavailable
@@ -59,7 +59,15 @@ async def shown(
     transfer = await open_transfer(store, job)
     with_code = principal.role is Role.OPERATOR
     names = await names_for(principal, store, job, *([transfer] if transfer else ()))
-    return JsonResponse(job_view(job, names, held, transfer, with_code=with_code))
+    closed = await _closed_stores(store, job)
+    return JsonResponse(job_view(job, names, held, transfer, with_code=with_code, closed=closed))
+
+
+async def _closed_stores(store: Storage, job: Job) -> frozenset[str]:
+    if job.terminal:
+        return frozenset()
+    holds = await store.jobs.holds(job.market)
+    return closed_stores(job.need, job.mall, holds, store.now_ms())
 
 
 def wait_of(request: Request) -> int:

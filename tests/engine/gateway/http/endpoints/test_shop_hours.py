@@ -106,6 +106,77 @@ async def test_drivers_report_does_not_shorten_the_shops_word(node: RunningNode)
         assert (await node.job(other["id"]))["held"] is None
 
 
+def shop_states(job: dict[str, Any]) -> list[str]:
+    return [it["state"] for it in job["pickup"]["stores"]]
+
+
+async def test_closing_withdraws_the_live_offer(node: RunningNode) -> None:
+    counter = Counter(node)
+    async with open_app(node.ws, node.token("ann")) as ann:
+        await ann.go_online(position=NEAR)
+        job = (await node.submit())["id"]
+        offer = await ann.receive("offer")
+        for _ in range(2):
+            await closed(counter, soon(hours=1))
+        gone = await ann.receive("offer_closed")
+        assert (gone["offer"], gone["why"]) == (offer["offer"], "withdrawn")
+        seen = await node.job(job)
+        assert (seen["state"], shop_states(seen)) == ("queued", ["closed"])
+        items = (await counter.get(f"{counter.path}/pickups")).json()["items"]
+        assert [it["state"] for item in items for it in item["stores"]] == ["closed"]
+        await closed(counter, None)
+        assert [it["job"] for it in (await ann.receive("offer"))["jobs"]] == [job]
+    assert shop_states(await node.job(job)) == ["waiting"]
+
+
+async def test_driver_on_its_way_loses_the_job_of_a_closed_shop(node: RunningNode) -> None:
+    counter = Counter(node)
+    async with open_app(node.ws, node.token("ann")) as ann:
+        await ann.go_online(position=NEAR)
+        job = (await node.submit())["id"]
+        offer = await ann.receive("offer")
+        await ann.ask("accept", offer=offer["offer"])
+        until = soon(hours=1)
+        for _ in range(2):
+            await closed(counter, until)
+        assert (await ann.receive("job"))["reason"] == "held"
+        seen = await node.job(job)
+        assert (seen["state"], seen["held"]["why"], seen["attempt"]) == (
+            "scheduled",
+            "store_closed",
+            2,
+        )
+        assert same_ms(seen["held"]["until"], until)
+        later = soon(hours=1, minutes=10)
+        await closed(counter, later)
+        assert same_ms((await node.job(job))["held"]["until"], later)
+        await closed(counter, None)
+        assert [it["job"] for it in (await ann.receive("offer"))["jobs"]] == [job]
+
+
+async def test_order_that_does_not_wait_fails_with_its_shop(node: RunningNode) -> None:
+    async with open_app(node.ws, node.token("ann")) as ann:
+        await ann.go_online(position=NEAR)
+        job = (await Caller(node).submit(order(on_missing="fail"))).json()["id"]
+        await ann.ask("accept", offer=(await ann.receive("offer"))["offer"])
+        await closed(Counter(node), soon(hours=1))
+        assert (await ann.receive("job"))["state"] == "failed"
+    seen = await node.job(job)
+    assert (seen["state"], seen["reason"]) == ("failed", "store_closed")
+
+
+async def test_driver_who_arrives_after_the_opening_keeps_the_job(node: RunningNode) -> None:
+    async with open_app(node.ws, node.token("ann")) as ann:
+        await ann.go_online(position=NEAR)
+        job = (await node.submit())["id"]
+        await ann.ask("accept", offer=(await ann.receive("offer"))["offer"])
+        await closed(Counter(node), soon(seconds=5))
+        heard = await ann.receive("job")
+        assert (heard["state"], heard["reason"]) == ("assigned", "updated")
+    seen = await node.job(job)
+    assert (seen["state"], shop_states(seen)) == ("assigned", ["closed"])
+
+
 @pytest.mark.parametrize(
     ("body", "where"),
     [

@@ -1,0 +1,75 @@
+#!lua flags=allow-oom
+-- Applies to one job what its shop has said of its hours. Closed beyond the driver's arrival: a live
+-- offer is withdrawn, and a driver before pickup follows the order's rule; one on its way back gets
+-- another place. Open again: a job that waits for that is queued. Reads the shop's present word, so
+-- that two calls in any order do the same.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
+-- ARGV: now policy arg{store actor}
+-- REPLY: ok effects pushes | gone | run … jobs
+-- include lib/base.lua
+-- include lib/drivers.lua
+-- include lib/jobs.lua
+-- include lib/offers.lua
+-- include lib/holders.lua
+-- include lib/holds.lua
+-- include lib/shops.lua
+-- include lib/holding.lua
+
+-- Derived: the number of the jobs' keys varies.
+local HOLDS = K.due:sub(1, -4) .. 'holds'
+
+local job = read_job(KEYS[15])
+if not job then return reply('gone') end
+if job.state == 'returning' then
+  falls_due(return_entry(job), now)
+  return reply('ok')
+end
+local shop = shop_named(job, arg.store)
+if not shop then return reply('gone') end
+local till = own_word(HOLDS, job.mall .. '/' .. arg.store)
+
+local function tell_driver()
+  local rec = read_driver(job.driver)
+  if not rec then return end
+  tell_holder(job, rec, job.state, 'updated')
+  save_driver(job.driver, rec)
+end
+
+-- A job that waits for the shop to open.
+local function wait_until()
+  if till == 0 then
+    if shop.state == 'closed' then
+      shop.state = 'waiting'
+      save_shops(job)
+    end
+    return move(job, 'queued', arg.actor, 'released', now + policy.safety_ms)
+  end
+  local at = math.max(math.min(till, job.expires_ms), now)
+  job.held.until_ms, job.release_ms = at, at
+  redis.call('HSET', job.key, 'held', cmsgpack.pack(job.held), 'release_ms', at)
+  falls_due(job.due_was, at)
+end
+
+local function opens_before_arrival()
+  local eta = tonumber(redis.call('HGET', job.key, 'eta_pickup_ms') or '')
+  return job.state == 'assigned' and eta ~= nil and till <= eta
+end
+
+if job.held then
+  if job.held.why == 'store_closed' and job.held.store == shop.store then wait_until() end
+elseif shop.collected > 0 or not is_open(shop) then
+  return reply('ok')
+elseif job.state == 'offered' and till > 0 then
+  local run, names = offered_run(job)
+  if not run then return reply('run', names) end
+  close_offer(job, run, 'withdrawn', 'withdrawn')
+  move(job, 'queued', arg.actor, 'withdrawn', now + policy.safety_ms)
+elseif job.driver ~= '' then
+  local rule = rule_for(job, shop, 'store_closed')
+  if till == 0 or rule == 'deliver' or rule == 'return' or opens_before_arrival() then
+    tell_driver()
+  else
+    apply_rule(job, shop, 'store_closed', till, arg.actor, false)
+  end
+end
+return reply('ok')

@@ -1,0 +1,65 @@
+"""A shop closes by its own word: what follows for its jobs."""
+
+import pytest
+
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.ports import JobRef
+from mallard_protocol.lifecycle import JobState
+from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
+
+SHOP = "store/lego"
+VAN = Vehicle(kind="van", max_jobs=4, equipment=("lift",))
+
+
+@pytest.fixture
+def policy() -> MarketPolicy:
+    return MarketPolicy(max_run_jobs=3)
+
+
+async def closes(world: World, until_ms: int, *refs: JobRef) -> None:
+    await world.store.shops.set_hours(MARKET, MALL, "lego", until_ms, SHOP)
+    for ref in refs:
+        await world.store.shops.apply_hours(ref, "lego", SHOP)
+
+
+async def test_whole_run_is_withdrawn_when_its_shop_closes(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    refs, _ = await world.offered_run("ann", 2)
+    for _ in range(2):
+        await closes(world, world.now + HOUR_MS, refs[0])
+    assert [(await world.job(ref)).state for ref in refs] == [JobState.QUEUED] * 2
+
+
+async def test_held_job_follows_every_word_of_its_shop(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.assigned("ann")
+    for hours in (2, 2, 1):
+        await closes(world, world.now + hours * HOUR_MS, ref)
+        job = await world.job(ref)
+        assert job.hold
+        assert (job.state, job.attempt, job.hold.until_ms) == (
+            JobState.SCHEDULED,
+            attempt + 1,
+            min(world.now + hours * HOUR_MS, job.expires_ms),
+        )
+    for _ in range(2):
+        await closes(world, 0, ref)
+        assert (await world.job(ref)).state is JobState.QUEUED
+
+
+async def test_driver_keeps_the_job_if_the_shop_opens_in_time(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.assigned("ann")
+    eta = (await world.job(ref)).eta_pickup_ms
+    assert eta
+    await closes(world, eta, ref)
+    job = await world.job(ref)
+    assert (job.state, job.attempt, job.driver) == (JobState.ASSIGNED, attempt, "ann")
+
+
+async def test_parcels_on_board_stay_with_their_driver(world: World) -> None:
+    await world.driver("ann")
+    ref, _ = await world.in_state(JobState.PICKED_UP)
+    await closes(world, world.now + HOUR_MS, ref)
+    assert (await world.job(ref)).state is JobState.PICKED_UP
