@@ -22,6 +22,10 @@ class Trouble:
     answer: str = ""
 
 
+# What follows once parcels were kept on board for long enough: they go back.
+KEPT = "kept"
+
+
 class DoorModel(Model):
     """What happens to parcels on board until they are delivered or back."""
 
@@ -105,7 +109,17 @@ class DoorModel(Model):
         if min(limits) <= self.now:
             self._turn_back(job)
         else:
-            job.door = (problem, "return", min(limits))
+            job.door = (problem, KEPT, min(limits))
+
+    def status(self, name: str, wish: str, until: int | None) -> str:
+        verdict = super().status(name, wish, until)
+        driver = self.drivers.get(name)
+        if verdict == "ok" and driver and driver.until is not None:
+            for held in driver.jobs:
+                job = self.jobs[held]
+                if job.state == "picked_up" and job.door and job.door[1] == KEPT:
+                    job.door = (*job.door[:2], min(job.door[2], driver.until))
+        return verdict
 
     def at_door_due(self, name: str) -> None:
         job = self.jobs[name]

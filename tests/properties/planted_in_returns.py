@@ -48,6 +48,12 @@ def held_parcel_outlasts_the_block(mallard: Mallard) -> None:
     mallard.undelivered(JOB, "d0", 1, "refused")
 
 
+def block_is_shortened_during_the_wait(mallard: Mallard) -> None:
+    on_board(mallard, "hold")
+    mallard.undelivered(JOB, "d0", 1, "refused")
+    mallard.status("d0", Wish.AVAILABLE, 600_000)
+
+
 def third_attempt_is_held(mallard: Mallard) -> None:
     on_board(mallard, "hold")
     for _ in range(3):
@@ -134,6 +140,13 @@ PLANTED_IN_RETURNS = (
         "deadline_ms, rec.until_ms or math.huge)",
         "deadline_ms)",
         held_parcel_outlasts_the_block,
+    ),
+    _planted(
+        "shorter block does not end the wait",
+        "status",
+        "if until_ms and until_ms ~= rec.until_ms then shorten_waits(rec, until_ms) end\n",
+        "",
+        block_is_shortened_during_the_wait,
     ),
     _planted(
         "third attempt follows the rule of the order",

@@ -5,6 +5,7 @@
 -- REPLY: ok effects pushes driver[record position] | no_driver | no_position | holds_jobs | bad_field | offer_live
 -- include lib/base.lua
 -- include lib/drivers.lua
+-- include lib/block.lua
 
 local rec = read_driver(arg.driver)
 if not rec then return reply('no_driver') end
@@ -31,6 +32,7 @@ if rec.until_ms ~= until_ms then
   redis.call('ZREM', K.idle, arg.driver)
   if rec.coming then redis.call('ZREM', K.coming, rec.coming .. '/' .. arg.driver) end
 end
+if until_ms and until_ms ~= rec.until_ms then shorten_waits(rec, until_ms) end
 rec.until_ms = until_ms
 save_driver(arg.driver, rec)
 return reply('ok', told(arg.driver))

@@ -175,6 +175,26 @@ async def test_left_parcel_needs_a_photo(world: World) -> None:
     assert answered.job_state == "delivered"
 
 
+async def test_shorter_block_ends_the_wait_sooner(world: World) -> None:
+    ref, attempt = await on_board(world, on_undeliverable="hold")
+    await reports(world, ref, attempt, "refused")
+    begun = world.now
+    assert await door_due(world, ref) == begun + HOLD_MS
+    for until_ms, due_ms in ((None, HOLD_MS), (600_000, 600_000), (900_000, 600_000)):
+        until = begun + until_ms if until_ms else None
+        await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, until)
+        assert await door_due(world, ref) == begun + due_ms
+    await world.pass_ms(600_000)
+    assert await acts(world, ref) == ("return",)
+
+
+async def test_unanswered_report_waits_beyond_the_block(world: World) -> None:
+    ref, attempt = await on_board(world)
+    await reports(world, ref, attempt)
+    await world.store.drivers.status(MARKET, "ann", Wish.AVAILABLE, world.now + 1_000)
+    assert await door_due(world, ref) == world.now + WAIT_MS
+
+
 @pytest.mark.parametrize(
     ("hold_s", "deadline_ms", "until_ms", "kept_ms"),
     [
