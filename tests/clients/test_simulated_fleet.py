@@ -71,6 +71,29 @@ async def test_driver_delivers_and_keeps_a_ledger(engine: Counterpart) -> None:
         assert fleet.at(engine.url) == fleet.drivers
 
 
+async def test_driver_collects_an_order_shop_by_shop(engine: Counterpart) -> None:
+    job = a_job()
+    (shop,) = job["stores"]
+    job["stores"] = [shop | {"store": store} for store in ("lego", "gap")]
+    async with at_work(engine, WILLING) as (fleet, socket):
+        await socket.send("offer", **an_offer(expires_ms=MUCH_LATER_MS))
+        await _next(socket, "offer_ack")
+        await socket.reply(await _next(socket, "accept"), state="on_run", jobs=[job])
+        steps = []
+        for state in ("at_mall", "picked_up", "picked_up", "delivered"):
+            report = await _next(socket, "progress")
+            steps.append((report["step"], report.get("store")))
+            await socket.reply(report, job=JOB, job_state=state, attempt=1)
+        assert steps == [
+            ("at_mall", None),
+            ("collected", "lego"),
+            ("collected", "gap"),
+            ("delivered", None),
+        ]
+        await eventually(lambda: fleet.tally.counts["delivered"] == 1)
+        assert fleet.tally.collected_by == {JOB: ["d1"]}
+
+
 async def test_driver_delivers_a_run_in_dropoff_order(engine: Counterpart) -> None:
     """Everything is collected first, then handed over in the order of the expected times."""
     late, soon, unknown = a_job("late"), a_job("soon"), a_job("unknown")

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -204,8 +205,14 @@ class _Simulation:
         )
 
     def _body(self, order: SimulatedOrder) -> bytes:
+        """Return as much of the order as the engine reads: its shops, if there are several."""
         bad_day = self._scenario.bad_day
-        return b"{}" if bad_day is None else body_of(order, bad_day)
+        if bad_day is not None:
+            return body_of(order, bad_day)
+        if len(order.stores) == 1:
+            return b"{}"
+        shops = [{"store": store, "parcels": 1} for store in order.stores]
+        return json.dumps({"pickup": {"stores": shops}}).encode()
 
     async def _report_positions(self) -> None:
         for at_ms in itertools.count(

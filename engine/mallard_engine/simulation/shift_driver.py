@@ -155,7 +155,7 @@ class ShiftDriver:
         picked_up_ms = tour.done_ms(arrived_ms)
         await self._clock.until(picked_up_ms)
         for job in run:
-            await self._report(job, Step.PICKED_UP)
+            await self._pick_up(job)
         await self._clock.until(picked_up_ms + tour.back_ms)
         for job in await self._in_order(run):
             order = self._orders[job.id]
@@ -169,6 +169,14 @@ class ShiftDriver:
             trip = Trip(order, self.shift.driver, *times, way_in_m, way_out_m, name)
             way_in_m = 0.0
             self._done(trip)
+
+    async def _pick_up(self, job: Job) -> None:
+        """Report the pickup at the end of the tour: shop by shop if there are several."""
+        if len(job.need.stores) == 1:
+            await self._report(job, Step.PICKED_UP)
+            return
+        for shop in job.need.stores:
+            await self._report(job, Step.COLLECTED, shop)
 
     def _tour(self, run: list[Job], gate: str | None = None) -> Tour:
         """Return the tour of the stores from now on, from `gate` if the driver has parked there."""
@@ -216,10 +224,10 @@ class ShiftDriver:
         await self._clock.until(arrives_ms)
         return self._scenario.distance_m(*here, lat, lon)
 
-    async def _report(self, job: Job, step: Step) -> None:
+    async def _report(self, job: Job, step: Step, store: str | None = None) -> None:
         """Report a step after the fix of where it happened, as a driver app does."""
         await self._dispatcher.drivers.positions(self._scenario.market, [self.fix()])
         ref = JobRef(job.id, job.mall)
         await self._dispatcher.drivers.progress(
-            ref, self.shift.driver, job.attempt, step, at_ms=None, reason=""
+            ref, self.shift.driver, job.attempt, step, at_ms=None, reason="", store=store
         )

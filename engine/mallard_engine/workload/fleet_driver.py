@@ -211,11 +211,17 @@ class FleetDriver:
         self._tally.runs += collected > 0
 
     async def _pick_up(self, job: HeldJob) -> bool:
-        """Collect one job and return whether its parcels are on board."""
-        if await self._do(job.job, Step.PICKED_UP):
+        """Collect one job, shop by shop if it has several; return whether it is on board."""
+        shops = [visit.store for visit in job.detail.stores]
+        if len(shops) == 1:
+            is_on_board = await self._do(job.job, Step.PICKED_UP)
+        else:
+            is_on_board = all(
+                [await self._do(job.job, Step.COLLECTED, store=shop) for shop in shops]
+            )
+        if is_on_board:
             self._has_collected(job.job)
-            return True
-        return False
+        return is_on_board
 
     def _has_collected(self, job: str) -> None:
         self._tally.collected_by[job].append(self.name)
@@ -272,13 +278,15 @@ class FleetDriver:
             self._tally.counts["delivered"] += 1
             self._tally.delivered_by[job.job].append(self.name)
 
-    async def _do(self, job: str, step: Step, proof: Proof | None = None) -> bool:
+    async def _do(
+        self, job: str, step: Step, proof: Proof | None = None, *, store: str | None = None
+    ) -> bool:
         """Report a step and return whether the engine accepted it."""
         if job not in self.client.jobs:
             self._tally.counts["taken_away"] += 1
             return False
         try:
-            await self.client.progress(job, step, proof=proof)
+            await self.client.progress(job, step, proof=proof, store=store)
         except RequestRefused:
             self._tally.counts["refused"] += 1
             self._stuck.add(job)
