@@ -20,7 +20,7 @@ from mallard_engine.core.pickup.pickup_deadline import at_next_opening
 from mallard_engine.core.pickup.pickup_plan import job_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
-from mallard_engine.core.places.opening_hours import OpeningHours, opening_at
+from mallard_engine.core.places.opening_hours import OpeningHours, opening_at, together
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import (
@@ -65,7 +65,7 @@ class Drawn:
 def drawn(seed: int) -> Drawn:
     draw = random.Random(seed)
     policy = MarketPolicy(retry_s=30.0, **draw.choice(POLICIES))
-    malls = {name: replace(SHIPPED.malls[name], hours=_hours(draw)) for name in NAMES}
+    malls = {name: _mall(SHIPPED.malls[name], _hours(draw), seed) for name in NAMES}
     places = Places([replace(SHIPPED, malls={**SHIPPED.malls, **malls})])
     orders = tuple(_order(draw, number, malls[draw.choice(NAMES)]) for number in range(6))
     plenty = draw.random() < 0.5
@@ -93,6 +93,19 @@ def _hours(draw: random.Random) -> OpeningHours:
     closes = START_MIN + draw.randrange(20, 70)
     opens = closes + draw.randrange(10, 40)
     return OpeningHours("America/Phoenix", (((600, closes), (opens, opens + 120)),) * 7)
+
+
+def _mall(shipped: Mall, hours: OpeningHours, seed: int) -> Mall:
+    """A third of its stores close up to 15 minutes before it, and open as much after it."""
+    own = random.Random(f"{shipped.id}/{seed}")
+    assert hours.week is not None
+    stores = {}
+    for store in shipped.stores.values():
+        cut = own.randrange(15) if own.random() < 1 / 3 else 0
+        day = tuple((start + cut, end - cut) for start, end in hours.week[0])
+        its = OpeningHours(hours.time_zone, (day,) * 7) if cut else None
+        stores[store.id] = replace(store, hours=its)
+    return replace(shipped, hours=hours, stores=stores)
 
 
 def _order(draw: random.Random, number: int, mall: Mall) -> SimulatedOrder:
@@ -138,8 +151,8 @@ def _spot(draw: random.Random, mall: Mall, away_deg: float) -> dict[str, Any]:
 def check(of: Drawn, day: Day) -> None:
     for trip in day.trips:
         assert trip.picked_up_ms <= trip.order.expires_ms, f"{trip} came too late"
-        opening = opening_at(of.malls[trip.order.mall].hours, trip.picked_up_ms - 1)
-        assert opening.from_ms <= trip.picked_up_ms, f"{trip} came to a closed mall"
+        opening = opening_at(_hours_of(of, trip.order), trip.picked_up_ms - 1)
+        assert opening.from_ms <= trip.picked_up_ms, f"{trip} came to a closed mall or store"
     carried_out = {trip.order.id for trip in day.trips}
     ended = {
         str(event["job"]).partition(".")[2]: int(str(event["at"]))
@@ -153,6 +166,12 @@ def check(of: Drawn, day: Day) -> None:
         assert not (of.plenty and _could_be_collected(of, order)), f"{order} was left to die"
 
 
+def _hours_of(of: Drawn, order: SimulatedOrder) -> OpeningHours:
+    mall = of.malls[order.mall]
+    own = [hours for store in order.stores if (hours := mall.stores[store].hours)]
+    return together((mall.hours, *own))
+
+
 def _could_be_collected(of: Drawn, order: SimulatedOrder) -> bool:
     """Whether an opening has ample time for it."""
     mall, policy = of.malls[order.mall], of.scenario.policy
@@ -161,7 +180,7 @@ def _could_be_collected(of: Drawn, order: SimulatedOrder) -> bool:
     needs_ms = tour.collect_ms + REACTION_MS
     at_ms = max(order.placed_ms, order.ready_ms)
     while at_ms < order.expires_ms:
-        opening = opening_at(mall.hours, at_ms)
+        opening = opening_at(_hours_of(of, order), at_ms)
         assert opening.to_ms is not None
         from_ms = max(opening.from_ms, at_ms)
         if from_ms + needs_ms <= min(opening.to_ms, order.expires_ms):
@@ -181,6 +200,10 @@ def _an_hour_late(mall: Mall, need: Need, collect_ms: int, now_ms: int) -> Need 
     return moved and replace(moved, ready_ms=moved.ready_ms + 60 * MINUTE_MS)
 
 
+def _of_the_mall_alone(mall: Mall, _stores: tuple[str, ...]) -> OpeningHours:
+    return mall.hours
+
+
 def _until_it_expires(_mall: Mall, need: Need, _now_ms: int) -> int:
     return need.expires_ms
 
@@ -193,7 +216,13 @@ def _until_it_expires(_mall: Mall, need: Need, _now_ms: int) -> int:
             "mallard_engine.core.matching.ranking",
             "collect_by_ms",
             _until_it_expires,
-            "came to a closed mall",
+            "came to a closed mall or store",
+        ),
+        (
+            "mallard_engine.core.places.mall",
+            "Mall.hours_of",
+            _of_the_mall_alone,
+            "came to a closed mall or store",
         ),
     ],
 )
