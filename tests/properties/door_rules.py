@@ -87,6 +87,18 @@ class DoorRules(ShopRules):
             again=expected,
         )
 
+    @precondition(has_job_on_board)
+    @rule(back=recent, block=st.sampled_from((1_000, 600_000)), how=how_often)
+    def an_answer_outlasts_the_block(self, back: int, block: int, how: How) -> None:
+        """The driver is told to wait, and its block ends before the order's time to hold."""
+        name = self.job_at(back, {"picked_up"})
+        job = self.model.jobs[name]
+        if job.state != "picked_up":
+            return
+        self.status(job.holder, Wish.PAUSED, block)
+        self.undelivered(name, job.holder, job.attempt)
+        self.answer(name, [*job.troubles][-1], AnswerAction.WAIT.value, how)
+
     @precondition(lambda self: self.waiting_at_doors())
     @rule(back=recent, off_by=st.sampled_from((-1, -1, 0, 0, 1)), how=how_often)
     def a_wait_at_the_door_ends(self, back: int, off_by: int, how: How) -> None:
