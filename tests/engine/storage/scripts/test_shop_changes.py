@@ -33,7 +33,7 @@ async def test_whole_run_is_withdrawn_when_its_shop_closes(world: World) -> None
 
 async def test_held_job_follows_every_word_of_its_shop(world: World) -> None:
     await world.driver("ann")
-    ref, attempt = await world.assigned("ann")
+    ref, attempt = await world.assigned("ann", expires_ms=world.now + 5 * HOUR_MS)
     for hours in (2, 2, 1):
         await closes(world, world.now + hours * HOUR_MS, ref)
         job = await world.job(ref)
@@ -41,7 +41,7 @@ async def test_held_job_follows_every_word_of_its_shop(world: World) -> None:
         assert (job.state, job.attempt, job.hold.until_ms) == (
             JobState.SCHEDULED,
             attempt + 1,
-            min(world.now + hours * HOUR_MS, job.expires_ms),
+            world.now + hours * HOUR_MS,
         )
     for _ in range(2):
         await closes(world, 0, ref)
@@ -49,11 +49,23 @@ async def test_held_job_follows_every_word_of_its_shop(world: World) -> None:
 
 
 async def test_driver_keeps_the_job_if_the_shop_opens_in_time(world: World) -> None:
-    await world.driver("ann")
-    ref, attempt = await world.assigned("ann")
+    await world.driver("ann", vehicle=VAN)
+    (ref,) = await world.assigned_run("ann", 1)
     eta = (await world.job(ref)).eta_pickup_ms
     assert eta
+    assert eta > world.now
     await closes(world, eta, ref)
+    assert (await world.pushes())[-1].reason == "updated"
+    assert (await world.job(ref)).state is JobState.ASSIGNED
+    await closes(world, eta + 1, ref)
+    assert (await world.job(ref)).state is JobState.SCHEDULED
+
+
+async def test_driver_collects_from_the_shops_that_are_open(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.assigned("ann", stores=("lego", "gap"))
+    await closes(world, world.now + HOUR_MS, ref)
+    assert (await world.pushes())[-1].reason == "updated"
     job = await world.job(ref)
     assert (job.state, job.attempt, job.driver) == (JobState.ASSIGNED, attempt, "ann")
 
