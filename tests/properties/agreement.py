@@ -6,9 +6,9 @@ import msgspec
 
 from mallard_engine.core import model as core
 from mallard_protocol.lifecycle import BEFORE_PICKUP
-from tests.properties.model_drivers import Driver
-from tests.properties.model_records import Job, Shop
-from tests.properties.model_transfers import TransferModel
+from tests.properties.models.drivers import Driver
+from tests.properties.models.records import Job, Shop
+from tests.properties.models.transfers import TransferModel
 from tests.properties.world import Snapshot
 
 

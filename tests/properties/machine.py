@@ -34,9 +34,9 @@ from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script
 from tests.properties import invariants
 from tests.properties.agreement import check_agreement
-from tests.properties.model_drivers import LEASE_MS
-from tests.properties.model_records import REFUSAL_CODES, REFUSED
-from tests.properties.model_transfers import TransferModel
+from tests.properties.models.drivers import LEASE_MS
+from tests.properties.models.records import REFUSAL_CODES, REFUSED
+from tests.properties.models.transfers import TransferModel
 from tests.properties.world import NODES, START_MS, Snapshot, World
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from mallard_protocol.lifecycle import HELD
-from tests.properties.comeback_rules import ComebackRules
-from tests.properties.driver_rules import next_step
-from tests.properties.job_rules import Order, orders
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent
+from tests.properties.rules.comeback import ComebackRules
+from tests.properties.rules.driver import next_step
+from tests.properties.rules.job import Order, orders
 from tests.properties.world import NODES
 
 # The number of steps of a job: offered, accepted, arrived, on board.

@@ -14,36 +14,36 @@ from mallard_engine.core.model import Submission
 from mallard_engine.ports import Submitted
 from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.scripts import Script
-from tests.properties.comeback_rules import ComebackRules
-from tests.properties.counter_rules import CounterRules
-from tests.properties.door_rules import DoorRules
-from tests.properties.driver_rules import DriverRules, HolderRules
-from tests.properties.job_rules import JobRules, Order
 from tests.properties.machine import StoreMachine
 from tests.properties.mallard import Mallard
-from tests.properties.patience_rules import PatienceRules
-from tests.properties.planted_in_claims import PLANTED_IN_CLAIMS
-from tests.properties.planted_in_counters import PLANTED_IN_COUNTERS
-from tests.properties.planted_in_patience import PLANTED_IN_PATIENCE
-from tests.properties.planted_in_reassignments import PLANTED_IN_REASSIGNMENTS
-from tests.properties.planted_in_registers import PLANTED_IN_REGISTERS
-from tests.properties.planted_in_returns import PLANTED_IN_RETURNS
-from tests.properties.planted_in_risks import PLANTED_IN_RISKS
-from tests.properties.planted_in_rounds import PLANTED_IN_ROUNDS
-from tests.properties.planted_in_runs import PLANTED_IN_RUNS
-from tests.properties.planted_in_shops import PLANTED_IN_SHOPS
-from tests.properties.planted_in_take_backs import PLANTED_IN_TAKE_BACKS
-from tests.properties.planted_in_transfers import PLANTED_IN_TRANSFERS
-from tests.properties.planting import Planted
-from tests.properties.reassignment_rules import ReassignmentRules
-from tests.properties.register_rules import RegisterRules
-from tests.properties.risk_rules import RiskRules
-from tests.properties.run_rules import RunRules
-from tests.properties.shop_rules import ShopRules
-from tests.properties.stagger_rules import StaggerRules
-from tests.properties.stuck_rules import StuckRules
-from tests.properties.time_rules import TimeRules
-from tests.properties.transfer_rules import TransferRules
+from tests.properties.planted.claims import PLANTED_IN_CLAIMS
+from tests.properties.planted.counters import PLANTED_IN_COUNTERS
+from tests.properties.planted.patience import PLANTED_IN_PATIENCE
+from tests.properties.planted.planting import Planted
+from tests.properties.planted.reassignments import PLANTED_IN_REASSIGNMENTS
+from tests.properties.planted.registers import PLANTED_IN_REGISTERS
+from tests.properties.planted.returns import PLANTED_IN_RETURNS
+from tests.properties.planted.risks import PLANTED_IN_RISKS
+from tests.properties.planted.rounds import PLANTED_IN_ROUNDS
+from tests.properties.planted.runs import PLANTED_IN_RUNS
+from tests.properties.planted.shops import PLANTED_IN_SHOPS
+from tests.properties.planted.take_backs import PLANTED_IN_TAKE_BACKS
+from tests.properties.planted.transfers import PLANTED_IN_TRANSFERS
+from tests.properties.rules.clock import TimeRules
+from tests.properties.rules.comeback import ComebackRules
+from tests.properties.rules.counter import CounterRules
+from tests.properties.rules.door import DoorRules
+from tests.properties.rules.driver import DriverRules, HolderRules
+from tests.properties.rules.job import JobRules, Order
+from tests.properties.rules.patience import PatienceRules
+from tests.properties.rules.reassignment import ReassignmentRules
+from tests.properties.rules.register import RegisterRules
+from tests.properties.rules.risk import RiskRules
+from tests.properties.rules.run import RunRules
+from tests.properties.rules.shop import ShopRules
+from tests.properties.rules.stagger import StaggerRules
+from tests.properties.rules.stuck import StuckRules
+from tests.properties.rules.transfer import TransferRules
 from tests.properties.world import MALLS
 
 pytestmark = pytest.mark.timeout(20)

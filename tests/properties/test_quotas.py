@@ -10,7 +10,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from mallard_engine.storage.scripts import Script
-from tests.properties.planting import with_bug
+from tests.properties.planted.planting import with_bug
 from tests.properties.profiles import DEEP, SHORT
 from tests.properties.quota_machine import QuotaMachine
 

@@ -11,7 +11,7 @@ from hypothesis import Phase, settings
 
 from tests.properties.machine import StoreMachine, run_machine
 from tests.properties.mallard import Mallard, focused
-from tests.properties.planting import Planted
+from tests.properties.planted.planting import Planted
 from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
 from tests.properties.test_planted_bugs import BUGS
 

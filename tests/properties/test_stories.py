@@ -9,9 +9,9 @@ from contextlib import closing
 import pytest
 
 from mallard_protocol.lifecycle import JobState
-from tests.properties.job_rules import Order
 from tests.properties.mallard import Mallard
-from tests.properties.model_drivers import FORGET_DRIVER_MS
+from tests.properties.models.drivers import FORGET_DRIVER_MS
+from tests.properties.rules.job import Order
 from tests.properties.world import MALLS, MARKET
 
 JOB = f"job_{MARKET}.j000"

@@ -29,7 +29,7 @@ from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState
-from tests.properties.model_drivers import LEASE_MS
+from tests.properties.models.drivers import LEASE_MS
 
 T = TypeVar("T")
 MARKET, OTHER_MARKET = "phoenix", "las-vegas"
