@@ -1,6 +1,16 @@
 """Arrival at a mall and departure from it, fix by fix."""
 
-from mallard_engine.core.places.geofence import OUTSIDE_FIXES, Change, Presence, Sighting
+import pytest
+from shapely import Point, get_coordinates, unary_union
+
+from mallard_engine.core.places.geofence import (
+    OUTSIDE_FIXES,
+    Change,
+    Presence,
+    Sighting,
+    is_around,
+)
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
 
 
@@ -85,3 +95,29 @@ def test_place_is_the_outline_and_circles_around_gates() -> None:
         min(mall.gate_distances_m(lat, mall.lon).values()) - 25,
     )
     assert mall.place_distance_m(lat, mall.lon, 25.0) == expected > 0
+
+
+MALLS = Places.load().malls
+
+
+def points_at(mall: Mall, metres: float) -> list[tuple[float, float]]:
+    """Points around the mall at this distance from its outline or its nearest gate's circle."""
+    gates = [Point(mall.plane.xy(it.lat, it.lon)).buffer(25.0) for it in mall.gates.values()]
+    ring = unary_union([mall.outline_m, *gates]).buffer(metres)
+    return [at(mall, x, y) for x, y in get_coordinates(ring)]
+
+
+def at(mall: Mall, x: float, y: float) -> tuple[float, float]:
+    """The latitude and longitude of a point on the mall's plane."""
+    plane = mall.plane
+    return mall.lat + y / plane.m_per_deg_lat, mall.lon + x / plane.m_per_deg_lon
+
+
+@pytest.mark.parametrize("name", sorted(MALLS))
+def test_garage_and_its_surroundings_are_around_the_mall(name: str) -> None:
+    mall = MALLS[name]
+    inside = mall.outline_m.representative_point()
+    assert is_around(mall, *at(mall, inside.x, inside.y))
+    assert all(is_around(mall, it.lat, it.lon) for it in mall.gates.values())
+    for metres, expected in ((1, True), (60, True), (69, True), (80, False), (500, False)):
+        assert {is_around(mall, *point) for point in points_at(mall, metres)} == {expected}
