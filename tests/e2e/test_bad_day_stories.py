@@ -154,8 +154,6 @@ async def test_evacuated_mall_frees_the_driver_and_keeps_the_order(
     until = datetime.now(UTC) + timedelta(hours=1)
     async with counter(node, shop) as till:
         await till.close_until(until)
-        await app.progress(held.job, Step.AT_MALL)
-        await app.problem("store_closed", job=held.job, store=shop.stores[0])
         waits = await becomes(orders, held.job, "scheduled")
         assert waits.held
         assert waits.held.why == "store_closed"

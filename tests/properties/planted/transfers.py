@@ -201,7 +201,7 @@ PLANTED_IN_TRANSFERS = (
     _planted(
         "jobs not on board stay with a broken car",
         "transfer",
-        "revoke(job, 'unassigned', arg.actor, 'transfer')",
+        "take_back_from(job, 'unassigned', arg.actor, 'transfer')",
         "",
         transfer_begins,
     ),
