@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
     market: str | None = getattr(args, "market", None)
     if market is not None:
         market_named(market, places_of(settings))
-    claims: dict[str, str] = {}
-    if args.role == Role.STORE:
-        claims = {"mall": args.mall, "store": args.store}
-        _check_store(places_of(settings), **claims)
+    mall: str | None = getattr(args, "mall", None)
+    store: str | None = getattr(args, "store", None)
+    if mall is not None and store is not None:
+        _check_store(places_of(settings), mall, store)
     # No engine would accept tokens signed with a secret created here.
     if not settings.has_token_key and not secret_path(settings.data).exists():
         raise ConfigError(
@@ -71,7 +71,10 @@ def run(args: argparse.Namespace) -> int:
         )
     tokens = Tokens(load_token_keys(settings))
     for name in args.ids:
-        print(tokens.mint(name, Role(args.role), ttl_s=args.ttl_s, market=market, **claims))
+        role = Role(args.role)
+        print(
+            tokens.mint(name, role, ttl_s=args.ttl_s, market=market, mall=mall, store=store)
+        )
     return 0
 
 

@@ -147,12 +147,24 @@ class Tokens:
         market: str | None = None,
         mall: str | None = None,
         store: str | None = None,
-        **of_driver: Any,
+        alias: str | None = None,
+        vehicle: messages.Vehicle | None = None,
+        equipment: Sequence[str] | None = None,
+        qualifications: Sequence[str] | None = None,
     ) -> str:
         """Create a token, signed with the first secret. Raises `ConfigError` if there is none.
 
-        `of_driver`: claims of a driver's token besides its market: `alias`, `vehicle`, `equipment`,
-        `qualifications`.
+        Args:
+            sub: whom the token is for.
+            role: what its holder may do.
+            ttl_s: its lifetime, in seconds.
+            market: of a driver.
+            mall: of a shop.
+            store: the shop, a store of `mall`.
+            alias: of a driver: its name for shops and customers.
+            vehicle: of a driver: what it may carry at most.
+            equipment: of a driver: what it may have with it.
+            qualifications: of a driver.
         """
         if not self._keys.secrets:
             raise ConfigError("tokens are signed elsewhere: only a key set is configured")
@@ -164,7 +176,15 @@ class Tokens:
             "iat": now_s,
             "exp": now_s + math.ceil(ttl_s),
         }
-        optional = {"market": market, "mall": mall, "store": store, **of_driver}
+        optional = {
+            "market": market,
+            "mall": mall,
+            "store": store,
+            "alias": alias,
+            "vehicle": vehicle,
+            "equipment": equipment,
+            "qualifications": qualifications,
+        }
         claims |= {name: value for name, value in optional.items() if value is not None}
         return self._jws.encode(msgspec.json.encode(claims), self._keys.secrets[0], "HS256")
 

@@ -65,8 +65,14 @@ class Counter(Caller):
         return await self.node.http.get(url, params=query or None, headers=self._headers())
 
     def _headers(self) -> dict[str, str]:
-        claims = {"mall": self.mall, "store": self.store, "market": self.market}
-        token = self.node.node.tokens.mint(self.sub, self.role, ttl_s=3600, **claims)
+        token = self.node.node.tokens.mint(
+            self.sub,
+            self.role,
+            ttl_s=3600,
+            market=self.market,
+            mall=self.mall,
+            store=self.store,
+        )
         return {"Authorization": f"Bearer {token}"} | self.headers
 
 

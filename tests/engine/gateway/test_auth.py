@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mallard_engine.config.settings import ConfigError
-from mallard_engine.core.vehicles import DriverClaims
+from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.gateway import auth
 from mallard_engine.gateway.auth import (
     BadToken,
@@ -22,6 +22,7 @@ from mallard_engine.gateway.auth import (
 )
 from mallard_engine.gateway.token_keys import PublicKey, TokenKeys
 from mallard_protocol.codes import Role
+from mallard_protocol.messages import Vehicle
 
 SECRET = b"a-secret-of-more-than-thirty-two-bytes"
 OTHER = b"another-secret-of-more-than-32-bytes!!"
@@ -276,6 +277,32 @@ def test_minted_tokens_verify() -> None:
     )
     with pytest.raises(ConfigError):
         tokens(public=KEY_SET).mint("shop", Role.ORDERS, ttl_s=60)
+
+
+def test_claim_that_no_token_has_is_not_minted() -> None:
+    misspelt: dict[str, Any] = {"qualification": ["alcohol"]}
+    with pytest.raises(TypeError, match="qualification"):
+        tokens(SECRET).mint("d-1", Role.DRIVER, ttl_s=60, market="phoenix", **misspelt)
+
+
+def test_claims_of_a_driver_survive_the_token() -> None:
+    checker = tokens(SECRET)
+    token = checker.mint(
+        "d-1",
+        Role.DRIVER,
+        ttl_s=60,
+        market="phoenix",
+        alias="Ann",
+        vehicle=Vehicle(kind="van", max_jobs=3),
+        equipment=["bag"],
+        qualifications=["alcohol"],
+    )
+    assert checker.verify(token).claims == DriverClaims(
+        alias="Ann",
+        vehicle=StatedVehicle(kind="van", max_jobs=3),
+        equipment=("bag",),
+        qualifications=("alcohol",),
+    )
 
 
 def test_principal_has_one_role() -> None:

@@ -181,7 +181,8 @@ class ShopModel(StaggeredModel):
         job = self.jobs[name]
         was = job.state
         verdict = super().claim(name, driver, attempt, state)
-        if job.state == "delivered" and was != "delivered":
+        is_new = was in BEFORE_PICKUP and job.state not in BEFORE_PICKUP
+        if is_new or (job.state == "delivered" and was != "delivered"):
             self._collect_the_rest(job)
         return verdict
 

@@ -15,6 +15,17 @@ def holder_claims_the_delivery(mallard: Mallard) -> None:
     mallard.claim(JOB, "d0", 1, "delivered")
 
 
+def holder_claims_two_shops(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(stores=("lego", "gap")), 2)])
+    mallard.claim(JOB, "d0", 1, "picked_up")
+
+
+def job_on_board_is_claimed_before_its_last_shop(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(stores=("lego", "gap")), 2)])
+    mallard.collect(JOB, "d0", 1, "lego", 2)
+    mallard.claim(JOB, "d0", 1, "picked_up")
+
+
 def other_driver_claims_a_higher_attempt(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 2)])
     mallard.claim(JOB, "d1", 2, "picked_up")
@@ -72,6 +83,18 @@ PLANTED_IN_CLAIMS = (
         "  leave_hands(job, read_driver(arg.driver))\n",
         "",
         holder_claims_the_delivery,
+    ),
+    _claimed(
+        "claimed pickup collects no shop",
+        "if BEFORE_PICKUP[was] then collect_the_rest(job, arg.driver) end\n",
+        "",
+        holder_claims_two_shops,
+    ),
+    _claimed(
+        "claim of a job on board collects its last shop",
+        "if BEFORE_PICKUP[was] then collect_the_rest",
+        "if true then collect_the_rest",
+        job_on_board_is_claimed_before_its_last_shop,
     ),
     _claimed(
         "any driver may claim without lost writes",

@@ -5,10 +5,11 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.ports import DueEntry, DueKind
 from mallard_protocol.codes import CUSTOMER_PROBLEMS, AnswerAction
-from mallard_protocol.lifecycle import Wish
-from tests.properties.machine import How, how_often, recent, some_node
+from mallard_protocol.lifecycle import Step, Wish
+from tests.properties.machine import How, how_often, recent, some_driver, some_node
 from tests.properties.models.door import ON_BOARD, Receipt
 from tests.properties.rules.driver import WAY_BACK
+from tests.properties.rules.job import Order
 from tests.properties.rules.shop import ShopRules
 from tests.properties.world import MALLS, MARKET, SERVICE
 
@@ -98,6 +99,20 @@ class DoorRules(ShopRules):
         self.status(job.holder, Wish.PAUSED, block)
         self.undelivered(name, job.holder, job.attempt)
         self.answer(name, [*job.troubles][-1], AnswerAction.WAIT.value, how)
+
+    @precondition(lambda self: self.model.drivers)
+    @rule(driver=some_driver, block=st.sampled_from((1_000, 600_000)), how=how_often)
+    def it_is_held_until_the_block_ends(self, driver: str, block: int, how: How) -> None:
+        """A customer refuses an order to be held, and the driver's block ends before its time."""
+        self.submit(Order(undeliverable="hold"))
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        self.step(name, driver, job.attempt, Step.PICKED_UP)
+        self.status(driver, Wish.PAUSED, block)
+        self.undelivered(name, driver, job.attempt, "refused", how)
 
     @precondition(lambda self: self.waiting_at_doors())
     @rule(back=recent, off_by=st.sampled_from((-1, -1, 0, 0, 1)), how=how_often)

@@ -45,6 +45,7 @@ end
 
 -- A meeting is proved by its code, and only with a report.
 if job.kind == 'transfer' then return reply('wrong_state') end
+local was = job.state
 local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
 if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
   local lost = tonumber(redis.call('HGET', LINEAGE, 'lost') or 0)
@@ -67,6 +68,8 @@ elseif BEFORE_PICKUP[job.state] then
   move(job, 'picked_up', arg.driver, 'picked_up', silence_limit(rec))
   if note_arrival(rec, job) then save_driver(arg.driver, rec) end
 end
+-- It says so for all shops, as the step does. On board already: some shops may still follow.
+if BEFORE_PICKUP[was] then collect_the_rest(job, arg.driver) end
 
 local is_on_board = job.state == 'picked_up' or job.state == 'returning'
 if arg.state == 'delivered' and is_on_board and job.driver == arg.driver

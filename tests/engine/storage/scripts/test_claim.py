@@ -4,7 +4,7 @@ import pytest
 
 from mallard_engine.ports import JobRef, Refused
 from mallard_protocol.codes import TERMINAL_KEPT_MS, ErrorCode
-from mallard_protocol.lifecycle import JobState, Outcome, Step
+from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from tests.engine.storage.worlds import MARKET, World
 
 pytestmark = [pytest.mark.finding("B5"), pytest.mark.finding("C10")]
@@ -87,6 +87,23 @@ async def test_claim_after_give_up_is_refused(world: World) -> None:
     await lose_writes(world)
     assert (await claim(world, ref, attempt))[0] == "stale_attempt"
     assert (await world.job(ref)).state is JobState.QUEUED
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+async def test_claimed_pickup_collects_the_shops_that_are_left(
+    world: World, is_revoked: bool
+) -> None:
+    ref, attempt = await world.assigned(await world.driver())
+    if is_revoked:
+        await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "")
+    assert (await claim(world, ref, attempt))[0] == "picked_up"
+    (shop,) = (await world.job(ref)).shops
+    assert (shop.state, shop.collected) == (ShopState.COLLECTED, 2)
+    # What it corrects, a repeat leaves alone.
+    await world.collect(ref, attempt, parcels=0)
+    assert (await claim(world, ref, attempt))[0] == "picked_up"
+    (shop,) = (await world.job(ref)).shops
+    assert (shop.state, shop.collected) == (ShopState.MISSING, 0)
 
 
 # -- jobs and attempts unknown to the store
