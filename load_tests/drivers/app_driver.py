@@ -18,13 +18,19 @@ from load_tests.credentials import DriverToken
 from load_tests.drivers.recorder import EventKind, Recorder
 from load_tests.frames import Frame, pack
 from load_tests.measurements import Measure
-from mallard_engine.workload.behaviour import JOB_STEPS, STEPS_DONE, Answer, AnswerShares, Wander
+from mallard_engine.workload.behaviour import (
+    JOB_STEPS,
+    STEPS_DONE,
+    USUAL_ANSWERS,
+    Answer,
+    AnswerShares,
+    Wander,
+)
 from mallard_engine.workload.road import Point
 
 _ACCURACY_M: Final = 5.0
 _RETRY_S: Final = 1.0
 _PONG: Final = pack("pong")
-_ANSWERS: Final = AnswerShares(decline=0.1, lapse=0.05)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class AppHabits:
 
     think_s: float = 0.5
     hold_s: float = 10.0
-    answers: AnswerShares = _ANSWERS
+    answers: AnswerShares = USUAL_ANSWERS
 
 
 class AppDriver(ABC):

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 
 from load_tests.drivers.app_driver import AppHabits
 from load_tests.target import Target
-from mallard_engine.workload.behaviour import AnswerShares
+from mallard_engine.workload.behaviour import USUAL_ANSWERS, AnswerShares
 
 MAX_DRIVERS: Final = 100_000
 MAX_PROCESSES: Final = 64
@@ -40,8 +40,8 @@ class SwarmPlan:
     report_s: float = 5.0
     think_s: float = 0.5
     hold_s: float = 20.0
-    decline_share: float = 0.1
-    lapse_share: float = 0.05
+    decline_share: float = USUAL_ANSWERS.decline
+    lapse_share: float = USUAL_ANSWERS.lapse
     connects_per_s: float = 500.0
     grace_s: float = 5.0
     crowd: int = 0

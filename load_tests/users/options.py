@@ -9,7 +9,7 @@ from load_tests.credentials import Credentials, read_driver_tokens, read_secret
 from load_tests.drivers.app_driver import AppHabits
 from load_tests.shapes import SHAPES, Timetable
 from load_tests.slo import BadObjective, Objective, parse_objective
-from mallard_engine.workload.behaviour import AnswerShares
+from mallard_engine.workload.behaviour import USUAL_ANSWERS, AnswerShares
 
 DEFAULT_HOST: Final = "http://127.0.0.1:8000"
 _LOOPBACK: Final = "127.0.0.1"
@@ -111,8 +111,8 @@ def _add_traffic(group: Any) -> None:
         ("--flash-jobs", int, 500, "N", "jobs of the flash sale"),
         ("--hold-s", _positive, 10.0, "S", "from accepting a job to delivering it"),
         ("--think-s", _positive, 0.5, "S", "from an offer to its answer"),
-        ("--decline", _share, 0.1, "SHARE", "of the offers that are declined"),
-        ("--lapse", _share, 0.05, "SHARE", "of the offers that are never answered"),
+        ("--decline", _share, USUAL_ANSWERS.decline, "SHARE", "of the offers that are declined"),
+        ("--lapse", _share, USUAL_ANSWERS.lapse, "SHARE", "of the offers that are never answered"),
         ("--seed", int, 1, "N", "of orders and habits"),
     ):
         _add_shown(

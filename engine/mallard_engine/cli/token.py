@@ -72,9 +72,7 @@ def run(args: argparse.Namespace) -> int:
     tokens = Tokens(load_token_keys(settings))
     for name in args.ids:
         role = Role(args.role)
-        print(
-            tokens.mint(name, role, ttl_s=args.ttl_s, market=market, mall=mall, store=store)
-        )
+        print(tokens.mint(name, role, ttl_s=args.ttl_s, market=market, mall=mall, store=store))
     return 0
 
 

@@ -57,6 +57,10 @@ class AnswerShares:
         return Answer.ACCEPT
 
 
+USUAL_ANSWERS: Final = AnswerShares(decline=0.10, lapse=0.05)
+"""The answers of drivers of whom nothing else is said, in the demo and in load tests."""
+
+
 def draw_by_acceptance(acceptance: float, rng: random.Random) -> Answer:
     """Draw the answer of a driver who accepts a share of offers and ignores half of the others.
 

@@ -13,7 +13,7 @@ from mallard_client.driver.events import Event, JobsChanged
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ClientError, NoAnswer, RequestRefused
 from mallard_client.tokens import TokenProvider
-from mallard_engine.workload.behaviour import TO_COLLECT, Answer, AnswerShares
+from mallard_engine.workload.behaviour import TO_COLLECT, USUAL_ANSWERS, Answer, AnswerShares
 from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.road import Journey, Point, distance_m, heading_deg
 from mallard_protocol.codes import ID_CHECK
@@ -47,8 +47,8 @@ class Habits:
 
     speed_mps: float = 1_000.0
     report_every_ms: int = 1_000
-    decline: float = 0.10
-    lapse: float = 0.05
+    decline: float = USUAL_ANSWERS.decline
+    lapse: float = USUAL_ANSWERS.lapse
     vanish: float = 0.02
     drop_every_s: float = 60.0
     think_s: tuple[float, float] = (0.1, 0.6)

@@ -1,13 +1,40 @@
-"""A simulated mall day, the demo and simulated apps have the same policy and vehicles, so that a
-figure of one holds for the others."""
+"""Simulated mall days, the demo, load tests and apps have the same policy, vehicles and answers, so
+that a figure of one holds for the others."""
 
+import argparse
+import random
 from dataclasses import fields, replace
+from functools import cache
+from io import StringIO
+from unittest.mock import Mock
 
+import msgspec
+from rich.console import Console
+
+from load_tests.credentials import DriverToken
+from load_tests.drivers.app_driver import AppHabits
+from load_tests.frames import unpack
+from load_tests.swarm.driver import SwarmDriver
+from load_tests.swarm.plan import SwarmPlan
+from load_tests.users.options import _add_traffic
+from mallard_client.driver.client import DriverClient
 from mallard_engine.config.settings import load_settings
+from mallard_engine.core.model import Vehicle
+from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.core.vehicles import USUAL_KIND, stated, usual_vehicle
+from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan
+from mallard_engine.demo.screen import Screen
+from mallard_engine.gateway.stated_vehicles import stated_vehicle
+from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.workload.behaviour import USUAL_ANSWERS
+from mallard_engine.workload.demand import Demand
+from mallard_engine.workload.fleet import Habits
+from mallard_protocol import messages
 
+MALL = "chandler-fashion-center"
 # Limits for silence: no simulated driver loses its connection. Dwell times are known. A retry would
 # find no driver whom its own round has not found.
 DIFFERS = {"stale_after_s", "resume_ttl_s", "at_mall_silence_s", "dwell_visits", "retry_s"}
@@ -35,3 +62,73 @@ def test_demo_differs_in_its_pace_only() -> None:
 def test_preset_reaches_the_nodes_of_the_demo() -> None:
     environ = dict(replace(Plan(), preset="express").environment("unix:///tmp/x", "s" * 32))
     assert load_settings(environ=environ).policy.preset == "express"
+
+
+# -- vehicles
+
+
+@cache
+def places() -> Places:
+    return Places.load(opening_hours=False)
+
+
+def demand() -> Demand:
+    return Demand(places(), [])
+
+
+def a_mall_day() -> Scenario:
+    policy = mallday.default_policy()
+    return mallday.scenario_of(places(), demand(), policy, mall=MALL, parcels=1, drivers=3)
+
+
+def vehicle_of(client: DriverClient) -> Vehicle:
+    """The vehicle of an app's driver, as the engine takes its hello."""
+    return taken(client._session.hello("token").vehicle)
+
+
+def taken(said: messages.Vehicle | msgspec.UnsetType) -> Vehicle:
+    vehicle = stated_vehicle(messages.Vehicle() if said is msgspec.UNSET else said)
+    return replace(usual_vehicle(vehicle.kind or USUAL_KIND), **stated(vehicle))
+
+
+def test_drivers_of_a_mall_day_have_the_usual_vehicle() -> None:
+    day = a_mall_day()
+    assert {shift.vehicle or usual_vehicle() for shift in day.shifts} == {usual_vehicle()}
+
+
+def test_drivers_of_the_demo_have_the_usual_vehicle() -> None:
+    screen = Screen(Console(file=StringIO()), "")
+    run = DemoRun(Plan(drivers=3), demand(), screen, redis_url="", secret="s" * 32)
+    fleet = run._new_fleet(["ws://127.0.0.1:1"], None)
+    assert {vehicle_of(driver.client) for driver in fleet.drivers} == {usual_vehicle()}
+
+
+def test_app_that_states_no_vehicle_has_the_usual_one() -> None:
+    assert vehicle_of(DriverClient("ws://127.0.0.1:1", "token")) == usual_vehicle()
+
+
+def test_drivers_of_load_tests_have_the_usual_vehicle() -> None:
+    who = DriverToken("d-1", "phoenix", "token")
+    context = Mock(habits=AppHabits(), rng=random.Random(1))
+    frame = unpack(SwarmDriver(who, (33.3, -111.9), 0, context).hello())
+    assert taken(msgspec.convert(frame["vehicle"], messages.Vehicle)) == usual_vehicle()
+
+
+# -- answers
+
+
+def test_demo_and_load_tests_answer_alike() -> None:
+    parser = argparse.ArgumentParser()
+    _add_traffic(parser)
+    options = parser.parse_args([])
+    assert (options.decline, options.lapse) == (USUAL_ANSWERS.decline, USUAL_ANSWERS.lapse)
+    assert AppHabits().answers == USUAL_ANSWERS
+    assert SwarmPlan(urls=("http://127.0.0.1:1",)).habits.answers == USUAL_ANSWERS
+    for habits in (Habits(), Plan().habits):  # whose sockets are lost, too
+        assert replace(habits.answers, vanish=0.0) == USUAL_ANSWERS
+
+
+def test_all_offers_of_a_mall_day_are_accepted() -> None:
+    """Its orders and drivers are the measure, not refusals: the only difference."""
+    day = a_mall_day()
+    assert {shift.acceptance for shift in day.shifts} == {1.0}

@@ -137,6 +137,25 @@ async def _with_code(world: World, ref: JobRef, attempt: int, code: str) -> None
 # -- custody
 
 
+@pytest.mark.parametrize("kind", ["collected", "missing", "partial"])
+@pytest.mark.parametrize("is_taken", [False, True])
+async def test_revoked_holder_says_too_late_that_nothing_is_there(
+    world: World, kind: str, is_taken: bool
+) -> None:
+    ref, attempt = await taken(world)
+    await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "ops", "")
+    if is_taken:
+        await world.driver("bob")
+        await world.store.jobs.assign(ref, "bob", "ops")
+    before = await world.dump()
+    if kind == "collected":
+        report = world.collect(ref, attempt, 0)
+    else:
+        report = world.problem(ref, kind, attempt=attempt)
+    assert await refusal(report) in {ErrorCode.STALE_ATTEMPT, ErrorCode.NOT_YOURS}
+    assert await world.dump() == before
+
+
 async def test_collected_by_a_revoked_holder_is_custody(world: World) -> None:
     ref, attempt = await taken(world)
     await world.driver("bob")
