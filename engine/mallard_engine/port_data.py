@@ -272,7 +272,8 @@ class Hello:
 class DriverSnapshot:
     """A driver, its live offer and its jobs, at ``now_ms``.
 
-    ``transfers``: the open transfers that carry some of the jobs, by id.
+    ``transfers``: the open transfers that carry some of the jobs, by id. ``aliases``: the names of
+    the drivers who come for these, by id, where the register or the token gives one.
     """
 
     now_ms: int
@@ -280,6 +281,7 @@ class DriverSnapshot:
     offer: LiveOffer | None
     jobs: tuple[Job, ...]
     transfers: Mapping[str, Job] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     def transfer_of(self, job: Job) -> Job | None:
         """Return the open transfer that carries a job."""

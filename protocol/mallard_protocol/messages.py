@@ -306,8 +306,9 @@ class MeetingPoint(Struct, frozen=True):
 class SocketTransfer(Struct, frozen=True):
     """The open transfer of a job on board, as its present holder sees it.
 
-    ``alias``: the driver who comes, nil while there is none; ``eta``: when it comes (epoch ms).
-    The holder gives the ``code`` to that driver together with the parcels.
+    ``alias``: the name of the driver who comes, ``driver`` if it has none, nil while nobody comes;
+    ``eta``: when it comes (epoch ms). The holder gives the ``code`` to that driver together with
+    the parcels.
     """
 
     id: str

@@ -14,7 +14,7 @@ from mallard_client.errors import ApiProblem, RequestRefused
 from mallard_client.operator_client import OperatorClient
 from mallard_protocol.lifecycle import Step, Wish
 from mallard_protocol.messages import Offer, SocketTransfer, Vehicle
-from mallard_protocol.resources import Job
+from mallard_protocol.resources import DriverProfile, Job
 from tests.e2e.conftest import Node, make_token, start_node
 from tests.e2e.places import Place
 from tests.support import eventually
@@ -116,6 +116,14 @@ async def shown_transfer(app: DriverClient, jobs: Sequence[str]) -> SocketTransf
     return shown
 
 
+async def aliases_in_welcome(fleet: Fleet, app: DriverClient) -> set[str | None]:
+    """Who comes for the driver's jobs, in what the engine sends to an app without memory."""
+    token = make_token(fleet.names[app], "driver", market="phoenix")
+    async with httpx2.AsyncClient(base_url=fleet.node.url) as http:
+        truth = await http.get("/v1/driver/state", headers={"Authorization": f"Bearer {token}"})
+    return {job["transfer"]["alias"] for job in truth.json()["jobs"]}
+
+
 async def ended(fleet: Fleet, job: str) -> Job:
     return await fleet.operator.wait(job, for_end=True, timeout_s=10)
 
@@ -139,7 +147,9 @@ async def test_car_breaks_down_with_twelve_parcels(fleet: Fleet) -> None:
     (meeting,) = await second.accept(offer)
     assert set(meeting.detail.carries or ()) == set(jobs)
     assert meeting.detail.transfer is not shown
-    await eventually(lambda: (transfer_of(first, jobs[0]) or shown).alias == bob)
+    await eventually(
+        lambda: {(transfer_of(first, job) or shown).alias for job in jobs} == {"driver"}
+    )
     assert await fleet.custody(jobs) == {("picked_up", ann)}
     await second.progress(meeting.job, Step.AT_MALL)
     with pytest.raises(RequestRefused) as refused:
@@ -258,13 +268,15 @@ async def test_named_driver_gets_some_of_the_parcels(fleet: Fleet) -> None:
     first, second = await fleet.driver(500), await fleet.driver(900, wish=Wish.PAUSED)
     one, two = await fleet.load(first, 2)
     at = fleet.place.north(700)
+    await fleet.operator.put_driver("phoenix", fleet.names[second], DriverProfile(alias="Bob R."))
     transfer = await fleet.operator.transfer(
         "phoenix", fleet.names[first], to=fleet.names[second], at=at
     )
     assert (transfer.state, transfer.driver) == ("assigned", fleet.names[second])
     await eventually(lambda: transfer.id in second.jobs)
     shown = await shown_transfer(first, [one, two])
-    assert (round(shown.at.lat, 4), shown.alias) == (round(at[0], 4), fleet.names[second])
+    assert (round(shown.at.lat, 4), shown.alias) == (round(at[0], 4), "Bob R.")
+    assert await aliases_in_welcome(fleet, first) == {"Bob R."}
     await second.picked_up(transfer.id, code=shown.code, jobs=[two])
     assert await fleet.custody([one]) == {("picked_up", fleet.names[first])}
     assert await fleet.custody([two]) == {("picked_up", fleet.names[second])}

@@ -1,7 +1,7 @@
-"""Reads the open transfer of a job on board."""
+"""Reads the open transfer of a job on board, and who comes for it."""
 
 from mallard_engine.core.model import Job
-from mallard_engine.ports import NoSuchJob, Storage
+from mallard_engine.ports import NoSuchDriver, NoSuchJob, Storage
 from mallard_protocol.lifecycle import ON_BOARD
 
 
@@ -17,3 +17,16 @@ async def open_transfer(store: Storage, job: Job) -> Job | None:
     except NoSuchJob:
         return None  # over, and deleted since
     return None if transfer.terminal else transfer
+
+
+async def alias_of_coming(store: Storage, transfer: Job | None) -> str | None:
+    """Return the alias of the driver who comes for a transfer; None if it has none.
+
+    Reads nothing while nobody comes.
+    """
+    if transfer is None or not transfer.driver:
+        return None
+    try:
+        return (await store.register.read(transfer.market, transfer.driver)).alias
+    except NoSuchDriver:
+        return None

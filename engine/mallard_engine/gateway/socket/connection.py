@@ -30,7 +30,7 @@ from mallard_engine.gateway.socket.request_handlers import Request, Requests, re
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session
 from mallard_engine.gateway.socket.timers import SocketTimers
-from mallard_engine.gateway.transfers import open_transfer
+from mallard_engine.gateway.transfers import alias_of_coming, open_transfer
 from mallard_engine.ports import (
     DriverSnapshot,
     NoSuchDriver,
@@ -471,11 +471,12 @@ class DriverConnection:
         try:
             job = await services.store.jobs.get(push.job)
             transfer = await open_transfer(services.store, job)
+            alias = await alias_of_coming(services.store, transfer)
         except (StoreUnavailable, NoSuchJob):
             self._resynchronise(session)  # the next welcome has the job
         else:
             services.dispatcher.drivers.holds_unknown_job(job.market, push.driver)
-            detail = services.full(job, transfer)
+            detail = services.full(job, transfer, alias)
             if welcomes == self._welcomes:  # else a later welcome has the job
                 self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         self._apply(session.loaded())

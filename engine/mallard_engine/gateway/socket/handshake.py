@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from msgspec import UNSET
 
-from mallard_engine.core.model import Device
+from mallard_engine.core.model import Device, Job
 from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.gateway.positions import hello_fix
 from mallard_engine.gateway.socket.payloads import in_run_order, offer_frame
@@ -140,8 +140,12 @@ def welcome(
         offer=offer_frame(offer, driver.seq, snapshot.now_ms, services.places.mall(offer.mall))
         if offer
         else None,
-        jobs=tuple(
-            services.full(job, snapshot.transfer_of(job)) for job in in_run_order(snapshot.jobs)
-        ),
+        jobs=tuple(_full(services, snapshot, job) for job in in_run_order(snapshot.jobs)),
         say_hello=True if say_hello else UNSET,
     )
+
+
+def _full(services: SocketServices, snapshot: DriverSnapshot, job: Job) -> messages.SocketJob:
+    transfer = snapshot.transfer_of(job)
+    comes = transfer.driver if transfer else None
+    return services.full(job, transfer, snapshot.aliases.get(comes) if comes else None)

@@ -51,6 +51,9 @@ from mallard_protocol.messages import (
 )
 from mallard_protocol.resources import Pay
 
+UNNAMED_DRIVER: Final = "driver"
+"""What a driver sees of another one who has no alias."""
+
 
 class Card(Struct, frozen=True, array_like=True):
     """What a driver may see of a job before accepting it.
@@ -127,7 +130,13 @@ def arrivals_ms(offer: LiveOffer) -> tuple[int, ...]:
     return tuple(at_ms for at_ms in arrived if at_ms)
 
 
-def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> SocketJob:
+def full_job(
+    job: Job,
+    mall: Mall,
+    tour: Tour,
+    transfer: Job | None = None,
+    alias: str | None = None,
+) -> SocketJob:
     """Return the job with everything that its holder must know, its stores in tour order.
 
     Args:
@@ -135,6 +144,7 @@ def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> S
         mall: its mall.
         tour: the tour of its stores.
         transfer: the open transfer that carries it.
+        alias: of the driver who comes for the transfer, if it has one.
     """
     order = order_of(job)
     shops = {shop.store: shop for shop in job.shops}
@@ -168,18 +178,19 @@ def full_job(job: Job, mall: Mall, tour: Tour, transfer: Job | None = None) -> S
         on_missing=order.on_missing,
         kind=job.kind or UNSET,
         carries=job.carries or UNSET,
-        transfer=_transfer(transfer) if transfer else UNSET,
+        transfer=_transfer(transfer, alias) if transfer else UNSET,
         on_undeliverable=order.on_undeliverable,
         return_to=_return_to(job),
         answer=_answer(job.answer),
     )
 
 
-def _transfer(transfer: Job) -> SocketTransfer:
+def _transfer(transfer: Job, alias: str | None) -> SocketTransfer:
     return SocketTransfer(
         id=transfer.id,
         at=MeetingPoint(transfer.need.lat, transfer.need.lon),
-        alias=transfer.driver,
+        # No driver learns another one's id.
+        alias=(alias or UNNAMED_DRIVER) if transfer.driver else None,
         eta=transfer.eta_pickup_ms,
         code=transfer.code,
     )

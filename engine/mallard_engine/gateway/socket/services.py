@@ -36,7 +36,10 @@ class SocketServices(Services):
     weigh_earnings: frozenset[str] = frozenset()
     draining: bool = False
 
-    def full(self, job: Job, transfer: Job | None = None) -> SocketJob:
-        """Return the job, which a transfer may carry, with all that its holder must know."""
+    def full(self, job: Job, transfer: Job | None = None, alias: str | None = None) -> SocketJob:
+        """Return the job with all that its holder must know.
+
+        `transfer` may carry it; the driver who comes for that has this `alias`.
+        """
         tour = self.dispatcher.orders.tour(job)
-        return full_job(job, self.places.mall(job.mall), tour, transfer)
+        return full_job(job, self.places.mall(job.mall), tour, transfer, alias)

@@ -22,7 +22,7 @@ from mallard_engine.ports import (
     StoreFull,
     TakenBack,
 )
-from mallard_engine.storage.calls.register import KINDS
+from mallard_engine.storage.calls.register import KINDS, given_alias
 from mallard_engine.storage.calls.script_runner import ScriptRunner, driver_answer
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.position_cache import PositionCache
@@ -32,6 +32,7 @@ from mallard_engine.storage.records import (
     read_job,
     read_offer,
     read_position,
+    read_profile,
 )
 from mallard_protocol.lifecycle import Wish
 
@@ -158,12 +159,19 @@ class RedisDrivers(Drivers):
         held = [await self._runner.link.call("HGETALL", keys.job(job.job)) for job in known.jobs]
         jobs = tuple(read_job(flat) for flat in held if flat)
         offer = await self._live_offer(keys, known.offer)
-        transfers = {}
+        transfers, aliases = {}, {}
         for name in {job.transfer_job for job in jobs if job.transfer_job}:
             flat = await self._runner.link.call("HGETALL", keys.job(name))
             if flat and not (transfer := read_job(flat)).terminal:
                 transfers[transfer.id] = transfer
-        return DriverSnapshot(self._runner.now_ms(), known, offer, jobs, transfers)
+                if transfer.driver and (alias := await self._alias(keys, transfer.driver)):
+                    aliases[transfer.driver] = alias
+        return DriverSnapshot(self._runner.now_ms(), known, offer, jobs, transfers, aliases)
+
+    async def _alias(self, keys: MarketKeys, driver: str) -> str | None:
+        record = await self._runner.link.call("HGET", keys.key("drivers"), driver)
+        packed = await self._runner.link.call("HGET", keys.key("registry"), driver)
+        return given_alias(record, read_profile(packed) if packed else None) if record else None
 
     async def _live_offer(self, keys: MarketKeys, offer: str | None) -> LiveOffer | None:
         packed = await self._runner.link.call("HGET", keys.key("offers"), offer) if offer else None

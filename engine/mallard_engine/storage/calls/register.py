@@ -113,9 +113,11 @@ class RedisRegister(Register):
 
 def _registered(record: bytes, position: bytes | None, packed: bytes | None) -> RegisteredDriver:
     profile = read_profile(packed) if packed else None
+    driver = read_driver(record, read_position(position))
+    return RegisteredDriver(driver, profile, given_alias(record, profile))
+
+
+def given_alias(record: bytes, profile: DriverProfile | None) -> str | None:
+    """Return a driver's alias: that of its entry in the register, else of its token."""
     claims = _claimed(record).claims
-    return RegisteredDriver(
-        read_driver(record, read_position(position)),
-        profile,
-        (profile and profile.alias) or (claims and claims.alias) or None,
-    )
+    return (profile and profile.alias) or (claims and claims.alias) or None
