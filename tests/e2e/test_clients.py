@@ -8,18 +8,29 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from mallard_client import DriverClient, FileStorage, OrderClient, OrderClientSync
+from mallard_client import (
+    DriverClient,
+    FileStorage,
+    JobRequest,
+    OrderClient,
+    OrderClientSync,
+    Pay,
+    Risk,
+    ServiceLevel,
+)
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused, Stopped
 from mallard_client.operator_client import OperatorClient
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.lifecycle import DriverState, Step, Wish
 from mallard_protocol.messages import Offer
-from mallard_protocol.resources import Job
+from mallard_protocol.resources import Job, PayView
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
+from tests.e2e.shop import soon
 from tests.support import eventually
 
 Hire = Callable[..., DriverClient]
@@ -200,6 +211,36 @@ async def test_async_order_client_works_end_to_end(orders: OrderClient, place: P
     assert (await orders.quote(place.order())).why_not
     assert {market.id for market in await orders.markets()} >= {"phoenix", "las-vegas"}
     assert (await orders.market("phoenix")).malls
+
+
+@pytest.mark.parametrize(
+    ("due_h", "risks"), [(3.0, {Risk.NONE}), (0.15, {Risk.AT_RISK, Risk.LATE})]
+)
+async def test_order_client_types_pay_level_and_risk(
+    orders: OrderClient, place: Place, due_h: float, risks: set[Risk]
+) -> None:
+    body = place.order()
+    body["pickup"]["window_end"] = body["dropoff"]["deadline"] = soon(hours=due_h)
+    order = msgspec.structs.replace(
+        msgspec.convert(body, JobRequest),
+        service_level=ServiceLevel.EXPRESS,
+        pay=Pay(900, "USD", max_minor=1_500),
+    )
+    job = await orders.submit(order)
+
+    async def risk_is_seen() -> bool:
+        return (await orders.get(job.id)).risk in risks
+
+    await eventually(risk_is_seen)  # of the next sweep
+    for seen in (await orders.get(job.id), (await orders.page()).items[0]):
+        assert seen.service_level == ServiceLevel.EXPRESS
+        assert isinstance(seen.pay, PayView)
+        assert (seen.pay.amount_minor, seen.pay.max_minor) == (900, 1_500)
+        assert seen.risk in risks
+    explained = await orders.explain(job.id)
+    assert explained.risk in risks
+    assert explained.pay == job.pay
+    assert (await orders.cancel(job.id)).risk is msgspec.UNSET
 
 
 def test_sync_order_client_works_end_to_end(node: Node, place: Place) -> None:

@@ -47,8 +47,9 @@ from mallard_protocol.codes import (
     Close,
     ErrorCode,
     ProblemCode,
+    ServiceLevel,
 )
-from mallard_protocol.lifecycle import DriverState, JobState, Step, Wish
+from mallard_protocol.lifecycle import DriverState, JobState, Risk, Step, Wish
 from mallard_protocol.messages import (
     App,
     Barred,
@@ -76,6 +77,7 @@ from mallard_protocol.resources import (
     JobList,
     JobRequest,
     Market,
+    Pay,
     Pickup,
     PickupStore,
     Quote,
@@ -132,6 +134,7 @@ __all__ = [
     "OrderClient",
     "OrderClientSync",
     "Pace",
+    "Pay",
     "Pickup",
     "PickupStore",
     "ProblemCode",
@@ -145,6 +148,8 @@ __all__ = [
     "Reply",
     "ReportSettled",
     "RequestRefused",
+    "Risk",
+    "ServiceLevel",
     "SocketJob",
     "StateChanged",
     "Step",
