@@ -147,8 +147,9 @@ class Metrics:
         )
         self._jobs = self._gauge(
             "mallard_jobs",
-            "Jobs of a market by state, when scraped. Every node reports the whole market: take"
-            " the max() over nodes, because sum() counts each job once for each node.",
+            "Jobs of a market by state, without transfers, when scraped. Every node reports the"
+            " whole market: take the max() over nodes, because sum() counts each job once for each"
+            " node.",
             "market",
             "state",
         )

@@ -510,7 +510,10 @@ class Jobs(Protocol):
         """Return how many jobs wait at each mall."""
 
     async def counts(self, market: str) -> Mapping[str, int]:
-        """Return the number of jobs by state, and ``submitted`` in all; they add up (S13)."""
+        """Return the number of jobs by state, and ``submitted`` in all; they add up (S13).
+
+        A transfer counts as ``transfer_<state>``: it is no customer's job.
+        """
 
 
 class Shops(Protocol):

@@ -169,7 +169,10 @@ def check_queues(seen: Snapshot) -> None:
 
 def check_counts(seen: Snapshot) -> None:
     counted = {state: n for state, n in seen.counts.items() if n and state != "submitted"}
-    jobs = Counter(job.state.value for job in seen.jobs.values())
+    jobs = Counter(
+        f"transfer_{job.state.value}" if job.kind == TRANSFER else job.state.value
+        for job in seen.jobs.values()
+    )
     assert counted == jobs, f"S13: counted {counted}, there are {dict(jobs)}"
     submitted = seen.counts.get("submitted", 0)
     assert submitted == len(seen.jobs), f"S13: {submitted} submitted, {len(seen.jobs)} there"

@@ -256,7 +256,8 @@ async def judge_counts(look: Look) -> Judged:
     found += [("S13", f"{count} jobs are {name}") for name, count in by_state.items() if count < 0]
     there = await _count_as_of(look, _id_of(newest))
     # Ended jobs are deleted after a week, but their counts stay.
-    for state in set(JobState) - TERMINAL:
+    going_on = set(JobState) - TERMINAL
+    for state in (*going_on, *(f"transfer_{state}" for state in going_on)):
         counted, seen = by_state.get(state, 0), there[state]
         if counted != seen:
             found.append(("S13", f"{seen} jobs are {state}, but {counted} are counted"))
@@ -266,23 +267,24 @@ async def judge_counts(look: Look) -> Judged:
 async def _count_as_of(look: Look, since: str) -> Counter[str]:
     """Count the jobs by state as they were at the event ``since``, a page at a time.
 
-    Later changes are undone: the first later event of a job names the state that it had before.
+    Transfers are counted apart. Later changes are undone: the first later event of a job names the
+    state that it had before.
     """
     states: Counter[str] = Counter()
     had: dict[str, str] = {}
     read_to = since
     async for jobs in pages_of_jobs(look):
         _, (newest, *seen) = await look.at_once(
-            _newest_event(look), *(("HGET", look.keys.job(job), "state") for job in jobs)
+            _newest_event(look), *(("HMGET", look.keys.job(job), "state", "kind") for job in jobs)
         )
         if (up_to := _id_of(newest)) != read_to:
             async for event in _events(look, f"({read_to}", up_to):
                 had.setdefault(event["job"], event["from"])
             read_to = up_to
-        for job, state in zip(jobs, seen, strict=True):
+        for job, (state, kind) in zip(jobs, seen, strict=True):
             # A job that was submitted later had no state.
             if before := had.get(job, (state or b"").decode()):
-                states[before] += 1
+                states[f"transfer_{before}" if kind == b"transfer" else before] += 1
     return states
 
 

@@ -88,8 +88,8 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
 redis.call('ZADD', BY_SERVICE, 0, arg.service .. '/' .. arg.job)
 redis.call('ZADD', BY_AGE, 0, arg.job)
 redis.call('HINCRBY', K.counts, 'submitted', 1)
-redis.call('HINCRBY', K.counts, 'queued', 1)
 local job = read_job(JOB)
+redis.call('HINCRBY', K.counts, counted_as(job, 'queued'), 1)
 wait_for_driver(job)
 falls_due(due_member(job), now + policy.safety_ms)
 event({ kind = 'job', job = job.id, service = job.service, from = '', to = 'queued', attempt = 0,

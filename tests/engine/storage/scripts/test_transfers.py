@@ -109,6 +109,22 @@ async def test_transfer_pauses_its_driver_and_keeps_the_parcels(world: World) ->
     assert (await reasons(world, "ann"))[-2:] == ["updated", "updated"]
 
 
+async def test_transfer_counts_apart_from_jobs(world: World) -> None:
+    await on_board(world, count=2)
+    transfer = await begin_transfer(world, "ann")
+    attempt = await accepted_by(world, transfer)
+    counts = await world.store.jobs.counts(MARKET)
+    assert {state: n for state, n in counts.items() if n} == {
+        "submitted": 3,
+        "picked_up": 2,
+        "transfer_assigned": 1,
+    }
+    await take_over(world, transfer, attempt)
+    counts = await world.store.jobs.counts(MARKET)
+    assert counts["transfer_delivered"] == 1
+    assert "delivered" not in counts
+
+
 async def test_first_driver_hears_who_comes_and_nothing_of_offers(world: World) -> None:
     await on_board(world, count=1)
     transfer = await begin_transfer(world, "ann")

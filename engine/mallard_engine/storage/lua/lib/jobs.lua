@@ -71,6 +71,11 @@ end
 -- include lib/transferred.lua
 -- include lib/on_board.lua
 
+-- Under which name a job in this state is counted: a transfer is no customer's job.
+local function counted_as(job, state)
+  return job.kind == 'transfer' and 'transfer_' .. state or state
+end
+
 -- The only way to change a job's state. `due_at` is the time of its due entry.
 local function move(job, state, actor, cause, due_at, reason)
   local was = job.state
@@ -80,8 +85,8 @@ local function move(job, state, actor, cause, due_at, reason)
   end
   job.state = state
   if was ~= state then
-    redis.call('HINCRBY', K.counts, was, -1)
-    redis.call('HINCRBY', K.counts, state, 1)
+    redis.call('HINCRBY', K.counts, counted_as(job, was), -1)
+    redis.call('HINCRBY', K.counts, counted_as(job, state), 1)
   end
   if was == 'queued' and state ~= 'queued' then wait_no_more(job) end
   if state == 'queued' then wait_for_driver(job) end
