@@ -214,7 +214,9 @@ def _entries(job: Job, view: JobView) -> Found:
 def _risk(job: Job, view: JobView) -> Found:
     """Check that the risk of an open job is looked at again, unless it can only stay as it is."""
     if job.terminal:
-        if view.risk_ms is not None:
+        # A node of the release before does not remove the entry; the sweep does, once it is due.
+        is_left = view.risk_ms is not None and view.risk_ms < view.now_ms - SWEEP_GRACE_MS
+        if view.is_swept and is_left:
             yield "leak", "it has ended, but its risk is still looked at"
         return
     stays = job.risk is Risk.LATE or job.state is JobState.RETURNING
