@@ -80,7 +80,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 docs: $(READY)
-	$(BIN)/python -m mallard_protocol.contract_docs
+	$(BIN)/python -m mallard_engine.contract.documents
 	$(BIN)/python docs/demo_screen.py
 	$(BIN)/python -m mallard_engine.reference
 	$(BIN)/python -m load_tests.benchmarks.pages.report

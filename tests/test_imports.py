@@ -27,6 +27,7 @@ def engine(*parts: str) -> tuple[str, ...]:
 FIRST_PARTY_ARROWS = {
     "mallard_protocol": ("mallard_protocol",),
     "mallard_client": ("mallard_client", "mallard_protocol"),
+    "mallard_engine.contract": (*engine("contract"), "mallard_protocol"),
     "mallard_engine.core": (
         *engine("core"),
         *("mallard_protocol.codes", "mallard_protocol.lifecycle"),
@@ -39,7 +40,7 @@ FIRST_PARTY_ARROWS = {
     # Sources of travel times: a port of the dispatcher's, in the words of the rules.
     "mallard_engine.travel": (*engine("travel", "core"), *LEAVES),
     "mallard_engine.gateway": (
-        *engine("gateway", "dispatch", "core", "ports"),
+        *engine("gateway", "contract", "dispatch", "core", "ports"),
         *("mallard_protocol", *LEAVES),
     ),
     "mallard_engine.workload": (
@@ -71,6 +72,7 @@ FIRST_PARTY_ARROWS = {
 THIRD_PARTY_ARROWS = {
     "load_tests.benchmarks.engine": ("msgspec", "numpy", "structlog", "uvloop"),
     "mallard_protocol": ("msgpack", "msgspec"),
+    "mallard_engine.contract": ("msgspec",),
     "mallard_engine.travel": (
         *("httpx2", "msgspec", "numpy", "scipy", "structlog"),
         *("osmium", "routingkit_cch"),

@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mallard_engine.config.settings import Settings
+from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_engine.gateway.auth import BadToken, Principal, Tokens, bearer
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.client_address import TrustedProxies
@@ -27,7 +28,6 @@ from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
 from mallard_engine.logs import CountingLog
 from mallard_protocol.codes import ProblemCode, Role
-from mallard_protocol.operations import OPERATIONS
 
 _limited = CountingLog(structlog.get_logger(__name__), "requests limited")
 

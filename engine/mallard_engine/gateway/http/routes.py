@@ -4,6 +4,7 @@ from typing import Final
 
 from starlette.routing import Route
 
+from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_engine.gateway.http.endpoints.counter import CounterApi
 from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
@@ -15,7 +16,6 @@ from mallard_engine.gateway.http.endpoints.positions import PositionsApi
 from mallard_engine.gateway.http.endpoints.register import RegisterApi
 from mallard_engine.gateway.http.routing import bind
 from mallard_engine.gateway.socket.services import SocketServices
-from mallard_protocol.operations import OPERATIONS
 
 _METRICS: Final = "getMetrics"
 

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from mallard_engine.contract.operations.operation import Operation
 from mallard_engine.gateway.auth import Principal, Tokens, bearer
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.limits.connections import mark_authenticated
 from mallard_protocol.codes import ProblemCode, Role
-from mallard_protocol.operations import Operation
 
 Handler = Callable[[Request, Principal], Awaitable[Response]]
 """Serves an operation that takes a token."""

@@ -7,11 +7,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.asyncapi import asyncapi
+from mallard_engine.contract.openapi import openapi
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.gateway.http.routing import PublicHandler
 from mallard_protocol.codes import ProblemCode
-from mallard_protocol.schema import asyncapi, openapi
 
 # The documents change with a release only.
 _CACHE_CONTROL: Final = "public, max-age=300"

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from mallard_engine.contract.operations.operation import Operation
+from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_protocol.codes import Role
-from mallard_protocol.operations import OPERATIONS, Operation
 from tests.engine.gateway.conftest import MALL, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, Counter, problem

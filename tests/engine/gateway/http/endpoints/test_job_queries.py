@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_protocol.codes import Role
-from mallard_protocol.operations import OPERATIONS
 from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import Caller, order, problem
 

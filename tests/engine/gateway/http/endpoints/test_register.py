@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_protocol.codes import Role
-from mallard_protocol.operations import OPERATIONS
 from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
 from tests.engine.gateway.http.endpoints.test_job_actions import online

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from mallard_protocol import contract_docs
+from mallard_engine.contract import documents
+from mallard_engine.contract.asyncapi import asyncapi
+from mallard_engine.contract.openapi import openapi
 from mallard_protocol.codec import CLIENT_TYPES, SERVER_TYPES
 from mallard_protocol.codes import PROBLEMS, SUBPROTOCOLS, Close, ErrorCode
-from mallard_protocol.schema import asyncapi, openapi
 
 OPERATIONS = {
     "/v1/jobs": {"post", "get"},
@@ -160,14 +161,14 @@ def test_document_has_socket_codes_and_limits() -> None:
 
 
 def test_documents_are_up_to_date() -> None:
-    assert contract_docs.main(["--check"]) == 0, "run `make docs`"
+    assert documents.main(["--check"]) == 0, "run `make docs`"
 
 
 def test_stale_documents_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert contract_docs.main(["--check"], folder=tmp_path) == 1
-    assert contract_docs.main([], folder=tmp_path) == 0
-    assert contract_docs.main(["--check"], folder=tmp_path) == 0
+    assert documents.main(["--check"], folder=tmp_path) == 1
+    assert documents.main([], folder=tmp_path) == 0
+    assert documents.main(["--check"], folder=tmp_path) == 0
     (tmp_path / "openapi.json").write_text("{}")
     capsys.readouterr()
-    assert contract_docs.main(["--check"], folder=tmp_path) == 1
+    assert documents.main(["--check"], folder=tmp_path) == 1
     assert "openapi.json" in capsys.readouterr().err

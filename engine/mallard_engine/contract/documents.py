@@ -1,6 +1,6 @@
 """Generates the contract's documents in `docs/contract`.
 
-    python -m mallard_protocol.contract_docs [--check]
+    python -m mallard_engine.contract.documents [--check]
 
 The output is deterministic. With `--check` nothing is written, and the exit status is 1 if a file
 is stale or missing.
@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from mallard_engine.contract.asyncapi import asyncapi
+from mallard_engine.contract.limits import HTTP_LIMITS, SOCKET_LIMITS, Limits
+from mallard_engine.contract.openapi import openapi
 from mallard_protocol.codes import (
     BARRED_MEANING,
     CLOSE_ADVICE,
@@ -23,7 +26,6 @@ from mallard_protocol.codes import (
     PROBLEMS,
     STATE_WHY_MEANING,
 )
-from mallard_protocol.components import HTTP_LIMITS, SOCKET_LIMITS
 from mallard_protocol.lifecycle import (
     DRIVER_TRANSITIONS,
     INITIAL,
@@ -33,11 +35,10 @@ from mallard_protocol.lifecycle import (
     JobState,
     Outcome,
 )
-from mallard_protocol.schema import asyncapi, openapi
 
-FOLDER = Path(__file__).resolve().parents[2] / "docs" / "contract"
+FOLDER = Path(__file__).resolve().parents[3] / "docs" / "contract"
 S = TypeVar("S", bound=str)
-_GENERATED = "Generated from `protocol/` by `make docs`; do not edit.\n"
+_GENERATED = "Generated from the contract's tables by `make docs`; do not edit.\n"
 
 
 def documents() -> dict[str, str]:
@@ -169,7 +170,7 @@ def _meanings(head: str, meanings: Mapping[S, str]) -> str:
     return _table((head, "meaning"), ((f"`{code}`", text) for code, text in meanings.items()))
 
 
-def _limits(limits: tuple[tuple[str, float, str], ...]) -> str:
+def _limits(limits: Limits) -> str:
     return _table(
         ("limit", "value", "of what"),
         ((f"`{name}`", f"{value:,}", meaning) for name, value, meaning in limits),
@@ -191,7 +192,7 @@ def _json(document: object) -> str:
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     """Write the files, or with `--check` name the stale ones. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m mallard_protocol.contract_docs", description=__doc__
+        prog="python -m mallard_engine.contract.documents", description=__doc__
     )
     parser.add_argument("--check", action="store_true", help="write nothing; 1 when stale")
     check = parser.parse_args(arguments).check

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from mallard_protocol import contract_docs
-from mallard_protocol.schema import asyncapi, openapi
+from mallard_engine.contract import documents
+from mallard_engine.contract.asyncapi import asyncapi
+from mallard_engine.contract.openapi import openapi
 
 pytestmark = [pytest.mark.slow, pytest.mark.finding("D18")]
 
@@ -87,7 +88,7 @@ def test_python_client_is_generated_and_imports(tmp_path: Path) -> None:
             *(binaries / "openapi-python-client", "generate", "--meta", "none"),
             *(
                 "--path",
-                contract_docs.FOLDER / "openapi.json",
+                documents.FOLDER / "openapi.json",
                 "--output-path",
                 tmp_path / "generated",
             ),

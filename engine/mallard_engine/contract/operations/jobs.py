@@ -1,0 +1,128 @@
+"""Operations of order services on their jobs."""
+
+from functools import partial
+from typing import Final
+
+from mallard_engine.contract.operations.operation import Operation, Parameter
+from mallard_engine.contract.operations.shapes import (
+    ID,
+    IDEMPOTENCY_KEY,
+    JOB_MADE_HEADERS,
+    JOB_MADE_PROBLEMS,
+    MARKET,
+    ORDERS,
+    PAGE,
+    WAIT,
+    instant,
+    query,
+)
+from mallard_protocol import resources
+from mallard_protocol.codes import ProblemCode
+from mallard_protocol.lifecycle import JobState
+
+P = ProblemCode
+_STATES: Final = "|".join(JobState)
+_operation = partial(Operation, tag="Jobs", roles=ORDERS)
+
+JOBS: Final = (
+    _operation(
+        name="submitJob",
+        method="post",
+        path="/v1/jobs",
+        summary="Submit a job. Never waits for a match unless asked to",
+        parameters=(IDEMPOTENCY_KEY, WAIT),
+        body=resources.JobRequest,
+        status=201,
+        answer=resources.Job,
+        headers=JOB_MADE_HEADERS,
+        problems=(
+            P.IDEMPOTENCY_KEY_MISSING,
+            P.IDEMPOTENCY_KEY_INVALID,
+            P.IDEMPOTENCY_MISMATCH,
+            *JOB_MADE_PROBLEMS,
+        ),
+    ),
+    _operation(
+        name="listJobs",
+        method="get",
+        path="/v1/jobs",
+        summary="List jobs, newest first",
+        parameters=(
+            MARKET,
+            query(
+                "state",
+                "Only in one of these states, separated by commas",
+                type="string",
+                pattern=f"^({_STATES})(,({_STATES}))*$",
+            ),
+            Parameter("external_id", "Only with this external id", ID),
+            instant("created_from", "Only created then or later"),
+            instant("created_to", "Only created before then"),
+            instant(
+                "updated_since", "Only changed then or later; a new estimate (`eta`) is no change"
+            ),
+            *PAGE,
+        ),
+        answer=resources.JobList,
+    ),
+    _operation(
+        name="getJob",
+        method="get",
+        path="/v1/jobs/{id}",
+        summary="Read a job",
+        parameters=(WAIT,),
+        answer=resources.Job,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="cancelJob",
+        method="post",
+        path="/v1/jobs/{id}/cancel",
+        summary="Cancel a job; one on board comes back (202). Again gives the same answer",
+        body=resources.CancelRequest,
+        accepted=True,
+        answer=resources.Job,
+        problems=(P.NOT_FOUND, P.NOT_CANCELLABLE),
+    ),
+    _operation(
+        name="markParcelsReady",
+        method="post",
+        path="/v1/jobs/{id}/ready",
+        summary="Tell when the parcels of a store are ready",
+        body=resources.ReadyRequest,
+        answer=resources.Job,
+        problems=(P.NOT_FOUND, P.WRONG_STATE),
+    ),
+    _operation(
+        name="answerProblem",
+        method="post",
+        path="/v1/jobs/{id}/problems/{problem}/answer",
+        summary="Answer a problem that the driver has reported; it reaches the driver",
+        body=resources.AnswerRequest,
+        answer=resources.Job,
+        problems=(P.NOT_FOUND, P.WRONG_STATE),
+    ),
+    _operation(
+        name="redeliverJob",
+        method="post",
+        path="/v1/jobs/{id}/redeliver",
+        summary="Deliver the parcels of a returned job after all; again gives the same job",
+        body=resources.RedeliverRequest,
+        status=201,
+        answer=resources.Job,
+        headers=JOB_MADE_HEADERS,
+        problems=(
+            P.NOT_FOUND,
+            P.WRONG_STATE,
+            *JOB_MADE_PROBLEMS,
+        ),
+    ),
+    _operation(
+        name="explainJob",
+        method="get",
+        path="/v1/jobs/{id}/explain",
+        summary="Why this driver: the last round and everyone who was asked",
+        answer=resources.Explanation,
+        problems=(P.NOT_FOUND,),
+    ),
+)

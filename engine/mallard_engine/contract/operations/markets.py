@@ -1,0 +1,30 @@
+"""Operations that say where the engine serves."""
+
+from functools import partial
+from typing import Final
+
+from mallard_engine.contract.operations.operation import Operation
+from mallard_engine.contract.operations.shapes import ORDERS
+from mallard_protocol import resources
+from mallard_protocol.codes import ProblemCode
+
+P = ProblemCode
+_operation = partial(Operation, tag="Markets", roles=ORDERS)
+
+MARKETS: Final = (
+    _operation(
+        name="listMarkets",
+        method="get",
+        path="/v1/markets",
+        summary="List the markets with their malls",
+        answer=resources.MarketList,
+    ),
+    _operation(
+        name="getMarket",
+        method="get",
+        path="/v1/markets/{market}",
+        summary="Read one market",
+        answer=resources.Market,
+        problems=(P.NOT_FOUND,),
+    ),
+)

@@ -1,0 +1,42 @@
+"""The table of the HTTP API's operations, one module for each tag.
+
+The OpenAPI document is generated from it, and the engine builds its routes, token checks, query
+checks and rate limits from it.
+"""
+
+from typing import Final
+
+from mallard_engine.contract.operations.documents import DOCUMENTS
+from mallard_engine.contract.operations.drivers import DRIVERS
+from mallard_engine.contract.operations.events import EVENTS
+from mallard_engine.contract.operations.health import HEALTH
+from mallard_engine.contract.operations.jobs import JOBS
+from mallard_engine.contract.operations.markets import MARKETS
+from mallard_engine.contract.operations.operators import OPERATORS
+from mallard_engine.contract.operations.quotes import QUOTES
+from mallard_engine.contract.operations.shops import SHOPS
+
+# The groups of operations in the documents and in generated code.
+TAGS: Final = (
+    ("Jobs", "Submit jobs and follow them"),
+    ("Quotes", "Whether a job would find a driver"),
+    ("Events", "What happens in a market, as it happens"),
+    ("Markets", "Where the engine serves"),
+    ("Operators", "What people do by hand: drivers and jobs of a market"),
+    ("Drivers", "What a driver app calls besides its socket"),
+    ("Shops", "What the counter of a shop calls"),
+    ("Health", "Probes and metrics of a node"),
+    ("Documents", "This contract"),
+)
+
+OPERATIONS: Final = (
+    *JOBS,
+    *EVENTS,
+    *QUOTES,
+    *MARKETS,
+    *OPERATORS,
+    *DRIVERS,
+    *SHOPS,
+    *HEALTH,
+    *DOCUMENTS,
+)
