@@ -43,6 +43,15 @@ ID_CHECK = "id_check"
 TOKEN_AUDIENCE = "mallard"  # noqa: S105 - not a secret
 
 
+class RequiredProof(StrEnum):
+    """What a delivery needs before it counts."""
+
+    PIN = "pin"
+    PHOTO = "photo"
+    SIGNATURE = "signature"
+    AGE_CHECK = "age_check"
+
+
 class Role(StrEnum):
     """What a token is for."""
 

@@ -17,6 +17,7 @@ from mallard_protocol.codes import (
     OnMissing,
     OnShort,
     OnUndeliverable,
+    RequiredProof,
     StateWhy,
 )
 from mallard_protocol.fields import (
@@ -367,6 +368,7 @@ class SocketJob(Struct, frozen=True):
     on_undeliverable: Annotated[str, open_enum(OnUndeliverable)] | UnsetType = UNSET
     return_to: ReturnTo | UnsetType = UNSET
     answer: Answer | UnsetType = UNSET
+    proof_required: tuple[Annotated[str, open_enum(RequiredProof)], ...] = ()
 
 
 class Barred(Struct, frozen=True):

@@ -23,6 +23,7 @@ from mallard_protocol.codes import (
     OnShort,
     OnUndeliverable,
     ProblemCode,
+    RequiredProof,
     ServiceLevel,
     WhyNot,
 )
@@ -143,7 +144,9 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``on_short``, ``on_missing``: what happens if a shop has fewer parcels, or nothing is there to
     collect. ``hold_s``: for how many seconds a held job waits for an answer, 4 h by default. By
-    default ``service_level`` is the market's preset.
+    default ``service_level`` is the market's preset. ``proof_required``: what the driver must give
+    before the job is delivered. ``pin`` needs ``dropoff.pin`` and follows from it, ``age_check``
+    follows from ``id_check``.
     """
 
     pickup: Pickup
@@ -159,6 +162,7 @@ class JobRequest(Struct, frozen=True, forbid_unknown_fields=True):
     on_missing: OnMissing = OnMissing.HOLD
     hold_s: HoldS = HOLD_S
     on_undeliverable: OnUndeliverable = OnUndeliverable.RETURN
+    proof_required: Annotated[tuple[RequiredProof, ...], Meta(max_length=len(RequiredProof))] = ()
 
 
 class TimelineEntry(Struct, frozen=True):
@@ -183,7 +187,8 @@ class Eta(Struct, frozen=True):
 class ProofView(Struct, frozen=True):
     """A proof that a driver gave with a step, with the times of receipt and of the driver's clock.
 
-    ``value``: the code, or the id of a photo or signature.
+    ``value``: the code of a shop or of a return, or the id of a photo or signature. The code that
+    the customer gave is not shown.
     """
 
     kind: str
@@ -313,6 +318,7 @@ class Job(Struct, frozen=True):
     cancel_note: str | None = None
     cancel_stage: JobStateName | None = None
     redelivery_of: str | None = None
+    proof_required: tuple[Annotated[str, open_enum(RequiredProof)], ...] = ()
 
 
 class JobList(Struct, frozen=True):

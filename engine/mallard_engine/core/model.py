@@ -475,7 +475,8 @@ class Submission:
     """A validated order to be stored.
 
     `key`, `body_hash`: for idempotency; `pin`: the code that the customer gives at the door;
-    `pickup_codes`: the codes of its stores; `handover_key`: random, see `handover`.
+    `images_required`: which of photo and signature the delivery needs; `pickup_codes`: the codes of
+    its stores; `handover_key`: random, see `handover`.
     """
 
     job: str
@@ -491,6 +492,7 @@ class Submission:
     card: bytes
     need: Need
     needs_age_check: bool = False
+    images_required: tuple[str, ...] = ()
     pin: str = ""
     pickup_codes: tuple[str, ...] = ()
     handover_key: str = field(default="", repr=False)

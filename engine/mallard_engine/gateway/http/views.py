@@ -174,6 +174,7 @@ def job_view(
         cancel_note=(job.cancelled.note or None) if job.cancelled else None,
         cancel_stage=job.cancelled.stage if job.cancelled else None,
         redelivery_of=job.redelivery_of,
+        proof_required=order.shown_proof,
         **_own_fields(job),
     )
 

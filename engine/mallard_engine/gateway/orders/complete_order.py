@@ -19,6 +19,7 @@ from mallard_protocol.codes import (
     OnMissing,
     OnShort,
     OnUndeliverable,
+    RequiredProof,
     ServiceLevel,
 )
 from mallard_protocol.resources import (
@@ -34,6 +35,7 @@ from mallard_protocol.resources import (
 _DEADLINE_AFTER: Final = timedelta(hours=24)
 # The requirements that somebody at the door must meet.
 _IN_PERSON: Final = frozenset({ID_CHECK, "age_check", "signature"})
+_PROOF_IN_PERSON: Final = frozenset(RequiredProof) - {RequiredProof.PHOTO}
 
 
 class CompleteStore(PickupStore, frozen=True, kw_only=True):
@@ -88,6 +90,7 @@ class CompleteOrder(
     on_missing: OnMissing = OnMissing.HOLD
     hold_s: int = HOLD_S
     on_undeliverable: OnUndeliverable = OnUndeliverable.RETURN
+    proof_required: tuple[RequiredProof, ...] = ()
 
     @classmethod
     def from_request(cls, request: JobRequest, preset: ServiceLevel, now_ms: int) -> Self:
@@ -132,12 +135,32 @@ class CompleteOrder(
             on_missing=request.on_missing,
             hold_s=request.hold_s,
             on_undeliverable=request.on_undeliverable,
+            proof_required=request.proof_required,
         )
 
     @property
     def needs_person(self) -> bool:
         """Whether somebody must be at the door: it cannot be left there."""
-        return self.dropoff.pin is not UNSET or any(it in _IN_PERSON for it in self.requires)
+        return bool(_PROOF_IN_PERSON & self.needed_proof) or bool(
+            _IN_PERSON.intersection(self.requires)
+        )
+
+    @property
+    def needed_proof(self) -> frozenset[RequiredProof]:
+        """What the driver must give at the delivery, with what follows from other fields."""
+        return frozenset(
+            (
+                *self.proof_required,
+                *((RequiredProof.PIN,) if self.dropoff.pin is not UNSET else ()),
+                *((RequiredProof.AGE_CHECK,) if ID_CHECK in self.requires else ()),
+            )
+        )
+
+    @property
+    def shown_proof(self) -> tuple[RequiredProof, ...]:
+        """`needed_proof` in the contract's order."""
+        needed = self.needed_proof
+        return tuple(kind for kind in RequiredProof if kind in needed)
 
     @property
     def body(self) -> bytes:

@@ -20,10 +20,12 @@ from mallard_engine.core.places.opening_hours import next_collection_ms
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.socket.payloads import card
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_protocol.codes import ID_CHECK, OnUndeliverable, ProblemCode, ServiceLevel
+from mallard_protocol.codes import OnUndeliverable, ProblemCode, RequiredProof, ServiceLevel
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import FieldError, JobRequest
+
+_IMAGES = frozenset({RequiredProof.PHOTO, RequiredProof.SIGNATURE})
 
 
 class InvalidOrder(Exception):
@@ -116,7 +118,8 @@ def submission_of(
         body=order.body,
         card=valid.card(max(now_ms, release_ms)),
         need=valid.need,
-        needs_age_check=ID_CHECK in order.requires,
+        needs_age_check=RequiredProof.AGE_CHECK in order.needed_proof,
+        images_required=tuple(kind for kind in order.shown_proof if kind in _IMAGES),
         pin="" if order.dropoff.pin is UNSET else order.dropoff.pin,
         pickup_codes=tuple(
             store.pickup_code for store in order.pickup.stores if store.pickup_code is not UNSET
@@ -173,6 +176,11 @@ def _errors(
         yield FieldError("/pay/max_minor", "less than amount_minor")
     if order.on_undeliverable is OnUndeliverable.LEAVE and order.needs_person:
         yield FieldError("/on_undeliverable", "leave: a PIN or a check needs somebody at the door")
+    if RequiredProof.PIN in order.proof_required and dropoff.pin is UNSET:
+        yield FieldError("/dropoff/pin", "proof_required names a pin")
+    for index, kind in enumerate(order.proof_required):
+        if kind in order.proof_required[:index]:
+            yield FieldError(f"/proof_required/{index}", "the same proof twice")
     collect_ms = _collect_ms(order, now_ms)
     if request.pickup.window_end is not UNSET and order.window_end_ms <= collect_ms:
         yield FieldError("/pickup/window_end", "not after now and every ready_at")

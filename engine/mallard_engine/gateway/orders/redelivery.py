@@ -120,6 +120,7 @@ def _request(job: Job, place: ReturnPlace, asked: RedeliverRequest) -> JobReques
         on_missing=order.on_missing,
         hold_s=order.hold_s,
         on_undeliverable=order.on_undeliverable,
+        proof_required=order.proof_required,
     )
 
 

@@ -69,6 +69,7 @@ class Card(Struct, frozen=True, array_like=True):
     arrived_ms: int = 0
     kind: str = ""
     carries: tuple[str, ...] = ()
+    proof_required: tuple[str, ...] = ()
 
 
 _pack_card: Final = msgspec.msgpack.Encoder().encode
@@ -87,6 +88,7 @@ def card(order: CompleteOrder, mall: Mall, arrived_ms: int = 0) -> bytes:
             requires=order.requires,
             pay=_pay(order.pay) or None,
             arrived_ms=arrived_ms,
+            proof_required=order.shown_proof,
         )
     )
 
@@ -182,6 +184,7 @@ def full_job(
         on_undeliverable=order.on_undeliverable,
         return_to=_return_to(job),
         answer=_answer(job.answer),
+        proof_required=order.shown_proof,
     )
 
 
@@ -245,6 +248,7 @@ def _short_job(job: OfferedJob, place: MallRef) -> SocketJob:
         pay=_raised(seen.pay, job.pay_minor) if seen.pay else UNSET,
         kind=seen.kind or UNSET,
         carries=seen.carries or UNSET,
+        proof_required=seen.proof_required,
     )
 
 

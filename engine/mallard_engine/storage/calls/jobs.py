@@ -97,6 +97,8 @@ class RedisJobs(Jobs):
         }
         if s.pin or s.pickup_codes:
             args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
+        if s.images_required:
+            args["images"] = s.images_required
         if s.redelivery_of:
             args |= {"redelivery_of": s.redelivery_of, "replaces": s.replaces}
         blobs = [s.body, s.card, pack(s.need)]

@@ -93,7 +93,7 @@ if not is_done and codes then
   local left = wrong_code(job, codes)
   if left then return reply('wrong_code', left) end
 end
-if not keep_proof(job) then return reply('bad_field') end
+if not keep_proof(job, codes, is_done) then return reply('bad_field') end
 if is_done then return answer() end
 if arg.step == 'delivered' then
   local missing = missing_proofs(job, codes)

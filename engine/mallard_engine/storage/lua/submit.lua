@@ -3,7 +3,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- KEYS: key by_service by_age by_external open open_seen stored job
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
--- ARGV: age_check codes?{door shops[code]} expires_ms deadline_ms priority demand
+-- ARGV: age_check images?[kind] codes?{door shops[code]} expires_ms deadline_ms priority demand
 -- ARGV: max_open max_stored handover_key stores[store] lead_ms haul_ms redelivery_of? replaces?}
 -- ARGV: body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
@@ -63,6 +63,7 @@ if arg.redelivery_of then
   redis.call('HSET', JOB, 'redelivery_of', arg.redelivery_of)
   redis.call('HSET', ORIGIN, 'redelivered_as', arg.job)
 end
+if arg.images then redis.call('HSET', JOB, 'images', cmsgpack.pack(arg.images)) end
 if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end
 redis.call('SET', KEY, arg.hash .. ' ' .. arg.job, 'PX', policy.idempotency_kept_ms)
 if arg.external_id ~= '' then

@@ -113,6 +113,79 @@ async def test_right_pin_delivers(world: World) -> None:
     assert await world.state(ref) == "delivered"
 
 
+@pytest.mark.parametrize(
+    ("images", "missing"),
+    [
+        ((), []),
+        (("photo",), ["photo"]),
+        (("signature",), ["signature"]),
+        (("photo", "signature"), ["photo", "signature"]),
+    ],
+)
+@pytest.mark.parametrize("needs_age_check", [False, True])
+@pytest.mark.parametrize("pin", ["", "4711"])
+async def test_delivery_needs_each_kind_that_is_required(
+    world: World, images: tuple[str, ...], missing: list[str], pin: str, *, needs_age_check: bool
+) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(images_required=images, pin=pin, needs_age_check=needs_age_check)
+    needed = ["pin"] * bool(pin) + missing + ["age_check"] * needs_age_check
+    given = {
+        "pin": Proof("code", pin),
+        "photo": Proof("photo", "ph_1"),
+        "signature": Proof("signature", "sig_1"),
+        "age_check": Proof("age_checked"),
+    }
+    report: Proof | None = None
+    while needed:
+        refusal = await refused(world, ref, Step.DELIVERED, report)
+        assert (refusal.code, refusal.missing) == (ErrorCode.PROOF_NEEDED, tuple(needed))
+        report = given[needed.pop()]
+    await step(world, ref, Step.DELIVERED, report)
+    assert await world.state(ref) == "delivered"
+
+
+async def test_pin_is_stored_with_no_proof_and_no_event(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(pin="471147")
+    await step(world, ref, Step.DELIVERED, Proof("code", "471147"))
+    await step(world, ref, Step.DELIVERED, Proof("code", "471147"))
+    assert await kept(world, ref) == [("code", "", "delivered")]
+    assert "471147" not in str(await world.events())
+
+
+async def test_code_after_an_operators_close_is_no_proof(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(pin="4711")
+    await world.store.jobs.close(ref, JobState.DELIVERED, "operator", "seen")
+    await step(world, ref, Step.DELIVERED, Proof("code", "1"))
+    assert await kept(world, ref) == []
+
+
+async def test_right_pin_stays_given_when_a_photo_follows(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(pin="4711", images_required=("photo",))
+    assert (await refused(world, ref, Step.DELIVERED, Proof("code", "4711"))).missing == ("photo",)
+    assert (await refused(world, ref, Step.DELIVERED, Proof("code", "9"))).missing == ("photo",)
+    await step(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    assert await world.state(ref) == "delivered"
+
+
+@pytest.mark.parametrize("given", ["4711", "47", "471100", "", "4710", "x711", "471\x00"])
+async def test_only_the_whole_pin_is_right(world: World, given: str) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up(pin="47110")
+    refusal = await refused(world, ref, Step.DELIVERED, Proof("code", given))
+    assert refusal.code is ErrorCode.WRONG_CODE
+
+
+async def test_claimed_delivery_without_its_photo_is_on_board(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.picked_up(images_required=("photo",))
+    await world.store.jobs.claim(MARKET, "ann", ref.job, attempt, "delivered", at_ms=None)
+    assert await world.state(ref) == "picked_up"
+
+
 @pytest.mark.finding("D6")
 async def test_pickup_code_is_compared_at_the_pickup(world: World) -> None:
     await world.driver()
