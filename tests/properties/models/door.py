@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mallard_protocol.codes import MOST_DELIVERY_ATTEMPTS
+from mallard_protocol.codes import CUSTOMER_PROBLEMS, MOST_DELIVERY_ATTEMPTS
 from mallard_protocol.lifecycle import TIMED_STEPS
 from tests.properties.models.model import Model
 from tests.properties.models.records import FROM, Job
@@ -15,9 +15,10 @@ Receipt = Literal["code", "wrong", "photo", "none"]
 
 @dataclass
 class Trouble:
-    """A problem at the door. ``answer``: the last one."""
+    """A problem of a job. ``answer``: the last one."""
 
     kind: str
+    store: str = ""
     state: str = "open"
     answer: str = ""
 
@@ -74,14 +75,20 @@ class DoorModel(Model):
             return "not_yours"
         if not self._is_holder(job, driver, attempt):
             return "stale_attempt"
-        known = next(
-            (n for n, it in job.troubles.items() if (it.kind, it.state) == (kind, "open")), None
-        )
-        problem = known or f"p{len(job.troubles) + 1}"
-        job.troubles.setdefault(problem, Trouble(kind))
+        problem, is_new = self._keep_trouble(job, kind, "")
         if job.state == "picked_up":
-            self._nobody_takes_it(job, problem, kind, is_new=known is None)
+            self._nobody_takes_it(job, problem, kind, is_new=is_new)
         return "ok"
+
+    def _keep_trouble(self, job: Job, kind: str, store: str) -> tuple[str, bool]:
+        """Note a report; return its problem, and whether it is new."""
+        is_about = (kind, store, "open")
+        for name, it in job.troubles.items():
+            if (it.kind, it.store, it.state) == is_about:
+                return name, False
+        name = f"p{len(job.troubles) + 1}"
+        job.troubles[name] = Trouble(kind, store)
+        return name, True
 
     def _nobody_takes_it(self, job: Job, problem: str, kind: str, *, is_new: bool) -> None:
         if job.visited and not is_new:
@@ -143,15 +150,16 @@ class DoorModel(Model):
         if job.state not in states or trouble.state == "resolved" or refused:
             return "wrong_state"
         trouble.state, trouble.answer = "answered", action
+        is_at_door = job.state == "picked_up" and trouble.kind in CUSTOMER_PROBLEMS
         if job.state == "picked_up" and action == "return":
             self._turn_back(job)
         elif job.state == "picked_up" and action == "leave":
             job.left, job.door = True, None
-        elif job.state == "picked_up" and action == "wait":
+        elif is_at_door and action == "wait":
             self._keep(job, problem)
         elif job.state == "returning" and action == "retry":
             job.state, job.visited = "picked_up", False
-        elif job.state == "picked_up":
+        elif is_at_door:
             job.door, job.left = None, False
             job.visited = job.visited and action != "retry"
         return "ok"
@@ -195,7 +203,8 @@ class DoorModel(Model):
     def _new_visit(self, job: Job) -> None:
         job.visited, job.left = False, False
         for trouble in job.troubles.values():
-            trouble.state = "resolved"
+            if trouble.kind in CUSTOMER_PROBLEMS:
+                trouble.state = "resolved"
 
     def _turn_back(self, job: Job) -> None:
         job.state, job.door, job.left, job.seen_there = "returning", None, False, False

@@ -80,6 +80,7 @@ class ShopModel(StaggeredModel):
             return "ok" if repeats else "not_yours"
         if not self._is_holder(job, driver, attempt):
             return "stale_attempt"
+        self._keep_trouble(job, kind, store)
         shop = job.shops.get(store)
         may = job.state in {"assigned", "at_mall", "picked_up"}
         if shop is None or shop.got or not may:
@@ -238,8 +239,16 @@ class ShopModel(StaggeredModel):
         shop = job.shops[store]
         if (job.state not in BEFORE_PICKUP and job.state != "picked_up") or shop.got:
             return "wrong_state"
-        shop.state, shop.there, shop.wait = "ready" if is_ready else "waiting", None, None
-        if job.is_held and job.held[1] == store:
+        state = "ready" if is_ready else "waiting"
+        ends_hold = job.is_held and job.held[1] == store
+        is_known = not ends_hold and (job.release == release or job.is_held)
+        if (shop.state, shop.there) == (state, None) and is_known:
+            return "ok"  # a repeat
+        shop.state, shop.there, shop.wait = state, None, None
+        for trouble in job.troubles.values():
+            if trouble.store == store:
+                trouble.state = "resolved"
+        if ends_hold:
             other = self._unanswered(job)
             if other is None:
                 job.held = ("", "", 0)

@@ -62,6 +62,22 @@ def third_attempt_is_held(mallard: Mallard) -> None:
         mallard.undelivered(JOB, "d0", 1)
 
 
+def answer_is_for_the_shop(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 2)])
+    mallard.problem(JOB, "d0", 1, "not_ready")
+    mallard.step(JOB, "d0", 1, "picked_up")
+    mallard.undelivered(JOB, "d0", 1)
+    mallard.answer(JOB, "p1", "instructions")
+
+
+def parcels_are_ready_after_the_answer(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 2)])
+    mallard.problem(JOB, "d0", 1, "not_ready")
+    mallard.answer(JOB, "p1", "wait")
+    mallard.ready_said(JOB, "lego")
+    mallard.answer(JOB, "p1", "retry")
+
+
 def cancelled_return_is_answered(mallard: Mallard) -> None:
     on_board(mallard)
     mallard.undelivered(JOB, "d0", 1, "refused")
@@ -154,6 +170,20 @@ PLANTED_IN_RETURNS = (
         "  if attempts >= MOST_ATTEMPTS then door.action = 'return' end\n",
         "",
         third_attempt_is_held,
+    ),
+    _planted(
+        "answer to a shop's problem ends the wait at the door",
+        "answer",
+        "job.state == 'picked_up' and AT_DOOR[problem.kind]",
+        "job.state == 'picked_up'",
+        answer_is_for_the_shop,
+    ),
+    _planted(
+        "answered problem outlasts the shop's word",
+        "ready",
+        "problem.state ~= 'resolved' then",
+        "problem.state == 'open' then",
+        parcels_are_ready_after_the_answer,
     ),
     _planted(
         "answer turns a cancelled return round",

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Answers a problem: the answer is stored with it, reaches the driver, and moves the job if the
--- parcels go back or are to be delivered after all. The same answer again has no effect.
+-- parcels go back or are to be delivered after all. Only the answer to a problem at the door ends the
+-- wait there: one of a shop, say, leaves it. The same answer again has no effect.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{problem action text actor plan?{place code}}
 -- REPLY: ok effects pushes | gone | no_problem | wrong_state … state
@@ -46,15 +47,16 @@ event({ kind = 'problem_answered', what = problem.kind, problem = problem.id, jo
   service = job.service, driver = job.driver, attempt = job.attempt, action = arg.action,
   text = arg.text, actor = arg.actor })
 local door = { problem = problem.id, kind = problem.kind }
+local is_at_door = job.state == 'picked_up' and AT_DOOR[problem.kind]
 if job.state == 'picked_up' and arg.action == 'return' then
   bring_back(job, rec, door, arg.actor, 'answered', arg.text, arg.plan)
 elseif job.state == 'picked_up' and arg.action == 'leave' then
   leave_it(job, rec, door, arg.text)
-elseif job.state == 'picked_up' and arg.action == 'wait' then
+elseif is_at_door and arg.action == 'wait' then
   keep_on_board(job, rec, door, arg.actor, 'answered', arg.text, arg.plan)
 else
   if job.state == 'returning' and arg.action == 'retry' then turn_round(job, rec, arg.actor) end
-  if job.state == 'picked_up' then
+  if is_at_door then
     forget_door(job)
     redis.call('HSET', job.key, 'leave', '')
     if arg.action == 'retry' then redis.call('HSET', job.key, 'visited', '') end

@@ -17,7 +17,7 @@
 local function settle_problems(job, store)
   local problems, is_changed = list_of(redis.call('HGET', job.key, 'problems')), false
   for _, problem in ipairs(problems) do
-    if problem.store == store and problem.state == 'open' then
+    if problem.store == store and problem.state ~= 'resolved' then
       problem.state, is_changed = 'resolved', true
       event({ kind = 'problem_resolved', what = problem.kind, job = job.id, service = job.service,
         store = store, actor = arg.actor })

@@ -241,6 +241,29 @@ async def test_answer_ends_the_wait(world: World) -> None:
     assert await world.dump() == before
 
 
+@pytest.mark.parametrize("action", ["instructions", "wait", "retry"])
+async def test_answer_to_a_shops_problem_leaves_the_door(world: World, action: str) -> None:
+    await world.driver("ann")
+    order = {"pickup": {"stores": [{"store": "lego", "parcels": 2}]}}
+    ref, attempt = await world.assigned(
+        body=json.dumps(order).encode(), deadline_ms=world.now + 100 * HOUR_MS
+    )
+    await world.problem(ref, "not_ready", attempt=attempt)
+    await world.step(ref, Step.PICKED_UP, attempt)
+    await answers(world, ref, "p1", action, "first")
+    assert await door_due(world, ref) is None
+    await reports(world, ref, attempt)
+    due = await door_due(world, ref)
+    await answers(world, ref, "p1", action, "second")
+    assert await door_due(world, ref) == due == world.now + WAIT_MS
+    await reports(world, ref, attempt, "wrong_address")
+    job = await world.job(ref)
+    assert (job.delivery_attempts, [it.state for it in job.problems]) == (
+        1,
+        ["answered", "open", "open"],
+    )
+
+
 async def test_retry_turns_a_return_round(world: World) -> None:
     ref, attempt = await on_board(world)
     await reports(world, ref, attempt, "refused")
