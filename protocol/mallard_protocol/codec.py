@@ -1,50 +1,12 @@
-"""Encodes and decodes the messages of the driver socket, for each subprotocol.
-
-Decoding a client's frame is strict and cheap. Almost every frame is a message without nested maps.
-msgspec decodes it into its struct, and if the frame has as many fields as the struct has values, it
-holds no duplicate key and no unknown field, in whatever order its keys come and however wide its
-numbers are. Every other frame goes through a strict parser, which takes about 10 µs for a frame of
-an app and less than a millisecond for any 16 KiB.
-"""
+"""Encodes the messages of the driver socket and decodes the server's, for each subprotocol."""
 
 from collections.abc import Callable
-from typing import Any, Final, Self, get_args
+from typing import Any, Final, get_args
 
 import msgspec
-from msgspec import UNSET, structs
 
-from mallard_protocol.codes import (
-    MAX_CONTAINERS,
-    MAX_DEPTH,
-    MAX_FRAME_BYTES,
-    SUBPROTOCOL_JSON,
-    SUBPROTOCOL_MSGPACK,
-    ErrorCode,
-)
-from mallard_protocol.fields import Token
-from mallard_protocol.fixes import LooseLocation, keep_valid, read_position
-from mallard_protocol.messages import (
-    Accept,
-    Auth,
-    ClientMessage,
-    Decline,
-    Held,
-    Hello,
-    Location,
-    OfferAck,
-    Pong,
-    Problem,
-    Progress,
-    ServerMessage,
-    Status,
-)
-from mallard_protocol.strict import Malformed, TooManyValues, parse_json, parse_msgpack, whole
-from mallard_protocol.violations import violation
-
-_FlatMessage = Location | OfferAck | Accept | Decline | Status | Pong | Progress | Problem | Auth
-_LooseMessage = (
-    Status | LooseLocation | OfferAck | Accept | Decline | Progress | Problem | Auth | Pong
-)
+from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
+from mallard_protocol.messages import ClientMessage, ServerMessage
 
 
 def _tags(union: Any) -> frozenset[str]:
@@ -53,19 +15,6 @@ def _tags(union: Any) -> frozenset[str]:
 
 CLIENT_TYPES: Final = _tags(ClientMessage)
 SERVER_TYPES: Final = _tags(ServerMessage)
-_FIELDS: Final[dict[Any, tuple[str, ...]]] = {
-    struct.__struct_config__.tag: ("type", *struct.__struct_fields__)
-    for struct in get_args(_LooseMessage)
-}
-_HELLO_FIELDS: Final = {field.name: field.type for field in structs.fields(Hello)}
-_HELLO: Final = "hello"
-_MAX_HOLDS: Final = 50
-# The first byte of a MessagePack map of n entries is this plus n, for n up to 15.
-_FIXMAP: Final = 0x80
-# A server of a later version may nest deeper; its messages are ignored, not refused.
-_MAX_SERVER_DEPTH: Final = 32
-_MAX_SERVER_CONTAINERS: Final = 100_000
-_MAX_ID: Final = 2**53
 
 
 class FrameError(Exception):
@@ -76,37 +25,14 @@ class UndecodableFrame(FrameError):
     """The frame is not well-formed or not a map: the socket is closed with 4500."""
 
 
-class FrameTooBig(FrameError):
-    """The frame is over `MAX_FRAME_BYTES`: the socket is closed with 1009."""
-
-
 class BadFrame(FrameError):
-    """A well-formed frame with invalid content: answered with `error`.
-
-    `code` is `bad_field` or `unknown_type`. `request_id` is the frame's `id` if that is valid.
-    """
-
-    def __init__(self, code: ErrorCode, message: str, fields: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.request_id = _request_id(fields)
+    """A well-formed frame of the server with invalid content."""
 
 
-class BadToken(BadFrame):
-    """A `hello` whose token has an invalid form: the socket is closed with 4501."""
+class _Typed(msgspec.Struct):
+    """The type of any message."""
 
-
-class Dropped(int):
-    """The number of invalid optional fields of a `hello` that were ignored; `fields` names them."""
-
-    fields: tuple[str, ...]
-
-    def __new__(cls, fields: tuple[str, ...]) -> Self:
-        """Count the fields."""
-        self = super().__new__(cls, len(fields))
-        self.fields = fields
-        return self
+    type: Any = None
 
 
 class Codec:
@@ -116,52 +42,30 @@ class Codec:
         self,
         subprotocol: str,
         *,
-        client: Callable[[bytes], ClientMessage],
         server: Callable[[bytes], ServerMessage],
+        typed: Callable[[bytes], _Typed],
         dump: Callable[[object], bytes],
-        is_whole: Callable[[ClientMessage, bytes], bool],
-        parse: Callable[[bytes, int, int], Any],
         binary: bool,
     ) -> None:
         self.subprotocol: Final = subprotocol
         self.binary: Final = binary
-        self._client = client
         self._server = server
+        self._typed = typed
         self._dump = dump
-        self._is_whole = is_whole
-        self._parse = parse
 
     def encode(self, message: ClientMessage | ServerMessage) -> bytes | str:
         """Return the payload of one frame: bytes for a binary frame, str for a text frame."""
         payload = self._dump(message)
         return payload if self.binary else payload.decode()
 
-    def decode_client(self, data: bytes | str) -> tuple[ClientMessage, int]:
-        """Decode a frame of a driver app. Nil for an optional field counts as absent.
-
-        Returns:
-            The message, and the number of its invalid parts that were ignored: fixes of a
-            `location` (possibly all of them) or optional fields of a `hello` (a `Dropped`).
-
-        Raises:
-            FrameTooBig: the frame is over `MAX_FRAME_BYTES`.
-            UndecodableFrame: the frame is not well-formed.
-            BadFrame: the content of the frame is invalid. Nothing else is raised.
-        """
-        payload = self._payload(data)
-        if len(payload) > MAX_FRAME_BYTES:
-            raise FrameTooBig(f"over {MAX_FRAME_BYTES} bytes")
+    def payload(self, data: bytes | str) -> bytes:
+        """Return the bytes of a frame. Raises `UndecodableFrame` for the wrong type of frame."""
+        if self.binary != isinstance(data, bytes):
+            raise UndecodableFrame("text frames are JSON, binary frames MessagePack")
         try:
-            message = self._client(payload)
-            if self._is_whole(message, payload):
-                return message, 0
-        except (msgspec.MsgspecError, RecursionError, UnicodeError):
-            pass  # the strict parser below finds the error, if there is one
-        try:
-            return _message(self._map(payload, MAX_DEPTH, MAX_CONTAINERS))
-        except TooManyValues:
-            excess = f"more than {MAX_CONTAINERS} lists and maps"
-            raise BadFrame(ErrorCode.BAD_FIELD, excess, {}) from None
+            return data if isinstance(data, bytes) else data.encode()
+        except UnicodeEncodeError:
+            raise UndecodableFrame("half a surrogate pair") from None
 
     def decode_server(self, data: bytes | str) -> ServerMessage | None:
         """Decode a server's frame; return None for a type that this version does not know.
@@ -172,165 +76,38 @@ class Codec:
             UndecodableFrame: the frame is not well-formed.
             BadFrame: a known type has invalid fields.
         """
-        payload = self._payload(data)
+        payload = self.payload(data)
         try:
             return self._server(payload)
-        except msgspec.ValidationError as error:
-            fields = self._map(payload, _MAX_SERVER_DEPTH, _MAX_SERVER_CONTAINERS)
-            kind = fields.get("type")
+        except msgspec.ValidationError:
+            kind = self._type(payload)
             if isinstance(kind, str) and kind not in SERVER_TYPES:
                 return None
-            raise _bad_field(error, fields) from None
+            raise BadFrame("no type" if not isinstance(kind, str) else f"{kind}: invalid") from None
         except (msgspec.MsgspecError, RecursionError, UnicodeError):
             raise UndecodableFrame("malformed") from None
 
-    def _payload(self, data: bytes | str) -> bytes:
-        if self.binary != isinstance(data, bytes):
-            raise UndecodableFrame("text frames are JSON, binary frames MessagePack")
+    def _type(self, payload: bytes) -> Any:
         try:
-            return data if isinstance(data, bytes) else data.encode()
-        except UnicodeEncodeError:
-            raise UndecodableFrame("half a surrogate pair") from None
-
-    def _map(self, payload: bytes, max_depth: int, max_containers: int) -> dict[str, Any]:
-        try:
-            value = self._parse(payload, max_depth, max_containers)
-        except Malformed as problem:
-            raise UndecodableFrame(str(problem)) from None
-        if not isinstance(value, dict):
-            raise UndecodableFrame("not a map")
-        return value
-
-
-def _message(fields: dict[str, Any]) -> tuple[ClientMessage, int]:
-    kind = fields.get("type")
-    if kind == _HELLO:
-        return _hello(fields)
-    if isinstance(kind, str) and kind not in CLIENT_TYPES:
-        raise BadFrame(ErrorCode.UNKNOWN_TYPE, "no such type of message", fields)
-    known = _FIELDS.get(kind, ()) if isinstance(kind, str) else ("type",)
-    try:
-        message = msgspec.convert(_plain({name: fields.get(name) for name in known}), _LooseMessage)
-    except msgspec.ValidationError as error:
-        raise _bad_field(error, fields) from None
-    if not isinstance(message, LooseLocation):
-        return message, 0
-    fixes, dropped = keep_valid(message.fixes)
-    return Location(fixes, message.now_ms), dropped
-
-
-def _hello(fields: dict[str, Any]) -> tuple[Hello, Dropped]:
-    """Keep the valid fields: an app with one invalid field must still be able to connect."""
-    good: dict[str, Any] = {}
-    wrong: list[str] = []
-    for name, kind in _HELLO_FIELDS.items():
-        value = fields.get(name)
-        if value is None:
-            continue
-        read, is_right = _hello_field(name, kind, value)
-        if read is not None:
-            good[name] = read
-        if not is_right:
-            wrong.append(name)
-    return Hello(**good), Dropped(tuple(wrong))
-
-
-def _hello_field(name: str, kind: Any, value: Any) -> tuple[Any, bool]:
-    """Return the valid part of a field, None without one, and whether all of it is valid."""
-    if name == "position":
-        position = read_position(value)
-        return position, position is not None
-    if name == "holds":
-        entries = value if isinstance(value, list) else [None]
-        held = tuple(filter(None, (_converted(entry, Held) for entry in entries[:_MAX_HOLDS])))
-        return held, len(held) == len(entries)
-    if name == "token":
-        token = _converted(value, Token)
-        if token is None:
-            raise BadToken(ErrorCode.BAD_FIELD, "/token: no token", {})
-        return token, True
-    read = _converted(value, kind)
-    return read, read is not None
-
-
-def _converted(value: Any, kind: Any) -> Any:
-    try:
-        return msgspec.convert(_plain(value), kind)
-    except msgspec.ValidationError:
-        return None
-
-
-def _plain(value: Any) -> Any:
-    """Convert whole floats to integers and drop nil fields, also in nested maps.
-
-    Many encoders write nil for an absent field.
-    """
-    if type(value) is float:
-        return whole(value)
-    if type(value) is dict:
-        return {name: _plain(inner) for name, inner in value.items() if inner is not None}
-    return value
-
-
-def _bad_field(error: msgspec.ValidationError, fields: dict[str, Any]) -> BadFrame:
-    return BadFrame(ErrorCode.BAD_FIELD, str(violation(error)), fields)
-
-
-def _request_id(fields: dict[str, Any]) -> int | None:
-    request_id = fields.get("id")
-    if type(request_id) is float:
-        request_id = whole(request_id)
-    if type(request_id) is int and abs(request_id) <= _MAX_ID:
-        return request_id
-    return None
-
-
-def _is_whole_msgpack(message: ClientMessage, payload: bytes) -> bool:
-    """Whether the frame has exactly the fields of a flat message."""
-    if type(message) is Progress and message.proof is not UNSET:
-        return False
-    values = structs.astuple(message)
-    return payload[0] == _FIXMAP + 1 + len(values) - values.count(UNSET)
-
-
-def _is_whole_json(message: ClientMessage, payload: bytes) -> bool:
-    """As `_is_whole_msgpack`: each key and each text of the message has two quotation marks."""
-    if type(message) is Progress and message.proof is not UNSET:
-        return False
-    values = structs.astuple(message)
-    texts = sum([isinstance(value, str) for value in values])
-    names = len(values) - values.count(UNSET)
-    return payload.count(b'"') == 2 * (2 + names + texts)
-
-
-def _parse_msgpack(payload: bytes, max_depth: int, max_containers: int) -> Any:
-    return parse_msgpack(payload, max_depth=max_depth, max_containers=max_containers)
-
-
-def _parse_json(payload: bytes, max_depth: int, max_containers: int) -> Any:
-    try:
-        text = payload.decode()
-    except UnicodeDecodeError:
-        raise Malformed("bad UTF-8") from None
-    return parse_json(text, max_depth=max_depth, max_containers=max_containers)
+            return self._typed(payload).type
+        except msgspec.ValidationError:
+            raise UndecodableFrame("not a map") from None
+        except (msgspec.MsgspecError, RecursionError, UnicodeError):
+            raise UndecodableFrame("malformed") from None
 
 
 MSGPACK: Final = Codec(
     SUBPROTOCOL_MSGPACK,
-    client=msgspec.msgpack.Decoder(_FlatMessage).decode,
     server=msgspec.msgpack.Decoder(ServerMessage).decode,
+    typed=msgspec.msgpack.Decoder(_Typed).decode,
     dump=msgspec.msgpack.Encoder().encode,
-    is_whole=_is_whole_msgpack,
-    parse=_parse_msgpack,
     binary=True,
 )
 JSON: Final = Codec(
     SUBPROTOCOL_JSON,
-    client=msgspec.json.Decoder(_FlatMessage).decode,
     server=msgspec.json.Decoder(ServerMessage).decode,
+    typed=msgspec.json.Decoder(_Typed).decode,
     dump=msgspec.json.Encoder().encode,
-    is_whole=_is_whole_json,
-    parse=_parse_json,
     binary=False,
 )
 _BY_SUBPROTOCOL: Final = {codec.subprotocol: codec for codec in (MSGPACK, JSON)}

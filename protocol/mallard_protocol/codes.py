@@ -1,6 +1,6 @@
-"""The codes, reasons and limits of the contract, with the advice of each code.
+"""The codes, reasons and limits of the contract.
 
-The OpenAPI and AsyncAPI documents, the gateway and the clients read these tables.
+The engine's `contract/meanings.py` and `contract/advice.py` say what each of them means.
 """
 
 from dataclasses import dataclass
@@ -125,35 +125,12 @@ class ErrorCode(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
 
 
-ERROR_ADVICE: dict[ErrorCode, Advice] = {
-    ErrorCode.BAD_FIELD: Advice("a field is missing, of the wrong type or out of range", False),
-    ErrorCode.UNKNOWN_TYPE: Advice("no such message type", False),
-    ErrorCode.NOT_YOURS: Advice("no such offer or job of this driver", False),
-    ErrorCode.STALE_ATTEMPT: Advice("the job has moved on to a later attempt", False),
-    ErrorCode.OFFER_CLOSED: Advice("the offer is over", False),
-    ErrorCode.WRONG_STATE: Advice("the job's state does not allow this step", False),
-    ErrorCode.HOLDS_JOBS: Advice("finish or give up the jobs first", False),
-    ErrorCode.NO_POSITION: Advice("send a fresh position first", True),
-    ErrorCode.PROOF_NEEDED: Advice("this delivery needs more proof: `missing` names it", False),
-    ErrorCode.WRONG_CODE: Advice("the code is not the one that the order gave", False),
-    ErrorCode.RATE_LIMITED: Advice("too many frames; slow down", True),
-    ErrorCode.STORE_UNAVAILABLE: Advice("the store cannot be reached; try again", True),
-}
-
-
 class ServiceLevel(StrEnum):
     """How soon an order is offered, and whether it may share a driver: `service_level`."""
 
     EXPRESS = "express"
     POOLED = "pooled"
     SAME_DAY = "same_day"
-
-
-SERVICE_LEVEL_MEANING: dict[ServiceLevel, str] = {
-    ServiceLevel.EXPRESS: "offered at once; its driver's only job until it ends",
-    ServiceLevel.POOLED: "offered at once; may share a run",
-    ServiceLevel.SAME_DAY: "may be held for company while its slack allows",
-}
 
 
 class OnShort(StrEnum):
@@ -171,32 +148,12 @@ class OnMissing(StrEnum):
     FAIL = "fail"
 
 
-ON_SHORT_MEANING: dict[OnShort, str] = {
-    OnShort.DELIVER: "deliver what is there",
-    OnShort.HOLD: "wait for the shop before anything is collected; afterwards as `deliver`",
-    OnShort.FAIL: "end the order; what is on board goes back",
-}
-
-ON_MISSING_MEANING: dict[OnMissing, str] = {
-    OnMissing.HOLD: "wait until the shop or the order service says `ready`, for `hold_s` at most",
-    OnMissing.FAIL: "end the order",
-}
-
-
 class OnUndeliverable(StrEnum):
     """What an order does if nobody takes it at the door: `on_undeliverable`."""
 
     RETURN = "return"
     LEAVE = "leave"
     HOLD = "hold"
-
-
-ON_UNDELIVERABLE_MEANING: dict[OnUndeliverable, str] = {
-    OnUndeliverable.RETURN: "the driver brings it back",
-    OnUndeliverable.LEAVE: "the driver leaves it at the door and takes a photo",
-    OnUndeliverable.HOLD: "it stays on board until an answer, `hold_s`, the deadline or the end of"
-    " the driver's block; then it goes back",
-}
 
 
 class AnswerAction(StrEnum):
@@ -208,14 +165,6 @@ class AnswerAction(StrEnum):
     WAIT = "wait"
     INSTRUCTIONS = "instructions"
 
-
-ANSWER_ACTION_MEANING: dict[AnswerAction, str] = {
-    AnswerAction.RETRY: "try the delivery again, also on the way back",
-    AnswerAction.LEAVE: "leave it at the door and take a photo",
-    AnswerAction.RETURN: "bring it back",
-    AnswerAction.WAIT: "keep it on board; bounded as `hold` is",
-    AnswerAction.INSTRUCTIONS: "read the text and go on",
-}
 
 # The problems of a delivery, each of which counts as a delivery attempt, once a visit.
 CUSTOMER_PROBLEMS = ("customer_unreachable", "refused", "wrong_address")
@@ -249,21 +198,6 @@ class WhyNot(StrEnum):
     NOBODY_IN_REACH = "nobody_in_reach"
     NOBODY_FITS = "nobody_fits"
     STORE_NOT_READY = "store_not_ready"
-
-
-WHY_NOT_MEANING: dict[WhyNot, str] = {
-    WhyNot.ASKED_BEFORE: "the driver declined it, let it lapse or gave it up",
-    WhyNot.TOO_HEAVY: "the vehicle cannot carry the weight",
-    WhyNot.TOO_BIG: "the vehicle cannot carry the volume",
-    WhyNot.TOO_MANY_JOBS: "the vehicle has no room for so many jobs",
-    WhyNot.LACKS_EQUIPMENT: "the vehicle lacks something that the job requires",
-    WhyNot.EXPRESS_ALONE: "an express job is its driver's only one until it ends",
-    WhyNot.TOO_LATE_FOR_PICKUP: "the driver cannot collect before closing or the window's end",
-    WhyNot.BLOCK_ENDS_TOO_SOON: "the driver's block ends before it would be done",
-    WhyNot.NOBODY_IN_REACH: "no driver is near enough",
-    WhyNot.NOBODY_FITS: "no driver near has the room, equipment or time",
-    WhyNot.STORE_NOT_READY: "a driver found the store not ready or closed; see `held`",
-}
 
 
 class OfferClosedWhy(StrEnum):
@@ -344,75 +278,6 @@ class JobReason(StrEnum):
     TOO_MANY_ATTEMPTS = "too_many_attempts"
 
 
-OFFER_CLOSED_MEANING: dict[OfferClosedWhy, str] = {
-    OfferClosedWhy.EXPIRED: "nobody answered in time: take the card off the screen",
-    OfferClosedWhy.WITHDRAWN: "taken back, or never acknowledged: take the card off the screen",
-    OfferClosedWhy.CANCELLED: "the order was cancelled: take the card off the screen",
-    OfferClosedWhy.TAKEN: "another driver accepted first: take the card off the screen",
-    OfferClosedWhy.COLLECTED: "an earlier holder has the parcels: take the card off the screen",
-}
-
-STATE_WHY_MEANING: dict[StateWhy, str] = {
-    StateWhy.STALE: "no position came for too long: send one to be offered jobs again",
-    StateWhy.FIXES_REJECTED: "several fixes were refused: check the position source",
-    StateWhy.CLOCK_SKEW: "the phone's clock is off: add the offset seen in `welcome`",
-    StateWhy.SUSPENDED: "an operator took the driver out of matching",
-    StateWhy.RESUMED: "an operator let the driver back into matching",
-    StateWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends by itself",
-    StateWhy.UNREACHABLE: "an offer was not acknowledged; any frame ends this",
-    StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
-    StateWhy.BAD_FIELD: "a wrong optional field of `hello` was left out: mend the app",
-    StateWhy.TRANSFER: "your parcels go to another driver: you are paused, wait at the place",
-}
-
-BARRED_MEANING: dict[BarredWhy, str] = {
-    BarredWhy.SUSPENDED: "an operator took the driver out of matching",
-    BarredWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends at `until_ms`",
-    BarredWhy.UNREACHABLE: "an offer was not acknowledged; any frame on the socket ends this",
-    BarredWhy.STALE: "the last position is too old: send one",
-    BarredWhy.NO_POSITION: "no position is known: send one",
-    BarredWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
-    BarredWhy.MARKET_PAUSED: "an operator paused the market",
-}
-
-FIX_DROPPED_MEANING: dict[FixDropped, str] = {
-    FixDropped.MALFORMED: "its time or its place is missing or out of range",
-    FixDropped.OLD: "it is older than the last one, or too old to say where the driver is",
-    FixDropped.FUTURE: "it is more than 5 s ahead of the server: the phone's clock is off",
-    FixDropped.IMPOSSIBLE: "no vehicle gets there from the last place in that time",
-    FixDropped.OUTSIDE: "it lies outside the driver's market",
-    FixDropped.UNKNOWN: "the driver has not said hello on a socket yet",
-}
-
-JOB_REASON_MEANING: dict[JobReason, str] = {
-    JobReason.COLLECTED: "an earlier holder collected it: stop, the job is not yours",
-    JobReason.CANCELLED: "the order was cancelled: stop; what is on board goes back",
-    JobReason.ASSIGNED: "an operator gave you the job",
-    JobReason.ARRIVED: "your position is at the mall: you need not report the arrival",
-    JobReason.UNASSIGNED: "an operator took the job from you: stop",
-    JobReason.SILENT: "you were away for too long and the job went on: stop",
-    JobReason.CLOSED: "an operator closed the job",
-    JobReason.HANDED_OVER: "the shop has handed the parcels over to you",
-    JobReason.READY_CHANGED: "the parcels of a store are ready at another time",
-    JobReason.UPDATED: "something of the job has changed: see `detail`",
-    JobReason.HELD: "a shop cannot hand over its parcels now: the job waits without you",
-    JobReason.NOT_AT_COUNTER: "failed: the parcels were not at the counter",
-    JobReason.STORE_CLOSED: "failed: the shop was closed",
-    JobReason.SHORT: "parcels were missing, and the order ends then",
-    JobReason.TRANSFERRED: "another driver has the parcels now: the job is not yours",
-    JobReason.NOTHING_TO_TRANSFER: "the transfer ended: none of its parcels is on board any more",
-    JobReason.ANSWER: "the answer to a problem: do what `answer` says",
-    JobReason.CUSTOMER_UNREACHABLE: "goes back: nobody was at the door",
-    JobReason.REFUSED: "goes back: the customer refused it",
-    JobReason.WRONG_ADDRESS: "goes back: the address was wrong",
-    JobReason.NOBODY_IN_REACH: "expired: no driver was near enough",
-    JobReason.NOBODY_FITS: "expired: no driver near had the room, equipment or time",
-    JobReason.NOBODY_ACCEPTED: "expired: every driver asked said no or nothing",
-    JobReason.NOT_READY_IN_TIME: "expired: not ready to be collected before its window ended",
-    JobReason.TOO_MANY_ATTEMPTS: "expired: given up after too many rounds",
-}
-
-
 class ProblemCode(StrEnum):
     """The stable `code` of an HTTP problem."""
 
@@ -451,53 +316,3 @@ class ProblemCode(StrEnum):
     EVENTS_TRIMMED = "events_trimmed"
     DRAINING = "draining"
     INTERNAL = "internal"
-
-
-@dataclass(frozen=True, slots=True)
-class ProblemKind:
-    """The HTTP status and title of a problem code, and whether a retry can succeed."""
-
-    status: int
-    title: str
-    retry: bool = False
-
-
-PROBLEMS: dict[ProblemCode, ProblemKind] = {
-    ProblemCode.MALFORMED_JSON: ProblemKind(400, "The body is not well-formed JSON"),
-    ProblemCode.BAD_REQUEST: ProblemKind(400, "The request cannot be understood"),
-    ProblemCode.IDEMPOTENCY_KEY_MISSING: ProblemKind(400, "Idempotency-Key is missing"),
-    ProblemCode.IDEMPOTENCY_KEY_INVALID: ProblemKind(400, "Idempotency-Key is not valid"),
-    ProblemCode.IDEMPOTENCY_MISMATCH: ProblemKind(422, "Idempotency-Key was used for other JSON"),
-    ProblemCode.UNAUTHORIZED: ProblemKind(401, "A valid bearer token is needed"),
-    ProblemCode.FORBIDDEN: ProblemKind(403, "This token may not do that"),
-    ProblemCode.NOT_FOUND: ProblemKind(404, "No such thing"),
-    ProblemCode.METHOD_NOT_ALLOWED: ProblemKind(405, "The method is not allowed here"),
-    ProblemCode.BODY_TOO_LARGE: ProblemKind(413, "The body is over 64 KiB"),
-    ProblemCode.UPGRADE_REQUIRED: ProblemKind(426, "This is a WebSocket: send Upgrade: websocket"),
-    ProblemCode.HEAD_TOO_LARGE: ProblemKind(431, "The head or the trailers are over 16 KiB"),
-    ProblemCode.UNSUPPORTED_MEDIA_TYPE: ProblemKind(415, "The body must be application/json"),
-    ProblemCode.INVALID_FIELDS: ProblemKind(422, "Some fields are not valid"),
-    ProblemCode.MALL_CLOSED: ProblemKind(422, "The mall is closed"),
-    ProblemCode.DUPLICATE_EXTERNAL_ID: ProblemKind(409, "This external_id has a job already"),
-    ProblemCode.NOT_CANCELLABLE: ProblemKind(409, "The job can no longer be cancelled"),
-    ProblemCode.WRONG_STATE: ProblemKind(409, "The job's state does not allow this"),
-    ProblemCode.DRIVER_UNAVAILABLE: ProblemKind(409, "The driver cannot take this job"),
-    ProblemCode.BAD_FIELD: ProblemKind(422, "A field is missing, wrong or out of range"),
-    ProblemCode.NOT_YOURS: ProblemKind(404, "No such offer or job of this driver"),
-    ProblemCode.STALE_ATTEMPT: ProblemKind(409, "The job has moved on to a later attempt"),
-    ProblemCode.OFFER_CLOSED: ProblemKind(409, "The offer is over"),
-    ProblemCode.HOLDS_JOBS: ProblemKind(409, "Finish or give up the jobs first"),
-    ProblemCode.NO_POSITION: ProblemKind(409, "Send a fresh position first"),
-    ProblemCode.PROOF_NEEDED: ProblemKind(409, "This delivery needs more proof"),
-    ProblemCode.WRONG_CODE: ProblemKind(409, "The code is not the one that the order gave"),
-    ProblemCode.EVENTS_TRIMMED: ProblemKind(410, "These events are no longer kept"),
-    ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
-    ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),
-    ProblemCode.STORE_UNAVAILABLE: ProblemKind(503, "The store cannot be reached", retry=True),
-    ProblemCode.QUOTA_EXCEEDED: ProblemKind(
-        429, "This service has used up a quota of this market", retry=True
-    ),
-    ProblemCode.STORE_FULL: ProblemKind(503, "The store is full", retry=True),
-    ProblemCode.DRAINING: ProblemKind(503, "This node is going down", retry=True),
-    ProblemCode.INTERNAL: ProblemKind(500, "Something went wrong on our side"),
-}

@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from load_tests.frames import SUBPROTOCOL, BadFrame, pack, unpack
-from mallard_protocol.codec import MSGPACK
+from mallard_engine.contract.reading.frames import MSGPACK
 
 VECTORS = Path(__file__).parents[1] / "protocol" / "vectors"
 
@@ -30,10 +30,10 @@ def test_frames_of_the_engine_are_read(case: dict[str, Any]) -> None:
 
 def test_engine_reads_what_is_packed() -> None:
     fix = [1763827200000, 33.3, -111.9, 5.0, None, 8.0]
-    message, bad_fixes = MSGPACK.decode_client(pack("location", fixes=[fix]))
-    assert message == MSGPACK.decode_client(pack("location", fixes=[fix], now_ms=None))[0]
+    message, bad_fixes = MSGPACK.read(pack("location", fixes=[fix]))
+    assert message == MSGPACK.read(pack("location", fixes=[fix], now_ms=None))[0]
     assert bad_fixes == 0
-    assert MSGPACK.subprotocol == SUBPROTOCOL
+    assert MSGPACK.codec.subprotocol == SUBPROTOCOL
 
 
 @pytest.mark.parametrize(

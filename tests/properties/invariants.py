@@ -8,11 +8,12 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 
+from mallard_engine.contract.transitions import may_move
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
 from mallard_engine.storage.records import OfferRecord
-from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, Wish, may_move
+from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, Wish
 from tests.properties.risks import check_risks
 from tests.properties.world import Snapshot
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from mallard_engine.contract.reading.bodies import body_as
 from mallard_engine.core.model import Need
 from mallard_engine.core.places.markets import Mall, Places
 from mallard_engine.core.places.opening_hours import (
@@ -21,7 +22,6 @@ from mallard_engine.core.places.opening_hours import (
 from mallard_engine.gateway.orders import intake
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order
-from mallard_protocol.bodies import body_as
 from mallard_protocol.codes import ProblemCode, ServiceLevel
 from mallard_protocol.resources import JobRequest
 from tests.properties.profiles import DEEP

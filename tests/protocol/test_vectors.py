@@ -8,8 +8,9 @@ import msgpack
 import msgspec
 import pytest
 
-from mallard_protocol import codec
-from mallard_protocol.codec import JSON, MSGPACK, BadFrame, FrameTooBig, UndecodableFrame
+from mallard_engine.contract.reading import frames
+from mallard_engine.contract.reading.frames import BadMessage, FrameReader, FrameTooBig
+from mallard_protocol.codec import JSON, MSGPACK, FrameError, UndecodableFrame
 from mallard_protocol.messages import ClientMessage, ServerMessage
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -25,13 +26,13 @@ def joined(pieces: str | list[tuple[str, int]]) -> str:
     return pieces if isinstance(pieces, str) else "".join(piece * n for piece, n in pieces)
 
 
-def frames(case: Case) -> list[tuple[codec.Codec, bytes | str]]:
-    """Each form of a `lenient` or `bad` case, with the codec that it is meant for."""
-    forms: list[tuple[codec.Codec, bytes | str]] = []
+def forms_of(case: Case) -> list[tuple[FrameReader, bytes | str]]:
+    """Each form of a `lenient` or `bad` case, with the reader that it is meant for."""
+    forms: list[tuple[FrameReader, bytes | str]] = []
     if "text" in case:
-        forms.append((JSON, joined(case["text"])))
+        forms.append((frames.JSON, joined(case["text"])))
     if "msgpack" in case:
-        forms.append((MSGPACK, bytes.fromhex(joined(case["msgpack"]))))
+        forms.append((frames.MSGPACK, bytes.fromhex(joined(case["msgpack"]))))
     assert forms
     return forms
 
@@ -49,9 +50,9 @@ def test_independent_libraries_agree_on_the_bytes(case: Case) -> None:
 @pytest.mark.parametrize("case", load("client"))
 def test_client_messages_encode_and_decode(case: Case) -> None:
     packed = bytes.fromhex(case["msgpack"])
-    message, dropped = MSGPACK.decode_client(packed)
+    message, dropped = frames.MSGPACK.read(packed)
     assert dropped == 0
-    assert JSON.decode_client(json.dumps(case["json"])) == (message, 0)
+    assert frames.JSON.read(json.dumps(case["json"])) == (message, 0)
     assert MSGPACK.encode(message) == packed
     assert json.loads(JSON.encode(message)) == case["json"]
 
@@ -71,20 +72,20 @@ def test_server_messages_encode_and_decode(case: Case) -> None:
 
 @pytest.mark.parametrize("case", load("lenient"))
 def test_lenient_frames_decode_to_their_meaning(case: Case) -> None:
-    for spoken, frame in frames(case):
-        message, dropped = spoken.decode_client(frame)
+    for reader, frame in forms_of(case):
+        message, dropped = reader.read(frame)
         assert json.loads(JSON.encode(message)) == case["means"]
         assert dropped == case["dropped"]
 
 
 @pytest.mark.parametrize("case", load("bad"))
 def test_bad_frames_get_their_verdict(case: Case) -> None:
-    for spoken, frame in frames(case):
-        with pytest.raises(codec.FrameError) as caught:
-            spoken.decode_client(frame)
+    for reader, frame in forms_of(case):
+        with pytest.raises(FrameError) as caught:
+            reader.read(frame)
         error = caught.value
         match error:
-            case BadFrame():
+            case BadMessage():
                 assert (error.code, error.request_id) == (case["verdict"], case["id"])
                 assert str(error).startswith("/") or error.code == "unknown_type"
             case UndecodableFrame():

@@ -2,12 +2,12 @@
 
 from typing import Any, Final, get_args
 
+from mallard_engine.contract.advice import ERROR_ADVICE
 from mallard_engine.contract.info import HOST, HOST_IS, LICENSE, VERSION
 from mallard_engine.contract.json_schema import REF, schemas
 from mallard_engine.contract.limits import SOCKET_LIMITS, as_object
 from mallard_protocol.codes import (
     CLOSE_ADVICE,
-    ERROR_ADVICE,
     SUBPROTOCOL_JSON,
     SUBPROTOCOL_MSGPACK,
     SUBPROTOCOLS,

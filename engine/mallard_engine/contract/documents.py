@@ -13,28 +13,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from mallard_engine.contract.advice import ERROR_ADVICE, PROBLEMS
 from mallard_engine.contract.asyncapi import asyncapi
 from mallard_engine.contract.limits import HTTP_LIMITS, SOCKET_LIMITS, Limits
-from mallard_engine.contract.openapi import openapi
-from mallard_protocol.codes import (
+from mallard_engine.contract.meanings import (
     BARRED_MEANING,
-    CLOSE_ADVICE,
-    ERROR_ADVICE,
     FIX_DROPPED_MEANING,
     JOB_REASON_MEANING,
     OFFER_CLOSED_MEANING,
-    PROBLEMS,
     STATE_WHY_MEANING,
 )
-from mallard_protocol.lifecycle import (
-    DRIVER_TRANSITIONS,
-    INITIAL,
-    JOB_TRANSITIONS,
-    TERMINAL,
-    DriverState,
-    JobState,
-    Outcome,
-)
+from mallard_engine.contract.openapi import openapi
+from mallard_engine.contract.transitions import DRIVER_TRANSITIONS, INITIAL, JOB_TRANSITIONS
+from mallard_protocol.codes import CLOSE_ADVICE
+from mallard_protocol.lifecycle import TERMINAL, DriverState, JobState, Outcome
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "contract"
 S = TypeVar("S", bound=str)

@@ -4,13 +4,14 @@ import re
 from itertools import groupby
 from typing import Any, Final
 
+from mallard_engine.contract.advice import PROBLEMS
 from mallard_engine.contract.info import HOST, HOST_IS, LICENSE, VERSION
 from mallard_engine.contract.json_schema import REF, schemas
 from mallard_engine.contract.limits import HTTP_LIMITS, as_object
 from mallard_engine.contract.operations.operation import Operation, Parameter
 from mallard_engine.contract.operations.shapes import ID
 from mallard_engine.contract.operations.table import OPERATIONS, TAGS
-from mallard_protocol.codes import PROBLEMS, ProblemCode, Role
+from mallard_protocol.codes import ProblemCode, Role
 from mallard_protocol.resources import Problem
 
 _P = ProblemCode

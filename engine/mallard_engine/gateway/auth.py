@@ -14,13 +14,14 @@ import jwt
 import msgspec
 
 from mallard_engine.config.settings import ConfigError
+from mallard_engine.contract.reading.instants import OUT_OF_BOUNDS
 from mallard_engine.core.vehicles import DriverClaims
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
 from mallard_engine.gateway.token_keys import TokenKeys
 from mallard_protocol import messages
 from mallard_protocol.codes import TOKEN_AUDIENCE, Role
 from mallard_protocol.fields import Alias, Id, Items
-from mallard_protocol.instants import EARLIEST_MS, LATEST_MS, OUT_OF_BOUNDS
+from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 
 MAX_TOKEN_CHARS: Final = 8192
 # How far ahead an issuer's clock may be. The expiry has no leeway, since its holder knows it.

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from mallard_engine.contract import documents
+from mallard_engine.contract.advice import PROBLEMS
 from mallard_engine.contract.asyncapi import asyncapi
 from mallard_engine.contract.openapi import openapi
 from mallard_protocol.codec import CLIENT_TYPES, SERVER_TYPES
-from mallard_protocol.codes import PROBLEMS, SUBPROTOCOLS, Close, ErrorCode
+from mallard_protocol.codes import SUBPROTOCOLS, Close, ErrorCode
 
 OPERATIONS = {
     "/v1/jobs": {"post", "get"},

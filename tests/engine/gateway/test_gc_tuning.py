@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from mallard_engine.contract.reading.strict import parse_msgpack
 from mallard_engine.gateway.gc_tuning import tune_gc
 from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.socket.connection import DriverConnection
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
 from mallard_engine.gateway.socket.session import Session
 from mallard_protocol.codes import Close
-from mallard_protocol.strict import parse_msgpack
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually

@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 import msgspec
 
+from mallard_engine.contract.transitions import JOB_TRANSITIONS
 from mallard_engine.core.model import (
     Driver,
     Job,
@@ -41,7 +42,7 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, job_at
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
-from mallard_protocol.lifecycle import JOB_TRANSITIONS, TIMED_STEPS, JobState, Step, Wish
+from mallard_protocol.lifecycle import TIMED_STEPS, JobState, Step, Wish
 from mallard_protocol.messages import Proof
 
 MARKET = "phoenix"

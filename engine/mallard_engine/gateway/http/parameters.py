@@ -7,11 +7,11 @@ from typing import Final
 
 from starlette.requests import Request
 
+from mallard_engine.contract.reading.instants import read_instant
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.fields import ID_PATTERN
-from mallard_protocol.instants import read_instant
 
 _WHOLE: Final = re.compile(r"[0-9]{1,9}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,20})?")

@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from mallard_engine.contract.advice import ERROR_ADVICE, PROBLEMS
+from mallard_engine.contract.reading.bodies import BodyTooLarge, InvalidBody, MalformedJson
 from mallard_engine.gateway.auth import BadToken, WrongScope
 from mallard_engine.gateway.http.keyed_semaphore import QueueFull
 from mallard_engine.gateway.orders.intake import InvalidOrder
@@ -33,8 +35,7 @@ from mallard_engine.ports import (
     TooManyWrongCodes,
     WrongState,
 )
-from mallard_protocol.bodies import BodyTooLarge, InvalidBody, MalformedJson
-from mallard_protocol.codes import ERROR_ADVICE, PROBLEMS, ProblemCode
+from mallard_protocol.codes import ProblemCode
 from mallard_protocol.resources import FieldError, Problem
 
 MEDIA_TYPE: Final = "application/problem+json"

@@ -10,6 +10,13 @@ from typing import Final
 
 from msgspec import UNSET
 
+from mallard_engine.contract.reading.frames import (
+    BadMessage,
+    BadToken,
+    Dropped,
+    FrameReader,
+    FrameTooBig,
+)
 from mallard_engine.core.model import Driver
 from mallard_engine.core.reporting_interval import Reporting
 from mallard_engine.gateway.positions import driver_fix
@@ -41,7 +48,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     TakenBack,
 )
-from mallard_protocol.codec import BadFrame, BadToken, Codec, Dropped, FrameError, FrameTooBig
+from mallard_protocol.codec import FrameError
 from mallard_protocol.codes import Close, ErrorCode
 from mallard_protocol.lifecycle import DriverState
 from mallard_protocol.messages import (
@@ -65,7 +72,7 @@ class DriverConnection:
     Args:
         services: the parts of the node.
         transport: where frames are written.
-        codec: the codec of the negotiated subprotocol.
+        reader: reads the frames of the negotiated subprotocol.
         admitted: the driver of the handshake's token; None if the token comes with the hello.
     """
 
@@ -73,14 +80,15 @@ class DriverConnection:
         self,
         services: SocketServices,
         transport: FrameTransport,
-        codec: Codec,
+        reader: FrameReader,
         admitted: Admitted | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id: Final = secrets.token_hex(8)
         self.code: Close | None = None
         self._services = services
-        self._codec = codec
+        self._reader = reader
+        self._codec = reader.codec
         self._admitted = admitted
         self._mark_authenticated = transport.mark_authenticated
         self._outbox = Outbox(transport)
@@ -133,7 +141,7 @@ class DriverConnection:
         if self._rate.warns():
             self.send(refusal(ErrorCode.RATE_LIMITED, None))
         try:
-            message, dropped = self._codec.decode_client(frame)
+            message, dropped = self._reader.read(frame)
         except FrameError as error:
             self._refuse(error)
             return None
@@ -148,7 +156,7 @@ class DriverConnection:
     def _refuse(self, error: FrameError) -> None:
         if isinstance(error, FrameTooBig):
             self.end(Close.TOO_BIG)
-        elif isinstance(error, BadFrame) and self._session:
+        elif isinstance(error, BadMessage) and self._session:
             self.send(refusal(error.code, error.request_id, error.message))
         else:
             self.end(Close.BAD_TOKEN if isinstance(error, BadToken) else Close.UNDECODABLE)

@@ -10,13 +10,13 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from mallard_engine.contract.reading.frames import FrameReader, for_subprotocol
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.socket.admission import AdmissionDenied, Refusal, common_subprotocol
 from mallard_engine.gateway.socket.connection import DriverConnection
 from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, protocol_of
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.logs import CountingLog
-from mallard_protocol.codec import Codec, for_subprotocol
 from mallard_protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)
@@ -89,13 +89,13 @@ class DriverSocket:
     ) -> int:
         """Return the code that the socket was closed with."""
         try:
-            codec = self._codec(subprotocol)
+            reader = self._reader(subprotocol)
             admitted = self._services.admission.admit_by_header(scope["headers"])
         except AdmissionDenied as denied:
             protocol.end(denied.code, denied.code.name.lower())
             _refused.count(denied.code.name.lower())
             return denied.code
-        connection = DriverConnection(self._services, protocol, codec, admitted)
+        connection = DriverConnection(self._services, protocol, reader, admitted)
         _log.debug("socket open", session=connection.id, subprotocol=subprotocol)
         close = 1011  # unless it ends normally
         try:
@@ -107,7 +107,7 @@ class DriverSocket:
             _log.debug("socket closed", session=connection.id, close=close, **connection.who)
         return close
 
-    def _codec(self, subprotocol: str | None) -> Codec:
+    def _reader(self, subprotocol: str | None) -> FrameReader:
         if subprotocol is None:
             raise AdmissionDenied(Close.NO_SUBPROTOCOL)
         if self._services.draining:

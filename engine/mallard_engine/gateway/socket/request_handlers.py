@@ -6,6 +6,7 @@ from typing import Any, Final
 import structlog
 from msgspec import UNSET, UnsetType, structs
 
+from mallard_engine.contract.advice import ERROR_ADVICE
 from mallard_engine.core.matching.search_policy import held_until_ms
 from mallard_engine.gateway.driver_reports import problem_reported, reason_given
 from mallard_engine.gateway.orders.ready_time import hold_parcels
@@ -13,7 +14,7 @@ from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Answered, JobRef, NoSuchJob, Refused, StoreUnavailable
-from mallard_protocol.codes import ERROR_ADVICE, ErrorCode
+from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Step
 from mallard_protocol.messages import (
     Accept,

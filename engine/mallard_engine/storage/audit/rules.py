@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
 
+from mallard_engine.contract.transitions import may_move
 from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.matching.offer_rungs import read_rungs
 from mallard_engine.core.model import TRANSFER, Driver, Job
@@ -29,7 +30,6 @@ from mallard_protocol.lifecycle import (
     Outcome,
     Risk,
     Wish,
-    may_move,
 )
 
 Found = Iterator[tuple[str, str]]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mallard_engine.contract.transitions import JOB_TRANSITIONS
 from mallard_engine.ports import DueKind
 from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
 from mallard_engine.storage.audit.views import Changing, Look, View
@@ -21,7 +22,7 @@ from mallard_engine.storage.records import (
     read_round_of_offers,
     read_waiting,
 )
-from mallard_protocol.lifecycle import JOB_TRANSITIONS, TERMINAL, JobState
+from mallard_protocol.lifecycle import TERMINAL, JobState
 
 Judged = list[tuple[str, str]]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mallard_engine.contract.reading.bodies import body_as
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.orders.intake import (
     InvalidOrder,
@@ -13,7 +14,6 @@ from mallard_engine.gateway.orders.intake import (
     with_ready_at,
 )
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_protocol.bodies import body_as
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import JobRequest

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from mallard_engine.contract.reading.bodies import body_as
 from mallard_engine.core.model import LiveOffer, OfferedJob
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.markets import Places
@@ -18,7 +19,6 @@ from mallard_engine.gateway.socket.payloads import (
 )
 from mallard_engine.ports import Push, PushKind
 from mallard_engine.storage.records import job_of
-from mallard_protocol.bodies import body_as
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.messages import JobChanged, OfferClosed, PayAmount, StateChanged
 from mallard_protocol.resources import JobRequest

@@ -10,6 +10,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.job_ids import is_job_id, is_ulid, ulid_of_job
 from mallard_engine.core.model import Job
 from mallard_engine.core.places.opening_hours import day_start_ms
@@ -26,7 +27,6 @@ from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import Moment, epoch_ms, utc
 from mallard_engine.ports import NoSuchJob
-from mallard_protocol.bodies import decode_json_body
 from mallard_protocol.codes import MAX_PAGE, ProblemCode
 from mallard_protocol.counter import (
     HandoverRequest,

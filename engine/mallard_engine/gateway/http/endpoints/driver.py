@@ -10,6 +10,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.reading.bodies import InvalidBody, decode_json_body
 from mallard_engine.gateway.auth import Principal, WrongScope
 from mallard_engine.gateway.http.parameters import is_id
 from mallard_engine.gateway.http.problems import HttpProblem
@@ -20,7 +21,6 @@ from mallard_engine.gateway.socket.request_handlers import Requests
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.ports import Refused
-from mallard_protocol.bodies import InvalidBody, decode_json_body
 from mallard_protocol.codes import ErrorCode, ProblemCode
 from mallard_protocol.messages import Accept, Decline, Problem, Progress, Status
 from mallard_protocol.resources import (

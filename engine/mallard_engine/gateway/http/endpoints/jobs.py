@@ -9,6 +9,13 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.reading.bodies import (
+    body_as,
+    canonical_hash,
+    decode_json_body,
+    parse_json_body,
+    without_nulls,
+)
 from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
@@ -46,13 +53,6 @@ from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_engine.ports import StoreUnavailable, Submitted, WrongState
 from mallard_protocol import resources
-from mallard_protocol.bodies import (
-    body_as,
-    canonical_hash,
-    decode_json_body,
-    parse_json_body,
-    without_nulls,
-)
 from mallard_protocol.codes import AnswerAction, CancelReason, ProblemCode
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import (

@@ -6,6 +6,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.gateway.auth import Principal
@@ -18,7 +19,6 @@ from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.views import driver_view, views_of
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import NoSuchDriver, TransferOpen
-from mallard_protocol.bodies import decode_json_body
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import (

@@ -4,6 +4,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import driver_of
@@ -13,7 +14,6 @@ from mallard_engine.gateway.http.views import registered_view
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
 from mallard_protocol import resources
-from mallard_protocol.bodies import decode_json_body
 
 
 class RegisterApi:

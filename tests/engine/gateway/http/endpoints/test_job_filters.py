@@ -9,9 +9,9 @@ import pytest
 
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol.codes import Role
+from tests.engine.contract.reading.test_instants import BAD, GOOD
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller, order, problem
-from tests.protocol.test_instants import BAD, GOOD
 
 pytestmark = pytest.mark.finding("D10")
 

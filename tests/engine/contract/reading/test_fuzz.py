@@ -10,20 +10,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mallard_protocol.bodies import MalformedJson, canonical_hash, parse_json_body
+from mallard_engine.contract.reading import frames
+from mallard_engine.contract.reading.bodies import MalformedJson, canonical_hash, parse_json_body
+from mallard_engine.contract.reading.strict import Malformed, parse_json, parse_msgpack
 from mallard_protocol.codec import JSON, MSGPACK, FrameError
 from mallard_protocol.messages import ClientMessage
-from mallard_protocol.strict import Malformed, parse_json, parse_msgpack
 from tests.protocol.strategies import client_messages, plain_values
 
 DEEP = 8
 
 
 def decode(data: bytes | str) -> None:
-    for spoken in (MSGPACK, JSON):
-        for read in (spoken.decode_client, spoken.decode_server):
-            with contextlib.suppress(FrameError):
-                read(data)
+    readers = (frames.MSGPACK.read, frames.JSON.read)
+    for read in (*readers, MSGPACK.decode_server, JSON.decode_server):
+        with contextlib.suppress(FrameError):
+            read(data)
 
 
 @given(st.binary(max_size=200))
@@ -64,8 +65,8 @@ def test_damaged_message_decodes_or_raises(
 @given(client_messages)
 def test_encoded_message_decodes_to_itself(message: ClientMessage) -> None:
     packed, text = MSGPACK.encode(message), JSON.encode(message)
-    assert MSGPACK.decode_client(packed) == (message, 0)
-    assert JSON.decode_client(text) == (message, 0)
+    assert frames.MSGPACK.read(packed) == (message, 0)
+    assert frames.JSON.read(text) == (message, 0)
     assert msgpack.unpackb(packed, strict_map_key=True) == json.loads(text)
 
 
@@ -73,8 +74,8 @@ def test_encoded_message_decodes_to_itself(message: ClientMessage) -> None:
 def test_message_of_another_encoder_decodes(message: ClientMessage, chance: random.Random) -> None:
     fields = list(json.loads(JSON.encode(message)).items())
     chance.shuffle(fields)
-    assert MSGPACK.decode_client(msgpack.packb(dict(fields))) == (message, 0)
-    assert JSON.decode_client(json.dumps(dict(fields), indent=1)) == (message, 0)
+    assert frames.MSGPACK.read(msgpack.packb(dict(fields))) == (message, 0)
+    assert frames.JSON.read(json.dumps(dict(fields), indent=1)) == (message, 0)
 
 
 @given(plain_values)

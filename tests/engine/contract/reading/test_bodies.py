@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mallard_protocol.bodies import (
+from mallard_engine.contract.reading.bodies import (
     BodyTooLarge,
     InvalidBody,
     MalformedJson,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mallard_protocol.bodies import InvalidBody, body_as
+from mallard_engine.contract.reading.bodies import InvalidBody, body_as
 from mallard_protocol.fields import EpochMs
 from mallard_protocol.instants import LATEST_MS
 from mallard_protocol.resources import JobRequest, ReadyRequest

@@ -11,12 +11,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from mallard_engine.contract.reading.fixes import LooseFixes, read_fix
+from mallard_engine.contract.reading.instants import out_of_bounds
+from mallard_engine.contract.reading.strict import Malformed, parse_json
+from mallard_engine.contract.reading.violations import Violation, violation
 from mallard_protocol.codes import MAX_BODY_BYTES
-from mallard_protocol.fixes import LooseFixes, read_fix
-from mallard_protocol.instants import out_of_bounds
 from mallard_protocol.messages import Fix
-from mallard_protocol.strict import Malformed, parse_json
-from mallard_protocol.violations import Violation, violation
 
 # Deeper than any resource including `metadata`, and far below the recursion limit.
 MAX_BODY_DEPTH: Final = 32

@@ -1,4 +1,6 @@
-"""Measures the cost of parsing each hostile frame: ``python -m load_tests.attacks.parse_cost``.
+"""Measures the cost of parsing each hostile frame.
+
+    python -m load_tests.benchmarks.engine.parse_cost
 
 Prints a line per frame, the most expensive first: the best repetition, in microseconds of CPU.
 """
@@ -8,7 +10,8 @@ import time
 from typing import Final
 
 from load_tests.attacks.payloads import HostileFrame, hostile_frames
-from mallard_protocol.codec import JSON, MSGPACK, FrameError
+from mallard_engine.contract.reading.frames import JSON, MSGPACK
+from mallard_protocol.codec import FrameError
 
 _REPETITIONS: Final = 20
 
@@ -20,7 +23,7 @@ def cost_us(hostile: HostileFrame) -> float:
     for _ in range(_REPETITIONS):
         began_s = time.process_time()
         with contextlib.suppress(FrameError):
-            spoken.decode_client(hostile.frame)
+            spoken.read(hostile.frame)
         best_s = min(best_s, time.process_time() - began_s)
     return best_s * 1e6
 

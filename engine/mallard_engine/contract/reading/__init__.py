@@ -1,0 +1,1 @@
+"""How the server reads what clients send: strictly, in bounded time."""
