@@ -22,6 +22,7 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
+from tests.e2e.sweep import end_open_jobs
 
 SECRET = "a secret that only the nodes of these tests know"
 # Short limits, so that a test can wait for them.
@@ -70,9 +71,15 @@ class Node:
             return False
 
     def stop(self) -> None:
+        if self in RUNNING:
+            RUNNING.remove(self)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+# The nodes that are ready and not stopped.
+RUNNING: list[Node] = []
 
 
 def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
@@ -97,11 +104,20 @@ def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
         if listens := re.search(r"mallard listens on http://[^ ]*:([0-9]+) ", said):
             node.port = int(listens[1])
             if node.is_ready():
+                RUNNING.append(node)
                 return node
         if process.poll() is not None or time.monotonic() > deadline:
             node.stop()
             raise AssertionError(said)
         time.sleep(0.05)
+
+
+@pytest.fixture(autouse=True)
+def no_job_outlives_its_test() -> Iterator[None]:
+    """End what the test leaves on the nodes that outlive it; last, when its apps have gone."""
+    yield
+    for node in RUNNING:
+        end_open_jobs(node.url, make_token("sweeper", "operator"))
 
 
 @pytest.fixture(scope="session")
@@ -172,7 +188,7 @@ NewShop = Callable[..., Shop]
 
 @pytest.fixture
 async def new_shop(node: Node) -> AsyncIterator[NewShop]:
-    """Make order services (or operators); what they leave unfinished is cancelled."""
+    """Make order services (or operators)."""
     async with AsyncExitStack() as stack:
 
         def new_shop(role: str = "orders", name: str | None = None, on: Node = node) -> Shop:

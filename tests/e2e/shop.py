@@ -44,32 +44,26 @@ def http_client(url: str, token: str | None = None) -> httpx2.AsyncClient:
 
 
 class Shop:
-    """An order service that remembers its jobs, to cancel those that a test leaves."""
+    """An order service, or an operator."""
 
     def __init__(self, url: str, token: str, market: str) -> None:
         self.market = market
-        self.submitted: list[str] = []
         self.http = http_client(url, token)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for job in self.submitted:
-            await self.cancel(job)
         await self.http.aclose()
 
     async def post(self, body: Any, key: str | None = None, **params: Any) -> httpx2.Response:
         """`POST /v1/jobs`, with a new idempotency key by default."""
-        response = await self.http.post(
+        return await self.http.post(
             "/v1/jobs",
             json=body,
             params=params,
             headers={"Idempotency-Key": key or uuid.uuid4().hex},
         )
-        if response.status_code == 201:
-            self.submitted.append(response.json()["id"])
-        return response
 
     async def submit(self, body: Any, **params: Any) -> Json:
         """Post a job that must be accepted, and return it."""

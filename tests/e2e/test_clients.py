@@ -57,9 +57,6 @@ async def orders(node: Node) -> AsyncIterator[OrderClient]:
     token = make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
     async with OrderClient(node.url, token) as client:
         yield client
-        async for job in client.jobs():
-            if not job.terminal and job.state not in {"picked_up", "returning"}:
-                await client.cancel(job.id)
 
 
 @pytest.mark.parametrize("subprotocol", [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON])
@@ -299,7 +296,6 @@ async def _state_is(orders: OrderClient, job: str, state: str) -> bool:
 
 
 async def _leave(app: DriverClient) -> None:
-    """Give up what is not on board, so that nothing waits for this driver in later tests."""
     if app.connected:
         for held in app.jobs.values():
             app.progress(held.job, Step.GIVE_UP)

@@ -86,7 +86,6 @@ async def test_restart_keeps_all_data(
     try:
         shop = new_shop(on=node)
         job = await shop.submit(place.order())
-        shop.submitted.clear()
         second = mallard("serve", "--port", "0", "--data", str(tmp_path), **POLICY)
         assert second.returncode == 2
         assert str(tmp_path) in second.stderr
@@ -116,7 +115,6 @@ async def test_closed_mall_refuses_orders(start: Start, new_shop: NewShop, place
     del body["pickup"]["window_end"]
     body["dropoff"]["deadline"] = (noon + timedelta(hours=20)).isoformat()
     job = await shop.submit(body)
-    shop.submitted.clear()
     assert job["state"] == "scheduled"
     expires = datetime.fromisoformat(job["expires_at"])
     assert abs(expires - (noon + timedelta(hours=20))) < timedelta(seconds=1)
@@ -131,7 +129,6 @@ async def test_stale_position_excludes_from_matching(
     told = await app.expect("state", why="stale")
     assert told["state"] == "available"
     job = await shop.submit(place.order())
-    shop.submitted.clear()
     await app.settled()
     assert await shop.state(job["id"]) == "queued"
     assert await app.refused("status", state="available") == "no_position"
