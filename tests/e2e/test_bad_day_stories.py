@@ -13,11 +13,12 @@ import pytest
 
 from mallard_client import DriverClient, OrderClient, StoreClient
 from mallard_client.driver.state import HeldJob
-from mallard_client.errors import RequestRefused
+from mallard_client.errors import RequestRefused, Stopped
+from mallard_client.operator_client import OperatorClient
 from mallard_protocol.lifecycle import Step
-from mallard_protocol.messages import Proof
+from mallard_protocol.messages import Proof, StateChanged
 from mallard_protocol.resources import Job
-from tests.e2e.conftest import Node, make_token
+from tests.e2e.conftest import POLICY, Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.test_clients import Hire, _go_online, _offer_of, hire, orders
 from tests.support import eventually
@@ -73,6 +74,13 @@ async def becomes(orders: OrderClient, job: str, state: str) -> Job:
     return await orders.get(job)
 
 
+async def _rounds_pass(app: DriverClient, orders: OrderClient, shop: Place) -> None:
+    """Wait until the driver has been offered, before anything else, an order of another shop."""
+    other = await orders.submit(dataclasses.replace(shop, stores=shop.stores[::-1]).order())
+    await _offer_of(app, other)
+    await orders.cancel(other.id)
+
+
 async def test_missing_parcel_sends_one_driver_until_the_shop_answers(
     node: Node, hire: Hire, orders: OrderClient, shop: Place
 ) -> None:
@@ -85,7 +93,7 @@ async def test_missing_parcel_sends_one_driver_until_the_shop_answers(
     waits = await becomes(orders, held.job, "scheduled")
     assert waits.held
     assert (waits.held.why, waits.held.store) == ("missing", shop.stores[0])
-    await asyncio.sleep(0.5)
+    await _rounds_pass(first, orders, shop)
     assert len({turn.driver for turn in (await orders.explain(held.job)).asked}) == 1
     async with counter(node, shop) as till:
         await till.ready(held.job)
@@ -140,7 +148,7 @@ async def test_closed_shop_gets_no_driver_until_it_opens(
     async with counter(node, shop) as till:
         await till.close_until(datetime.now(UTC) + timedelta(hours=1))
         job = await orders.submit(shop.order())
-        await asyncio.sleep(0.5)
+        await _rounds_pass(app, orders, shop)
         assert await is_in(orders, job.id, "queued")
         await till.open()
     assert (await _offer_of(app, job)).jobs[0].job == job.id
@@ -179,17 +187,32 @@ async def test_driver_who_quits_is_followed_by_another(
     assert asked[2].driver != asked[0].driver
 
 
+async def _is_silent(operator: OperatorClient, driver: str) -> bool:
+    """Tell whether the engine has missed the driver for longer than it waits for a return."""
+    seen = await operator.driver("phoenix", driver)
+    assert seen.last_seen
+    away = datetime.now(UTC) - seen.last_seen
+    return not seen.connected and away > timedelta(seconds=float(POLICY["MALLARD_RESUME_TTL_S"]))
+
+
 async def test_dead_phone_delivers_and_reports_later(
-    hire: Hire, orders: OrderClient, shop: Place
+    node: Node, hire: Hire, orders: OrderClient, shop: Place
 ) -> None:
     app = hire()
     held = await taken(app, orders, shop)
     await app.progress(held.job, Step.PICKED_UP)
-    app.drop(away_s=3.5)  # longer than `resume_ttl_s`
+    app.drop(away_s=60)
     reported = app.progress(held.job, Step.DELIVERED, at_ms=in_ms(0))
-    await asyncio.sleep(1.0)
+    async with OperatorClient(node.url, make_token("operator", "operator")) as operator:
+        driver = (await operator.get(held.job)).driver
+        assert driver
+        await eventually(lambda: _is_silent(operator, driver))
     assert await is_in(orders, held.job, "picked_up")
-    await reported
+    await app.stop()
+    with pytest.raises(Stopped):
+        await reported
+    app.start()
+    await eventually(lambda: app.unreported == 0)
     done = await orders.get(held.job)
     assert (done.state, done.attempt) == ("delivered", held.attempt)
 
@@ -200,8 +223,11 @@ async def test_block_that_ends_on_the_road_lets_the_driver_deliver(
     app = hire()
     held = await taken(app, orders, shop)
     await app.progress(held.job, Step.PICKED_UP)
+    told = app.events(StateChanged)
     await app.status("available", until_ms=in_ms(0.3))
-    await asyncio.sleep(0.6)
+    async with asyncio.timeout(10):
+        assert isinstance(event := await anext(told), StateChanged)
+    assert event.why == "block_over"
     assert app.state == "on_run"
     await app.progress(held.job, Step.DELIVERED)
     assert await is_in(orders, held.job, "delivered")
