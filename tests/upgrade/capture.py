@@ -74,10 +74,10 @@ async def fill(node: Node) -> None:
     await apps[-1].must("status", state="offline")
 
     decliner = await driver("driver-cooling-down")
-    await shop.submit(body("cancelled"))
+    cancelled = await shop.submit(body("cancelled"))
     offer = await decliner.expect("offer", timeout_s=10)
     await decliner.must("decline", offer=offer["offer"], reason="too far")
-    await shop.cancel(shop.submitted[-1])
+    await shop.cancel(cancelled["id"])
 
     suspended = await driver("driver-suspended")
     answer = await operator.http.post(
@@ -90,8 +90,8 @@ async def fill(node: Node) -> None:
     await shop.submit(body("offered"))
     await apps[-1].expect("offer", timeout_s=10)
 
-    await shop.submit(body("queued", requires=["forklift"]))
-    await considered(shop, shop.submitted[-1])
+    queued = await shop.submit(body("queued", requires=["forklift"]))
+    await considered(shop, queued["id"])
     later = {"store": STORE, "ready_at": "2095-05-01T12:00:00Z", "pickup_code": "7731"}
     await shop.submit(
         body("scheduled", pickup={"mall": MALL, "stores": [later], "window_end": LATER})
