@@ -30,7 +30,7 @@ FIRST_PARTY_ARROWS = {
     "mallard_engine.contract": (*engine("contract"), "mallard_protocol"),
     "mallard_engine.core": (
         *engine("core"),
-        *("mallard_protocol.codes", "mallard_protocol.lifecycle"),
+        *("mallard_protocol.codes", "mallard_protocol.events", "mallard_protocol.lifecycle"),
     ),
     "mallard_engine.dispatch": (
         *engine("dispatch", "core", "ports"),

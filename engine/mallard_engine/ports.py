@@ -9,6 +9,7 @@ optimisation: if a node crashes before it has applied them, the sweeper recovers
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.matching.travel_matrix import MatrixRequest
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import (
@@ -81,6 +82,7 @@ from mallard_engine.port_data import (
     nowhere,
 )
 from mallard_protocol.codes import CancelReason
+from mallard_protocol.events import Place
 from mallard_protocol.lifecycle import JobState, Outcome, Risk, ShopState, Step, Wish
 from mallard_protocol.messages import Proof
 
@@ -99,6 +101,7 @@ __all__ = [
     "DueKind",
     "DuplicateExternalId",
     "Effects",
+    "EventLog",
     "Fitting",
     "Found",
     "FreeDrivers",
@@ -906,6 +909,22 @@ class PushStream(Protocol):
         """Return what follows the cursor of each market, in order; wait up to ``block_ms``."""
 
 
+class EventLog(Protocol):
+    """What has happened in each market, on all nodes, in order; kept for a day."""
+
+    async def ends(self, market: str) -> tuple[Place, Place] | None:
+        """Return the places of the oldest event that is kept and of the newest; None: none is."""
+
+    async def read(self, market: str, after: Place, limit: int) -> Sequence[MarketEvent]:
+        """Return at most ``limit`` events after a place, oldest first."""
+
+    async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
+        """Return what follows the place of each market, in order; wait up to ``block_ms``.
+
+        One caller at a time: the calls share a connection.
+        """
+
+
 class Register(Protocol):
     """The operators' register of drivers, and the names by which order services see drivers."""
 
@@ -995,6 +1014,11 @@ class Storage(Protocol):
     @property
     def pushes(self) -> PushStream:
         """The pushes of all nodes."""
+        ...
+
+    @property
+    def event_log(self) -> EventLog:
+        """The events of the markets."""
         ...
 
     @property

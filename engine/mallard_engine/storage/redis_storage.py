@@ -11,6 +11,7 @@ from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
+from mallard_engine.storage.calls.event_log import RedisEventLog
 from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
@@ -74,6 +75,7 @@ class RedisStorage:
             on_alert=on_alert,
         )
         self.tail = Link(url, name="mallard-tail")
+        self.event_tail = Link(url, name="mallard-events")
         runs = OfferedRuns()
         self.drivers = RedisDrivers(self.runner)
         self.register = RedisRegister(self.runner)
@@ -85,6 +87,7 @@ class RedisStorage:
         self.transfers = RedisTransfers(self.runner)
         self.leases = RedisLeases(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
+        self.event_log = RedisEventLog(self.runner, self.event_tail)
         self._embedded = embedded
         self._node = node
         self._warnings: Sequence[str] = ()
@@ -121,12 +124,12 @@ class RedisStorage:
         return self.runner.now_ms()
 
     async def connect(self) -> None:
-        """Open both connections and record this engine's schema version.
+        """Open the connections and record this engine's schema version.
 
         Raises:
             StoreUnavailable: the server cannot be reached or used.
         """
-        await asyncio.gather(self.runner.link.connect(), self.tail.connect())
+        await asyncio.gather(*(link.connect() for link in self._links))
         # A full or read-only server can still be read, and drivers with work may finish it: the
         # schema version is recorded at a later start.
         with contextlib.suppress(LinkReplyError):
@@ -153,8 +156,12 @@ class RedisStorage:
                 _log.warning("the store's configuration should be changed", why=text)
 
     async def close(self) -> None:
-        """Close both connections."""
-        await asyncio.gather(self.runner.link.close(), self.tail.close())
+        """Close the connections."""
+        await asyncio.gather(*(link.close() for link in self._links))
+
+    @property
+    def _links(self) -> tuple[Link, ...]:
+        return self.runner.link, self.tail, self.event_tail
 
     def _opened(self) -> None:
         self.runner.connections += 1

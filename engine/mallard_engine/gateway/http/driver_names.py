@@ -4,7 +4,7 @@ import asyncio
 import base64
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from mallard_engine.core.model import Job, TimelineEntry
 from mallard_engine.gateway.auth import Principal
@@ -36,8 +36,12 @@ class DriverNames:
         """Return the name of who made a change."""
         return self._name(job, entry.actor) if _is_by_driver(job, entry) else entry.actor
 
+    def of(self, market: str, driver: str) -> str:
+        """Return the name of a driver."""
+        return driver if self._aliases is None else self._aliases[market, driver]
+
     def _name(self, job: Job, driver: str) -> str:
-        return driver if self._aliases is None else self._aliases[job.market, driver]
+        return self.of(job.market, driver)
 
 
 IDS = DriverNames(None)
@@ -48,10 +52,16 @@ async def names_for(principal: Principal, store: Storage, *jobs: Job) -> DriverN
     """Return the names of all drivers of these jobs. No I/O if none has a driver."""
     if principal.role is Role.OPERATOR:
         return IDS
-    service = principal.sub
     drivers: defaultdict[str, set[str]] = defaultdict(set)
     for job in jobs:
-        drivers[job.market].update(_drivers_of(job))
+        drivers[job.market].update(drivers_of(job))
+    return await aliases_for(principal.sub, store, drivers)
+
+
+async def aliases_for(
+    service: str, store: Storage, drivers: Mapping[str, Collection[str]]
+) -> DriverNames:
+    """Return the names by which a service knows drivers, given by market. No I/O without any."""
     markets = [market for market, named in drivers.items() if named]
     found = await asyncio.gather(
         *(
@@ -68,10 +78,11 @@ async def names_for(principal: Principal, store: Storage, *jobs: Job) -> DriverN
     )
 
 
-def _drivers_of(job: Job) -> Iterable[str]:
+def drivers_of(job: Job, *changes: TimelineEntry) -> Iterable[str]:
+    """Yield the drivers whom a job names, and who made these changes of it besides its own."""
     if job.driver:
         yield job.driver
-    for entry in job.timeline:
+    for entry in (*job.timeline, *changes):
         if _is_by_driver(job, entry):
             yield entry.actor
 

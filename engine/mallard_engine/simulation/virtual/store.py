@@ -10,6 +10,7 @@ from mallard_engine.ports import DueEntry
 from mallard_engine.simulation.virtual.client import TurnLink
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
+from mallard_engine.storage.calls.event_log import RedisEventLog
 from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
@@ -47,6 +48,7 @@ class SimulationStorage:
         self.transfers = RedisTransfers(runner)
         self.leases = RedisLeases(runner, _LEASE_MS)
         self.pushes = RedisPushes(runner, self._turns, runs)
+        self.event_log = RedisEventLog(runner, self._turns)
 
     @property
     def down_since(self) -> None:

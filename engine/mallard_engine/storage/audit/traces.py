@@ -14,7 +14,6 @@ from mallard_engine.contract.transitions import JOB_TRANSITIONS
 from mallard_engine.ports import DueKind
 from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
 from mallard_engine.storage.audit.views import Changing, Look, View
-from mallard_engine.storage.calls.script_runner import EVENTS_KEPT_MS
 from mallard_engine.storage.keys import BLOCK, job_at
 from mallard_engine.storage.records import (
     read_driver,
@@ -22,6 +21,7 @@ from mallard_engine.storage.records import (
     read_round_of_offers,
     read_waiting,
 )
+from mallard_protocol.events import EVENTS_KEPT_MS
 from mallard_protocol.lifecycle import TERMINAL, JobState
 
 Judged = list[tuple[str, str]]

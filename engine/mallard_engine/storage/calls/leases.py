@@ -1,8 +1,9 @@
 """The port `Leases` on Redis: heartbeats, and the drivers of nodes that have died."""
 
 from mallard_engine.ports import Beat, Effects, Leases, Standing
-from mallard_engine.storage.calls.script_runner import EVENTS_KEPT_MS, ScriptRunner
+from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.keys import MarketKeys
+from mallard_protocol.events import EVENTS_KEPT_MS
 
 LEASE_MS = 1_500
 

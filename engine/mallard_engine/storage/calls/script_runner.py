@@ -33,11 +33,11 @@ from mallard_protocol.codes import (
     TERMINAL_KEPT_MS,
     ErrorCode,
 )
+from mallard_protocol.events import EVENTS_KEPT_MS
 from mallard_protocol.lifecycle import JobState
 
 # A queued job is retried after this long even if the node that should have done so has died: S14.
 SAFETY_MS = 1_000
-EVENTS_KEPT_MS = 86_400_000
 # How often the place that a job goes back to is looked at: it may close by its own word.
 RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000

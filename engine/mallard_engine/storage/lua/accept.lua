@@ -37,10 +37,10 @@ save_driver(arg.driver, rec)
 for i, job in ipairs(run) do
   note_asked(job, arg.driver, 'accepted')
   job.driver, job.offer = arg.driver, ''
-  move(job, 'assigned', arg.driver, 'accepted', silence_limit(rec))
   local eta = offer.jobs[i].eta_dropoff_ms and offer.jobs[i] or offer
   redis.call('HSET', job.key, 'eta_pickup_ms', eta.eta_pickup_ms,
     'eta_dropoff_ms', eta.eta_dropoff_ms, 'promised_ms', eta.eta_pickup_ms)
+  move(job, 'assigned', arg.driver, 'accepted', silence_limit(rec))
   if eta.eta_dropoff_ms > job.deadline_ms - policy.risk_margin_ms then look_at_risk(job) end
 end
 return answer()

@@ -43,9 +43,8 @@ end
 problem.state = 'answered'
 problem.answer = { action = arg.action, text = arg.text, at_ms = now, actor = arg.actor }
 save_problems(job.key, problems)
-event({ kind = 'problem_answered', what = problem.kind, problem = problem.id, job = job.id,
-  service = job.service, driver = job.driver, attempt = job.attempt, action = arg.action,
-  text = arg.text, actor = arg.actor })
+job_event(job, { kind = 'problem_answered', what = problem.kind, problem = problem.id,
+  action = arg.action, text = arg.text, actor = arg.actor })
 local door = { problem = problem.id, kind = problem.kind }
 local is_at_door = job.state == 'picked_up' and AT_DOOR[problem.kind]
 if job.state == 'picked_up' and arg.action == 'return' then

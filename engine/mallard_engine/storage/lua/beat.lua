@@ -5,7 +5,7 @@
 -- missing if the server is another one (restarted, failed over), if the last event that the node
 -- knows (`heard`) is gone, or if the server does not know of a loss that the node knows (`lost`).
 -- dead: nodes whose leases have expired; none right after this node's lease began, since all nodes
--- may have been without the server.
+-- may have been without the server. A loss is an event as well: readers learn since when.
 -- KEYS: nodes leases events lineage
 -- ARGV: now arg{node lease_ms kept_ms lost heard?}
 -- REPLY: now since lost dead[node …]
@@ -31,12 +31,28 @@ local function is_gone(event)
   return is_kept and #redis.call('XRANGE', EVENTS, event, event) == 0
 end
 
+-- What was written up to then is still there: the last surviving event, or heartbeat.
+local function kept_until()
+  local below = arg.heard and is_gone(arg.heard) and '(' .. arg.heard or '+'
+  local last = redis.call('XREVRANGE', EVENTS, below, '-', 'COUNT', 1)[1]
+  local beat = redis.call('ZREVRANGE', NODES, 0, 0, 'WITHSCORES')[2]
+  local at = last and tonumber(last[1]:match('^%d+')) or 0
+  return beat and math.min(at, tonumber(beat) - arg.lease_ms) or at
+end
+
+local function tell_readers(since_ms)
+  local event = { kind = 'market', what = 'rewound', since_ms = since_ms, at = now }
+  redis.call('XADD', EVENTS, 'MINID', '~', now - arg.kept_ms,
+    ARGV[1] == '' and '*' or ARGV[1] .. '-*', 'e', cmsgpack.pack(event))
+end
+
 local known = redis.call('HMGET', LINEAGE, 'server', 'lost')
 local here, lost = server(), tonumber(known[2] or 0)
 local is_other = known[1] and here ~= '' and known[1] ~= here
 -- A node that does not know of the last loss names an event from before it.
 if is_other or arg.lost > lost or (arg.lost == lost and arg.heard and is_gone(arg.heard)) then
   lost = math.max(now, lost + 1, arg.lost + 1)
+  tell_readers(kept_until())
   redis.call('HSET', LINEAGE, 'server', here, 'lost', lost)
 elseif not known[1] then
   redis.call('HSET', LINEAGE, 'server', here)

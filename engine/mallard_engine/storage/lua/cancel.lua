@@ -29,8 +29,7 @@ if job.state == 'picked_up' or job.state == 'returning' then
   if job.state == 'picked_up' then
     turn_back(job, rec, arg.actor, 'cancel_requested', arg.reason, arg.plan)
   else
-    event({ kind = 'cancel_requested', job = job.id, service = job.service, driver = job.driver,
-      attempt = job.attempt, actor = arg.actor })
+    job_event(job, { kind = 'cancel_requested', actor = arg.actor })
   end
   tell_holder(job, rec, 'returning', 'cancelled')
   save_driver(job.driver, rec)

@@ -24,7 +24,8 @@ for _, closed in ipairs(arg.closed) do
     end
     save_driver(driver, rec)
     redis.call('SREM', HELD, driver)
-    event({ kind = 'driver', driver = driver, what = 'disconnected', epoch = rec.epoch })
+    event({ kind = 'driver', driver = driver, what = 'disconnected', epoch = rec.epoch,
+      wish = rec.wish })
   elseif not ours then
     redis.call('SREM', HELD, driver)
   end

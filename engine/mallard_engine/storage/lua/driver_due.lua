@@ -20,10 +20,15 @@ if away_ms >= FORGET_DRIVER_MS and is_done_with(rec) then
   return reply('gone')
 end
 
+local wished = rec.wish
 if away_ms > policy.resume_ms then rec.wish, rec.until_ms = 'offline', nil end
 if rec.until_ms and rec.until_ms <= now then
   rec.wish, rec.until_ms, rec.block_over = 'offline', nil, true
   push_state(arg.driver, rec, 'block_over')
+  if rec.connected and wished ~= 'offline' then
+    event({ kind = 'driver', driver = arg.driver, what = 'offline', was = wished,
+      reason = 'block_over' })
+  end
 end
 local ends_soon_ms = before_block_end(rec)
 if ends_soon_ms and ends_soon_ms <= now then

@@ -56,15 +56,13 @@ if job then
   is_new = is_first
 end
 if is_new then
-  local fields = { driver = arg.driver, job = arg.job,
-    service = job and job.service or nil, mall = arg.mall,
-    store = store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms }
-  if ALERTS[arg.kind] then
-    alert(arg.kind, fields)
-  else
-    fields.kind, fields.what = 'problem', arg.kind
-    event(fields)
+  local function fields()
+    return { kind = 'problem', what = arg.kind, driver = arg.driver, job = arg.job,
+      service = job and job.service or nil, mall = arg.mall,
+      store = store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms }
   end
+  if job then job_event(job, fields()) else event(fields()) end
+  if ALERTS[arg.kind] then alert(arg.kind, fields()) end
 end
 if is_new and arg.kind == 'breakdown' and #rec.jobs > 0 then
   -- The node begins a transfer at once; if it dies, driver_due.lua asks for it again.

@@ -19,7 +19,7 @@ local function settle_problems(job, store)
   for _, problem in ipairs(problems) do
     if problem.store == store and problem.state ~= 'resolved' then
       problem.state, is_changed = 'resolved', true
-      event({ kind = 'problem_resolved', what = problem.kind, job = job.id, service = job.service,
+      job_event(job, { kind = 'problem_resolved', what = problem.kind, problem = problem.id,
         store = store, actor = arg.actor })
     end
   end
@@ -82,5 +82,6 @@ elseif job.driver ~= '' then
 end
 look_at_risk(job)
 event({ kind = 'job', job = job.id, service = job.service, from = job.state, to = job.state,
-  attempt = job.attempt, driver = job.driver, actor = arg.actor, cause = 'ready_changed' })
+  attempt = job.attempt, driver = job.driver, actor = arg.actor, cause = 'ready_changed',
+  etas = etas_of(job) })
 return reply('ok')

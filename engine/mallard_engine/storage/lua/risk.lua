@@ -21,6 +21,5 @@ else
 end
 if risk == job.risk then return reply('same') end
 redis.call('HSET', job.key, 'risk', risk, 'updated_ms', now)
-event({ kind = 'risk', job = job.id, service = job.service, driver = job.driver, mall = job.mall,
-  attempt = job.attempt, from = job.risk, to = risk, eta_ms = expected })
+job_event(job, { kind = 'risk', mall = job.mall, from = job.risk, to = risk, eta_ms = expected })
 return reply('changed', risk)

@@ -28,9 +28,8 @@ end
 local run, names = offered_run(job)
 if not run then return reply('run', names) end
 shop.state, shop.there, shop.wait_ms, shop.wait_attempt = arg.state, there, nil, nil
-event({ kind = 'shop', what = arg.state, job = job.id, service = job.service, store = shop.store,
-  parcels = there, ordered = shop.parcels, driver = job.driver, attempt = job.attempt,
-  actor = arg.actor })
+job_event(job, { kind = 'shop', what = arg.state, store = shop.store, parcels = there,
+  ordered = shop.parcels, actor = arg.actor })
 local rule = rule_for(job, shop, arg.state)
 if rule == 'hold' and job.held then
   -- It waits already: an answer of a shop does not prolong that.

@@ -19,7 +19,8 @@ if arg.wish == 'offline' then
 end
 
 if rec.wish ~= arg.wish then
-  event({ kind = 'driver', driver = arg.driver, what = arg.wish, until_ms = arg.until_ms })
+  event({ kind = 'driver', driver = arg.driver, what = arg.wish, was = rec.wish,
+    until_ms = arg.until_ms })
 end
 if arg.wish == 'available' and rec.wish ~= 'available' then rec.free_since_ms = now end
 if policy.keeps_work and arg.wish == 'available' and rec.wish == 'offline' then

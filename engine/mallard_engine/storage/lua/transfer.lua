@@ -97,8 +97,7 @@ event({ kind = 'job', job = job.id, service = job.service, from = '', to = 'queu
 for _, name in ipairs(names) do
   local each = jobs[name]
   redis.call('HSET', each.key, 'transfer', arg.mall .. '/' .. arg.job, 'updated_ms', now)
-  event({ kind = 'transfer', what = 'started', job = each.id, service = each.service,
-    attempt = each.attempt, driver = arg.first, actor = arg.actor, transfer = arg.job })
+  job_event(each, { kind = 'transfer', what = 'started', actor = arg.actor, transfer = arg.job })
 end
 falls_due('transfer/' .. arg.mall .. '/' .. arg.job, now)
 

@@ -23,9 +23,8 @@ job.reported_ms = arg.at_ms
 
 local problem, is_new = keep_problem(job.key, arg)
 if is_new then
-  event({ kind = 'problem', what = arg.kind, driver = arg.driver, job = job.id,
-    service = job.service, mall = job.mall, store = arg.store, until_ms = arg.until_ms,
-    text = arg.text, reported_ms = arg.at_ms })
+  job_event(job, { kind = 'problem', what = arg.kind, driver = arg.driver, mall = job.mall,
+    store = arg.store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms })
 end
 if job.state == 'picked_up' then nobody_takes_it(job, rec, problem, is_new, arg.plan) end
 return reply('ok', told(arg.driver), is_new and 1 or 0)

@@ -229,7 +229,7 @@ async def test_problem_is_kept_with_its_job(world: World) -> None:
     assert (not_ready.id, not_ready.store) == ("p2", "lego")
     assert not_ready.until_ms == world.now + 5_000
     events = await world.events("alert") + await world.events("problem")
-    assert [event["service"] for event in events] == ["toys", "toys"]
+    assert [event["service"] for event in events] == ["toys", "toys", "toys"]
 
 
 @pytest.mark.finding("D7")

@@ -45,10 +45,21 @@ local function alert(what, fields)
   event(fields)
 end
 
+-- A driver without a socket is not reached: the operator's push service is asked to wake its app, at
+-- most once in this time.
+local WAKE_MS = 60000
+
+local function wake(driver, rec, why)
+  if now < (rec.woken_ms or 0) + WAKE_MS then return end
+  rec.woken_ms = now
+  event({ kind = 'driver', driver = driver, what = 'wake', device = rec.device, reason = why })
+end
+
 -- Appends to the market's push stream. The caller saves the driver's record afterwards: it holds
 -- the counter.
 local function push(driver, rec, body, card)
   rec.seq = rec.seq + 1
+  if not rec.connected then wake(driver, rec, body.kind) end
   body.driver = driver
   body.seq = rec.seq
   local packed = cmsgpack.pack(body)

@@ -79,8 +79,7 @@ local function nobody_takes_it(job, rec, problem, is_new, plan)
   if not is_counted then
     attempts = attempts + 1
     redis.call('HSET', job.key, 'delivery_attempts', attempts, 'visited', '1')
-    event({ kind = 'attempted', what = problem.kind, job = job.id, service = job.service,
-      driver = job.driver, attempt = job.attempt, number = attempts,
+    job_event(job, { kind = 'attempted', what = problem.kind, number = attempts,
       reported_ms = problem.reported_ms })
   end
   local door = { problem = problem.id, kind = problem.kind, action = rules_of(job),

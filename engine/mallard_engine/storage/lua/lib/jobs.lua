@@ -68,6 +68,7 @@ end
 
 -- include lib/open_jobs.lua
 -- include lib/times.lua
+-- include lib/job_events.lua
 -- include lib/transferred.lua
 -- include lib/on_board.lua
 
@@ -111,5 +112,5 @@ local function move(job, state, actor, cause, due_at, reason)
   note_transfer(job, reason)
   event({ kind = 'job', job = job.id, service = job.service, from = was, to = state,
     attempt = job.attempt, driver = job.driver, actor = actor, cause = cause, reason = reason,
-    reported_ms = job.reported_ms, occurred_ms = occurred })
+    reported_ms = job.reported_ms, occurred_ms = occurred, etas = etas_of(job) })
 end

@@ -44,8 +44,7 @@ local function resolve_at_door(job)
   for _, each in ipairs(problems) do
     if AT_DOOR[each.kind] and each.state ~= 'resolved' then
       each.state, is_changed = 'resolved', true
-      event({ kind = 'problem_resolved', what = each.kind, problem = each.id, job = job.id,
-        service = job.service, driver = job.driver, attempt = job.attempt })
+      job_event(job, { kind = 'problem_resolved', what = each.kind, problem = each.id })
     end
   end
   if is_changed then save_problems(job.key, problems) end

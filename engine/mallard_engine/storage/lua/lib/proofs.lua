@@ -37,8 +37,8 @@ local function keep_proof(job, codes, is_done)
   proofs[#proofs + 1] = { kind = proof.kind, value = value, step = arg.step, at_ms = now,
     reported_ms = arg.at_ms, driver = arg.driver }
   redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs), 'updated_ms', now)
-  event({ kind = 'proof', what = proof.kind, step = arg.step, job = job.id, service = job.service,
-    driver = arg.driver, attempt = job.attempt, reported_ms = arg.at_ms })
+  job_event(job, { kind = 'proof', what = proof.kind, step = arg.step, driver = arg.driver,
+    reported_ms = arg.at_ms })
   return true
 end
 

@@ -89,9 +89,8 @@ end
 local function note_collected(job, shop, parcels, actor)
   shop.collected, shop.wait_ms, shop.wait_attempt = parcels, nil, nil
   shop.state = parcels == shop.parcels and 'collected' or parcels > 0 and 'short' or 'missing'
-  event({ kind = 'shop', what = 'collected', job = job.id, service = job.service,
-    store = shop.store, parcels = parcels, ordered = shop.parcels, driver = job.driver,
-    attempt = job.attempt, actor = actor, reported_ms = job.reported_ms })
+  job_event(job, { kind = 'shop', what = 'collected', store = shop.store, parcels = parcels,
+    ordered = shop.parcels, actor = actor, reported_ms = job.reported_ms })
 end
 
 -- `picked_up`, or a delivery, says it for every shop that is left; if no parcel would be on board,

@@ -20,7 +20,9 @@ local function connect(rec, node, epoch, held)
     pushes[#pushes + 1] = body
     pushes[#pushes + 1] = ''
   end
+  local was_connected = rec.connected
   rec.epoch, rec.node, rec.connected = epoch, node, true
   redis.call('SADD', held, rec.id)
-  event({ kind = 'driver', driver = rec.id, what = 'connected', epoch = epoch, node = node })
+  event({ kind = 'driver', driver = rec.id, what = 'connected', epoch = epoch, node = node,
+    wish = rec.wish, again = was_connected and 1 or nil })
 end

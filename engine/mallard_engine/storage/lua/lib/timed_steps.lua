@@ -21,8 +21,7 @@ local function take_timed_step(job, rec)
   note_taken(job, arg.at_ms)
   if arg.step == 'at_door' then
     begin_visit(job)
-    event({ kind = 'at_door', job = job.id, service = job.service, driver = arg.driver,
-      attempt = job.attempt, reported_ms = arg.at_ms })
+    job_event(job, { kind = 'at_door', driver = arg.driver, reported_ms = arg.at_ms })
   elseif arg.step == 'resume' then
     resolve_at_door(job)
     turn_round(job, rec, arg.driver)

@@ -1,13 +1,20 @@
 -- When a job's states began: by the engine's clock, and by the device that reported it.
 local ACTUAL = { picked_up = 'eta_pickup_ms', delivered = 'eta_dropoff_ms' }
 
--- Adds a change to the timeline. Returns when it occurred: the device's time, but not before the
--- previous state, nor after now. The ETA of what has happened becomes the actual time.
+-- When something occurred that a device reported: its time, but not before the state that the job is
+-- in, nor after now.
+local function occurred_at(job, reported_ms)
+  local last = #job.timeline
+  local before = job.occurred[last] or job.timeline[last][2]
+  return math.min(math.max(reported_ms or now, before), now)
+end
+
+-- Adds a change to the timeline. Returns when it occurred. The ETA of what has happened becomes
+-- the actual time.
 local function note_change(job, state, actor, cause)
   local entries = #job.timeline
   local is_new = job.timeline[entries][1] ~= state
-  local before = job.occurred[entries] or job.timeline[entries][2]
-  local occurred = math.min(math.max(job.reported_ms or now, before), now)
+  local occurred = occurred_at(job, job.reported_ms)
   job.timeline[entries + 1] = { state, now, actor, cause }
   -- A separate list, as engines of schema 1 read only timelines of four elements. Entries that such
   -- an engine has added occurred when they were recorded.

@@ -1,0 +1,19 @@
+-- Events of a job. Each holds what its reader is shown as of the event, since the job may have
+-- changed when the event is delivered: state, attempt, driver, and the expected times.
+-- Needs lib/times.lua.
+
+-- {pickup, drop-off}, 0: unknown. Only a job with a driver, or with an end, has expected times.
+local function etas_of(job)
+  if job.driver == '' and not TERMINAL[job.state] then return nil end
+  local v = redis.call('HMGET', job.key, 'eta_pickup_ms', 'eta_dropoff_ms')
+  return { tonumber(v[1]) or 0, tonumber(v[2]) or 0 }
+end
+
+-- An event that is no change of state; `move` writes those.
+local function job_event(job, fields)
+  fields.job, fields.service, fields.state = job.id, job.service, job.state
+  fields.attempt, fields.driver = job.attempt, fields.driver or job.driver
+  fields.etas = etas_of(job)
+  if fields.reported_ms then fields.occurred_ms = occurred_at(job, fields.reported_ms) end
+  event(fields)
+end

@@ -1,0 +1,135 @@
+"""What the scripts write for the readers of a market's events."""
+
+import pytest
+
+from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.core.model import Device
+from mallard_protocol.events import EventType, Place
+from mallard_protocol.lifecycle import JobState, Step
+from tests.engine.storage.worlds import MARKET, World
+
+T = EventType
+START = Place(0, 0)
+
+
+async def heard(world: World, after: Place = START) -> list[MarketEvent]:
+    """The entries that readers see."""
+    return [it for it in await world.store.event_log.read(MARKET, after, 10_000) if it.type]
+
+
+async def types(world: World, job: str = "") -> list[EventType | None]:
+    return [it.type for it in await heard(world) if job in {"", it.job}]
+
+
+async def test_life_of_a_job_is_one_event_a_transition(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.picked_up()
+    await world.step(ref, Step.DELIVERED, attempt)
+    seen = [it for it in await heard(world) if it.job == ref.job]
+    assert [it.type for it in seen] == [
+        T.CREATED, T.OFFERED, T.ASSIGNED, T.ARRIVED, T.COLLECTED, T.PICKED_UP, T.DELIVERED,
+    ] or [it.type for it in seen] == [
+        T.CREATED, T.OFFERED, T.ASSIGNED, T.ARRIVED, T.PICKED_UP, T.COLLECTED, T.DELIVERED,
+    ]  # fmt: skip
+    assert all(it.service == "toys" for it in seen)
+    assert all(it.state is not None for it in seen)
+    assert [it.driver for it in seen[:2]] == ["", ""]
+    assert {it.driver for it in seen[2:]} == {"ann"}
+    places = [it.place for it in seen]
+    assert places == sorted(set(places))
+
+
+async def test_assigned_event_has_the_expected_times(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    job = await world.job(ref)
+    (event,) = [it for it in await heard(world) if it.type is T.ASSIGNED]
+    assert event.etas_ms == (job.eta_pickup_ms, job.eta_dropoff_ms)
+    assert job.eta_dropoff_ms
+
+
+async def test_event_of_an_earlier_report_occurred_earlier(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.picked_up()
+    began = (await world.job(ref)).timeline[-1].at_ms
+    await world.pass_ms(60_000)
+    await world.store.jobs.progress(
+        ref, "ann", attempt, Step.DELIVERED, at_ms=began + 1_000, reason=""
+    )
+    event = (await heard(world))[-1]
+    assert event.type is T.DELIVERED
+    assert (event.occurred_ms, event.at_ms) == (began + 1_000, world.now)
+
+
+async def test_accident_is_a_problem_and_an_alert(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    await world.problem(ref, "accident")
+    assert (await types(world))[-2:] == [T.PROBLEM, T.ALERT_RAISED]
+
+
+async def test_driver_goes_online_and_offline_with_its_wish(world: World) -> None:
+    await world.driver("ann")
+    assert (await types(world)) == [T.DRIVER_ONLINE]
+    record = await world.record("ann")
+    await world.store.drivers.disconnect(MARKET, record.node, [("ann", record.epoch)])
+    assert (await types(world)) == [T.DRIVER_ONLINE, T.DRIVER_OFFLINE]
+
+
+async def test_push_without_socket_wakes_once_a_minute(world: World) -> None:
+    await world.driver("ann")
+    record = await world.record("ann")
+    await world.store.drivers.set_device(
+        MARKET, "ann", record.epoch, Device(kind="fcm", token="abc")
+    )
+    ref, _ = await world.assigned("ann")
+    await world.store.drivers.push_state(MARKET, "ann", "cooling_down")
+    assert T.DRIVER_WAKE not in await types(world)
+    await world.store.drivers.disconnect(MARKET, record.node, [("ann", record.epoch)])
+    for _ in range(3):
+        await world.store.drivers.push_state(MARKET, "ann", "cooling_down")
+    wakes = [it for it in await heard(world) if it.type is T.DRIVER_WAKE]
+    assert [it.driver for it in wakes] == ["ann"]
+    assert wakes[0].fields["device"] == {"kind": "fcm", "token": "abc"}
+    await world.pass_ms(60_000)
+    await world.store.drivers.push_state(MARKET, "ann", "cooling_down")
+    assert (await types(world)).count(T.DRIVER_WAKE) == 2
+    assert await world.state(ref) == JobState.ASSIGNED
+
+
+async def test_lost_writes_are_told_since_the_last_that_survived(world: World) -> None:
+    await world.beat()
+    await world.submit()
+    kept = (await heard(world))[-1]
+    await world.pass_ms(400)
+    await world.submit()
+    lost = (await heard(world))[-1]
+    assert lost.place > kept.place
+    await world.redis.xdel(world.keys.key("events"), str(lost.place))
+    await world.beat()
+    rewound = (await heard(world))[-1]
+    assert rewound.type is T.MARKET_REWOUND
+    assert rewound.fields["since_ms"] <= kept.place.ms
+    await world.beat()
+    assert (await types(world)).count(T.MARKET_REWOUND) == 1
+
+
+async def test_ends_and_pages_of_the_stream(world: World) -> None:
+    log = world.store.event_log
+    assert await log.ends(MARKET) is None
+    for _ in range(3):
+        await world.submit()
+    events = await log.read(MARKET, START, 10)
+    assert await log.ends(MARKET) == (events[0].place, events[-1].place)
+    assert await log.read(MARKET, events[0].place, 1) == events[1:2]
+    assert await log.read(MARKET, events[-1].place, 10) == []
+    assert await log.tail({MARKET: events[1].place}, 1) == events[2:]
+
+
+@pytest.mark.parametrize("packed", [b"\xc1", b"\x80", b"\x81\xa2at\xa1x"])
+async def test_unreadable_entry_is_passed_over(world: World, packed: bytes) -> None:
+    await world.submit()
+    place = await world.redis.xadd(world.keys.key("events"), {"e": packed})
+    events = await world.store.event_log.read(MARKET, START, 10)
+    assert [it.type for it in events] == [T.CREATED, None]
+    await world.redis.xdel(world.keys.key("events"), place)
