@@ -22,7 +22,7 @@ else
   stamp = ARGV[1] .. '-*'
 end
 
--- The effects that the caller applies; see Effects in port_data.py.
+-- The effects that the caller applies; see Effects in ports/effects.py.
 local effects = { now = now, malls = {}, queued = {}, freed = {}, due = {}, over = {} }
 local pushes = {}
 

@@ -1,0 +1,134 @@
+"""The ports of the engine: its storage, a source of travel times, and a sink for pushes.
+
+Each transition of the storage is one atomic step and is fenced: a call that names an outdated
+attempt, a closed offer or an outdated epoch has no effect and raises :class:`Refused`. Transitions
+are idempotent. Each returns the :class:`Effects` that its caller should apply. Effects are an
+optimisation: if a node crashes before it has applied them, the sweeper recovers from the due set.
+"""
+
+from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, nowhere
+from mallard_engine.ports.drivers import (
+    Answered,
+    DriverFix,
+    Drivers,
+    DriverSnapshot,
+    Hello,
+    OwnDriver,
+    Recorded,
+    TakenBack,
+)
+from mallard_engine.ports.effects import Effects, Freed, LateJob, Push, PushKind
+from mallard_engine.ports.event_log import EventLog
+from mallard_engine.ports.jobs import (
+    NO_QUOTAS,
+    JobPage,
+    JobQuery,
+    JobRef,
+    Jobs,
+    Quotas,
+    Stop,
+    Submitted,
+)
+from mallard_engine.ports.leases import Beat, Leases, Standing
+from mallard_engine.ports.offers import (
+    MOST_COMING,
+    Fitting,
+    Found,
+    FreeDrivers,
+    MarketQueue,
+    MoreOffers,
+    Offered,
+    OfferPlan,
+    Offers,
+    PlannedJob,
+)
+from mallard_engine.ports.pushes import PushEntry, PushSink, PushStream
+from mallard_engine.ports.refusals import (
+    DriverUnavailable,
+    DuplicateExternalId,
+    IdempotencyMismatch,
+    NoSuchDriver,
+    NoSuchJob,
+    NoSuchProblem,
+    OfferLive,
+    QuotaExceeded,
+    Refused,
+    StoreFull,
+    StoreUnavailable,
+    TooManyWrongCodes,
+    TransferOpen,
+    WrongState,
+)
+from mallard_engine.ports.register import Register
+from mallard_engine.ports.returns import Returns
+from mallard_engine.ports.shops import Shops
+from mallard_engine.ports.storage import Storage
+from mallard_engine.ports.transfers import TransferPlan, Transfers
+from mallard_engine.ports.travel import TravelMatrixSource
+
+__all__ = [
+    "MOST_COMING",
+    "NO_QUOTAS",
+    "Answered",
+    "Around",
+    "Beat",
+    "Deadlines",
+    "DriverFix",
+    "DriverSnapshot",
+    "DriverUnavailable",
+    "Drivers",
+    "DueEntry",
+    "DueKind",
+    "DuplicateExternalId",
+    "Effects",
+    "EventLog",
+    "Fitting",
+    "Found",
+    "FreeDrivers",
+    "Freed",
+    "Hello",
+    "IdempotencyMismatch",
+    "JobPage",
+    "JobQuery",
+    "JobRef",
+    "Jobs",
+    "LateJob",
+    "Leases",
+    "MarketQueue",
+    "MoreOffers",
+    "NoSuchDriver",
+    "NoSuchJob",
+    "NoSuchProblem",
+    "OfferLive",
+    "OfferPlan",
+    "Offered",
+    "Offers",
+    "OwnDriver",
+    "PlannedJob",
+    "Push",
+    "PushEntry",
+    "PushKind",
+    "PushSink",
+    "PushStream",
+    "QuotaExceeded",
+    "Quotas",
+    "Recorded",
+    "Refused",
+    "Register",
+    "Returns",
+    "Shops",
+    "Standing",
+    "Stop",
+    "Storage",
+    "StoreFull",
+    "StoreUnavailable",
+    "Submitted",
+    "TakenBack",
+    "TooManyWrongCodes",
+    "TransferOpen",
+    "TransferPlan",
+    "Transfers",
+    "TravelMatrixSource",
+    "WrongState",
+    "nowhere",
+]

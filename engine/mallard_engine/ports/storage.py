@@ -1,0 +1,90 @@
+"""The storage: its ports together, and its health."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from mallard_engine.ports.deadlines import Deadlines
+from mallard_engine.ports.drivers import Drivers
+from mallard_engine.ports.event_log import EventLog
+from mallard_engine.ports.jobs import Jobs
+from mallard_engine.ports.leases import Leases
+from mallard_engine.ports.offers import Offers
+from mallard_engine.ports.pushes import PushStream
+from mallard_engine.ports.register import Register
+from mallard_engine.ports.returns import Returns
+from mallard_engine.ports.shops import Shops
+from mallard_engine.ports.transfers import Transfers
+
+
+class Storage(Protocol):
+    """The ports of one storage. Every coroutine of theirs may raise :class:`StoreUnavailable`."""
+
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers."""
+        ...
+
+    @property
+    def register(self) -> Register:
+        """The register of drivers."""
+        ...
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs."""
+        ...
+
+    @property
+    def shops(self) -> Shops:
+        """The counters of the shops."""
+        ...
+
+    @property
+    def returns(self) -> Returns:
+        """The door and the way back."""
+        ...
+
+    @property
+    def offers(self) -> Offers:
+        """The offers."""
+        ...
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """The due entries."""
+        ...
+
+    @property
+    def transfers(self) -> Transfers:
+        """The transfers."""
+        ...
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of nodes."""
+        ...
+
+    @property
+    def pushes(self) -> PushStream:
+        """The pushes of all nodes."""
+        ...
+
+    @property
+    def event_log(self) -> EventLog:
+        """The events of the markets."""
+        ...
+
+    @property
+    def down_since(self) -> float | None:
+        """Since when the storage cannot be reached (seconds of the event loop), or None."""
+
+    @property
+    def outage(self) -> str | None:
+        """Why the storage cannot be used now: it is away, or refuses all writes; or None."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What is wrong with the configuration of the server, though it can be used."""
+
+    def now_ms(self) -> int:
+        """The storage's clock: its last known value plus the time since. For display only."""
