@@ -1,15 +1,8 @@
-"""The bodies of the HTTP API, as structs.
-
-Requests refuse unknown fields. Responses may gain fields, and clients ignore unknown ones. So the
-parts of a job exist in pairs: `Pickup` for requests, decoded strictly, and its base `PickupView`
-for responses, decoded leniently.
-
-Times are RFC 3339 strings with an offset. Names of amounts end with their units.
-"""
+"""Jobs: what is ordered, and what is shown of it."""
 
 from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, structs
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mallard_protocol import messages
 from mallard_protocol.codes import (
@@ -18,20 +11,14 @@ from mallard_protocol.codes import (
     MOST_HOLD_S,
     AnswerAction,
     CancelReason,
-    FixDropped,
     OnMissing,
     OnShort,
     OnUndeliverable,
-    ProblemCode,
     RequiredProof,
     ServiceLevel,
-    WhyNot,
 )
 from mallard_protocol.fields import (
-    Alias,
-    DriverStateName,
     Id,
-    Items,
     JobReasonName,
     JobStateName,
     Lat,
@@ -40,17 +27,27 @@ from mallard_protocol.fields import (
     open_enum,
 )
 from mallard_protocol.instants import Instant
-from mallard_protocol.lifecycle import Outcome, Risk, ShopState
-from mallard_protocol.messages import Barred, Fix
+from mallard_protocol.lifecycle import Risk, ShopState
 
 LongText = Annotated[str, Meta(max_length=1000)]
+
+
 Reason = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=64)]
+
+
 # The bounds exclude the infinity that `1e999` is parsed to.
 Finite = Annotated[float, Meta(ge=-1e300, le=1e300)]
+
+
 MetadataValue = Annotated[str, Meta(max_length=500)] | int | Finite | bool | None
 
+
 MAX_STORES = 10
+
+
 HoldS = Annotated[int, Meta(ge=LEAST_HOLD_S, le=MOST_HOLD_S)]
 
 
@@ -248,10 +245,6 @@ class Held(Struct, frozen=True):
     until: Instant
 
 
-class MeetingPointRequest(messages.MeetingPoint, frozen=True, forbid_unknown_fields=True):
-    """Where two drivers meet."""
-
-
 class Transfer(Struct, frozen=True):
     """The open transfer of a job on board. ``alias``: the driver who comes, null while there is
     none; ``eta``: when it comes. Only operators see the ``code``, which that driver must give."""
@@ -361,317 +354,3 @@ class ReadyRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
     store: Id
     ready_at: Instant
-
-
-class AssignRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs/{id}/assign``."""
-
-    driver: Id
-
-
-class UnassignRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs/{id}/unassign``."""
-
-    reason: Reason
-
-
-class CloseRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/jobs/{id}/close``."""
-
-    state: Literal["returned", "delivered", "lost"]
-    reason: Reason
-
-
-class TransferRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/markets/{m}/drivers/{id}/transfer``.
-
-    Missing: ``jobs``: all that the driver has on board; ``driver``: any that has room; ``at``: the
-    driver's last position.
-    """
-
-    jobs: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=50)] | UnsetType = UNSET
-    driver: Id | UnsetType = UNSET
-    at: MeetingPointRequest | UnsetType = UNSET
-
-
-class SuspendRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/markets/{m}/drivers/{id}/suspend``."""
-
-    reason: Reason
-
-
-class FixesRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST /v1/driver/locations``: fixes as over the socket, in any order."""
-
-    fixes: Annotated[tuple[Fix, ...], Meta(min_length=1, max_length=100)]
-
-
-class DroppedFix(Struct, frozen=True):
-    """Why a fix was dropped; ``fix``: its index in the request."""
-
-    fix: int
-    why: Annotated[str, open_enum(FixDropped)]
-
-
-class FixesResult(Struct, frozen=True):
-    """How many fixes were accepted and dropped, and why each one was dropped."""
-
-    accepted: int
-    dropped: int
-    reasons: tuple[DroppedFix, ...] = ()
-
-
-def _body_of(message: type[Struct], name: str, left_out: tuple[str, ...], *, strict: bool) -> Any:
-    """Define the HTTP body with the fields of a socket message, except for some.
-
-    Args:
-        message: the message.
-        name: the name of the body.
-        left_out: the fields that the body does not have.
-        strict: whether unknown fields are refused.
-    """
-    fields = [
-        (field.name, field.type) if field.required else (field.name, field.type, field.default)
-        for field in structs.fields(message)
-        if field.name not in left_out
-    ]
-    return defstruct(
-        name,
-        fields,
-        frozen=True,
-        forbid_unknown_fields=strict,
-        module=__name__,
-        namespace={"__doc__": message.__doc__},
-    )
-
-
-# A driver's requests without a socket: `type`, `id` and the fields of the path are left out.
-StatusRequest = _body_of(messages.Status, "StatusRequest", ("id",), strict=True)
-AcceptRequest = _body_of(messages.Accept, "AcceptRequest", ("id", "offer"), strict=True)
-DeclineRequest = _body_of(messages.Decline, "DeclineRequest", ("id", "offer"), strict=True)
-ProgressRequest = _body_of(messages.Progress, "ProgressRequest", ("id", "job"), strict=True)
-ProblemRequest = _body_of(messages.Problem, "ProblemRequest", ("id",), strict=True)
-DriverReply = _body_of(messages.Reply, "DriverReply", ("id",), strict=False)
-DriverTruth = _body_of(messages.Welcome, "DriverTruth", ("session",), strict=False)
-
-
-class Candidate(Struct, frozen=True):
-    """One driver in a dispatch round. An order service gets numbers instead of names."""
-
-    driver: str
-    eligible: bool
-    why_not: Annotated[str | None, open_enum(WhyNot)]
-    cost_s: float | None
-    terms: dict[str, float]
-    eta_s: int
-    distance_m: int
-
-
-class Asked(Struct, frozen=True):
-    """One driver who got an offer; ``reason``: its reason for a decline or a give-up."""
-
-    driver: str
-    attempt: int
-    outcome: Annotated[str, open_enum(Outcome)]
-    at: Instant
-    reason: str | UnsetType = UNSET
-
-
-class Explanation(Struct, frozen=True):
-    """Why this driver: the last round of a job and everyone who was asked.
-
-    ``run_jobs``: with how many jobs, itself among them, it was offered; ``run_why``: why it left
-    then: ``due``, ``full``, ``free`` (nothing is held there) or ``add_on`` (one more for a driver
-    on its way). ``held_until``: it is held until then at the latest, so that it can share a run.
-    """
-
-    job: str
-    round: int
-    at: Instant | None
-    radius_m: int
-    capped: bool
-    candidates: tuple[Candidate, ...]
-    asked: tuple[Asked, ...]
-    run_jobs: int = 1
-    run_why: str | None = None
-    held_until: Instant | None = None
-    eta: Eta | UnsetType = UNSET
-    held: Held | None = None
-    pay: PayView | UnsetType = UNSET
-    risk: Annotated[str, open_enum(Risk)] | UnsetType = UNSET
-
-
-class Quote(Struct, frozen=True):
-    """Whether a job would find a driver right now."""
-
-    would_match: bool
-    eta_s: int | None
-    candidates: tuple[Candidate, ...]
-    why_not: Annotated[str | None, open_enum(WhyNot)]
-    held: Held | None = None
-
-
-class Gate(Struct, frozen=True):
-    """An entrance with parking for drivers."""
-
-    id: str
-    lat: float
-    lon: float
-
-
-class Store(Struct, frozen=True):
-    """A shop of a mall."""
-
-    id: str
-    name: str
-    gate: str
-    floor: int
-
-
-class Mall(Struct, frozen=True):
-    """A mall, or a delivery station. ``outline``: GeoJSON Polygon."""
-
-    id: str
-    name: str
-    lat: float
-    lon: float
-    time_zone: str
-    outline: dict[str, Any]
-    gates: tuple[Gate, ...]
-    stores: tuple[Store, ...]
-
-
-class Market(Struct, frozen=True):
-    """One metro area. ``area``: GeoJSON Polygon."""
-
-    id: str
-    name: str
-    area: dict[str, Any]
-    malls: tuple[Mall, ...]
-
-
-class MarketList(Struct, frozen=True):
-    """The body of ``GET /v1/markets``."""
-
-    items: tuple[Market, ...]
-
-
-class VehicleView(Struct, frozen=True):
-    """What a driver's vehicle can carry at once."""
-
-    kind: str
-    max_jobs: int
-    max_weight_g: int
-    max_volume_l: float
-    equipment: tuple[str, ...]
-
-
-class DriverView(Struct, frozen=True):
-    """One driver, as operators see it. Position and time are null before the first fix.
-
-    ``barred``: why it gets no offers. ``suspended_for``: the reason that the operator gave; a
-    suspension lasts until the driver is resumed. ``vehicle``, ``qualifications``: what counts now,
-    from the register, its token and its hello. ``last_seen``: its last fix, hello or disconnection.
-    """
-
-    driver: str
-    state: DriverStateName
-    lat: float | None
-    lon: float | None
-    at_ms: int | None
-    jobs: tuple[str, ...]
-    barred: Barred | None = None
-    suspended: bool = False
-    suspended_for: str | None = None
-    connected: bool = False
-    vehicle: VehicleView | None = None
-    qualifications: tuple[str, ...] = ()
-    last_seen: Instant | None = None
-
-
-class DriverPosition(Struct, frozen=True):
-    """The last accepted fix. ``at``: by the clock of the app; ``received_at``: by the engine's."""
-
-    lat: float
-    lon: float
-    acc_m: float
-    at: Instant
-    received_at: Instant
-
-
-class RegisteredVehicle(messages.Vehicle, frozen=True, forbid_unknown_fields=True):
-    """The limits of a registered vehicle, which a hello can only narrow. Without ``equipment`` it
-    has none."""
-
-
-DriverStatus = Literal["active", "suspended"]
-
-
-class DriverProfile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A driver's entry in the register: the body of ``PUT /v1/markets/{m}/drivers/{id}``.
-
-    It replaces the whole entry: what is missing counts as not registered and then comes from the
-    driver's token and hello. ``status`` is what ``suspend`` and ``resume`` change; missing, it is
-    ``active``. ``{}`` erases the entry.
-    """
-
-    alias: Alias | UnsetType = UNSET
-    vehicle: RegisteredVehicle | UnsetType = UNSET
-    qualifications: Items | UnsetType = UNSET
-    status: DriverStatus = "active"
-
-
-class DriverProfileView(Struct, frozen=True):
-    """A driver's entry in the register, as it was put."""
-
-    alias: str | UnsetType = UNSET
-    vehicle: messages.Vehicle | UnsetType = UNSET
-    qualifications: tuple[str, ...] | UnsetType = UNSET
-
-
-class RegisteredDriver(DriverView, frozen=True):
-    """One driver with its entry in the register; ``profile``: null without one.
-
-    ``alias``: by which order services see it; null: by a random name for each service.
-    """
-
-    alias: str | None = None
-    status: Annotated[str, open_enum(("active", "suspended"))] = "active"
-    position: DriverPosition | None = None
-    profile: DriverProfileView | None = None
-
-
-class DriverList(Struct, frozen=True):
-    """The body of ``GET /v1/markets/{m}/drivers``."""
-
-    items: tuple[DriverView, ...]
-
-
-class FieldError(Struct, frozen=True):
-    """One invalid field; ``pointer`` is an RFC 6901 JSON pointer into the body."""
-
-    pointer: str
-    detail: str
-
-
-class Problem(Struct, frozen=True):
-    """An RFC 9457 problem. ``job``: for a duplicate, the job that exists already; ``missing`` and
-    ``tries_left``: as in `error` of the driver socket.
-    """
-
-    type: str
-    title: str
-    status: int
-    code: Annotated[str, open_enum(ProblemCode)]
-    detail: str
-    errors: tuple[FieldError, ...] | UnsetType = UNSET
-    job: str | UnsetType = UNSET
-    missing: tuple[str, ...] | UnsetType = UNSET
-    tries_left: int | UnsetType = UNSET
-
-
-class Readiness(Struct, frozen=True):
-    """A node that accepts traffic. ``warnings``: what its operator should fix, one line each."""
-
-    status: str
-    warnings: tuple[str, ...] = ()
