@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,24 +10,17 @@ from zoneinfo import ZoneInfo
 import jwt
 import pytest
 
+from tests import commands
 from tests.e2e.conftest import POLICY, SECRET, NewApp, NewShop, Node, start_node
 from tests.e2e.places import Place
 from tests.e2e.shop import assert_problem
 
 Start = Callable[..., Node]
-MALLARD = Path(sys.executable).with_name("mallard")
 
 
 def mallard(*args: str, **settings: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
-    return subprocess.run(
-        [MALLARD, *args],
-        env=inherited | settings,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return commands.run(*args, env=inherited | settings)
 
 
 def test_tokens_are_printed_one_per_line(tmp_path: Path) -> None:

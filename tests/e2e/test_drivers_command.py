@@ -2,24 +2,14 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
+from tests import commands
 from tests.e2e.conftest import POLICY, Node
-
-MALLARD = Path(sys.executable).with_name("mallard")
 
 
 def _drivers(node: Node, *flags: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
-    return subprocess.run(
-        [MALLARD, "drivers", "--url", node.socket_url, *flags],
-        env=inherited | POLICY,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
+    return commands.run("drivers", "--url", node.socket_url, *flags, env=inherited | POLICY)
 
 
 def test_drivers_command_runs_for_the_given_time(node: Node) -> None:

@@ -1,11 +1,8 @@
 """This version opens a store written by an earlier one and continues its jobs."""
 
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -13,6 +10,7 @@ import pytest
 import redis
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
+from tests import commands
 from tests.e2e.app import App
 from tests.e2e.conftest import POLICY, Node, make_token, start_node
 from tests.e2e.shop import Shop
@@ -159,7 +157,6 @@ async def test_idempotency_keys_are_still_known(shop: Shop) -> None:
 
 
 def test_audit_of_the_upgraded_store_is_clean(opened: tuple[Node, str]) -> None:
-    command = [str(Path(sys.executable).with_name("mallard")), "check", "--redis", opened[1]]
     environment = os.environ | POLICY | {"MALLARD_RESUME_TTL_S": "600"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = commands.run("check", "--redis", opened[1], env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

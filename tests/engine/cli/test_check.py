@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,14 @@ import redis
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.keys import MarketKeys
+from tests import commands
 
 LOST = MarketKeys("phoenix").key("lost-and-found")
 
 
 def check(*flags: str | Path) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if "MALLARD" not in name}
-    return subprocess.run(
-        [sys.executable, "-m", "mallard_engine", "check", *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=clean,
-    )
+    return commands.run("check", *flags, env=clean)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import commands
+
 pytestmark = pytest.mark.finding("E")
 
 MALLARD = str(Path(sys.executable).with_name("mallard"))
@@ -125,11 +127,8 @@ def test_drivers_in_the_background_end_on_a_signal(number: signal.Signals) -> No
         ["token", "orders", "a", "--config", "/nowhere"],
     ],
 )
-def test_file_of_the_wrong_kind_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    done = run(MALLARD, *arguments)
+def test_file_of_the_wrong_kind_is_one_line(tmp_path: Path, arguments: list[str]) -> None:
+    done = commands.run(*arguments, env=environment(), cwd=tmp_path)
     assert done.returncode in {1, 2}
     (line,) = done.stderr.splitlines()
     assert line.startswith("mallard: ")

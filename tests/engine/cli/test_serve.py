@@ -17,6 +17,7 @@ from mallard_engine.config.settings import load_settings
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_protocol.codes import Role
+from tests import commands
 from tests.engine.gateway.driver_app import open_app
 
 ROOT = Path(__file__).parents[3]
@@ -30,15 +31,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*MALLARD, *arguments],
-        cwd=ROOT,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return commands.run(*arguments, env=environment(**variables), cwd=ROOT)
 
 
 @contextlib.contextmanager

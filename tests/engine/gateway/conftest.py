@@ -2,8 +2,9 @@
 
 import asyncio
 import copy
+import gc
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -196,3 +197,18 @@ def _assert_empty(each: RunningNode) -> None:
     assert len(node.connections) == 0
     assert not each.server.server_state.connections
     assert not each.server.server_state.tasks
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Collect on request only, and only what is made from now on.
+
+    A collection of all that a test process holds takes half a second.
+    """
+    gc.disable()
+    gc.freeze()
+    yield
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.unfreeze()
+    gc.enable()

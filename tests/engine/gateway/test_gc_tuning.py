@@ -4,7 +4,6 @@ import asyncio
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,14 +19,6 @@ from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
 
 KINDS = (DriverConnection, TimeoutHttpProtocol, Session, DriverSocketProtocol)
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def alive() -> Counter[type]:

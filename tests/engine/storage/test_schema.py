@@ -3,8 +3,6 @@
 import asyncio
 import dataclasses
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.policy_agreement import FRESH_MS, KEY, disagreements, fingerprint
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.schema import OURS, Schema, WrongSchema, mark, read_mark, refusal
+from tests import commands
 
 NEWER = Schema(written=OURS.written + 5, oldest_reader=OURS.written + 1)
 EXPANDED = Schema(written=OURS.written + 5, oldest_reader=1)
@@ -100,16 +99,8 @@ def test_serve_refuses_a_newer_store_in_one_line(tmp_path: Path) -> None:
     ):
         fields = dataclasses.asdict(NEWER)
         client.hset(schema.KEY, mapping=fields)
-    command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", "0"]
     environment = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
-    done = subprocess.run(
-        [*command, "--data", str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = commands.run("serve", "--port", "0", "--data", tmp_path, env=environment)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "written by a newer version" in line

@@ -6,7 +6,6 @@ import gc
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -228,16 +227,6 @@ REQUESTS = {
     "no such job": b"GET /v1/jobs/job_phoenix.01J HTTP/1.1\r\nHost: x\r\n%s\r\n",
     "metrics": b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
 }
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
 
 
 @pytest.mark.finding("A3")
