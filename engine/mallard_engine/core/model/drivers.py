@@ -39,7 +39,9 @@ class HeldJob:
 
     The other fields are set only in markets with runs (`max_run_jobs` over 1): drop-off, deadline
     and size; `there`: the driver has arrived at the mall, so no job is added to the run. They stay
-    unset for jobs that were accepted before the market had runs.
+    unset for jobs that were accepted before the market had runs. Of a driver on its way, `stores`
+    are those that it visits for the job, `ready_ms` is when its parcels are ready, and `gate` is
+    where the driver parks; unset in records of earlier versions, and `gate` without an offer.
     """
 
     job: str
@@ -55,6 +57,9 @@ class HeldJob:
     alone: bool = False
     # For how many jobs it counts: a transfer needs the room of all that it carries.
     jobs: int = 1
+    stores: tuple[str, ...] = ()
+    ready_ms: int = 0
+    gate: str = ""
 
     @property
     def has_place(self) -> bool:

@@ -30,21 +30,25 @@ class ApproximateTour:
         self._service_time = service_time
         order = _round(mall.walks, (*mall.stores,))
         self._turn = {store: turn for turn, store in enumerate(order)}
-        self._seconds: dict[frozenset[str], tuple[float, float]] = {}
+        self._seconds: dict[tuple[frozenset[str], str], tuple[float, float]] = {}
 
-    def visit_s(self, stores: Iterable[str]) -> tuple[float, float]:
+    def visit_s(self, stores: Iterable[str], gate: str = "") -> tuple[float, float]:
         """Return the seconds of a visit to these stores, if all parcels are ready.
+
+        Args:
+            stores: The stores to visit.
+            gate: Where the driver parks; empty: at the gate with the shortest walk.
 
         Returns:
             Seconds from a gate until the last parcel is in hand, and from there back to the gate.
 
         Raises:
-            KeyError: The mall does not have one of the stores.
+            KeyError: The mall does not have one of the stores, or the gate.
         """
-        asked = frozenset(stores)
+        asked = frozenset(stores), gate
         known = self._seconds.get(asked)
         if known is None:
-            known = self._seconds[asked] = self._measured(asked)
+            known = self._seconds[asked] = self._measured(*asked)
         return known
 
     def surely_in_hand_s(self, stores: Iterable[str]) -> float:
@@ -65,10 +69,10 @@ class ApproximateTour:
         service_s = sum(self._service_time(self._mall.id, store) for store in stores) / len(stores)
         return walk_s + called * service_s
 
-    def _measured(self, asked: frozenset[str]) -> tuple[float, float]:
+    def _measured(self, asked: frozenset[str], gate: str) -> tuple[float, float]:
         mall = self._mall
         order = sorted(asked, key=self._turn.__getitem__)
-        gates = [mall.stores[store].gate for store in order]
+        gates = [gate or mall.stores[store].gate for store in order]
         service_s = sum(self._service_time(mall.id, store) for store in order)
         there_s, back_s = _walk_s(mall.walks, order, gates)
         return there_s + service_s, back_s

@@ -173,18 +173,35 @@ class Pool:
         if len(draft.turn) == len(before.turn):
             return None
         index = next(index for index in draft.turn if index not in carried)
-        visit_s, back_s = self._tour.visit_s(self._jobs[index].need.visits)
+        gate, collect_s, back_s = self._visit_with(index, draft.turn, driver)
         done_s = stops.done_s(draft.turn)
         return Run(
             driver=driver.driver,
             jobs=(self._jobs[index],),
-            collect_s=max(stops.visit_s(draft.turn) - back_s, visit_s),
+            collect_s=collect_s,
             done_s=(back_s + done_s[draft.turn.index(index)],),
             route_s=stops.route_s(draft.turn) - stops.route_s(before.turn),
             alone_s=float(stops.alone_s[index + 1]),
             why="add_on",
-            gate=self._mall.stores[self._jobs[index].need.visits[0]].gate,
+            gate=gate,
         )
+
+    def _visit_with(self, index: int, turn: Order, driver: RunDriver) -> tuple[str, float, float]:
+        """Return the visit of a driver on the way to whose run a job is added.
+
+        Returns:
+            Its gate; seconds from there until all parcels are in hand, and back to it.
+        """
+        stops = self._stops
+        if not stops.are_stores_known(turn):
+            visits = self._jobs[index].need.visits
+            in_s, back_s = self._tour.visit_s(visits)
+            collect_s = max(sum(stops.visit_s(turn)) - back_s, in_s)
+            return self._mall.stores[visits[0]].gate, collect_s, back_s
+        arrive_ms = self._now_ms + int(driver.there_s * 1000)
+        needs = [stops.needs[member] for member in turn]
+        tour = run_tour(self._mall, needs, self._service_time, arrive_ms, driver.gate or None)
+        return tour.gate, (tour.done_ms(arrive_ms) - arrive_ms) / 1000, tour.back_ms / 1000
 
     def _longer(
         self, draft: Draft, others: Sequence[int], driver: RunDriver, tried: int = _TRIED
@@ -273,6 +290,6 @@ class Pool:
     def _measured(self, coming: Sequence[RunDriver]) -> RunStops:
         """Return the stops of the jobs, followed by those of carried jobs."""
         needs = [job.need for job in self._jobs]
-        needs += [need_of(held) for driver in coming for held in driver.carried]
+        carried = [need_of(held) for driver in coming for held in driver.carried]
         measures = self._now_ms, self._policy, self._travel, self._tour, self._service_time
-        return RunStops(self._mall, needs, *measures)
+        return RunStops(self._mall, needs + carried, *measures, len(carried))

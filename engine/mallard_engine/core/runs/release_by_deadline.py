@@ -6,7 +6,9 @@ job with hours of slack must save more to join a run, because a better run may c
 joins what there is. Then members are exchanged for waiting jobs while that improves the run.
 
 A run leaves when it must: when one of its jobs may not be held, when only the margin is left before
-its most urgent stop is late, or when one of its jobs has been held for as long as allowed. A full
+its most urgent stop is late for a usual driver, or before no free driver is left who could still
+serve that stop in time and within its block, or when one of its jobs has been held for as long as
+allowed. Drivers who will be free later may be none or far away, so they do not count. A full
 run leaves earlier if its route is a small share of its jobs' separate round trips.
 
 The most urgent run gets a driver first. Among drivers who can do all of it, the nearest is
@@ -112,9 +114,10 @@ class Release:
             usual = _usual(free)
             drafts = self._drafts(left, usual)
             for draft in sorted(drafts, key=lambda it: (it.slack_s, it.turn)):
-                why = self._why(draft, usual)
+                slack_s = self._slack_s(draft, usual, free)
+                why = self._why(draft, slack_s, usual)
                 if not why:
-                    stays_ms = int((draft.slack_s - self._policy.hold_margin_s) * 1000)
+                    stays_ms = int((slack_s - self._policy.hold_margin_s) * 1000)
                     held_ms[self._first(draft.turn)] = self._now_ms + max(stays_ms, _LEAST_HOLD_MS)
                     continue
                 leaving = self._driven(draft, why, free) or self._in_part(draft, why, free)
@@ -144,11 +147,30 @@ class Release:
             pool = [index for index in pool if index not in used]
         return drafts
 
-    def _why(self, draft: Draft, driver: RunDriver) -> str:
+    def _slack_s(self, draft: Draft, usual: RunDriver, free: Sequence[RunDriver]) -> float:
+        """Return how much later the run may leave with a usual driver, and with one of these.
+
+        Of the free drivers, the one who can wait longest counts: until the most urgent stop would
+        be late, or could not be served within the block. If no driver can serve the stop, to leave
+        is no use. A stop that will be late anyway does not wait for more lateness to be allowed.
+        """
+        slack_s = min(draft.slack_s, float(min(self._spare_s[list(draft.turn)])) - usual.there_s)
+        first = (self._first(draft.turn),)
+        latest_s: float | None = None
+        for driver in free:
+            own = self._evaluated(first, driver)
+            if own is None:
+                continue
+            latest_s = max(latest_s or 0.0, min(own.slack_s, driver.until_s - own.ends_s))
+            if latest_s >= slack_s:
+                break
+        return slack_s if latest_s is None else min(slack_s, latest_s)
+
+    def _why(self, draft: Draft, slack_s: float, driver: RunDriver) -> str:
         """Return why a run leaves now; empty if it stays."""
         if any(not self._until_ms[index] for index in draft.turn):
             return "free"
-        must = draft.slack_s <= self._policy.hold_margin_s + _LEAST_HOLD_MS / 1000
+        must = slack_s <= self._policy.hold_margin_s + _LEAST_HOLD_MS / 1000
         if must or any(self._until_ms[index] <= self._now_ms for index in draft.turn):
             return "due"
         alone_s = float(sum(self._stops.alone_s[index + 1] for index in draft.turn))
@@ -267,7 +289,7 @@ class Release:
         if any(driver.driver in self._barred[index] for index in turn):
             return None
         stops = self._stops
-        done_ms = self._now_ms + (driver.there_s + stops.visit_s(turn)) * 1000
+        done_ms = self._now_ms + (driver.there_s + sum(stops.visit_s(turn))) * 1000
         if any(stops.needs[index].ready_ms > done_ms for index in turn):
             return None
         return stops.evaluated(turn, stops.load(turn), driver)

@@ -15,7 +15,8 @@ class RunDriver(NamedTuple):
 
     `there_s`: seconds until it is at the mall; `until_s`: seconds until its last drop-off must be
     done; `carried`: jobs that it is already on its way to collect at this mall; `gate_s`: how much
-    later it is at the gate that is farthest for it.
+    later it is at the gate that is farthest for it; `gate`: where it parks, if it is on its way
+    there (`there_s` is then to that gate).
     """
 
     driver: str
@@ -24,6 +25,7 @@ class RunDriver(NamedTuple):
     until_s: float = inf
     carried: tuple[HeldJob, ...] = ()
     gate_s: float = 0.0
+    gate: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,18 @@ from mallard_engine.core.runs.run import RunDriver
 
 # A job that is late even alone may be this much later in a run.
 _GRACE_MS = 1_800_000.0
+# What each further job of a run may take longer than planned: a crowded counter, the way from the
+# gate, a door that is hard to find. All of them together count no more than a held job's margin.
+_UNKNOWN_S = 20.0
 
 
 class Draft(NamedTuple):
     """A candidate run.
 
-    `turn`: indexes of its stops in order; `late_s`, `waited_s`: the lateness and the waiting of all
-    stops, summed; `slack_s`: how much later it may leave before another stop is late; `ends_s`:
-    seconds from now until its last drop-off; `full`: a job would gain by joining but does not fit.
+    `turn`: indexes of its stops in order; `late_s`, `waited_s`: the lateness, with a margin for
+    what a plan cannot know, and the waiting of all stops, summed; `slack_s`: how much later it may
+    leave before another stop is late; `ends_s`: seconds from now until its last drop-off; `full`: a
+    job would gain by joining but does not fit.
     """
 
     turn: Order
@@ -40,6 +44,8 @@ class Draft(NamedTuple):
 class RunStops:
     """The drop-offs of a mall's jobs and the travel times between them, indexed like `needs`.
 
+    The last `carried` needs are those of jobs which drivers on their way already hold.
+
     Raises:
         KeyError: A job names a store that the mall does not have.
     """
@@ -53,6 +59,7 @@ class RunStops:
         travel: TravelTime,
         tour: ApproximateTour,
         service_time: ServiceTime,
+        carried: int = 0,
     ) -> None:
         costs = policy.run
         self.needs = needs
@@ -66,21 +73,23 @@ class RunStops:
         self._tour = tour
         self._mall, self._service_time = mall, service_time
         # When each driver would have the parcels of these stops in hand, by its own tour.
-        self._own_in_hand_ms: dict[tuple[frozenset[int], float], int] = {}
+        self._own_in_hand_ms: dict[tuple[frozenset[int], float, str], int] = {}
         places = [(mall.lat, mall.lon), *((need.lat, need.lon) for need in needs)]
         points = Points.of(places)
         # (stops + 1, stops + 1): row and column 0 are the mall, stop n is at n + 1.
         self.travel_s = travel.matrix(points, points, now_ms)
         self.alone_s = self.travel_s[0] + costs.back * self.travel_s[:, 0]
         self._travel_rows_s: list[list[float]] = self.travel_s.tolist()
+        self._first_carried = len(needs) - carried
         # The latest time at which each job's parcels may be in hand; infinite for carried jobs,
         # which have a driver already.
         self._collect_by_ms = [
-            collect_by_ms(mall, need, now_ms) if need.stores else inf for need in needs
+            *(collect_by_ms(mall, need, now_ms) for need in needs[: self._first_carried]),
+            *[inf] * carried,
         ]
         # When each would be dropped off by a driver who is at the mall now and takes it alone.
         self._alone_ms = [
-            now_ms + int((self.visit_s((turn,)) + out_s + policy.dropoff_dwell_s) * 1000)
+            now_ms + int((sum(self.visit_s((turn,))) + out_s + policy.dropoff_dwell_s) * 1000)
             for turn, out_s in enumerate(self._travel_rows_s[0][1:])
         ]
 
@@ -96,9 +105,10 @@ class RunStops:
             return None
         done_s = self.done_s(turn)
         for index, at_s in zip(turn, done_s, strict=True):
-            spare_s = (self._by_ms(index, driver) - leaves_ms) / 1000 - at_s
-            late_s += max(0.0, -spare_s)
-            slack_s = min(slack_s, spare_s)
+            by_ms, safe_ms = self._by_ms(index, driver, len(turn))
+            done_ms = leaves_ms + at_s * 1000
+            late_s += max(0.0, (done_ms - safe_ms) / 1000)
+            slack_s = min(slack_s, (by_ms - done_ms) / 1000)
             waited_s += at_s
         ends_s = (leaves_ms - self._now_ms) / 1000 + done_s[-1]
         if ends_s > driver.until_s:
@@ -115,51 +125,63 @@ class RunStops:
         """Return the load of these stops' parcels."""
         return load_of(self.needs[index] for index in turn)
 
-    def visit_s(self, turn: Order) -> float:
-        """Return the seconds of the visit to the mall, gate to gate, if all parcels are ready."""
-        stores: set[str] = set()
-        for index in turn:
-            if not self.needs[index].visits:
-                # The stores of carried jobs are unknown.
-                return self._tour.mean_visit_s(len(turn))
-            stores.update(self.needs[index].visits)
-        return sum(self._tour.visit_s(stores))
+    def are_stores_known(self, turn: Order) -> bool:
+        """Return whether all stores of these stops are known.
+
+        Those of a job that was accepted on a node of an earlier version are not.
+        """
+        return all(self.needs[index].visits for index in turn)
+
+    def visit_s(self, turn: Order, gate: str = "") -> tuple[float, float]:
+        """Return the seconds of the visit to the mall, if all parcels are ready.
+
+        Args:
+            turn: The stops.
+            gate: Where the driver parks; empty: it may choose.
+
+        Returns:
+            Seconds from the gate until the last parcel is in hand, and from there back to it.
+        """
+        if not self.are_stores_known(turn):
+            return self._tour.mean_visit_s(len(turn)), 0.0
+        return self._tour.visit_s(
+            (store for index in turn for store in self.needs[index].visits), gate
+        )
 
     def _collect_slack_s(self, turn: Order, driver: RunDriver) -> float:
         """Return how much later the driver could arrive and still collect everything in time."""
         stores = {store for index in turn for store in self.needs[index].visits}
-        in_s, back_s = self._tour.visit_s(stores)
-        all_known = all(self.needs[index].visits for index in turn)
-        if not all_known:
-            in_s = self.visit_s(turn)
+        in_s, back_s = self.visit_s(turn, driver.gate)
         ready_ms = max(self.needs[index].ready_ms for index in turn)
         there_s = driver.there_s + driver.gate_s
         there_ms = self._now_ms + there_s * 1000
         in_hand_ms = max(there_ms + in_s * 1000, ready_ms)
         by_ms = min(self._collect_by_ms[index] for index in turn)
-        if driver.driver and all_known and len(stores) > 1:
+        if driver.driver and len(stores) > 1 and self.are_stores_known(turn):
             # The tour that the driver chooses on arrival takes no longer than to wait at the gate
             # until all is ready, and then to visit the stores in the approximate order.
             last_ms = max(there_ms, ready_ms) + (in_s + back_s) * 1000 + MINUTE_MS
             if max(there_ms, ready_ms) <= by_ms < last_ms:
-                in_hand_ms = self._own_tour_ms(turn, there_s)
+                in_hand_ms = self._own_tour_ms(turn, there_s, driver.gate)
         return (by_ms - in_hand_ms) / 1000
 
-    def _own_tour_ms(self, turn: Order, there_s: float) -> int:
+    def _own_tour_ms(self, turn: Order, there_s: float, gate: str) -> int:
         """Return when a driver has the parcels in hand by the tour that it chooses on arrival."""
-        key = frozenset(turn), there_s
+        key = frozenset(turn), there_s, gate
         known = self._own_in_hand_ms.get(key)
         if known is None:
             arrive_ms = self._now_ms + int(there_s * 1000)
             needs = [self.needs[index] for index in turn]
-            tour = run_tour(self._mall, needs, self._service_time, arrive_ms)
+            tour = run_tour(self._mall, needs, self._service_time, arrive_ms, gate or None)
             known = self._own_in_hand_ms[key] = tour.done_ms(arrive_ms)
         return known
 
     def leaves_ms(self, turn: Order, driver: RunDriver) -> float:
         """Return when the driver leaves the mall with these parcels (epoch ms)."""
+        in_s, back_s = self.visit_s(turn, driver.gate)
+        there_ms = self._now_ms + (driver.there_s + driver.gate_s) * 1000
         ready_ms = max(self.needs[index].ready_ms for index in turn)
-        return max(self._now_ms + (driver.there_s + self.visit_s(turn)) * 1000, ready_ms)
+        return max(there_ms + in_s * 1000, ready_ms) + back_s * 1000
 
     def done_s(self, turn: Order) -> list[float]:
         """Return the seconds from leaving the mall until each stop is served, in order."""
@@ -188,17 +210,20 @@ class RunStops:
         in_s = self._tour.surely_in_hand_s(self.needs[index].visits)
         return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
 
-    def _by_ms(self, index: int, driver: RunDriver) -> float:
-        """Return until when a stop counts as in time (epoch ms).
+    def _by_ms(self, index: int, driver: RunDriver, count: int) -> tuple[float, float]:
+        """Return until when a stop of a run of `count` jobs is in time, and surely so (epoch ms).
 
-        A job that would be late even alone gets a grace: otherwise lateness would lead to small
-        runs, and these to more lateness. Carried jobs get none.
+        The time between the two, for what a plan cannot know, is not for the other jobs of the run;
+        a job that has less to spare even alone must not become later by them. A job that would be
+        late even alone gets a grace: otherwise lateness would lead to small runs, and these to more
+        lateness. Carried jobs get none.
         """
-        deadline_ms = self.needs[index].deadline_ms
+        by_ms: float = self.needs[index].deadline_ms
         alone_ms = self._alone_ms[index] + driver.there_s * 1000
-        if alone_ms <= deadline_ms or not self.needs[index].visits:
-            return deadline_ms
-        return alone_ms + _GRACE_MS
+        if alone_ms > by_ms and index < self._first_carried:
+            by_ms = alone_ms + _GRACE_MS
+        unknown_s = min(_UNKNOWN_S * (count - 1), self._policy.hold_margin_s)
+        return by_ms, max(by_ms - unknown_s * 1000, min(alone_ms, by_ms))
 
     def _stops_of(self, turn: Order, driver: RunDriver) -> Stops:
         at = [0, *(index + 1 for index in turn)]
@@ -208,7 +233,7 @@ class RunStops:
             out_s=legs_s[0][1:],
             between_s=[row[1:] for row in legs_s[1:]],
             back_s=[row[0] for row in legs_s[1:]],
-            due_s=[(self._by_ms(index, driver) - leaves_ms) / 1000 for index in turn],
+            due_s=[(self._by_ms(index, driver, len(turn))[1] - leaves_ms) / 1000 for index in turn],
             dwell_s=self._policy.dropoff_dwell_s,
         )
 
@@ -216,8 +241,8 @@ class RunStops:
 def need_of(held: HeldJob) -> Need:
     """Return what a held job still requires, as far as the driver's record knows it."""
     return Need(
-        stores=(),
-        ready_ms=0,
+        stores=held.stores,
+        ready_ms=held.ready_ms,
         deadline_ms=held.deadline_ms,
         expires_ms=held.deadline_ms,
         lat=held.lat,

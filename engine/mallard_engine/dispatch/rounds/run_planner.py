@@ -1,14 +1,22 @@
 """Plans the runs of one mall: the jobs that go together, their driver, and the offer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
 from mallard_engine.core.matching.capacity import load_of, misfit
 from mallard_engine.core.matching.cost import driver_terms
 from mallard_engine.core.matching.patience import barred_by
-from mallard_engine.core.model import Driver, Near, RankedDriver, RoundRecord, Term, Waiting
+from mallard_engine.core.model import (
+    Driver,
+    HeldJob,
+    Near,
+    RankedDriver,
+    RoundRecord,
+    Term,
+    Waiting,
+)
 from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, arrive_by_ms, run_tour
 from mallard_engine.core.places.mall import Gate, Mall
@@ -101,11 +109,15 @@ class RunPlanner:
         return self._travel.seconds(at.lat, at.lon, place.lat, place.lon, now_ms)
 
     def _room(self, mall: Mall, near: Near, now_ms: int, *, carries: bool = False) -> RunDriver:
-        driver = near.driver
-        there_s, until_s = self._there_s(mall, near, now_ms), inf
+        driver, until_s = near.driver, inf
         if driver.until_ms is not None and self._policy.block_covers == "dropoff":
             until_s = (driver.until_ms - now_ms) / 1000 - self._policy.block_margin_s
-        carried = driver.jobs if carries else ()
+        carried = tuple([_known_at(mall, held) for held in driver.jobs]) if carries else ()
+        gates = {held.gate for held in carried}
+        if carried and len(gates) == 1 and (gate := gates.pop()):
+            there_s = self._there_s(mall.gates[gate], near, now_ms)
+            return RunDriver(driver.id, driver.vehicle, there_s, until_s, carried, 0.0, gate)
+        there_s = self._there_s(mall, near, now_ms)
         gate_s = max(self._there_s(gate, near, now_ms) for gate in mall.gates.values()) - there_s
         return RunDriver(driver.id, driver.vehicle, there_s, until_s, carried, max(gate_s, 0.0))
 
@@ -205,3 +217,9 @@ class RunPlanner:
             eta = asked.eta_pickup_ms, asked.eta_pickup_ms + int(done_s * 1000)
             planned.append(PlannedJob(job.job, job.attempt, record, (eta,)))
         return OfferPlan(self._new_offer_id(), mall.id, tuple(planned), (asked,))
+
+
+def _known_at(mall: Mall, held: HeldJob) -> HeldJob:
+    """Return a held job without stores or a gate that the mall no longer has."""
+    stores = held.stores if all(store in mall.stores for store in held.stores) else ()
+    return replace(held, stores=stores, gate=held.gate if held.gate in mall.gates else "")

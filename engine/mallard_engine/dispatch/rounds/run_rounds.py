@@ -4,7 +4,7 @@ Express jobs are offered one by one, as in a market without runs, and before the
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.matching.ranking import Ranking
@@ -164,6 +164,17 @@ class RunRounds(MallRounds):
         self, found: Found, express: tuple[Waiting, ...], failed: set[str]
     ) -> int:
         return await self._serve_found(replace(found, waiting=express), {}, failed)
+
+    async def _postpone(
+        self, found: Found, rankings: Mapping[str, Ranking], failed: set[str]
+    ) -> None:
+        # A hold that has become shorter, as jobs and drivers come and go, replaces the known time.
+        self._postponed_ms = {
+            job: at_ms
+            for job, at_ms in self._postponed_ms.items()
+            if at_ms <= self._held_ms.get(job, at_ms)
+        }
+        await super()._postpone(found, rankings, failed)
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
         held_ms = self._held_ms.get(job.job, 0)

@@ -32,7 +32,7 @@ end_offer(arg.offer, offer, 'accepted')
 rec.offer, rec.unreachable = nil, false
 note_answer(rec, offer, true)
 if offer.staggered then rounds().finish(run[1], arg.offer, 'withdrawn', 'taken') end
-for _, job in ipairs(run) do take_on(rec, job) end
+for _, job in ipairs(run) do take_on(rec, job, false, offer.gate) end
 save_driver(arg.driver, rec)
 for i, job in ipairs(run) do
   note_asked(job, arg.driver, 'accepted')

@@ -77,6 +77,8 @@ elseif job.driver ~= '' then
       'eta_dropoff_ms', arg.etas.dropoff_ms, 'promised_ms', arg.etas.pickup_ms)
   end
   local rec = read_driver(job.driver)
+  local held = rec.jobs[holds(rec, job.id)]
+  if held.ready_ms then held.ready_ms = cmsgpack.unpack(job.need).ready_ms end
   tell_holder(job, rec, job.state, 'ready_changed')
   save_driver(job.driver, rec)
 end

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mallard_engine.core.model import HeldJob, Vehicle, Waiting
+from mallard_engine.core.pickup.pickup_plan import run_tour
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import Pooled, Run, RunDriver
@@ -242,6 +243,61 @@ def test_add_on_ends_within_the_block() -> None:
     assert not pool(waits, carrying(has, until_s=ends_s - 1)).runs
     # Nor for a job that will be late anyway.
     assert not pool(waits, carrying(has, until_s=60.0)).runs
+
+
+def known(*jobs: Waiting) -> RunDriver:
+    """A driver on its way to the south gate, of whose jobs the record knows the stores."""
+    driver = carrying(*jobs, gate="south")
+    carried = [
+        replace(held, stores=it.need.stores, gate="south")
+        for held, it in zip(driver.carried, jobs, strict=True)
+    ]
+    return driver._replace(carried=tuple(carried))
+
+
+def test_add_on_has_the_times_of_the_driver_s_tour() -> None:
+    has, new = job("has", 7, stores=("dillards",)), job("x", 6, stores=("lego",))
+    (run,) = pool([new], known(has)).runs
+    tour = run_tour(MALL, [new.need, has.need], service_s, NOW_MS + 300_000, "south")
+    assert (run.gate, run.why) == ("south", "add_on")
+    assert run.collect_s == tour.collect_ms / 1000
+    out_s = TRAVEL.seconds(MALL.lat, MALL.lon, *_door(new), NOW_MS) + POLICY.dropoff_dwell_s
+    assert run.done_s[0] == pytest.approx(tour.back_ms / 1000 + out_s)
+
+
+def test_add_on_s_store_makes_no_carried_job_late() -> None:
+    """The visit with the other store decides, not the mean visit of two parcels."""
+    has = job("has", 7, stores=("dillards",))
+    same, far = (job("x", 6.9, stores=(store,)) for store in ("dillards", "hot-topic"))
+    tour = run_tour(MALL, [has.need, far.need], service_s, NOW_MS + 300_000, "south")
+    with_far_s = 300 + (tour.collect_ms + tour.back_ms) / 1000 + 2 * POLICY.dropoff_dwell_s
+    with_far_s += TRAVEL.seconds(MALL.lat, MALL.lon, *_door(has), NOW_MS)
+    pressed = replace(has, need=replace(has.need, deadline_ms=NOW_MS + int(with_far_s * 1000) - 1))
+    assert not pool([far], known(pressed)).runs
+    assert pool([same], known(pressed)).runs
+
+
+def test_add_on_whose_shop_is_late_makes_no_carried_job_late() -> None:
+    has = job("has", 7, deadline_ms=NOW_MS + 2_400_000)
+    there_ms = NOW_MS + 300_000
+    (run,) = pool([job("x", 6.9, ready_ms=there_ms)], known(has)).runs
+    assert run.why == "add_on"
+    waits = known(has)
+    late = replace(waits.carried[0], ready_ms=there_ms + 900_000)
+    assert not pool([job("x", 6.9)], waits._replace(carried=(late,))).runs
+
+
+def test_job_joins_only_with_time_for_what_is_unknown() -> None:
+    """A run of two that would be in time to the second is not planned."""
+    (run,) = pool([job("a", 6), job("b", 6.5)]).runs
+    ends_ms = NOW_MS + int((300 + run.collect_s + run.done_s[-1]) * 1000)
+    just = pool([job("a", 6), job("b", 6.5, deadline_ms=ends_ms + 1_000)]).runs
+    well = pool([job("a", 6), job("b", 6.5, deadline_ms=ends_ms + 60_000)]).runs
+    assert [len(run.jobs) for run in (*just, *well)] == [1, 2]
+
+
+def service_s(_mall: str, _store: str) -> float:
+    return POLICY.store_dwell_s
 
 
 def _door(job: Waiting) -> tuple[float, float]:

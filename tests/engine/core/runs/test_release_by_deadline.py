@@ -170,3 +170,31 @@ def test_job_is_held_no_longer_than_hold_max() -> None:
     assert pool([job("a", 6)], policy=policy).held == {"a": NOW_MS + 600_000}
     (run,) = pool([job("a", 6)], policy=policy, now_ms=NOW_MS + 600_000).runs
     assert run.why == "due"
+
+
+def test_run_leaves_while_a_block_still_allows_it() -> None:
+    """The last driver who can serve the stop ends its block in an hour, the deadline is later."""
+    jobs = [job("a", 6, **due_in(110))]
+    last = room(until_s=3_600.0)
+    until_ms = pool(jobs, last).held["a"]
+    gone_s = (until_ms - NOW_MS) / 1000
+    (run,) = pool(jobs, last._replace(until_s=3_600.0 - gone_s), now_ms=until_ms).runs
+    assert run.why == "due"
+    assert 299.0 <= 3_600.0 - gone_s - ends_s(run) <= 301.0
+    longer = room("longer", until_s=4_800.0)
+    assert pool(jobs, last, longer).held["a"] == until_ms + 1_200_000
+
+
+def test_run_is_held_no_longer_than_distant_drivers_allow() -> None:
+    jobs = [job("a", 6, **due_in(110))]
+    until_ms = pool(jobs).held["a"]
+    short = [room(f"short{n}", until_s=600.0) for n in range(3)]
+    assert pool(jobs, room(there_s=900.0), *short).held["a"] == until_ms - 600_000
+
+
+def test_job_that_will_be_late_leaves_at_once() -> None:
+    """The grace of a late job allows others to join it; it is no time to wait."""
+    (alone,) = pool([job("a", 6, **due_in(30))], room(there_s=900.0)).runs
+    late = {"deadline_ms": NOW_MS + int(ends_s(alone, 900.0) * 1000) - 60_000}
+    (run,) = pool([job("a", 6, **late)], room(there_s=900.0)).runs
+    assert run.why == "due"

@@ -104,6 +104,34 @@ async def test_urgent_run_leaves_while_other_jobs_are_held(
     assert record.why == "due"
 
 
+async def test_hold_that_becomes_shorter_ends_sooner(make_node: MakeNode, round_: str) -> None:
+    """The only driver will leave earlier than it said at first."""
+    node = await pooling(
+        make_node,
+        round_,
+        preset="same_day",
+        hold_max_s=36_000.0,
+        hold_margin_s=300.0,
+        run=RunCosts(plan="by_deadline"),
+    )
+    now_ms = node.store.now_ms()
+    ref = await north(node, 6, deadline_ms=now_ms + 7_000_000, ready_ms=now_ms)
+    await node.waits(ref)
+    await node.hello("d", vehicle=CAR)
+    await node.wish("d", Wish.AVAILABLE, now_ms + 4_500_000)
+    due = f"retry/{ref.mall}/{ref.job}"
+
+    async def ends_by(until_ms: int) -> bool:
+        due_ms = await node.due_ms(due)
+        return due_ms is not None and now_ms + 600_000 < due_ms < until_ms
+
+    await eventually(lambda: ends_by(now_ms + 3_600_000))
+    first_ms = await node.due_ms(due)
+    assert first_ms is not None
+    await node.wish("d", Wish.AVAILABLE, now_ms + 3_500_000)
+    await eventually(lambda: ends_by(first_ms - 900_000))
+
+
 async def test_etas_of_an_accepted_run_are_updated(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     _, offer = await run_of_three(node)

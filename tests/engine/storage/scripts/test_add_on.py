@@ -70,11 +70,41 @@ async def test_round_reads_drivers_on_their_way_with_their_jobs(
     (near,) = await coming(world)
     job = await world.job(on_its_way)
     assert near.driver.jobs == (
-        HeldJob(job.id, 1, MALL, False, LAT, LON, job.deadline_ms, 1_200, 8.5),
+        HeldJob(
+            *(job.id, 1, MALL, False, LAT, LON, job.deadline_ms, 1_200, 8.5),
+            stores=("lego",),
+            ready_ms=job.need.ready_ms,
+            gate="north",
+        ),
     )
     assert (near.distance_m, near.position.lat) == (0, LAT)
     assert await world.idle() == set()
     assert await coming(world, "another-mall") == ()
+
+
+async def test_driver_s_record_follows_when_parcels_are_ready(
+    world: World, on_its_way: JobRef
+) -> None:
+    was = await world.job(on_its_way)
+    need = replace(was.need, ready_ms=world.now + 600_000)
+    await world.store.jobs.ready(
+        on_its_way,
+        was=was,
+        body=was.body + b" ",
+        card=was.card,
+        need=need,
+        release_ms=was.release_ms,
+        actor="toys",
+    )
+    (near,) = await coming(world)
+    assert [held.ready_ms for held in near.driver.jobs] == [need.ready_ms]
+
+
+async def test_driver_s_record_has_only_the_stores_to_visit(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.assigned("ann", stores=("lego", "apple"), done=("lego",))
+    (near,) = await coming(world)
+    assert [held.stores for held in near.driver.jobs] == [("apple",)]
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,19 @@ local function fits(rec, jobs, by_operator)
   return weight <= rec.vehicle.max_weight_g and volume <= rec.vehicle.max_volume_l
 end
 
--- Adds the job, at its attempt, to the driver's record. `there`: it is at the mall already.
-local function take_on(rec, job, there)
+-- The stores that a driver must visit; all of them if nothing is left to collect.
+local function visits_of(need)
+  local is_done, visits = {}, {}
+  for _, store in ipairs(need.done or {}) do is_done[store] = true end
+  for _, store in ipairs(need.stores) do
+    if not is_done[store] then visits[#visits + 1] = store end
+  end
+  return #visits > 0 and visits or need.stores
+end
+
+-- Adds the job, at its attempt, to the driver's record. `there`: it is at the mall already; `gate`:
+-- where it parks, if known.
+local function take_on(rec, job, there, gate)
   local held = { job = job.id, attempt = job.attempt, mall = job.mall }
   -- Nothing is added on the way to a meeting.
   if job.kind == 'transfer' then held.jobs, there = parts_of(job), true end
@@ -60,6 +71,9 @@ local function take_on(rec, job, there)
     held.there, held.alone = there, is_express(job) or nil
     held.lat, held.lon, held.deadline_ms = need.lat, need.lon, need.deadline_ms
     held.weight_g, held.volume_l = need.weight_g, need.volume_l
+    if not there then
+      held.stores, held.ready_ms, held.gate = visits_of(need), need.ready_ms, gate
+    end
   end
   rec.jobs[#rec.jobs + 1] = held
 end
