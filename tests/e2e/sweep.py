@@ -9,7 +9,7 @@ _ROUNDS = 10
 
 
 def end_open_jobs(url: str, operator_token: str) -> None:
-    """End every open job of a node's store as an operator, whoever submitted it.
+    """End every open job of a node's store, of any service, as an operator.
 
     An order service would not do: it sees neither other services' jobs nor transfers, and it cannot
     end a job that is on board.

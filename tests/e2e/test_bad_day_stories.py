@@ -1,6 +1,6 @@
 """The events of a bad day, told through the shipped clients: shops, drivers and the road.
 
-What happens at the door is told in `test_door_stories.py`, a breakdown in `test_transfers.py`.
+`test_door_stories.py` has what happens at the door, `test_transfers.py` a breakdown.
 """
 
 import asyncio

@@ -160,7 +160,7 @@ ROUNDS: dict[str, Callable[[Scene], Iterator[tuple[RankedDriver, tuple[Waiting, 
 
 
 def check_offers(kind: str, profile: settings) -> None:
-    """Check that whoever may be offered jobs collects them in time."""
+    """Check that each driver who may be offered jobs collects them in time."""
 
     @example(asked=[LATE_BY_ITS_OWN_TOUR], metres=[200], closes_min=None)
     @given(asked=st.lists(orders, min_size=1, max_size=3), metres=drivers, closes_min=closings)
@@ -174,7 +174,7 @@ def check_offers(kind: str, profile: settings) -> None:
 
 
 def check_candidates(kind: str, profile: settings) -> None:
-    """Check that whoever collects a job in time is a candidate.
+    """Check that each driver who collects a job in time is a candidate.
 
     A batch shows only the driver that it has chosen, so it gets one.
     """
@@ -209,7 +209,7 @@ def test_nobody_is_offered_what_it_cannot_collect(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["instant", "batch"])
-def test_whoever_collects_in_time_is_a_candidate(kind: str) -> None:
+def test_driver_in_time_for_pickup_is_a_candidate(kind: str) -> None:
     check_candidates(kind, SETTINGS)
 
 

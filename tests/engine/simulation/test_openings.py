@@ -135,8 +135,8 @@ def check(day: Day) -> set[str]:
         if last["to"] != "expired":
             continue
         assert int(last["at"]) >= order.expires_ms, "it died before its time"
-        # Whoever expires had no opening but the one that it came in, with every driver too far off
-        # or busy, or none at all.
+        # A job that expires had no opening but the one that it came in, with every driver too far
+        # off or busy, or none at all.
         collect_ms = _collect_ms(order, policy)
         assert collectable_ms(order, CLOSES, policy) < collect_ms + 60 * MINUTE_MS
     return {str(event["cause"]) for events in changes.values() for event in events}

@@ -6,6 +6,7 @@ import random
 from dataclasses import fields, replace
 from functools import cache
 from io import StringIO
+from pathlib import Path
 from unittest.mock import Mock
 
 import msgspec
@@ -50,8 +51,8 @@ def test_mall_day_has_the_policy_of_a_live_market() -> None:
     assert differing(mallday.default_policy(), live) == DIFFERS
 
 
-def test_demo_differs_in_its_pace_only() -> None:
-    environ = dict(Plan().environment("unix:///tmp/x", "s" * 32))
+def test_demo_differs_in_its_pace_only(tmp_path: Path) -> None:
+    environ = dict(Plan().environment(f"unix://{tmp_path}/redis", "s" * 32))
     demo = load_settings(environ={n: v for n, v in environ.items() if v}).policy
     pace = {"offer_timeout_ms", "cooldown_s", "resume_ttl_s", "max_speed_mps", "hold_max_s"}
     pace.add("door_wait_s")
@@ -59,8 +60,9 @@ def test_demo_differs_in_its_pace_only() -> None:
     assert demo.preset == MarketPolicy.preset
 
 
-def test_preset_reaches_the_nodes_of_the_demo() -> None:
-    environ = dict(replace(Plan(), preset="express").environment("unix:///tmp/x", "s" * 32))
+def test_preset_reaches_the_nodes_of_the_demo(tmp_path: Path) -> None:
+    plan = replace(Plan(), preset="express")
+    environ = dict(plan.environment(f"unix://{tmp_path}/redis", "s" * 32))
     assert load_settings(environ=environ).policy.preset == "express"
 
 

@@ -108,7 +108,7 @@ PLANTED_IN_COUNTERS = (
         code_of_an_offer_is_shown,
     ),
     Planted(
-        "repeated handover is told again",
+        "repeated handover is announced again",
         "shop_handover",
         (("if shop.state ~= was or shop.collected ~= had then", "if true then"),),
         driver_shows_its_code,

@@ -91,7 +91,7 @@ class DoorRules(ShopRules):
     @precondition(has_job_on_board)
     @rule(back=recent, block=st.sampled_from((1_000, 600_000)), how=how_often)
     def an_answer_outlasts_the_block(self, back: int, block: int, how: How) -> None:
-        """The driver is told to wait, and its block ends before the order's time to hold."""
+        """The answer is to wait, and the driver's block ends before the order's time to hold."""
         name = self.job_at(back, {"picked_up"})
         job = self.model.jobs[name]
         if job.state != "picked_up":

@@ -42,9 +42,9 @@ def arrive_by_ms(tour_of: Callable[[int], Tour], arrive_ms: int, by_ms: int) -> 
     """Return until when a driver may arrive to have the last parcel in hand by `by_ms`.
 
     Each driver takes the tour that is best for its own arrival, `tour_of`, which changes from
-    minute to minute while parcels are not ready. Whoever arrives from `arrive_ms` until the result
-    is in time. The result is before `arrive_ms` if the driver who arrives then is late; it may be
-    too early, as only a few minutes are examined.
+    minute to minute while parcels are not ready. A driver who arrives from `arrive_ms` until
+    the result is in time. The result is before `arrive_ms` if the driver who arrives then is
+    late; it may be too early, as only a few minutes are examined.
     """
     latest_ms, minute_ms = arrive_ms - 1, _next_minute_ms(arrive_ms)
     for _ in range(_MINUTES_EXAMINED):
