@@ -198,6 +198,18 @@ class Metrics:
             "mall",
             "statistic",
         )
+        self._streams = self._gauge("mallard_event_streams", "Open event streams of this node.")
+        self._events_sent = self._counter(
+            "mallard_events_sent_total", "Events handed to event streams, by type.", "type"
+        )
+        self._event_lag = self._histogram(
+            "mallard_event_lag_seconds",
+            "Time from a change until its event is handed to the event streams (1 ms resolution).",
+            _LATE_S,
+        )
+        self._streams_cut = self._counter(
+            "mallard_event_streams_cut_total", "Event streams ended as their clients did not read."
+        )
         build = self._gauge(
             "mallard_build_info", "Always 1; the labels identify the build.", "version"
         )
@@ -219,6 +231,22 @@ class Metrics:
     ) -> Histogram:
         self.catalogue.append(MetricInfo(name, "histogram", labels, text))
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def streams_open(self, number: int) -> None:
+        """Record how many event streams are open."""
+        self._streams.set(number)
+
+    def events_sent(self, kind: str, number: int) -> None:
+        """Count events that were handed to streams."""
+        self._events_sent.labels(kind).inc(number)
+
+    def event_lag(self, seconds: float) -> None:
+        """Record how long after its change an event was handed out."""
+        self._event_lag.observe(seconds)
+
+    def slow_reader_cut(self) -> None:
+        """Count a stream that has ended because its client did not read."""
+        self._streams_cut.inc()
 
     def matched(self, seconds: float) -> None:
         """Record the duration of a matching round."""

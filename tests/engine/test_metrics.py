@@ -17,6 +17,10 @@ NAMES = {
     "mallard_offer_lateness_seconds",
     "mallard_offers",
     "mallard_risk_changes",
+    "mallard_event_lag_seconds",
+    "mallard_event_streams",
+    "mallard_event_streams_cut",
+    "mallard_events_sent",
     "mallard_drivers",
     "mallard_jobs",
     "mallard_location_fixes",
@@ -52,7 +56,7 @@ _NO_BASE_UNITS = re.compile(
 # fixed sets.
 LABELS = {
     *("market", "mall", "state", "result", "call", "code", "kind", "reason", "quota", "source"),
-    *("risk", "step", "given", "of", "outcome", "statistic", "version", "le"),
+    *("type", "risk", "step", "given", "of", "outcome", "statistic", "version", "le"),
 }
 
 
@@ -63,6 +67,7 @@ def sampled() -> Metrics:
     metrics.shop_outcome("held", "missing")
     metrics.risk("phoenix", "late")
     metrics.alert("lost")
+    metrics.events_sent("job.created", 2)
     metrics.transfer("begun")
     metrics.problem("unsafe")
     metrics.reason("decline", given=True)

@@ -1,4 +1,4 @@
-"""Generates the AsyncAPI 3 document of the driver socket."""
+"""Generates the AsyncAPI 3 document of the driver socket and of the event streams."""
 
 from typing import Any, Final, get_args
 
@@ -13,11 +13,38 @@ from mallard_protocol.codes import (
     SUBPROTOCOLS,
     Advice,
 )
+from mallard_protocol.events import EVENT_MEANING, OPERATORS_ONLY, Event
 from mallard_protocol.messages import ClientMessage, ServerMessage
 
 # Suffix of the schema names of messages: `Error` and `Location` alone would clash with built-in
 # types in generated code.
 _MESSAGE: Final = "Message"
+
+
+_EVENT_MESSAGE: Final = {
+    "name": "event",
+    "summary": "One event; `x-event-types` lists the types",
+    "contentType": "application/json",
+    "payload": {"$ref": f"{REF}{Event.__name__}{_MESSAGE}"},
+}
+_EVENT_CHANNELS: Final[dict[str, dict[str, Any]]] = {
+    "marketEvents": {
+        "address": "/v1/events",
+        "description": "The events of a market, as server-sent events: `id` is the event's id,"
+        " `event` its type, `data` the message. The OpenAPI document has the parameters.",
+        "servers": [{"$ref": "#/servers/api"}],
+        "messages": {"event": {"$ref": "#/components/messages/event"}},
+        "bindings": {"http": {}},
+    },
+    "jobEvents": {
+        "address": "/v1/jobs/{id}/events",
+        "description": "The events of a job, likewise; the stream ends after its last one.",
+        "servers": [{"$ref": "#/servers/api"}],
+        "parameters": {"id": {"description": "The job's id"}},
+        "messages": {"event": {"$ref": "#/components/messages/event"}},
+        "bindings": {"http": {}},
+    },
+}
 
 
 def asyncapi() -> dict[str, Any]:
@@ -28,16 +55,23 @@ def asyncapi() -> dict[str, Any]:
     return {
         "asyncapi": "3.0.0",
         "info": {
-            "title": "Mallard driver socket",
+            "title": "Mallard driver socket and events",
             "version": VERSION,
-            "description": "The messages between a driver app and the engine. Ignore fields,"
-            " types and enum values that you do not know.",
+            "description": "The messages between a driver app and the engine, and the events that"
+            " order services and operators hear. Ignore fields, types and enum values that you do"
+            " not know.",
             "license": LICENSE,
-            "tags": [{"name": "Drivers", "description": "What a driver app and the engine say"}],
+            "tags": [
+                {"name": "Drivers", "description": "What a driver app and the engine say"},
+                {"name": "Events", "description": "What happens in a market, as it happens"},
+            ],
         },
-        "servers": {"node": {"host": HOST, "protocol": "ws", "description": HOST_IS}},
+        "servers": {
+            "node": {"host": HOST, "protocol": "ws", "description": HOST_IS},
+            "api": {"host": HOST, "protocol": "http", "description": HOST_IS},
+        },
         "defaultContentType": "application/json",
-        "channels": {"driver": _channel((*from_driver, *to_driver))},
+        "channels": {"driver": _channel((*from_driver, *to_driver)), **_EVENT_CHANNELS},
         "operations": {
             "receiveRequests": {
                 **_socket_operation("receive", "Answered by one `reply` or `error`", requests),
@@ -48,13 +82,17 @@ def asyncapi() -> dict[str, Any]:
             },
             "receive": _socket_operation("receive", "Not answered", others),
             "send": _socket_operation("send", "From the server", to_driver),
+            **{name: _event_operation(name) for name in _EVENT_CHANNELS},
         },
         "components": {
-            "messages": {_tag(it): _message(it) for it in (*from_driver, *to_driver)},
+            "messages": {
+                **{_tag(it): _message(it) for it in (*from_driver, *to_driver)},
+                "event": _EVENT_MESSAGE,
+            },
             "schemas": schemas(
-                (*from_driver, *to_driver),
+                (*from_driver, *to_driver, Event),
                 draft="07",
-                names={it.__name__: _schema_of(it) for it in (*from_driver, *to_driver)},
+                names={it.__name__: _schema_of(it) for it in (*from_driver, *to_driver, Event)},
             ),
         },
         "x-subprotocols": [
@@ -67,6 +105,14 @@ def asyncapi() -> dict[str, Any]:
         ],
         "x-error-codes": [
             {"code": code.value, **_advice(advice)} for code, advice in ERROR_ADVICE.items()
+        ],
+        "x-event-types": [
+            {
+                "type": kind.value,
+                "meaning": meaning,
+                "operators_only": kind in OPERATORS_ONLY,
+            }
+            for kind, meaning in EVENT_MEANING.items()
         ],
         "x-limits": as_object(SOCKET_LIMITS),
     }
@@ -82,6 +128,16 @@ def _channel(messages: tuple[Any, ...]) -> dict[str, Any]:
         "description": "The subprotocols carry the same fields. The token may also be in `hello`.",
         "messages": {_tag(it): {"$ref": f"#/components/messages/{_tag(it)}"} for it in messages},
         "bindings": {"ws": {"method": "GET", "headers": {"type": "object", "properties": headers}}},
+    }
+
+
+def _event_operation(channel: str) -> dict[str, Any]:
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "summary": "At least once, in the order of `sequence` for each job",
+        "messages": [{"$ref": f"#/channels/{channel}/messages/event"}],
+        "bindings": {"http": {"method": "GET"}},
     }
 
 

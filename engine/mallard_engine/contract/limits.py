@@ -26,6 +26,7 @@ from mallard_protocol.codes import (
     STORE_DOWN_CLOSE_S,
     TERMINAL_KEPT_MS,
 )
+from mallard_protocol.events import EVENTS_KEPT_MS, HEARTBEAT_S, MAX_STREAMS, MOVED_EVERY_S
 from mallard_protocol.messages import MAX_FIXES
 from mallard_protocol.resources import MAX_STORES
 
@@ -56,6 +57,10 @@ HTTP_LIMITS: Final[Limits] = (
     ("max_stores", MAX_STORES, "stores of a job"),
     ("idempotency_kept_ms", IDEMPOTENCY_KEPT_MS, "an idempotency key is remembered"),
     ("terminal_kept_ms", TERMINAL_KEPT_MS, "a finished job can be read"),
+    ("events_kept_ms", EVENTS_KEPT_MS, "an event can be resumed after"),
+    ("event_comment_s", HEARTBEAT_S, "between two comments of an event stream"),
+    ("event_streams", MAX_STREAMS, "open event streams of a token at a node"),
+    ("driver_moved_s", MOVED_EVERY_S, "between two `job.driver_moved` of a job at least"),
     ("service_open_jobs", MAX_OPEN_JOBS, "open jobs of a service in a market; by default"),
     (
         "service_stored_bytes",

@@ -121,6 +121,10 @@ class Tokens:
         # Verified tokens, oldest first: an order service sends the same token with each request.
         self._known: dict[str, Principal] = {}
 
+    def now_ms(self) -> int:
+        """The clock by which tokens expire."""
+        return self._now_ms()
+
     def use(self, keys: TokenKeys) -> None:
         """Replace the keys. Tokens of removed keys are refused from now on."""
         self._keys = keys

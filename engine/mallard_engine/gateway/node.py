@@ -19,6 +19,10 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.drain import drain_sockets
 from mallard_engine.gateway.driver_recovery import Recovery
+from mallard_engine.gateway.events.broadcast import Broadcast
+from mallard_engine.gateway.events.streams import EventStreams
+from mallard_engine.gateway.events.tail import Tail
+from mallard_engine.gateway.events.views import EventViews
 from mallard_engine.gateway.gc_tuning import tune_gc
 from mallard_engine.gateway.http.cors import Cors
 from mallard_engine.gateway.http.problems import EXCEPTION_HANDLERS
@@ -139,7 +143,17 @@ class Node:
             refused=self.metrics.connection_refused,
         )
         self.limiter = RateLimiter(limits_of(settings), proxies, self.metrics.request_limited)
+        self.event_tail = Tail(self.store.event_log)
+        self.event_views = EventViews(self.store)
+        self.streams = EventStreams(
+            self.store.event_log,
+            Broadcast(self.event_tail, self.event_views, self.metrics, self.store.now_ms),
+            self.event_views,
+            self.metrics,
+            self.tokens.now_ms,
+        )
         self.services = SocketServices(
+            streams=self.streams,
             limiter=self.limiter,
             admission=Admission(
                 self.tokens, places.markets.keys(), settings.allowed_origins, proxies
@@ -236,6 +250,7 @@ class Node:
         if not self.services.leaving.is_set():
             self.services.leaving.set()
             self.connections.leaving = True
+            self.streams.end_all()
             _log.info("node leaving", node=self.id)
 
     async def drain(self) -> None:
@@ -264,6 +279,7 @@ class Node:
             raise
         self._is_started = True
         self.relay.start()
+        self.event_tail.start()
         self._tasks.start(self._watch_store(), "watch store")
         if self._owns_process:
             self._tasks.start(tune_gc(lambda: len(self.socket)), "tune gc")
@@ -295,6 +311,7 @@ class Node:
         await self._tasks.stop()
         await self.positions.close()
         await self.relay.stop()
+        await self.event_tail.stop()
         await self.dispatcher.stop()
         await self.travel.close()
 

@@ -17,7 +17,7 @@ class FieldError(Struct, frozen=True):
 
 class Problem(Struct, frozen=True):
     """An RFC 9457 problem. ``job``: for a duplicate, the job that exists already; ``missing`` and
-    ``tries_left``: as in `error` of the driver socket.
+    ``tries_left``: as in `error` of the driver socket; ``oldest``: the oldest event that is kept.
     """
 
     type: str
@@ -29,6 +29,7 @@ class Problem(Struct, frozen=True):
     job: str | UnsetType = UNSET
     missing: tuple[str, ...] | UnsetType = UNSET
     tries_left: int | UnsetType = UNSET
+    oldest: str | UnsetType = UNSET
 
 
 class Readiness(Struct, frozen=True):

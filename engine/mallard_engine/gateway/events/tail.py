@@ -133,9 +133,10 @@ class Tail:
 
     async def _place_of(self, market: str) -> Place:
         """Return up to where the market is read: its newest event if it was not followed."""
-        if market not in self._places:
+        if market not in self._followers:
             newest = await self.newest(market)
-            self._places.setdefault(market, newest)
+            if market not in self._followers:
+                self._places[market] = newest
         return self._places[market]
 
     def _join(self, market: str) -> _Follower:

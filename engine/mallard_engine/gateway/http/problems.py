@@ -66,6 +66,7 @@ class HttpProblem(Exception):
         job: the id of the job that exists already.
         missing: see `ports.Refused`.
         tries_left: see `ports.Refused`.
+        oldest: the id of the oldest event that is kept.
         headers: further response headers.
     """
 
@@ -78,6 +79,7 @@ class HttpProblem(Exception):
         job: str = "",
         missing: tuple[str, ...] = (),
         tries_left: int | None = None,
+        oldest: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail or code.value)
@@ -87,6 +89,7 @@ class HttpProblem(Exception):
         self.job = job
         self.missing = missing
         self.tries_left = tries_left
+        self.oldest = oldest
         self.headers = dict(headers or {})
 
 
@@ -179,6 +182,7 @@ def problem_response(problem: HttpProblem) -> Response:
         errors=problem.errors or UNSET,
         job=problem.job or UNSET,
         missing=problem.missing or UNSET,
+        oldest=problem.oldest or UNSET,
         tries_left=UNSET if problem.tries_left is None else problem.tries_left,
     )
     response = Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)

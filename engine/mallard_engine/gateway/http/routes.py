@@ -8,6 +8,7 @@ from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_engine.gateway.http.endpoints.counter import CounterApi
 from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
+from mallard_engine.gateway.http.endpoints.events import EventsApi
 from mallard_engine.gateway.http.endpoints.health import HealthApi
 from mallard_engine.gateway.http.endpoints.jobs import JobsApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
@@ -33,6 +34,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         [it for it in OPERATIONS if with_metrics or it.name != _METRICS],
         services.tokens,
         JobsApi(services).handlers()
+        | EventsApi(services).handlers()
         | OperatorsApi(services).handlers()
         | RegisterApi(services).handlers()
         | MarketsApi(services).handlers()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mallard_engine.core.model import Job
+from mallard_engine.gateway.events.streams import EventStreams
 from mallard_engine.gateway.http.rate_limits import RateLimiter
 from mallard_engine.gateway.limits.connections import Connections
 from mallard_engine.gateway.services import Services
@@ -30,6 +31,7 @@ class SocketServices(Services):
     relay: Relay
     positions: PositionBatcher
     metrics: Metrics
+    streams: EventStreams
     connections: Connections
     timeouts: SocketTimeouts = field(default_factory=SocketTimeouts)
     # Markets whose policy weighs earnings: `/metrics` reports how evenly they are spread.

@@ -32,6 +32,7 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, dr
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records import job_of, pack, read_holds, read_job, readable_job
 from mallard_protocol.codes import CancelReason, ErrorCode
+from mallard_protocol.events import EVENTS_KEPT_MS
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
 
@@ -379,8 +380,13 @@ class RedisJobs(Jobs):
         keys = self._runner.keys[market]
         times = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
         margin_ms = self._runner.risk_margin_ms[market]
-        args = {"driver": driver, "margin_ms": margin_ms, "stops": times}
-        names = [keys.key("risks"), *(keys.job(stop.job) for stop in stops)]
+        args = {
+            "driver": driver,
+            "margin_ms": margin_ms,
+            "kept_ms": EVENTS_KEPT_MS,
+            "stops": times,
+        }
+        names = [keys.key("risks"), keys.key("events"), *(keys.job(stop.job) for stop in stops)]
         await self._runner.run("etas", names, args)
 
     async def holds(self, market: str) -> Mapping[str, StoreHold]:

@@ -4,6 +4,7 @@ import pytest
 
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.model import Device
+from mallard_engine.ports import Stop
 from mallard_protocol.events import EventType, Place
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.storage.worlds import MARKET, World
@@ -59,6 +60,19 @@ async def test_event_of_an_earlier_report_occurred_earlier(world: World) -> None
     event = (await heard(world))[-1]
     assert event.type is T.DELIVERED
     assert (event.occurred_ms, event.at_ms) == (began + 1_000, world.now)
+
+
+async def test_expected_times_are_told_by_the_minute(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.assigned()
+    pickup = (await world.job(ref)).eta_pickup_ms or 0
+    dropoff = (await world.job(ref)).eta_dropoff_ms or 0
+    told: list[tuple[int | None, int | None] | None] = []
+    for later_ms in (20_000, 40_000, 59_999, 60_000, 61_000, 119_000, 120_000):
+        stop = Stop(ref.job, attempt, pickup, dropoff + later_ms)
+        await world.store.jobs.update_etas(MARKET, "ann", [stop])
+        told = [it.etas_ms for it in await heard(world) if it.type is T.ETA_CHANGED]
+    assert told == [(pickup, dropoff + 60_000), (pickup, dropoff + 120_000)]
 
 
 async def test_accident_is_a_problem_and_an_alert(world: World) -> None:
