@@ -4,8 +4,6 @@ import dataclasses
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +17,7 @@ import jwt
 import pytest
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
+from tests import commands
 from tests.e2e.app import App
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
@@ -52,7 +51,7 @@ def make_token(sub: str, role: str, **claims: Any) -> str:
 class Node:
     """A `mallard serve` process."""
 
-    process: subprocess.Popen[bytes]
+    process: commands.Process
     port: int
 
     @property
@@ -73,8 +72,7 @@ class Node:
     def stop(self) -> None:
         if self in RUNNING:
             RUNNING.remove(self)
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGKILL)
+        self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
 
@@ -87,14 +85,13 @@ def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
     settings = POLICY | settings | ({"MALLARD_REDIS_URL": redis_url} if redis_url else {})
     settings = {name: value for name, value in settings.items() if value}
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
-    command = [str(Path(sys.executable).with_name("mallard")), "serve", "--port", "0"]
     output = folder / f"node-{uuid.uuid4().hex[:8]}.log"
     with output.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--data", str(folder)],
+        process = commands.start(
+            *("serve", "--port", "0", "--data", folder),
             env=inherited | settings,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            output=log,
+            errors=log,
         )
     node = Node(process, 0)
     deadline = time.monotonic() + START_WITHIN_S

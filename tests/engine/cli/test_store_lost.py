@@ -16,6 +16,7 @@ import redis
 from mallard_engine.storage.audit.audit import audit
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.schema import KEY, OURS, WrongSchema
+from tests import commands
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.finding("E")
@@ -50,20 +51,8 @@ class LeavingStore(Proxy):
 async def mallard(*arguments: str | Path) -> tuple[int, list[str]]:
     """Run a command; return its exit status and the lines that it wrote to either stream."""
     clean = {name: value for name, value in os.environ.items() if "MALLARD" not in name}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mallard_engine", *arguments),
-        env=clean,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(60):
-            output, _ = await process.communicate()
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-    assert process.returncode is not None
-    return process.returncode, output.decode().splitlines()
+    done = await asyncio.to_thread(commands.run, *arguments, env=clean)
+    return done.returncode, (done.stdout + done.stderr).splitlines()
 
 
 def errors(lines: list[str]) -> list[str]:
