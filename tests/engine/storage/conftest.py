@@ -7,7 +7,8 @@ import redis.asyncio
 
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.redis_storage import RedisStorage
-from tests.engine.storage.worlds import MARKET, Clock, RecordingLink, World
+from tests.engine.storage.script_calls import RecordingLink
+from tests.engine.storage.worlds import MARKET, Clock, World
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
     """A market in a fresh store; afterwards its transitions and an audit are checked."""
     clock = Clock()
     store = RedisStorage(redis_url, {MARKET: policy}, now_ms=clock)
-    store.runner.link = link = RecordingLink(redis_url)
+    store.runner.link = link = RecordingLink(redis_url, MARKET)
     await store.connect()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         world = World(store, client, redis_url, policy, clock, link)

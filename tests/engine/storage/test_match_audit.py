@@ -18,7 +18,8 @@ from mallard_engine.storage.audit.audit import Audit, Breach, audit
 from mallard_engine.storage.keys import place_of
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import Wish
-from tests.engine.storage.worlds import HOUR_MS, MARKET, Clock, RecordingLink, World
+from tests.engine.storage.script_calls import RecordingLink
+from tests.engine.storage.worlds import HOUR_MS, MARKET, Clock, World
 
 pytestmark = pytest.mark.finding("A7")
 
@@ -184,7 +185,7 @@ async def test_check_command_reports_a_match_breach(redis_url: str) -> None:
     store = RedisStorage(redis_url, {MARKET: policy})
     await store.connect()
     clock = Clock(int(time.time() * 1000))
-    world = World(store, None, redis_url, policy, clock, RecordingLink(redis_url))
+    world = World(store, None, redis_url, policy, clock, RecordingLink(redis_url, MARKET))
     await store.leases.beat(MARKET, "n1")
     await free_driver(world)
     ref = await submit(world)

@@ -37,17 +37,9 @@ from mallard_protocol.lifecycle import (
     Wish,
 )
 from mallard_protocol.messages import Proof
+from tests.engine.storage.script_calls import declared_arguments
 from tests.engine.storage.transfers import begin_transfer
-from tests.engine.storage.worlds import (
-    LAT,
-    LON,
-    MALL,
-    MARKET,
-    NODE,
-    TRANSITION_KEYS,
-    World,
-    declared_arguments,
-)
+from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, NODE, TRANSITION_KEYS, World
 
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.

@@ -1,0 +1,93 @@
+"""Checks each call of a script against the header of the script."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.scripts import Script, all_scripts, load_commands
+
+# What a script's header calls a key whose name has an id in it.
+_HEADER_NAMES = {"queue": "wait", "idempotency": "key"}
+
+
+class RecordingLink(Link):
+    """A Redis connection that checks each script call against the script's header."""
+
+    def __init__(self, url: str, market: str) -> None:
+        super().__init__(url, greeting=load_commands())
+        self._market = market
+        self.verdicts: set[tuple[str, str]] = set()
+        self._by_sha = {script.sha: script for script in all_scripts().values()}
+
+    async def call(self, *command: str | bytes | float) -> Any:
+        reply = await super().call(*command)
+        if command[0] == b"EVALSHA":
+            script = self._by_sha[bytes(command[1])]  # type: ignore[arg-type]
+            count = int(command[2])
+            keys = [str(k) for k in command[3 : 3 + count]]
+            check_call(script, self._market, keys, command[3 + count :])
+            verdict = reply[0] if isinstance(reply, list) and reply else reply
+            self.verdicts.add((script.name, _text(verdict)))
+        return reply
+
+
+def _text(verdict: object) -> str:
+    return verdict.decode() if isinstance(verdict, bytes) else ""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """ARGV as declared in a header: packed fields, and the names before and after them."""
+
+    before: tuple[str, ...]
+    required: frozenset[str]
+    optional: frozenset[str]
+    blobs: tuple[str, ...]
+
+
+def declared_arguments(script: Script) -> Arguments:
+    text = " ".join(script.args)
+    before, _, rest = text.partition("arg{")
+    depth, end = 1, 0
+    while depth:
+        depth += {"{": 1, "}": -1}.get(rest[end], 0)
+        end += 1
+    fields = re.sub(r"[\[{][^\[\]{}]*[\]}]", "", re.sub(r"\{[^{}]*\}", "", rest[: end - 1]))
+    names = fields.split()
+    return Arguments(
+        tuple(before.split()),
+        frozenset(name for name in names if not name.endswith("?")),
+        frozenset(name.removesuffix("?") for name in names if name.endswith("?")),
+        tuple(rest[end:].split()),
+    )
+
+
+def check_call(script: Script, market: str, keys: Sequence[str], args: Sequence[Any]) -> None:
+    """Check that the keys and arguments of a call are those declared in the script's header."""
+    names = []
+    for key in keys:
+        own = key.removeprefix(f"mallard:{{{market}}}:").removeprefix("mallard:")
+        name = own.partition(":")[0]
+        names.append(_HEADER_NAMES.get(name, name))
+    assert _matches(names, script.keys), f"{script.name}: KEYS are {names}"
+    declared = declared_arguments(script)
+    at = len(declared.before)
+    # Nested packed values are byte strings, not text.
+    sent = {k.decode() for k, v in msgpack.unpackb(args[at], raw=True).items() if v is not None}
+    assert declared.required <= sent, f"{script.name}: no {declared.required - sent}"
+    unknown = sent - declared.required - declared.optional
+    assert not unknown, f"{script.name}: unknown {unknown}"
+    blobs = len(args) - at - 1
+    open_ended = any(name.endswith("...") for name in declared.blobs)
+    is_right = blobs >= len(declared.blobs) if open_ended else blobs == len(declared.blobs)
+    assert is_right, f"{script.name}: {len(args)} arguments"
+
+
+def _matches(names: Sequence[str], declared: Sequence[str]) -> bool:
+    """Whether these are the declared names in order; `x...` stands for one or more."""
+    parts = (f"({n.removesuffix('...')} ){'+' if n.endswith('...') else ''}" for n in declared)
+    return re.fullmatch("".join(parts), "".join(f"{name} " for name in names)) is not None
