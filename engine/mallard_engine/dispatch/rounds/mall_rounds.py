@@ -8,16 +8,14 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.core.matching.offer_rungs import rung_at, staggered_rungs
 from mallard_engine.core.matching.patience import first_bar_end_ms
-from mallard_engine.core.matching.ranking import OFFER_DEPTH, Matcher, Ranking, offerable
+from mallard_engine.core.matching.ranking import Matcher, Ranking, offerable
 from mallard_engine.core.matching.search_policy import (
     Search,
     end_reason,
     first_look_ms,
     first_search,
     wide_enough,
-    wide_for,
     widened,
 )
 from mallard_engine.core.matching.service_turns import ServiceTurns
@@ -28,12 +26,12 @@ from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
+from mallard_engine.dispatch.rounds.offer_ladder import OfferLadder
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
     Found,
     JobRef,
-    MoreOffers,
     OfferPlan,
     PlannedJob,
     StoreUnavailable,
@@ -80,8 +78,7 @@ class MallRounds:
         self._straight_line = context.straight_line(mall.market)
         # The source of travel times that is queried before a ranking; None: no query is needed.
         self._ahead = context.ahead.get(mall.market)
-        # How many drivers each round of a job is offered to; None: one.
-        self._rungs = staggered_rungs(self._policy.offer_rungs)
+        self._ladder = OfferLadder(self._policy.offer_rungs, context.runtime.new_offer_id)
         self._clock = context.runtime.clock
         self._new_offer_id = context.runtime.new_offer_id
         self._apply_effects = apply_effects
@@ -180,7 +177,7 @@ class MallRounds:
 
     def rank(self, found: Found, job: Waiting, travel: TravelTime | None = None) -> Ranking:
         """Rank the drivers that were found for one job."""
-        return self._matcher(found, travel).plan(job, self._depth(job))
+        return self._matcher(found, travel).plan(job, self._ladder.depth(job.attempt))
 
     async def quote(self, need: Need) -> RoundRecord:
         """Return the round that such a job would get now. Nothing is stored."""
@@ -281,7 +278,7 @@ class MallRounds:
 
     def _first_search(self) -> Search:
         search = first_search(self._needed_m, self._policy)
-        return wide_for(search, self._rungs, self._policy) if self._rungs else search
+        return self._ladder.wide(search, self._policy)
 
     async def _look(self, search: Search, jobs: int, named: Sequence[str] = ()) -> Found:
         self._pass_looked_for = self._rest.begun
@@ -367,7 +364,7 @@ class MallRounds:
     ) -> bool:
         """Offer a job to its best driver, or end it; return whether it no longer waits."""
         try:
-            ranking = rankings[job.job] = matcher.plan(job, self._depth(job))
+            ranking = rankings[job.job] = matcher.plan(job, self._ladder.depth(job.attempt))
             if reason := end_reason(job, ranking, found.now_ms, self._policy):
                 return await self._end(job, reason, self._policy.max_attempts)
             return await self.offer(found, job, ranking)
@@ -380,7 +377,7 @@ class MallRounds:
 
     async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
         """Offer a job to the first free driver of its ranking; return whether it was offered."""
-        drivers = offerable(ranking, self._depth(job))
+        drivers = offerable(ranking, self._ladder.depth(job.attempt))
         if not drivers:
             return False
         plan = OfferPlan(
@@ -388,7 +385,7 @@ class MallRounds:
             mall=self._mall.id,
             jobs=(PlannedJob(job.job, job.attempt, _record(found, job, job.attempt + 1, ranking)),),
             drivers=drivers,
-            more=self._more(job, len(drivers)) if self._rungs else None,
+            more=self._ladder.more(job.attempt, len(drivers)),
         )
         offered = await self._offers.make(plan)
         if offered.verdict != "offered":
@@ -398,21 +395,6 @@ class MallRounds:
         self._served_last = job.service
         self._apply_effects(self._mall.market, offered.effects)
         return True
-
-    def _depth(self, job: Waiting) -> int:
-        """Return how many drivers a round of the job ranks and may offer it to."""
-        if self._rungs is None:
-            return OFFER_DEPTH
-        return max(OFFER_DEPTH, rung_at(self._rungs, job.attempt).drivers)
-
-    def _more(self, job: Waiting, drivers: int) -> MoreOffers | None:
-        """Return the further offers of this round after the first; None if it makes no others."""
-        rung = rung_at(self._rungs or (), job.attempt)
-        most = min(rung.drivers, drivers)
-        if most == 1:
-            return None
-        ids = tuple([self._new_offer_id() for _ in range(most - 1)])
-        return MoreOffers(most, rung.gap_ms, ids)
 
     async def _postpone(
         self, found: Found, rankings: Mapping[str, Ranking], failed: set[str]
