@@ -16,6 +16,13 @@ MAX_DEPTH = 8
 # Lists and maps of one frame, five times what the largest frame of an app has.
 MAX_CONTAINERS = 512
 MAX_BODY_BYTES = 65_536
+# A photo or signature that a driver uploads, how many of them no report may name yet, and for how
+# long those are kept.
+MAX_PROOF_BYTES = 2 * 1024 * 1024
+MOST_UNUSED_PROOFS = 20
+UNUSED_PROOF_KEPT_MS = 86_400_000
+PROOF_MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
+PROOF_LINK_KEPT_S = 900
 PING_MS = 25_000
 LOCATION_MS = 4_000
 HELLO_WITHIN_S = 5.0

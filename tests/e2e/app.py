@@ -1,6 +1,7 @@
 """A minimal driver app, written from the contract with plain `websockets` and `msgpack`."""
 
 import asyncio
+import base64
 import contextlib
 import itertools
 import json
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+import httpx2
 import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +17,10 @@ from websockets.exceptions import ConnectionClosed
 from tests.e2e.contract import Frame, assert_frame
 
 CAR = {"kind": "car", "max_jobs": 1, "max_weight_g": 60_000, "max_volume_l": 300, "equipment": []}
+# An image of one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 _WAIT_S = 4.0
 
 
@@ -148,6 +154,14 @@ class App:
         assert reply.keys() >= {"job", "job_state", "attempt"}
         assert reply["job"] == job["job"]
         return reply
+
+    async def photo(self, kind: str = "photo") -> dict[str, str]:
+        """Upload an image; the proof that names it."""
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "image/png"}
+        async with httpx2.AsyncClient(base_url=self.url.replace("ws", "http", 1)) as http:
+            done = await http.post("/v1/driver/proofs", content=PNG, headers=headers)
+        assert done.status_code == 201, done.text
+        return {"kind": kind, "value": done.json()["proof"]}
 
     async def close_code(self, timeout_s: float = _WAIT_S) -> int | None:
         """Wait until the server has closed the socket."""

@@ -58,7 +58,7 @@ async def test_job_is_offered_accepted_and_delivered(
         assert reply["attempt"] == held["attempt"]
         assert reply["state"] == "on_run"
         assert await shop.state(job["id"]) == step
-    reply = await app.step(held, "delivered", proof={"kind": "photo", "value": "p-1"})
+    reply = await app.step(held, "delivered", proof=await app.photo())
     assert (reply["job_state"], reply["state"]) == ("delivered", "available")
 
     done = await shop.job(job["id"])
@@ -99,7 +99,7 @@ async def test_parcel_is_returned_to_the_store(new_app: NewApp, shop: Shop, plac
     await app.move(to["lat"], to["lon"], now_ms() + 4_000)
     refusal = await app.ask("progress", **named)
     assert (refusal["code"], refusal["missing"]) == ("proof_needed", ["photo"])
-    reply = await app.step(held, "returned", proof={"kind": "photo", "value": "p-1"})
+    reply = await app.step(held, "returned", proof=await app.photo())
     assert (reply["job_state"], reply["state"]) == ("returned", "available")
     job = await shop.job(job["id"])
     assert (job["state"], job["terminal"]) == ("returned", True)
@@ -166,7 +166,7 @@ async def test_required_age_check_is_enforced(new_app: NewApp, shop: Shop, place
     await app.step(held, "picked_up")
     named = {"job": held["job"], "attempt": held["attempt"], "step": "delivered"}
     assert await app.refused("progress", **named) == "proof_needed"
-    photo = {"kind": "photo", "value": "p-1"}
+    photo = await app.photo()
     assert await app.refused("progress", **named, proof=photo) == "proof_needed"
     await app.step(held, "delivered", proof={"kind": "age_checked", "value": "1980"})
     assert await shop.state(job["id"]) == "delivered"

@@ -10,8 +10,6 @@ from tests.e2e.contract import Frame
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop, assert_problem, pointers, soon
 
-PHOTO = {"kind": "photo", "value": "p-1"}
-
 
 async def on_board(app: App, shop: Shop, place: Place, **changes: Any) -> tuple[Json, Frame]:
     """Let the app collect a job."""
@@ -28,7 +26,7 @@ async def answer(shop: Shop, job: str, problem: str, **body: Any) -> Any:
 
 async def bring_back(app: App, held: Frame, to: Json) -> Frame:
     await app.move(to["lat"], to["lon"], now_ms() + 4_000)
-    return await app.step(held, "returned", proof=PHOTO)
+    return await app.step(held, "returned", proof=await app.photo())
 
 
 async def problem(app: App, held: Frame, kind: str, **fields: Any) -> Frame:
@@ -61,7 +59,7 @@ async def test_customer_out_twice_then_delivered(
         answered = (await shop.job(job["id"]))["problems"][-1]
         assert (answered["state"], answered["answer"]["action"]) == ("answered", "retry")
     await app.step(held, "at_door")
-    await app.step(held, "delivered", proof=PHOTO)
+    await app.step(held, "delivered", proof=await app.photo())
     done = await shop.job(job["id"])
     assert (done["state"], {it["state"] for it in done["problems"]}) == ("delivered", {"resolved"})
 
@@ -115,7 +113,7 @@ async def test_left_parcel_is_delivered_with_a_photo(
         "progress", **{k: held[k] for k in ("job", "attempt")}, step="delivered"
     )
     assert (refusal["code"], refusal["missing"]) == ("proof_needed", ["photo"])
-    await app.step(held, "delivered", proof=PHOTO)
+    await app.step(held, "delivered", proof=await app.photo())
     assert await shop.state(job["id"]) == "delivered"
 
 

@@ -11,6 +11,7 @@ from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused
 from mallard_client.store_client import StoreClient
 from mallard_protocol.messages import JobChanged, Proof
+from tests.e2e.app import PNG
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.test_clients import Hire, _offer_of, _taken, hire, orders
@@ -96,10 +97,10 @@ async def test_refused_parcel_is_brought_back_and_redelivered(
     await app.problem("refused", job=held.job)
     await eventually(lambda: _goes_back(app, held.job))
     with pytest.raises(RequestRefused) as refused:
-        await app.returned(held.job, photo="ph1")
+        await app.returned(held.job, photo=await app.upload_proof(PNG))
     assert refused.value.code == "no_position"
     _arrives_at_the_place(app, held.job)
-    await app.returned(held.job, photo="ph1")
+    await app.returned(held.job, photo=await app.upload_proof(PNG))
     assert app.jobs == {}
     seen = await orders.get(held.job)
     assert (seen.state, seen.reason) == ("returned", "refused")
@@ -155,7 +156,7 @@ async def test_parcel_is_left_with_a_photo(hire: Hire, orders: OrderClient, plac
     with pytest.raises(RequestRefused) as refused:
         await app.progress(held.job, "delivered")
     assert refused.value.code == "proof_needed"
-    await app.progress(held.job, "delivered", proof=Proof("photo", "ph1"))
+    await app.progress(held.job, "delivered", proof=Proof("photo", await app.upload_proof(PNG)))
     assert (await orders.get(held.job)).state == "delivered"
 
 
@@ -171,7 +172,7 @@ async def test_order_cancelled_after_pickup_comes_back(
         await app.resume(held.job)
     assert refused.value.code == "wrong_state"
     _arrives_at_the_place(app, held.job)
-    await app.returned(held.job, photo="ph1")
+    await app.returned(held.job, photo=await app.upload_proof(PNG))
     done = await orders.get(held.job)
     assert (done.state, done.cancel_reason, done.cancel_note) == (
         "returned",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from mallard_engine.config.fields import ConfigValue, build, flat_names, unknown_key
 from mallard_engine.core.bounded import ConfigError, bounded, check_bounds, described
@@ -63,6 +64,17 @@ class Settings:
     )
     data: Path = described(
         Path(".mallard"), "The data folder: the embedded server's files and the generated secret."
+    )
+
+    public_url: str | None = described(
+        None,
+        "The address at which clients reach this deployment, such as `https://api.example`; links "
+        "that it gives out (of proofs) start with it. None: they are paths.",
+    )
+    proofs: Path | None = described(
+        None,
+        "The folder of the images that drivers upload as proof; none: `proofs` in the data folder. "
+        "All nodes must share it.",
     )
 
     secret: str | None = described(
@@ -235,8 +247,15 @@ class Settings:
             raise ConfigError("ops_host needs ops_port", "ops_host")
         if self.ops_port is not None and not 0 <= self.ops_port <= _MAX_PORT:
             raise ConfigError(f"ops_port is {self.ops_port}, not a port", "ops_port")
+        if self.public_url is not None:
+            _check_public_url(self.public_url)
         for network in self.trusted_proxies:
             _check_network(network)
+
+    @property
+    def proofs_folder(self) -> Path:
+        """Where the images of proofs are."""
+        return self.proofs or self.data / "proofs"
 
     @property
     def always_open(self) -> bool:
@@ -261,6 +280,12 @@ class Settings:
     def market_policy(self, market: str) -> MarketPolicy:
         """Return the policy of a market: its own, else the one for all markets."""
         return self.markets.get(market, self.policy)
+
+
+def _check_public_url(text: str) -> None:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+        raise ConfigError(f"{text!r} is no http or https address", "public_url")
 
 
 def _check_network(text: str) -> None:

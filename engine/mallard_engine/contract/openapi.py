@@ -81,6 +81,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": {"$ref": REF + operation.body.__name__}}},
         }
+    if operation.media_types:
+        content = {kind: {"schema": _FILE} for kind in operation.media_types}
+        document["requestBody"] = {"required": True, "content": content}
     if not operation.served:
         document["description"] = "Not served yet: answers 501 `not_implemented`."
     return document
@@ -115,8 +118,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
             for name, meaning in operation.headers
         }
     if isinstance(operation.answer, str):
-        kind = "object" if operation.answer == "application/json" else "string"
-        good["content"] = {operation.answer: {"schema": {"type": kind}}}
+        good["content"] = {operation.answer: {"schema": _schema_of(operation.answer)}}
     elif operation.answer is not None:
         schema = {"$ref": REF + operation.answer.__name__}
         good["content"] = {"application/json": {"schema": schema}}
@@ -128,6 +130,15 @@ def _responses(operation: Operation) -> dict[str, Any]:
     }
 
 
+_FILE: Final = {"type": "string", "format": "binary"}
+
+
+def _schema_of(media_type: str) -> dict[str, Any]:
+    if media_type.startswith("image/"):
+        return _FILE
+    return {"type": "object" if media_type == "application/json" else "string"}
+
+
 _GOOD: Final = {101: "The socket is open", 201: "Created, or created by an earlier equal request"}
 
 
@@ -135,7 +146,7 @@ def _problem_responses(operation: Operation) -> dict[str, Any]:
     codes = {*operation.problems, _P.INTERNAL}
     if operation.roles:
         codes |= {*_WITH_TOKEN}
-    if operation.body is not None:
+    if operation.body is not None or operation.media_types:
         codes |= {*_WITH_BODY}
     if not operation.served:
         codes |= {_P.NOT_IMPLEMENTED}

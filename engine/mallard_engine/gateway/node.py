@@ -30,6 +30,8 @@ from mallard_engine.gateway.http.rate_limits import RateLimiter, RateLimitMiddle
 from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
+from mallard_engine.gateway.proofs.files import FolderFiles
+from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.gateway.reloading import Read, restart_settings
 from mallard_engine.gateway.socket.admission import Admission
 from mallard_engine.gateway.socket.endpoint import DriverSocket
@@ -142,6 +144,7 @@ class Node:
             proxies=proxies,
             refused=self.metrics.connection_refused,
         )
+        self.images = ImageStore(self.store.proofs, FolderFiles(settings.proofs_folder))
         self.limiter = RateLimiter(limits_of(settings), proxies, self.metrics.request_limited)
         self.event_tail = Tail(self.store.event_log)
         self.event_views = EventViews(self.store)
@@ -159,6 +162,8 @@ class Node:
                 self.tokens, places.markets.keys(), settings.allowed_origins, proxies
             ),
             tokens=self.tokens,
+            images=self.images,
+            public_url=(settings.public_url or "").rstrip("/"),
             dispatcher=self.dispatcher,
             store=self.store,
             places=places,
@@ -281,6 +286,8 @@ class Node:
         self.relay.start()
         self.event_tail.start()
         self._tasks.start(self._watch_store(), "watch store")
+        for market in self.places.markets:
+            self._tasks.start(self.images.keep_removing(market), f"remove proofs {market}")
         if self._owns_process:
             self._tasks.start(tune_gc(lambda: len(self.socket)), "tune gc")
         _log.info("node up", node=self.id, markets=list(self.places.markets))
@@ -314,6 +321,7 @@ class Node:
         await self.event_tail.stop()
         await self.dispatcher.stop()
         await self.travel.close()
+        await self.images.close()
 
     async def _watch_store(self) -> None:
         """Disconnect drivers when the store is unavailable for too long; inspect its set-up."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.ports import Storage
 
 
@@ -13,11 +14,14 @@ from mallard_engine.ports import Storage
 class Services:
     """One instance serves all requests of a node.
 
-    `leaving` is set when the node is about to shut down: requests that wait are answered at once.
+    Links that the node gives out start with `public_url`. `leaving` is set when the node is about
+    to shut down: requests that wait are answered at once.
     """
 
     store: Storage
     dispatcher: Dispatcher
     places: Places
     tokens: Tokens
+    images: ImageStore
+    public_url: str = ""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)

@@ -42,6 +42,7 @@ from mallard_engine.ports.offers import (
     Offers,
     PlannedJob,
 )
+from mallard_engine.ports.proofs import Proofs
 from mallard_engine.ports.pushes import PushEntry, PushSink, PushStream
 from mallard_engine.ports.refusals import (
     DriverUnavailable,
@@ -55,6 +56,7 @@ from mallard_engine.ports.refusals import (
     Refused,
     StoreFull,
     StoreUnavailable,
+    TooManyImages,
     TooManyWrongCodes,
     TransferOpen,
     WrongState,
@@ -105,6 +107,7 @@ __all__ = [
     "Offers",
     "OwnDriver",
     "PlannedJob",
+    "Proofs",
     "Push",
     "PushEntry",
     "PushKind",
@@ -124,6 +127,7 @@ __all__ = [
     "StoreUnavailable",
     "Submitted",
     "TakenBack",
+    "TooManyImages",
     "TooManyWrongCodes",
     "TransferOpen",
     "TransferPlan",

@@ -44,6 +44,10 @@ class TooManyWrongCodes(Exception):
         self.wait_s = wait_s
 
 
+class TooManyImages(Exception):
+    """The driver has uploaded as many images as it may that no report has named."""
+
+
 class NoSuchJob(Exception):
     """There is no such job."""
 

@@ -9,6 +9,7 @@ from mallard_engine.ports.event_log import EventLog
 from mallard_engine.ports.jobs import Jobs
 from mallard_engine.ports.leases import Leases
 from mallard_engine.ports.offers import Offers
+from mallard_engine.ports.proofs import Proofs
 from mallard_engine.ports.pushes import PushStream
 from mallard_engine.ports.register import Register
 from mallard_engine.ports.returns import Returns
@@ -37,6 +38,11 @@ class Storage(Protocol):
     @property
     def shops(self) -> Shops:
         """The counters of the shops."""
+        ...
+
+    @property
+    def proofs(self) -> Proofs:
+        """The images that drivers upload."""
         ...
 
     @property

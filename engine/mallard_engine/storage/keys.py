@@ -58,6 +58,10 @@ class MarketKeys:
         | ``by_service``, ``by_age``, ``by_external`` | zset by name | jobs, newest last |
         | ``by_shop`` | zset by name | mall/store/job: what the counter of a shop is shown |
         | ``returns`` | zset by name | mall/store/job: what goes back to a place |
+        | ``proofs`` | hash | uploaded image by id (`UploadedImage`) |
+        | ``unused_proofs`` | zset by name | driver/proof: what no report has named yet |
+        | ``gone_proofs`` | set | images whose files are to be removed |
+        | ``link_key`` | string | what signs the links of images |
         | ``open`` | zset by name | service/job: what counts towards the quota |
         | ``open_seen`` | string | up to where `forget` was read for ``open`` |
         | ``risks`` | zset | when the risk of each open job may change next |

@@ -16,6 +16,7 @@ from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
+from mallard_engine.storage.calls.proofs import RedisProofs
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.register import RedisRegister
 from mallard_engine.storage.calls.returns import RedisReturns
@@ -82,6 +83,7 @@ class RedisStorage:
         self.jobs = RedisJobs(self.runner, quotas, on_quota)
         self.shops = RedisShops(self.runner)
         self.offers = RedisOffers(self.runner, runs)
+        self.proofs = RedisProofs(self.runner)
         self.returns = RedisReturns(self.runner)
         self.deadlines = RedisDeadlines(self.runner)
         self.transfers = RedisTransfers(self.runner)

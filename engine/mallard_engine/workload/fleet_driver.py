@@ -1,6 +1,7 @@
 """One driver of a fleet: the behaviour of a simulated driver on top of the real `DriverClient`."""
 
 import asyncio
+import base64
 import contextlib
 import math
 import random
@@ -16,7 +17,7 @@ from mallard_client.tokens import TokenProvider
 from mallard_engine.workload.behaviour import TO_COLLECT, USUAL_ANSWERS, Answer, AnswerShares
 from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.road import Journey, Point, distance_m, heading_deg
-from mallard_protocol.codes import ID_CHECK
+from mallard_protocol.codes import ID_CHECK, AnswerAction
 from mallard_protocol.lifecycle import Step, Wish
 from mallard_protocol.messages import Offer, Proof, SocketTransfer, Vehicle, Welcome
 
@@ -27,6 +28,10 @@ _RETRY_ONLINE_S = 1.0
 # How soon the engine begins a transfer after a breakdown, at the latest.
 _HELP_IS_KNOWN_S = 10.0
 _TRANSFER = "transfer"
+# A PNG of one pixel.
+_PHOTO = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,10 +278,27 @@ class FleetDriver:
         await self._deliver(job)
 
     async def _deliver(self, job: HeldJob) -> None:
-        proof = Proof("age_checked" if ID_CHECK in job.detail.requires else "photo")
-        if await self._do(job.job, Step.DELIVERED, proof):
+        if await self._do(job.job, Step.DELIVERED, await self._proof_of(job)):
             self._tally.counts["delivered"] += 1
             self._tally.delivered_by[job.job].append(self.name)
+
+    async def _proof_of(self, job: HeldJob) -> Proof | None:
+        """Return what the delivery needs; orders here need one kind at most."""
+        held = self.client.jobs.get(job.job, job).detail
+        if ID_CHECK in held.requires:
+            return Proof("age_checked")
+        if held.answer and held.answer.action == AnswerAction.LEAVE:
+            photo = await self._photo()
+            return Proof("photo", photo) if photo else None
+        return None
+
+    async def _photo(self) -> str | None:
+        """Take a photo and upload it; None if the engine does not answer."""
+        try:
+            return await self.client.upload_proof(_PHOTO)
+        except ClientError:
+            self._tally.counts["refused"] += 1
+            return None
 
     async def _do(
         self, job: str, step: Step, proof: Proof | None = None, *, store: str | None = None

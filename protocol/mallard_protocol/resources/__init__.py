@@ -42,6 +42,8 @@ from mallard_protocol.resources.jobs import (
     HoldS,
     Job,
     JobList,
+    JobProof,
+    JobProofList,
     JobRequest,
     LongText,
     MetadataKey,
@@ -64,6 +66,7 @@ from mallard_protocol.resources.jobs import (
     ShopView,
     TimelineEntry,
     Transfer,
+    UploadedProof,
 )
 from mallard_protocol.resources.markets import Gate, Mall, Market, MarketList, Store
 from mallard_protocol.resources.operators import (
@@ -109,6 +112,8 @@ __all__ = [
     "HoldS",
     "Job",
     "JobList",
+    "JobProof",
+    "JobProofList",
     "JobRequest",
     "LongText",
     "Mall",
@@ -147,5 +152,6 @@ __all__ = [
     "Transfer",
     "TransferRequest",
     "UnassignRequest",
+    "UploadedProof",
     "VehicleView",
 ]

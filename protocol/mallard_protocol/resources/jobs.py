@@ -195,6 +195,35 @@ class ProofView(Struct, frozen=True):
     reported_at: Instant | UnsetType = UNSET
 
 
+class UploadedProof(Struct, frozen=True):
+    """The answer to ``POST /v1/driver/proofs``. The id is the ``value`` of a report's ``proof``."""
+
+    proof: str
+
+
+class JobProof(Struct, frozen=True):
+    """A proof of a job, with a link to its image if it has one.
+
+    ``url``: whoever has it may download the image until ``url_expires_at``. No codes are shown.
+    """
+
+    kind: str
+    step: str
+    at: Instant
+    reported_at: Instant | UnsetType = UNSET
+    proof: str | UnsetType = UNSET
+    media_type: str | UnsetType = UNSET
+    bytes: int | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    url_expires_at: Instant | UnsetType = UNSET
+
+
+class JobProofList(Struct, frozen=True):
+    """The proofs of a job, oldest first."""
+
+    items: tuple[JobProof, ...]
+
+
 class ProblemAnswer(Struct, frozen=True):
     """The last answer to a problem."""
 

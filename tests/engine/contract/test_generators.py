@@ -159,7 +159,7 @@ def test_every_object_and_tuple_has_a_name(document: dict[str, Any]) -> None:
             assert "prefixItems" not in node
     for answer in (it for op in operations().values() for it in op["responses"].values()):
         for content in answer.get("content", {}).values():
-            assert content["schema"].keys() <= {"$ref", "type"}
+            assert content["schema"].keys() <= {"$ref", "type", "format"}
 
 
 def test_every_response_lists_its_problem_codes() -> None:

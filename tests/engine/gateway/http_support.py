@@ -1,5 +1,6 @@
 """Callers of the order API: an order service, an operator, a driver without a socket."""
 
+import base64
 import itertools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,6 +75,30 @@ class Counter(Caller):
             store=self.store,
         )
         return {"Authorization": f"Bearer {token}"} | self.headers
+
+
+# An image of one pixel.
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+
+
+async def upload(
+    node: RunningNode, content: bytes = PNG, driver: str = "d1", **headers: str
+) -> httpx2.Response:
+    """Upload a proof of a driver."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await node.http.post(
+        "/v1/driver/proofs", content=content, headers=node.bearer(driver, Role.DRIVER) | named
+    )
+
+
+async def uploaded(node: RunningNode, content: bytes = PNG, driver: str = "d1") -> str:
+    """The id of an uploaded proof."""
+    done = await upload(node, content, driver)
+    assert done.status_code == 201, done.text
+    proof: str = done.json()["proof"]
+    return proof
 
 
 def order(**fields: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
-from tests.engine.gateway.http_support import Caller, problem
+from tests.engine.gateway.http_support import Caller, problem, uploaded
 
 
 async def held_by(node: RunningNode, driver: DriverApp, **order: Any) -> dict[str, Any]:
@@ -25,15 +25,14 @@ async def test_proof_can_be_read_by_the_order_service(node: RunningNode, subprot
         await driver.go_online(position=NEAR)
         job = await held_by(node, driver, requires=["id_check"])
         await driver.progress(job, "picked_up")
-        early = await driver.progress(
-            job, "delivered", proof={"kind": "photo", "value": "https://example/1.jpg"}
-        )
+        photo = await uploaded(node)
+        early = await driver.progress(job, "delivered", proof={"kind": "photo", "value": photo})
         assert (early["code"], early["missing"]) == ("proof_needed", ["age_check"])
         done = await driver.progress(job, "delivered", proof={"kind": "age_checked"}, at_ms=1)
         assert done["job_state"] == "delivered"
     proofs = (await node.job(job["job"]))["proofs"]
     assert [(it["kind"], it.get("value"), it["step"]) for it in proofs] == [
-        ("photo", "https://example/1.jpg", "delivered"),
+        ("photo", photo, "delivered"),
         ("age_checked", None, "delivered"),
     ]
     assert all(it["at"] for it in proofs)

@@ -7,7 +7,7 @@ state in its events against the transitions of the contract.
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -293,6 +293,16 @@ class World:
             store=store,
             parcels=parcels,
         )
+
+    async def image(self, driver: str = "ann", market: str = MARKET) -> str:
+        """The id of an image that the driver has uploaded."""
+        proof = f"proof_{market}.{next(self.numbers)}"
+        await self.store.proofs.add(market, driver, proof, media_type="image/png", size=70)
+        return proof
+
+    async def photo(self, kind: Literal["photo", "signature"] = "photo") -> Proof:
+        """A photo or signature that Ann gives."""
+        return Proof(kind, await self.image())
 
     async def say_ready(
         self, ref: JobRef, store: str = "lego", *, ready_ms: int = 0

@@ -34,6 +34,7 @@ class Model(DriverModel):
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key → (hash of the JSON, job)
         self.holds: dict[str, int] = {}
         self.dwells: dict[str, DwellSketch] = {}  # by mall/store
+        self.images: dict[str, str] = {}  # by id: the job whose proof it is
         self.lost = 0  # when lost writes were last noticed
 
     # -- orders

@@ -32,9 +32,9 @@ WAY_BACK = ReturnPlan(
 RECEIPTS: dict[Receipt, Proof | None] = {
     "code": Proof("code", "246810"),
     "wrong": Proof("code", "0"),
-    "photo": Proof("photo", "ph1"),
     "none": None,
 }
+ImageKind = Literal["photo", "signature"]
 FixKind = Literal["good", "same", "stale", "future", "far", "farther", "outside"]
 fix_kind = st.sampled_from(("good", "good", "same", "stale", "future", "far", "farther", "outside"))
 # The driver who answers an offer; None: the driver who got it.
@@ -334,6 +334,20 @@ class HolderRules(DriverRules):
             again=expected,
         )
 
+    def photo(self, name: str, driver: str, kind: ImageKind = "photo") -> Proof:
+        """A photo or signature of a job that the driver has uploaded, once."""
+        image = f"{kind}-{name}-{driver}"
+        if image not in self.model.images:
+            self.model.images[image] = ""
+            self.call(
+                f"{driver} uploads a {kind} for {name}",
+                "ok",
+                lambda store: store.proofs.add(
+                    MARKET, driver, image, media_type="image/png", size=70
+                ),
+            )
+        return Proof(kind, image)
+
     def returned(
         self,
         name: str,
@@ -347,6 +361,7 @@ class HolderRules(DriverRules):
     ) -> None:
         """The driver says that the parcels are back."""
         ref = self.ref(name)
+        proof = self.photo(name, driver) if receipt == "photo" else RECEIPTS[receipt]
         # Like the dispatcher, which plans the way back unless there is a place already.
         is_placed = self.seen.jobs[name].return_to is not None
         expected = self.model.returned(name, driver, attempt, receipt, at_place=at_place)
@@ -358,7 +373,7 @@ class HolderRules(DriverRules):
                 driver,
                 attempt,
                 at_ms=self.now,
-                proof=RECEIPTS[receipt],
+                proof=proof,
                 reason="",
                 at_place=at_place,
                 plan=None if is_placed else WAY_BACK,

@@ -31,6 +31,7 @@ from mallard_client.driver.buffers import Report, clean_fix
 from mallard_client.driver.clock import Clock, Moment, uptime_ms, wall_clock_ms
 from mallard_client.driver.connection import Connection, Transport
 from mallard_client.driver.events import Announcer, Ended, Event, EventStream, Listener
+from mallard_client.driver.proof_upload import ProofUpload
 from mallard_client.driver.session import AppOptions, AppSession
 from mallard_client.driver.socket import Liveness, MakeRequest, OnRefusal, OnReply
 from mallard_client.driver.state import HeldJob
@@ -133,9 +134,12 @@ class DriverClient:
             rng=rng,
             sleep=sleep,
         )
+        self._urls = [url] if isinstance(url, str) else url
+        self._tokens = TokenSource(token, clock, sleep)
+        self._tls = tls
         self._connection = Connection(
-            [url] if isinstance(url, str) else url,
-            TokenSource(token, clock, sleep),
+            self._urls,
+            self._tokens,
             self._session,
             Transport(subprotocol, tls, backoff or Backoff(), liveness or Liveness()),
             clock=clock,
@@ -472,6 +476,16 @@ class DriverClient:
         if photo is not None:
             proof = Proof("photo", photo)
         return self.progress(job, Step.RETURNED, proof=proof, reason=reason, at_ms=at_ms)
+
+    async def upload_proof(self, image: bytes) -> str:
+        """Upload a photo or signature (JPEG, PNG or WebP, up to 2 MiB) and return its id.
+
+        The id is the value of a `Proof` of kind ``photo`` or ``signature``, or the photo of
+        `returned`. It needs no socket. Raises `ApiProblem`, `BadAnswer`, `Unreachable`, `NoToken`.
+        """
+        token = await self._tokens.current()
+        async with ProofUpload(self._urls, token, self._tls) as upload:
+            return await upload.send(image)
 
     async def problem(
         self,

@@ -108,6 +108,7 @@ class Caller:
         params: Mapping[str, str | int | None] | None = None,
         headers: Mapping[str, str] | None = None,
         body: msgspec.Struct | Mapping[str, object] | None = None,
+        content: bytes | None = None,
         repeatable: bool = True,
         longer_s: float = 0,
     ) -> Steps[T]:
@@ -116,9 +117,11 @@ class Caller:
         Retries requests that failed or that something other than the engine answered (if
         `repeatable`), and 429, 502, 503, 504, after full jitter but not before ``Retry-After``, on
         the next server if there are several. `longer_s` is how much longer than usual the server
-        may take. Raises `ApiProblem`, `BadAnswer`, `Unreachable`.
+        may take. `content` is a body that is no JSON. Raises `ApiProblem`, `BadAnswer`,
+        `Unreachable`.
         """
-        encoded = None if body is None else msgspec.json.encode(body)
+        encoded = content if body is None else msgspec.json.encode(body)
+        media_type = "application/json" if content is None else "application/octet-stream"
         jitter = FullJitter(self._rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
         tries_left = self._tries
         until = self._clock() + self._within_s + longer_s
@@ -128,7 +131,7 @@ class Caller:
                 method,
                 base_url + path,
                 {name: value for name, value in (params or {}).items() if value is not None},
-                {**(headers or {}), **({"Content-Type": "application/json"} if encoded else {})},
+                {**(headers or {}), **({"Content-Type": media_type} if encoded else {})},
                 encoded,
                 repeatable,
                 _ANSWER_WITHIN_S + longer_s,

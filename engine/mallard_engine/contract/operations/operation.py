@@ -28,6 +28,7 @@ class Operation:
         tag: a group of operations, one of `table.TAGS`.
         roles: the roles whose tokens may call it; empty if it needs no token.
         body: the struct of the request body.
+        media_types: of a request body that is no JSON.
         status: the status of a successful response.
         accepted: it may answer 202 as well: accepted, and carried out later.
         answer: the struct of the response, or a media type; None if there is no content to
@@ -46,6 +47,7 @@ class Operation:
     roles: tuple[Role, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     body: type | None = None
+    media_types: tuple[str, ...] = ()
     status: int = 200
     accepted: bool = False
     answer: type | str | None = None

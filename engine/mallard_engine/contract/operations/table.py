@@ -13,6 +13,7 @@ from mallard_engine.contract.operations.health import HEALTH
 from mallard_engine.contract.operations.jobs import JOBS
 from mallard_engine.contract.operations.markets import MARKETS
 from mallard_engine.contract.operations.operators import OPERATORS
+from mallard_engine.contract.operations.proofs import PROOFS
 from mallard_engine.contract.operations.quotes import QUOTES
 from mallard_engine.contract.operations.shops import SHOPS
 
@@ -24,6 +25,7 @@ TAGS: Final = (
     ("Markets", "Where the engine serves"),
     ("Operators", "What people do by hand: drivers and jobs of a market"),
     ("Drivers", "What a driver app calls besides its socket"),
+    ("Proofs", "Photos and signatures that drivers give as proof"),
     ("Shops", "What the counter of a shop calls"),
     ("Health", "Probes and metrics of a node"),
     ("Documents", "This contract"),
@@ -36,6 +38,7 @@ OPERATIONS: Final = (
     *MARKETS,
     *OPERATORS,
     *DRIVERS,
+    *PROOFS,
     *SHOPS,
     *HEALTH,
     *DOCUMENTS,

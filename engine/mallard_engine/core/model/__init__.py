@@ -21,6 +21,7 @@ from mallard_engine.core.model.jobs import (
     Submission,
     TimelineEntry,
     ToldAnswer,
+    UploadedImage,
 )
 from mallard_engine.core.model.load import Need, Vehicle
 from mallard_engine.core.model.offers import (
@@ -61,6 +62,7 @@ __all__ = [
     "Term",
     "TimelineEntry",
     "ToldAnswer",
+    "UploadedImage",
     "Vehicle",
     "Waiting",
 ]

@@ -47,6 +47,17 @@ class TimelineEntry:
     occurred_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class UploadedImage:
+    """A photo or signature that a driver has uploaded. `job`: whose proof it is; empty: unused."""
+
+    driver: str
+    media_type: str
+    size: int
+    at_ms: int
+    job: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenProof:
     """A proof that a driver gave with a step. `reported_ms`: when, by the driver app's clock."""

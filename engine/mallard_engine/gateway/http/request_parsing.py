@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from mallard_engine.gateway.http.problems import NOT_CACHED, HttpProblem
 from mallard_engine.gateway.timestamps import Moment
-from mallard_protocol.codes import MAX_BODY_BYTES, ProblemCode
+from mallard_protocol.codes import MAX_BODY_BYTES, MAX_PROOF_BYTES, ProblemCode
 
 # A body that is too large is read and discarded up to here: a client that is still sending when the
 # connection closes may never see the answer.
@@ -53,26 +53,40 @@ async def read_body(request: Request) -> bytes:
     media_type = request.headers.get("content-type", "application/json").partition(";")[0]
     if media_type.strip().lower() != "application/json":
         raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+    return await _read(request, MAX_BODY_BYTES)
+
+
+async def read_image(request: Request) -> bytes:
+    """Read a body of up to `MAX_PROOF_BYTES`. What it is, its bytes say, not its `Content-Type`.
+
+    Raises:
+        HttpProblem: 413 or 415.
+    """
+    return await _read(request, MAX_PROOF_BYTES)
+
+
+async def _read(request: Request, most: int) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send the body uncompressed")
     claimed = request.headers.get("content-length", "")
-    if claimed.isdecimal() and int(claimed) > _MAX_DISCARDED_BYTES:
-        raise _too_large(unread=True)
+    most_read = max(most, _MAX_DISCARDED_BYTES)
+    if claimed.isdecimal() and int(claimed) > most_read:
+        raise _too_large(most, unread=True)
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > _MAX_DISCARDED_BYTES:
-            raise _too_large(unread=True)
-        if size <= MAX_BODY_BYTES:
+        if size > most_read:
+            raise _too_large(most, unread=True)
+        if size <= most:
             body += chunk
-    if size > MAX_BODY_BYTES:
-        raise _too_large(unread=False)
+    if size > most:
+        raise _too_large(most, unread=False)
     return bytes(body)
 
 
-def _too_large(*, unread: bool) -> HttpProblem:
+def _too_large(most: int, *, unread: bool) -> HttpProblem:
     return HttpProblem(
         ProblemCode.BODY_TOO_LARGE,
-        f"over {MAX_BODY_BYTES} bytes",
+        f"over {most} bytes",
         headers={"Connection": "close"} if unread else {},
     )

@@ -14,6 +14,7 @@ from mallard_engine.gateway.http.endpoints.jobs import JobsApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
 from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
 from mallard_engine.gateway.http.endpoints.positions import PositionsApi
+from mallard_engine.gateway.http.endpoints.proofs import ProofsApi
 from mallard_engine.gateway.http.endpoints.register import RegisterApi
 from mallard_engine.gateway.http.routing import bind
 from mallard_engine.gateway.socket.services import SocketServices
@@ -28,6 +29,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         with_metrics: whether `/metrics` is served here; False if it has a port of its own.
     """
     health = HealthApi(services).handlers()
+    proofs = ProofsApi(services, services.images, services.public_url)
     if not with_metrics:
         del health[_METRICS]
     return bind(
@@ -40,8 +42,9 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | MarketsApi(services).handlers()
         | PositionsApi(services).handlers()
         | DriverApi(services).handlers()
-        | CounterApi(services).handlers(),
-        health | DOCUMENT_HANDLERS,
+        | CounterApi(services).handlers()
+        | proofs.handlers(),
+        health | DOCUMENT_HANDLERS | proofs.public_handlers(),
     )
 
 

@@ -63,6 +63,7 @@ class BadDayDriver(ShiftDriver):
         self._known: tuple[Job, ...] = ()
         # The highest attempt that the engine has answered with, by job.
         self._attempts: dict[str, int] = {}
+        self._photos: dict[str, str] = {}
         # Jobs whose customer is to answer: delivered last.
         self._asked: set[str] = set()
 
@@ -278,7 +279,7 @@ class BadDayDriver(ShiftDriver):
         people.ledger.delivered(job.id, self.shift.driver, at_ms)
         await self._clock.until(at_ms + service.leave_ms)
         # An answer may have told the driver to leave it at the door, with a photo.
-        await self._send(job, Step.DELIVERED, proof=Proof("photo", "photo"))
+        await self._send(job, Step.DELIVERED, proof=await self._photo(job))
         visit = self._visits[job.id]
         times = visit.accepted_ms, visit.arrived_ms, visit.picked_up_ms, at_ms
         ways = visit.way_in_m, way_out_m
@@ -304,8 +305,17 @@ class BadDayDriver(ShiftDriver):
                 continue
             await self._drive(place.lat, place.lon)
             await self._clock.until(self._clock.now_ms() + _HERE_MS)
-            if await self._send(job, Step.RETURNED, proof=Proof("photo", "photo")):
+            if await self._send(job, Step.RETURNED, proof=await self._photo(job)):
                 self._people.ledger.brought_back(job.id, self.shift.driver)
+
+    async def _photo(self, job: Job) -> Proof:
+        """Take a photo and upload it, once for each job."""
+        photo = self._photos.get(job.id)
+        if photo is None:
+            market, driver = self._scenario.market, self.shift.driver
+            photo = self._photos[job.id] = f"proof_{market}.{driver}-{len(self._photos)}"
+            await self._store.proofs.add(market, driver, photo, media_type="image/png", size=1)
+        return Proof("photo", photo)
 
     # The engine and the network.
 

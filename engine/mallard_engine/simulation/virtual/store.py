@@ -15,6 +15,7 @@ from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
+from mallard_engine.storage.calls.proofs import RedisProofs
 from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.register import RedisRegister
 from mallard_engine.storage.calls.returns import RedisReturns
@@ -43,6 +44,7 @@ class SimulationStorage:
         self.jobs = RedisJobs(runner)
         self.shops = RedisShops(runner)
         self.offers = RedisOffers(runner, runs)
+        self.proofs = RedisProofs(runner)
         self.returns = RedisReturns(runner)
         self.deadlines = _Deadlines(runner, self._turns)
         self.transfers = RedisTransfers(runner)

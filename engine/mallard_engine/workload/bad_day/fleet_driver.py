@@ -165,13 +165,15 @@ class BadDayFleetDriver(FleetDriver):
             await self._job_change()
             return
         await self._drive((place.lat, place.lon))
+        photo: str | None = None
         for _ in range(_RETURN_TRIES):
             # The fix from there must have come in.
             await asyncio.sleep(self._habits.report_every_ms / 1000 + _POLL_S)
             held = self.client.jobs.get(job.job)
             if held is None or held.state != JobState.RETURNING:
                 return  # a customer has called back
-            if await self._ask(self.client.returned(job.job, photo="photo")):
+            photo = photo or await self._photo()
+            if await self._ask(self.client.returned(job.job, photo=photo)):
                 self._people.ledger.brought_back(job.job, self.name)
                 self._tally.counts["returned"] += 1
                 return

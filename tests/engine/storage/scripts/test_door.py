@@ -16,7 +16,6 @@ from mallard_engine.ports import (
 )
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState, Step, Wish
-from mallard_protocol.messages import Proof
 from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
 
 WAIT_MS = 300_000
@@ -170,7 +169,7 @@ async def test_left_parcel_needs_a_photo(world: World) -> None:
         await world.step(ref, Step.DELIVERED, attempt)
     assert refused.value.missing == ("photo",)
     answered = await world.store.jobs.progress(
-        ref, "ann", attempt, Step.DELIVERED, at_ms=None, proof=Proof("photo", "ph1"), reason=""
+        ref, "ann", attempt, Step.DELIVERED, at_ms=None, proof=await world.photo(), reason=""
     )
     assert answered.job_state == "delivered"
 

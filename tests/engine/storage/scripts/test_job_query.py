@@ -4,7 +4,6 @@ import pytest
 
 from mallard_engine.ports import JobQuery
 from mallard_protocol.lifecycle import Step
-from mallard_protocol.messages import Proof
 from tests.engine.storage.scripts.test_proofs import report, step
 from tests.engine.storage.worlds import MARKET, World
 
@@ -54,7 +53,7 @@ async def test_problem_and_proof_update_the_change_time(world: World) -> None:
     await world.pass_ms(1_000)
     await report(world, "customer_unreachable", ref.job)
     assert (await world.job(ref)).updated_ms == world.now
-    await step(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    await step(world, ref, Step.DELIVERED, await world.photo())
     await world.pass_ms(1_000)
-    await step(world, ref, Step.DELIVERED, Proof("signature", "sig_1"))
+    await step(world, ref, Step.DELIVERED, await world.photo("signature"))
     assert (await world.job(ref)).updated_ms == world.now

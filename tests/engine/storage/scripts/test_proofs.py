@@ -30,17 +30,18 @@ async def kept(world: World, ref: JobRef) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("what", "kind", "value"),
     [
-        (Step.AT_MALL, "photo", "ph_1"),
-        (Step.PICKED_UP, "photo", "ph_1"),
-        (Step.DELIVERED, "photo", "https://example/photo.jpg"),
-        (Step.DELIVERED, "signature", "sig_1"),
+        (Step.AT_MALL, "photo", "image"),
+        (Step.PICKED_UP, "photo", "image"),
+        (Step.DELIVERED, "photo", "image"),
+        (Step.DELIVERED, "signature", "image"),
         (Step.DELIVERED, "age_checked", ""),
         (Step.DELIVERED, "code", "1234"),
-        (Step.RETURNING, "photo", "ph_1"),
+        (Step.RETURNING, "photo", "image"),
     ],
 )
 async def test_accepted_proof_is_kept(world: World, what: Step, kind: str, value: str) -> None:
     await world.driver()
+    value = await world.image() if value == "image" else value
     ref, _ = await world.assigned()
     if what in {Step.DELIVERED, Step.RETURNING}:
         await step(world, ref, Step.PICKED_UP)
@@ -57,11 +58,12 @@ async def test_accepted_proof_is_kept(world: World, what: Step, kind: str, value
 async def test_proof_of_a_later_report_is_kept_too(world: World) -> None:
     await world.driver()
     ref, _ = await world.picked_up()
-    await step(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
-    await step(world, ref, Step.DELIVERED, Proof("signature", "sig_1"))
+    photo, signature = await world.photo(), await world.photo("signature")
+    await step(world, ref, Step.DELIVERED, photo)
+    await step(world, ref, Step.DELIVERED, signature)
     assert await kept(world, ref) == [
-        ("photo", "ph_1", "delivered"),
-        ("signature", "sig_1", "delivered"),
+        ("photo", photo.value, "delivered"),
+        ("signature", signature.value, "delivered"),
     ]
 
 
@@ -69,7 +71,7 @@ async def test_proof_of_a_later_report_is_kept_too(world: World) -> None:
 async def test_proof_is_kept_while_another_kind_is_missing(world: World) -> None:
     await world.driver()
     ref, _ = await world.picked_up(needs_age_check=True)
-    refusal = await refused(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    refusal = await refused(world, ref, Step.DELIVERED, await world.photo())
     assert (refusal.code, refusal.missing) == (ErrorCode.PROOF_NEEDED, ("age_check",))
     await step(world, ref, Step.DELIVERED, Proof("age_checked"))
     assert [kind for kind, _, _ in await kept(world, ref)] == ["photo", "age_checked"]
@@ -80,8 +82,9 @@ async def test_proof_with_a_claim_of_custody_is_kept(world: World) -> None:
     await world.driver()
     ref, attempt = await world.assigned()
     await world.store.jobs.release(ref, attempt, Outcome.UNASSIGNED, "operator", "mistake")
-    await step(world, ref, Step.PICKED_UP, Proof("photo", "ph_1"))
-    assert await kept(world, ref) == [("photo", "ph_1", "picked_up")]
+    photo = await world.photo()
+    await step(world, ref, Step.PICKED_UP, photo)
+    assert await kept(world, ref) == [("photo", photo.value, "picked_up")]
 
 
 @pytest.mark.finding("D6")
@@ -132,8 +135,8 @@ async def test_delivery_needs_each_kind_that_is_required(
     needed = ["pin"] * bool(pin) + missing + ["age_check"] * needs_age_check
     given = {
         "pin": Proof("code", pin),
-        "photo": Proof("photo", "ph_1"),
-        "signature": Proof("signature", "sig_1"),
+        "photo": await world.photo(),
+        "signature": await world.photo("signature"),
         "age_check": Proof("age_checked"),
     }
     report: Proof | None = None
@@ -167,7 +170,7 @@ async def test_right_pin_stays_given_when_a_photo_follows(world: World) -> None:
     ref, _ = await world.picked_up(pin="4711", images_required=("photo",))
     assert (await refused(world, ref, Step.DELIVERED, Proof("code", "4711"))).missing == ("photo",)
     assert (await refused(world, ref, Step.DELIVERED, Proof("code", "9"))).missing == ("photo",)
-    await step(world, ref, Step.DELIVERED, Proof("photo", "ph_1"))
+    await step(world, ref, Step.DELIVERED, await world.photo())
     assert await world.state(ref) == "delivered"
 
 
@@ -202,9 +205,9 @@ async def test_proofs_of_a_job_are_bounded(world: World) -> None:
     await world.driver()
     ref, _ = await world.picked_up()
     await step(world, ref, Step.DELIVERED)
-    for number in range(16):
-        await step(world, ref, Step.DELIVERED, Proof("photo", f"ph_{number}"))
-    refusal = await refused(world, ref, Step.DELIVERED, Proof("photo", "one too many"))
+    for _ in range(16):
+        await step(world, ref, Step.DELIVERED, await world.photo())
+    refusal = await refused(world, ref, Step.DELIVERED, await world.photo())
     assert refusal.code is ErrorCode.BAD_FIELD
     assert len(await kept(world, ref)) == 16
 

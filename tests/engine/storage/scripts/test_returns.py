@@ -11,7 +11,6 @@ from mallard_protocol.messages import Proof
 from tests.engine.storage.worlds import MALL, MARKET, RETURN_CODE, World
 
 CHECK_MS = 300_000
-PHOTO = Proof("photo", "ph1")
 
 
 async def going_back(world: World) -> tuple[JobRef, int]:
@@ -76,8 +75,9 @@ async def test_place_that_closes_is_replaced_with_an_alert(world: World) -> None
 
 async def test_return_in_front_of_the_place_is_refused(world: World) -> None:
     ref, attempt = await going_back(world)
+    photo = await world.photo()
     before = await world.dump()
-    for proof in (Proof("code", RETURN_CODE), PHOTO, None):
+    for proof in (Proof("code", RETURN_CODE), photo, None):
         code = await code_of(world, ref, attempt, at_place=False, proof=proof)
         assert code is ErrorCode.NO_POSITION
     assert await world.dump() == before
@@ -94,12 +94,12 @@ async def test_photo_is_enough_until_the_code_is_shown(world: World) -> None:
         await world.returned(ref, attempt, proof=None)
     assert (refused.value.code, refused.value.missing) == (ErrorCode.PROOF_NEEDED, ("photo",))
     await world.store.returns.show_codes(MARKET, MALL, "apple", [ref.job])  # not its place
-    assert (await world.returned(ref, attempt, proof=PHOTO)).job_state == "returned"
+    assert (await world.returned(ref, attempt, proof=await world.photo())).job_state == "returned"
 
     ref, attempt = await world.in_state(JobState.RETURNING)
     await world.store.returns.show_codes(MARKET, MALL, "lego", [ref.job])
     with pytest.raises(Refused) as refused:
-        await world.returned(ref, attempt, proof=PHOTO)
+        await world.returned(ref, attempt, proof=await world.photo())
     assert (refused.value.code, refused.value.missing) == (ErrorCode.PROOF_NEEDED, ("code",))
     assert (await world.returned(ref, attempt)).job_state == "returned"
 

@@ -16,6 +16,23 @@ end
 
 -- include lib/codes.lua
 
+-- The kinds whose value names an uploaded image; see proof_add.lua.
+local IMAGES = { photo = true, signature = true }
+local UPLOADED, UNUSED = K.due:sub(1, -4) .. 'proofs', K.due:sub(1, -4) .. 'unused_proofs'
+
+-- Marks the image of this report as the job's; false if it is not this driver's, or another job's.
+local function use_image(job)
+  local proof = arg.proof.value
+  local packed = redis.call('HGET', UPLOADED, proof)
+  local image = packed and cmsgpack.unpack(packed)
+  local is_usable = image and image.driver == arg.driver and (image.job or job.id) == job.id
+  if not is_usable then return false end
+  image.job = job.id
+  redis.call('HSET', UPLOADED, proof, cmsgpack.pack(image))
+  redis.call('ZREM', UNUSED, arg.driver .. '/' .. proof)
+  return true
+end
+
 local function is_kept(proofs, proof, value)
   for _, known in ipairs(proofs) do
     if known.kind == proof.kind and known.value == value and known.step == arg.step then
@@ -25,7 +42,8 @@ local function is_kept(proofs, proof, value)
   return false
 end
 
--- Stores the proof of this report, if it has one; false if there is no room for another. `codes`:
+-- Stores the proof of this report, if it has one; false if there is no room for another, or no such
+-- image. `codes`:
 -- see `codes_of`; only a delivery needs them. is_done: an operator may have closed the job, so
 -- that the code was not compared.
 local function keep_proof(job, codes, is_done)
@@ -33,7 +51,7 @@ local function keep_proof(job, codes, is_done)
   local is_secret = proof and codes and is_the_customers(codes)
   local value = proof and (is_secret and '' or proof.value)
   if not proof or is_secret and is_done or is_kept(proofs, proof, value) then return true end
-  if #proofs >= MOST_PROOFS then return false end
+  if #proofs >= MOST_PROOFS or IMAGES[proof.kind] and not use_image(job) then return false end
   proofs[#proofs + 1] = { kind = proof.kind, value = value, step = arg.step, at_ms = now,
     reported_ms = arg.at_ms, driver = arg.driver }
   redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs), 'updated_ms', now)
