@@ -7,13 +7,16 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import msgspec
 
 from mallard_engine.contract.transitions import may_move
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
 from mallard_engine.storage.records import OfferRecord
-from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, Wish
+from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, ShopState, Wish
 from tests.properties.risks import check_risks
 from tests.properties.world import Snapshot
 
@@ -21,6 +24,9 @@ from tests.properties.world import Snapshot
 GRACE_MS = 2_000
 # Causes of changes that give a job to a driver.
 _GIVEN_BY = ("accepted", "operator_assigned", "custody", "transferred")
+_LACKING = (ShopState.MISSING, ShopState.SHORT)
+# A redelivery that ended like this has left the parcels where they were.
+_NOT_CARRIED = (JobState.CANCELLED, JobState.EXPIRED, JobState.FAILED)
 _DUE_KIND = {
     JobState.SCHEDULED: "release",
     JobState.QUEUED: "retry",
@@ -39,6 +45,8 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     check_timelines(seen)
     check_transfers(seen)
     check_shops(seen)
+    check_unanswered(seen)
+    check_redeliveries(seen)
     check_risks(seen, policy)
     check_due(seen, policy)
     check_idle(seen, policy, lapsed)
@@ -56,6 +64,29 @@ def check_shops(seen: Snapshot) -> None:
             assert is_listed == is_shown, f"{name} ({job.state}): {store} lists it: {is_listed}"
 
 
+def check_unanswered(seen: Snapshot) -> None:
+    """A job is offered to nobody while a shop that lacks parcels has not answered."""
+    for name, job in seen.jobs.items():
+        if job.state in {JobState.QUEUED, JobState.OFFERED} and job.shops:
+            order = msgspec.json.decode(job.body)
+            lacking = [it.store for it in job.shops if it.state in _LACKING and not it.collected]
+            is_open = any(it.state not in _LACKING or it.there for it in job.shops)
+            waits = lacking and (order.get("on_short") == "hold" or not is_open)
+            assert not waits, f"{name} ({job.state}): {lacking} have not answered"
+
+
+def check_redeliveries(seen: Snapshot) -> None:
+    """The parcels of a returned job are in one job at most, which both of them name."""
+    made = [job for job in seen.jobs.values() if job.redelivery_of]
+    carried = Counter(job.redelivery_of for job in made if job.state not in _NOT_CARRIED)
+    assert all(count == 1 for count in carried.values()), f"S8: redelivered twice: {carried}"
+    for job in made:
+        origin = seen.jobs[job.redelivery_of or ""]
+        assert origin.state is JobState.RETURNED, f"{job.id}: its origin is {origin.state}"
+        is_last = job.state in _NOT_CARRIED or origin.redelivered_as == job.id
+        assert is_last, f"S8: {origin.id} does not name its redelivery {job.id}"
+
+
 def check_step(before: Snapshot, after: Snapshot) -> None:
     """Check the changes of one call, whichever call it was."""
     for name, was in before.jobs.items():
@@ -63,7 +94,9 @@ def check_step(before: Snapshot, after: Snapshot) -> None:
         assert now is not None, f"S4: {name} is gone"
         assert now.attempt >= was.attempt, f"S7: {name}: attempt {was.attempt} → {now.attempt}"
         if was.terminal:
-            assert now == was, f"S9: {name} changed after it had ended"
+            again = now.redelivered_as if was.state is JobState.RETURNED else was.redelivered_as
+            is_same = now == replace(was, redelivered_as=again)
+            assert is_same, f"S9: {name} changed after it had ended"
         # A reassignment goes through the queue in one step: its timeline has both changes.
         steps = [was.state, *(JobState(entry.state) for entry in now.timeline[len(was.timeline) :])]
         for source, target in itertools.pairwise([*steps, now.state]):

@@ -18,6 +18,7 @@ from tests.properties.machine import StoreMachine
 from tests.properties.mallard import Mallard
 from tests.properties.planted.claims import PLANTED_IN_CLAIMS
 from tests.properties.planted.counters import PLANTED_IN_COUNTERS
+from tests.properties.planted.hours import PLANTED_IN_HOURS
 from tests.properties.planted.patience import PLANTED_IN_PATIENCE
 from tests.properties.planted.planting import Planted
 from tests.properties.planted.reassignments import PLANTED_IN_REASSIGNMENTS
@@ -34,6 +35,7 @@ from tests.properties.rules.comeback import ComebackRules
 from tests.properties.rules.counter import CounterRules
 from tests.properties.rules.door import DoorRules
 from tests.properties.rules.driver import DriverRules, HolderRules
+from tests.properties.rules.hours import HoursRules
 from tests.properties.rules.job import JobRules, Order
 from tests.properties.rules.patience import PatienceRules
 from tests.properties.rules.reassignment import ReassignmentRules
@@ -297,6 +299,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_CLAIMS, (ComebackRules, HolderRules)),
     (PLANTED_IN_COUNTERS, (CounterRules, HolderRules)),
     (PLANTED_IN_SHOPS, (ShopRules,)),
+    (PLANTED_IN_HOURS, (HoursRules, ShopRules)),
     (PLANTED_IN_RETURNS, (DoorRules,)),
     (PLANTED_IN_PATIENCE, (PatienceRules, TimeRules)),
     (PLANTED_IN_REGISTERS, (RegisterRules, DriverRules)),

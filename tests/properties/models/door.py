@@ -200,6 +200,18 @@ class DoorModel(Model):
             self._turn_back(job)
         return "ok"
 
+    def redeliver(self, name: str, job: Job, key: str, replaces: str) -> tuple[str, str]:
+        """Submit a job for the parcels of a returned one, once, or after a failed redelivery."""
+        origin = self.jobs[job.origin]
+        if origin.state != "returned":
+            return "wrong_state", ""
+        if origin.again not in {"", replaces}:
+            return "replayed", origin.again
+        verdict, of = self.submit(name, job, key, "redelivery")
+        if verdict == "ok":
+            origin.again = name
+        return verdict, of
+
     def _new_visit(self, job: Job) -> None:
         job.visited, job.left = False, False
         for trouble in job.troubles.values():

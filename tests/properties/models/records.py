@@ -109,6 +109,9 @@ class Job:
     seen_there: bool = False
     shown: bool = False
     photo: bool = False
+    # Of a redelivery: the returned job. Of a returned job: its last redelivery.
+    origin: str = ""
+    again: str = ""
     # All drivers to whom it was ever offered or assigned.
     known: set[str] = field(default_factory=set)
     # By store, in the order of the order; and the order's rules for missing parcels.

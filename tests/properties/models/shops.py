@@ -1,5 +1,8 @@
 """Shops in the model: what each hands over, and which jobs wait for one."""
 
+from collections.abc import Sequence
+
+from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.lifecycle import BEFORE_PICKUP
 from tests.properties.models.records import REFUSED, Job, Shop
 from tests.properties.models.staggered import StaggeredModel
@@ -11,7 +14,63 @@ _STATES = {"missing": "missing", "partial": "short", "store_closed": "closed"}
 
 
 class ShopModel(StaggeredModel):
-    """A market whose shops may be short."""
+    """A market whose shops may be short, or closed by their own word."""
+
+    def __init__(self, policy: MarketPolicy, now: int) -> None:
+        super().__init__(policy, now)
+        self.words: dict[tuple[str, str], int] = {}  # until when, by mall and store
+
+    # -- what a shop says of its hours
+
+    def own_word(self, mall: str, store: str) -> int:
+        """Until when a shop has said that it is closed; 0: it is open."""
+        till = self.words.get((mall, store), 0)
+        return till if till > self.now else 0
+
+    def shop_changes(self, name: str, store: str) -> None:
+        """What a shop has said of its hours is applied to a job."""
+        job = self.jobs[name]
+        shop = job.shops.get(store)
+        if shop is None:
+            return
+        till = self.own_word(job.mall, store)
+        if job.is_held:
+            if job.held[:2] == ("store_closed", store):
+                self._follow_the_word(job, shop, till)
+        elif shop.got or not shop.is_open:
+            return
+        elif job.state == "offered" and till:
+            self._end_offer(job.offer, "withdrawn", job)
+        elif job.state in {"assigned", "at_mall"} and till and not self._opens_in_time(job, till):
+            self._apply_rule(job, shop, "store_closed", till, by_driver=False)
+
+    def _follow_the_word(self, job: Job, shop: Shop, till: int) -> None:
+        if till:
+            at = max(min(till, job.expires), self.now)
+            job.held, job.release = (*job.held[:2], at), at
+        else:
+            self._no_longer_closed(job, shop)
+
+    def _no_longer_closed(self, job: Job, shop: Shop) -> None:
+        """The job is searched a driver for, unless another shop lacks parcels."""
+        if shop.state == "closed":
+            shop.state = "waiting"
+        other = self._unanswered(job)
+        if other is None:
+            job.state, job.held = "queued", ("", "", 0)
+        else:
+            self._wait_for(job, other)
+
+    def _wait_for(self, job: Job, shop: Shop) -> None:
+        """A held job waits for another shop, no longer than for missing parcels before."""
+        why, _, at = job.held
+        if why not in {"missing", "short"}:
+            at = max(min(self.now + job.hold_ms, job.expires), self.now)
+        (store,) = [name for name, each in job.shops.items() if each is shop]
+        job.held, job.release = (shop.state, store, at), at
+
+    def _opens_in_time(self, job: Job, till: int) -> bool:
+        return job.state == "assigned" and job.eta is not None and till <= job.eta[0]
 
     # -- what a driver or a shop reports
 
@@ -91,7 +150,8 @@ class ShopModel(StaggeredModel):
         why = _WHY[kind]
         if why != "short" or self._rule(job, shop, why)[0] != "deliver":
             shop.state = _STATES[kind]
-        self._apply_rule(job, shop, why, until if kind == "store_closed" else None, by_driver=True)
+        till = max(until, self.own_word(job.mall, store)) if kind == "store_closed" else None
+        self._apply_rule(job, shop, why, till, by_driver=True)
         return "ok"
 
     def shop_says(self, name: str, store: str, state: str, parcels: int | None) -> str:
@@ -218,6 +278,14 @@ class ShopModel(StaggeredModel):
             gave_up = outcome == "gave_up"
             self._hold(job, shop, shop.state, None, by_driver=False, gave_up=gave_up)
 
+    def hand_over(
+        self, offer: str, name: str, attempt: int, holder: str, lost: int, plan: Sequence[str]
+    ) -> tuple[str, str | None]:
+        job = self.jobs[name]
+        if job.state == "assigned" and self._unanswered(job):
+            return "gone", None
+        return super().hand_over(offer, name, attempt, holder, lost, plan)
+
     def queue(self, name: str) -> None:
         job = self.jobs[name]
         if job.state != "scheduled" or self.now < job.release:
@@ -229,9 +297,7 @@ class ShopModel(StaggeredModel):
         if why in {"missing", "short"} or self.now >= job.expires:
             self._take_off(job, "failed")
             return
-        if job.shops[store].state == "closed":
-            job.shops[store].state = "waiting"
-        job.state, job.held = "queued", ("", "", 0)
+        self._no_longer_closed(job, job.shops[store])
 
     def ready_said(self, name: str, release: int, store: str, *, is_ready: bool) -> str:
         """The shop or the order service says when a shop's parcels are ready."""
@@ -253,8 +319,7 @@ class ShopModel(StaggeredModel):
             if other is None:
                 job.held = ("", "", 0)
             else:
-                (at,) = [n for n, each in job.shops.items() if each is other]
-                job.held = (other.state, at, job.held[2])
+                self._wait_for(job, other)
         if not job.is_held:
             job.release = release
             if job.state == "scheduled" and release <= self.now:

@@ -110,11 +110,60 @@ def parcel_comes_back(mallard: Mallard) -> None:
     mallard.returned(JOB, "d0", 1)
 
 
+def parcel_is_sent_again_twice(mallard: Mallard) -> None:
+    parcel_comes_back(mallard)
+    mallard.redeliver(JOB)
+    mallard.redeliver(JOB)
+
+
+def parcel_on_its_way_back_is_sent_again(mallard: Mallard) -> None:
+    on_board(mallard)
+    mallard.cancel(JOB)
+    mallard.redeliver(JOB)
+
+
+def cancelled_redelivery_is_replaced(mallard: Mallard) -> None:
+    parcel_comes_back(mallard)
+    mallard.redeliver(JOB)
+    first = mallard.model.jobs[JOB].again
+    mallard.cancel(first)
+    mallard.redeliver(JOB, first)
+    assert mallard.model.jobs[JOB].again != first
+
+
 def _planted(name: str, script: str, old: str, new: str, story: Story) -> Planted:
     return Planted(name, script, ((old, new),), story)
 
 
 PLANTED_IN_RETURNS = (
+    _planted(
+        "returned job is redelivered twice",
+        "submit",
+        "  if made ~= '' and made ~= arg.replaces then return reply('replayed', made) end\n",
+        "",
+        parcel_is_sent_again_twice,
+    ),
+    _planted(
+        "job on its way back is redelivered",
+        "submit",
+        "  if origin[1] ~= 'returned' then return reply('wrong_state', origin[1]) end\n",
+        "",
+        parcel_on_its_way_back_is_sent_again,
+    ),
+    _planted(
+        "returned job does not name its redelivery",
+        "submit",
+        "  redis.call('HSET', ORIGIN, 'redelivered_as', arg.job)\n",
+        "",
+        parcel_is_sent_again_twice,
+    ),
+    _planted(
+        "cancelled redelivery is never replaced",
+        "submit",
+        "made ~= '' and made ~= arg.replaces",
+        "made ~= ''",
+        cancelled_redelivery_is_replaced,
+    ),
     _planted(
         "repeat of an old step is taken again",
         "progress",

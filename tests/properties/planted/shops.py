@@ -3,6 +3,7 @@
 See `test_planted_bugs.py`.
 """
 
+from mallard_protocol.lifecycle import ShopState
 from tests.properties.mallard import Mallard
 from tests.properties.planted.planting import Planted
 from tests.properties.rules.job import Order
@@ -65,6 +66,22 @@ def assigned_while_unanswered(mallard: Mallard) -> None:
     mallard.unassign(JOB, mallard.model.jobs[JOB].attempt)
 
 
+def one_of_two_is_missing_while_another_is_closed(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(stores=("lego", "gap"), on_short="hold"), 2)])
+    mallard.problem(JOB, "d0", 1, "store_closed", late=1_000)
+    mallard.shop_says(JOB, "gap", ShopState.MISSING)
+    mallard.ready_said(JOB, "lego")
+    mallard.time_passes(1_000)
+    mallard.sweep()
+
+
+def held_job_is_swept_late(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(stores=("lego", "gap"), on_short="hold", hold_s=60), 2)])
+    mallard.collect(JOB, "d0", 1, "lego", 0)
+    mallard.time_passes(60_000)
+    mallard.ready_said(JOB, "gap")
+
+
 def one_of_two_is_missing(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(stores=("lego", "gap")), 2)])
     mallard.collect(JOB, "d0", 1, "lego", 0)
@@ -124,6 +141,18 @@ PLANTED_IN_SHOPS = (
         "ready",
         (("job.held and job.held.store == arg.said", "job.held and arg.said"),),
         another_shop_answers,
+    ),
+    Planted(
+        "job fails for one shop when another was to open",
+        "ready",
+        (("if held.why ~= 'missing' and held.why ~= 'short' then", "if false then"),),
+        one_of_two_is_missing_while_another_is_closed,
+    ),
+    Planted(
+        "overdue hold is released by another shop",
+        "ready",
+        (("not job.held and now >= job.release_ms", "now >= job.release_ms"),),
+        held_job_is_swept_late,
     ),
     Planted(
         "more parcels than ordered are collected",

@@ -131,8 +131,8 @@ PLANTED_IN_TRANSFERS = (
     _planted(
         "code may be guessed without end",
         "take_over",
-        "if #wrong < MOST_WRONG and arg.proof.value == right",
-        "if arg.proof.value == right",
+        "if #wrong < MOST_WRONG and is_same_code(",
+        "if is_same_code(",
         codes_are_guessed,
     ),
     _planted(

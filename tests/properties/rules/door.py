@@ -13,6 +13,10 @@ from tests.properties.rules.job import Order
 from tests.properties.rules.shop import ShopRules
 from tests.properties.world import MALLS, MARKET, SERVICE
 
+BACK = {"returning", "returned"}
+# A redelivery that ended like this has left the parcels where they were.
+NOT_CARRIED = {"cancelled", "expired", "failed"}
+
 
 def has_job_on_board(machine: ShopRules) -> bool:
     return any(job.state in ON_BOARD for job in machine.model.jobs.values())
@@ -179,6 +183,35 @@ class DoorRules(ShopRules):
             self.received(name, how)
         driver = job.holder or "d0"
         self.returned(name, driver, job.attempt - old, receipt, at_place=at_place, how=how)
+
+    @precondition(lambda self: any(it.state in BACK for it in self.model.jobs.values()))
+    @rule(
+        back=recent,
+        before=st.sampled_from(("", "", "the shop has it")),
+        ends=st.sampled_from(("", "cancelled", "cancelled", "returned")),
+        again=st.booleans(),
+        how=how_often,
+    )
+    def is_sent_again(self, back: int, before: str, ends: str, again: bool, how: How) -> None:
+        """Parcels that came back are delivered after all. ``ends``: how the redelivery ends before
+        the order service asks ``again``; the earlier one is replaced only if it was not carried."""
+        name = self.job_at(back, BACK)
+        if before:
+            self.received(name)
+        self.redeliver(name, how=how)
+        job = self.model.jobs[name]
+        if not job.again:
+            return
+        earlier = self.model.jobs[job.again]
+        if ends == "cancelled":
+            self.cancel(job.again)
+        elif ends == "returned":
+            self.assign(job.again, "d2")
+            self.step(job.again, "d2", earlier.attempt, Step.PICKED_UP)
+            self.cancel(job.again)
+            self.received(job.again)
+        if again:
+            self.redeliver(name, job.again if earlier.state in NOT_CARRIED else "", how)
 
     def is_there(self, name: str) -> None:
         """A fix of the holder lies inside of the place."""

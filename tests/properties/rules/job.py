@@ -18,6 +18,9 @@ from tests.properties.models.shops import PARCELS
 from tests.properties.rules.driver import WAY_BACK
 from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
+# A round reads so many jobs at most.
+_MOST_JOBS = 16
+
 
 @dataclass(frozen=True)
 class Order:
@@ -125,6 +128,22 @@ class JobRules(StoreMachine):
         )
         self._submit(made, how)
 
+    def redeliver(self, origin: str, replaces: str = "", how: How = "once") -> None:
+        """Submit a job for the parcels of a returned one. ``replaces``: an earlier redelivery."""
+        number = len(self.world.known_jobs)
+        order = Order()
+        made = submission(
+            f"job_{MARKET}.j{number:03}",
+            order.mall,
+            MARKET,
+            self.now,
+            key=f"\0redelivery/{number}",
+            body_hash="redelivery",
+            external=self.model.jobs[origin].external,
+            body=order.body,
+        )
+        self._submit(replace(made, redelivery_of=origin, replaces=replaces), how, order)
+
     def _submit(self, made: Submission, how: How, order: Order | None = None) -> None:
         job = Job(
             made.mall,
@@ -141,11 +160,15 @@ class JobRules(StoreMachine):
             shops={store: Shop() for store in order.stores} if order else {},
             rule=order.undeliverable if order else "return",
             express=made.need.service_level == ServiceLevel.EXPRESS,
+            origin=made.redelivery_of or "",
         )
         if order:
             job.on_short, job.on_missing = order.on_short, order.on_missing
             job.hold_ms = order.hold_s * 1_000
-        expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
+        if made.redelivery_of:
+            expected, of = self.model.redeliver(made.job, job, made.key, made.replaces)
+        else:
+            expected, of = self.model.submit(made.job, job, made.key, made.body_hash)
         self.world.known_jobs[:] = [*self.model.jobs]
         submitted = self.call(
             f"submit {made.job} ({made.state}, {made.key})",
@@ -177,11 +200,11 @@ class JobRules(StoreMachine):
                 radius_m=1_500,
                 max_radius_m=25_000,
                 drivers=16,
-                jobs=16,
+                jobs=_MOST_JOBS,
             ),
         )
         assert found is not None
-        assert tuple(w.job for w in found.waiting) == self.seen.queues[mall]
+        assert tuple(w.job for w in found.waiting) == self.seen.queues[mall][:_MOST_JOBS]
         near = [near.driver.id for near in found.near]
         if found.waiting:
             drivers = [self.seen.drivers[name] for name in self.seen.idle]

@@ -8,14 +8,14 @@ from hypothesis.stateful import precondition, rule
 
 from tests.properties.machine import How, how_often, some_node
 from tests.properties.risks import risk_at
-from tests.properties.rules.counter import CounterRules
+from tests.properties.rules.hours import HoursRules
 from tests.properties.rules.run import who_first
 from tests.properties.world import MARKET
 
 _MOST = 2
 
 
-class RiskRules(CounterRules):
+class RiskRules(HoursRules):
     """Rules for the sweeper of risks."""
 
     @rule(node=some_node, most=st.sampled_from((1, 1, 100)), how=how_often)

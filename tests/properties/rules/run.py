@@ -115,6 +115,30 @@ class RunRules(JobRules, ReassignmentRules):
         self._run_goes_out([name, *others] if first else [*others, name], drivers, "", "once")
         self.step(name, driver, attempt, "picked_up", how=how)
 
+    @precondition(pools)
+    @rule(mall=some_mall, drivers=who_first, express=st.booleans(), how=how_often)
+    def custody_beside_an_add_on(
+        self, mall: str, drivers: Sequence[str], express: bool, how: How
+    ) -> None:
+        """A driver is offered a job beside another, claims custody of a third that was taken from
+        it, and accepts. ``express``: the third must be its only one."""
+        driver = min((d for d in drivers if d != "d3"), key=self._holds_something)
+        self._make_free(driver)
+        names = []
+        for order in (Order(mall, express=express), Order(mall), Order(mall)):
+            self.submit(order)
+            names.append(self.job_at(0))
+        taken, beside, added = names
+        self.assign(taken, driver)
+        attempt = self.model.jobs[taken].attempt
+        self.unassign(taken, attempt)
+        self.assign(beside, driver)
+        out = len(self.offers)
+        self.offer(added, 0, [driver])
+        self.step(taken, driver, attempt, "picked_up", how=how)
+        for offer in self.offers[out:]:
+            self.accept(offer, driver, "n2")
+
     @precondition(lambda self: self._collecting())
     @rule(
         nth=st.integers(0, 3),

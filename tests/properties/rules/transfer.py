@@ -11,7 +11,9 @@ from mallard_engine.ports import TransferPlan
 from mallard_protocol.messages import Proof
 from tests.properties.machine import DRIVERS, How, how_often, recent, some_driver
 from tests.properties.models.transfers import CODE, LASTS_MS
+from tests.properties.rules.job import Order
 from tests.properties.rules.patience import PatienceRules
+from tests.properties.rules.run import pools
 from tests.properties.world import HOME, MARKET, MEETING
 
 some_code = st.sampled_from((CODE, CODE, CODE, None, "0", "1", "2"))
@@ -62,6 +64,24 @@ class TransferRules(PatienceRules):
             for step in ("delivered", "picked_up"):
                 self.step(jobs[0], first, attempts[0], step)
         self.sweep("n1", how)
+
+    @precondition(pools)
+    @rule(first=some_driver, second=some_driver, some=st.booleans(), how=how_often)
+    def two_parcels_change_hands(self, first: str, second: str, some: bool, how: How) -> None:
+        """``some``: the second driver gets only the first of two parcels."""
+        for driver in (first, second):
+            self._make_free(driver)
+        for _ in range(2):
+            self.submit(Order())
+            name = self.job_at(0)
+            self.assign(name, first)
+            self.step(name, first, self.model.jobs[name].attempt, "picked_up")
+        jobs = self.model.on_board(first)
+        name = self.transfer(first, jobs) if jobs else ""
+        if name in self.model.jobs:
+            self.assign(name, second)
+            attempt = self.model.jobs[name].attempt
+            self.take_over(name, second, attempt, jobs=jobs[:1] if some else None, how=how)
 
     @precondition(lambda self: self.transfers())
     @rule(

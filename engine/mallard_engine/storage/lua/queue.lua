@@ -22,10 +22,5 @@ if held and (held.why == 'missing' or held.why == 'short' or now >= job.expires_
   fail(job, held.why, 'engine')
   return reply('failed')
 end
-local shop = held and shop_named(job, held.store)
-if shop and shop.state == 'closed' then
-  shop.state = 'waiting'
-  save_shops(job)
-end
-move(job, 'queued', 'engine', 'released', now + policy.safety_ms)
+no_longer_closed(job, held and shop_named(job, held.store), 'engine')
 return reply('ok')

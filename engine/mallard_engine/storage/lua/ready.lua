@@ -55,8 +55,7 @@ else
 end
 local other = ends_hold and unanswered(job)
 if other then
-  job.held.why, job.held.store = other.state, other.store
-  redis.call('HSET', job.key, 'held', cmsgpack.pack(job.held))
+  wait_for(job, other)
 elseif ends_hold then
   job.held = nil
   redis.call('HDEL', job.key, 'held')
@@ -65,7 +64,7 @@ if not job.held then
   job.release_ms = arg.release_ms
   redis.call('HSET', job.key, 'release_ms', job.release_ms)
 end
-if job.state == 'scheduled' and now >= job.release_ms then
+if job.state == 'scheduled' and not job.held and now >= job.release_ms then
   move(job, 'queued', 'engine', 'released', now + policy.safety_ms)
 elseif job.state == 'scheduled' then
   falls_due(job.due_was, job.release_ms)

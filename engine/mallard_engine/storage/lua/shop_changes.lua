@@ -28,26 +28,24 @@ local shop = shop_named(job, arg.store)
 if not shop then return reply('gone') end
 local till = own_word(HOLDS, job.mall .. '/' .. arg.store)
 
+-- Once at an attempt for each word.
 local function tell_driver()
+  local word, field = string.format('%d/%d', job.attempt, till), 'told/' .. shop.store
   local rec = read_driver(job.driver)
-  if not rec then return end
+  if not rec or redis.call('HGET', job.key, field) == word then return end
+  redis.call('HSET', job.key, field, word)
   tell_holder(job, rec, job.state, 'updated')
   save_driver(job.driver, rec)
 end
 
 -- A job that waits for the shop to open.
 local function wait_until()
-  if till == 0 then
-    if shop.state == 'closed' then
-      shop.state = 'waiting'
-      save_shops(job)
-    end
-    return move(job, 'queued', arg.actor, 'released', now + policy.safety_ms)
-  end
+  if till == 0 then return no_longer_closed(job, shop, arg.actor) end
   local at = math.max(math.min(till, job.expires_ms), now)
   job.held.until_ms, job.release_ms = at, at
   redis.call('HSET', job.key, 'held', cmsgpack.pack(job.held), 'release_ms', at)
   falls_due(job.due_was, at)
+  look_at_risk(job)
 end
 
 local function opens_before_arrival()
