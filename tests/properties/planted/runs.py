@@ -224,8 +224,8 @@ PLANTED_IN_RUNS = (
     _run(
         "run is accepted partly",
         "accept",
-        "for _, job in ipairs(run) do take_on(rec, job) end",
-        "take_on(rec, run[1])",
+        "for _, job in ipairs(run) do take_on(rec, job, false, offer.gate) end",
+        "take_on(rec, run[1], false, offer.gate)",
         run_is_accepted,
     ),
     _run(
