@@ -269,7 +269,12 @@ class DriverCommands:
         elif step in (Step.COLLECTED, Step.PICKED_UP):
             now_ms = answered.effects.now_ms
             self._upcoming.picked_up(market, driver, ref.job, now_ms)
-        self._etas.progressed(market, ref.job, step, answered)
+        if step in (Step.COLLECTED, Step.PICKED_UP) and answered.took_custody(ref.job, attempt):
+            fix, _ = self._reach.last_fix(market, driver)
+            place = None if fix is None else (fix.lat, fix.lon)
+            self._etas.took_custody(market, ref.mall, answered, place)
+        else:
+            self._etas.progressed(market, ref.job, step, answered)
         self._live.holds(market, answered.driver)
         self._apply_effects(market, answered.effects)
         if answered.driver.offer and answered.took_custody(ref.job, attempt):

@@ -1,9 +1,12 @@
 """Updates the expected times of a driver's jobs during its run.
 
 An accepted run brings its times. They change when a job is added, when the run leaves the mall, and
-with every drop-off. The knowledge is local to a node: if another node took the answers, the times
-stay as they were. They also stay while the driver holds a job without a known drop-off (one that it
-accepted before its market had runs).
+with every drop-off. A driver without a network may collect jobs that were taken off it meanwhile:
+when it claims them, what it has on board is ordered anew, or its app would show no order.
+
+The knowledge is local to a node: if another node took the answers, the times stay as they were.
+They also stay while the driver holds a job without a known drop-off (one that it accepted before
+its market had runs).
 """
 
 from collections.abc import Sequence
@@ -71,9 +74,7 @@ class RunEtaUpdates:
             self._start_update(market, answered.driver.id, course, self._from_mall(market, course))
         else:
             course = replace(course, back_ms=self._back_ms(market, course, answered.jobs))
-        if len(self._courses) >= _MOST_RUNS:
-            del self._courses[next(iter(self._courses))]
-        self._courses[market, answered.driver.id] = course
+        self._keep(market, answered.driver.id, course)
 
     def progressed(self, market: str, job: str, step: Step, answered: Answered) -> None:
         """Note that a driver has done a step of one of its jobs."""
@@ -97,15 +98,48 @@ class RunEtaUpdates:
             self._start_update(market, answered.driver.id, course, times_ms)
         self._courses[market, answered.driver.id] = course
 
+    def took_custody(
+        self, market: str, mall: str, answered: Answered, fix: tuple[float, float] | None
+    ) -> None:
+        """Order the drop-offs of a driver who has claimed a parcel that was not its job any more.
+
+        Args:
+            market: The market of the driver.
+            mall: The mall of the parcel.
+            answered: The answer to the claim.
+            fix: Where the driver is; None: at the mall.
+        """
+        driver = answered.driver
+        if self._context.policy(market).max_run_jobs == 1 or not _are_placed(driver):
+            self.ended(market, driver.id)
+            return
+        on_board = tuple(held for held in driver.jobs if held.there and held.mall == mall)
+        place = self._context.places.mall(mall)
+        start = fix or (place.lat, place.lon)
+        now_ms = answered.effects.now_ms
+        course = self._ordered(market, _Course(mall, on_board, now_ms), start)
+        self._start_update(market, driver.id, course, self._times(market, course, start, now_ms))
+        self._keep(market, driver.id, course)
+
     def ended(self, market: str, driver: str) -> None:
         """Forget a driver who no longer holds a job, or has disconnected."""
         self._courses.pop((market, driver), None)
 
-    def _ordered(self, market: str, course: _Course) -> _Course:
-        """Return the course with its drop-offs in the best order."""
+    def _keep(self, market: str, driver: str, course: _Course) -> None:
+        if len(self._courses) >= _MOST_RUNS:
+            del self._courses[next(iter(self._courses))]
+        self._courses[market, driver] = course
+
+    def _ordered(
+        self, market: str, course: _Course, start: tuple[float, float] | None = None
+    ) -> _Course:
+        """Return the course with its drop-offs in the best order from `start`, by default the mall.
+
+        The trip back counts as one to where the course starts.
+        """
         policy, mall = self._context.policy(market), self._context.places.mall(course.mall)
         travel = self._context.travel_time(market)
-        points = [(mall.lat, mall.lon), *((job.lat, job.lon) for job in course.jobs)]
+        points = [start or (mall.lat, mall.lon), *((job.lat, job.lon) for job in course.jobs)]
         ways_s = [
             [travel.seconds(*here, *there, course.pickup_ms) for there in points] for here in points
         ]

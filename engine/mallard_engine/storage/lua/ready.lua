@@ -77,7 +77,7 @@ elseif job.driver ~= '' then
   end
   local rec = read_driver(job.driver)
   local held = rec.jobs[holds(rec, job.id)]
-  if held.ready_ms then held.ready_ms = cmsgpack.unpack(job.need).ready_ms end
+  if held and held.ready_ms then held.ready_ms = cmsgpack.unpack(job.need).ready_ms end
   tell_holder(job, rec, job.state, 'ready_changed')
   save_driver(job.driver, rec)
 end

@@ -1,5 +1,6 @@
 """Runs on a real store: planning, offers, add-ons, holds, and broken jobs."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -102,6 +103,33 @@ async def test_urgent_run_leaves_while_other_jobs_are_held(
     record = await node.store.offers.last_round(urgent[0].job)
     assert record is not None
     assert record.why == "due"
+
+
+async def test_claimed_parcels_have_drop_off_times_in_order(
+    make_node: MakeNode, round_: str
+) -> None:
+    """A driver without a network has collected jobs that were taken off it meanwhile."""
+    node = await pooling(make_node, round_)
+    refs, offer = await run_of_three(node)
+    jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
+    await node.wish("d", Wish.PAUSED)
+    for job in jobs:
+        await node.dispatcher.orders.unassign(JobRef(job.id, MALL.id), job.attempt, "boss", "")
+    for ref in refs:
+        await node.does(ref, "d", jobs[0].attempt, Step.PICKED_UP)
+
+    async def times_ms() -> list[int]:
+        now = [await node.store.jobs.get(job.id) for job in jobs]
+        return [job.eta_dropoff_ms or 0 for job in now]
+
+    async def are_known() -> bool:
+        near_ms, middle_ms, far_ms = await times_ms()
+        return node.store.now_ms() < near_ms < middle_ms < far_ms
+
+    await eventually(are_known)
+    for job in await asyncio.gather(*(node.store.jobs.get(job.id) for job in jobs)):
+        await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.DELIVERED)
+    assert len(node.dispatcher.drivers._etas) == 0
 
 
 async def test_hold_that_becomes_shorter_ends_sooner(make_node: MakeNode, round_: str) -> None:
