@@ -20,7 +20,7 @@ from mallard_engine.core.runs.run import RunDriver
 _GRACE_MS = 1_800_000.0
 # What each further job of a run may take longer than planned: a crowded counter, the way from the
 # gate, a door that is hard to find. All of them together count no more than a held job's margin.
-_UNKNOWN_S = 20.0
+_UNKNOWN_S = 10.0
 
 
 class Draft(NamedTuple):
