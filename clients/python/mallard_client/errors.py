@@ -88,7 +88,8 @@ class ApiProblem(CallFailed):
     ``code`` is one of ``mallard_protocol.codes.ProblemCode`` (or a newer one, as text; empty when
     the answer was not a problem document, for example a proxy's page); ``errors`` name the fields
     that are wrong; ``job`` is the job that has a duplicate ``external_id`` already;
-    ``retry_after_s`` is the server's ``Retry-After``.
+    ``retry_after_s`` is the server's ``Retry-After``; ``oldest`` the oldest event that is kept, if
+    those asked for were trimmed.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class ApiProblem(CallFailed):
         errors: tuple[FieldError, ...] = (),
         job: str | None = None,
         retry_after_s: float | None = None,
+        *,
+        oldest: str | None = None,
     ) -> None:
         super().__init__(f"{status} {code}: {detail}" if code else f"{status}: {detail}")
         self.status = status
@@ -107,6 +110,7 @@ class ApiProblem(CallFailed):
         self.errors = errors
         self.job = job
         self.retry_after_s = retry_after_s
+        self.oldest = oldest
 
 
 class BadAnswer(CallFailed):

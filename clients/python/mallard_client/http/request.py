@@ -93,10 +93,10 @@ class Caller:
         for url in base_urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is no address of an engine: http://HOST:PORT")
-        self._servers = Servers(base_urls)
+        self.servers: Final = Servers(base_urls)
         self._tries = tries
         self._within_s = within_s
-        self._rng = rng
+        self.rng = rng
         self._clock = clock
 
     def call(
@@ -122,11 +122,11 @@ class Caller:
         """
         encoded = content if body is None else msgspec.json.encode(body)
         media_type = "application/json" if content is None else "application/octet-stream"
-        jitter = FullJitter(self._rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
+        jitter = FullJitter(self.rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
         tries_left = self._tries
         until = self._clock() + self._within_s + longer_s
         while True:
-            base_url = self._servers.next()
+            base_url = self.servers.next()
             outcome = yield Request(
                 method,
                 base_url + path,
@@ -136,7 +136,7 @@ class Caller:
                 repeatable,
                 _ANSWER_WITHIN_S + longer_s,
             )
-            self._servers.note(base_url, answered=isinstance(outcome, Response))
+            self.servers.note(base_url, answered=isinstance(outcome, Response))
             try:
                 return _decoded(outcome, answer)
             except CallFailed as failure:
@@ -188,7 +188,7 @@ def _decoded(outcome: Outcome, answer: type[T]) -> T:
     if not isinstance(outcome, Response):
         raise Unreachable(outcome.reason if outcome else "no answer")
     if outcome.status >= 400:
-        raise _problem(outcome)
+        raise problem_of(outcome.status, outcome.body, outcome.retry_after_s)
     try:
         if outcome.status < 300:
             return msgspec.json.decode(outcome.body, type=answer)
@@ -197,17 +197,19 @@ def _decoded(outcome: Outcome, answer: type[T]) -> T:
     raise BadAnswer(f"{outcome.status}: the engine redirects nowhere, so this is something else")
 
 
-def _problem(outcome: Response) -> ApiProblem:
+def problem_of(status: int, body: bytes, retry_after_s: float | None) -> ApiProblem:
+    """Return the refusal that an answer is; without a code if it is a proxy's page."""
     try:
-        problem = msgspec.json.decode(outcome.body, type=Problem)
-    except (msgspec.MsgspecError, UnicodeError):  # a proxy's page, not the engine's problem
+        problem = msgspec.json.decode(body, type=Problem)
+    except (msgspec.MsgspecError, UnicodeError):
         detail = "the answer is no problem document"
-        return ApiProblem(outcome.status, "", detail, retry_after_s=outcome.retry_after_s)
+        return ApiProblem(status, "", detail, retry_after_s=retry_after_s)
     return ApiProblem(
-        outcome.status,
+        status,
         problem.code,
         problem.detail,
         () if problem.errors is UNSET else problem.errors,
         None if problem.job is UNSET else problem.job,
-        outcome.retry_after_s,
+        retry_after_s,
+        oldest=None if problem.oldest is UNSET else problem.oldest,
     )

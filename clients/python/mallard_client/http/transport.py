@@ -4,11 +4,12 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Sequence
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 
+from mallard_client.http.event_stream import CONNECT_S, SILENT_S, Resume
 from mallard_client.http.request import (
     TRIES,
     WITHIN_S,
@@ -20,8 +21,11 @@ from mallard_client.http.request import (
     Steps,
     retry_after_s,
 )
+from mallard_protocol.events import ENDS, Event
+from mallard_protocol.resources import Job
 
 T = TypeVar("T")
+_OK: Final = 200
 
 
 class ClientOptions(TypedDict, total=False):
@@ -63,6 +67,33 @@ class AsyncShell:
         """Close the connections."""
         await self._http.aclose()
 
+    async def _follow(
+        self, path: str, params: Mapping[str, str], last: str | None, *, of_job: bool = False
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of a stream and resume it whenever it ends, until its job has ended."""
+        resume = Resume(self._caller.servers, self._caller.rng, path, params, last)
+        while True:
+            heard = False
+            try:
+                async with self._http.stream(**_stream_arguments(resume)) as answer:
+                    if answer.status_code == _OK:
+                        resume.begins(answer.headers.get("Last-Event-ID"))
+                        async for sse in httpx2.EventSource(answer):
+                            event = resume.read(sse.data, sse.id)
+                            heard = True
+                            yield event
+                            if of_job and event.type in ENDS:
+                                return
+                        wait_s = resume.closed()
+                    else:
+                        wait_s = resume.refused(*_refusal(answer, await answer.aread()))
+            except httpx2.RequestError:
+                wait_s = resume.failed()
+            else:
+                if of_job and not heard and (await self._run(_job_of(self._caller, path))).terminal:
+                    return  # nothing has come after the last event: it was the job's last
+            await asyncio.sleep(wait_s)
+
     async def _run(self, steps: Steps[T]) -> T:
         outcome: Response | Failure | None = None
         try:
@@ -102,6 +133,33 @@ class SyncShell:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    def _follow(
+        self, path: str, params: Mapping[str, str], last: str | None, *, of_job: bool = False
+    ) -> Iterator[Event]:
+        """Yield the events of a stream and resume it whenever it ends, until its job has ended."""
+        resume = Resume(self._caller.servers, self._caller.rng, path, params, last)
+        while True:
+            heard = False
+            try:
+                with self._http.stream(**_stream_arguments(resume)) as answer:
+                    if answer.status_code == _OK:
+                        resume.begins(answer.headers.get("Last-Event-ID"))
+                        for sse in httpx2.EventSource(answer):
+                            event = resume.read(sse.data, sse.id)
+                            heard = True
+                            yield event
+                            if of_job and event.type in ENDS:
+                                return
+                        wait_s = resume.closed()
+                    else:
+                        wait_s = resume.refused(*_refusal(answer, answer.read()))
+            except httpx2.RequestError:
+                wait_s = resume.failed()
+            else:
+                if of_job and not heard and self._run(_job_of(self._caller, path)).terminal:
+                    return  # nothing has come after the last event: it was the job's last
+            time.sleep(wait_s)
 
     def _run(self, steps: Steps[T]) -> T:
         outcome: Response | Failure | None = None
@@ -146,6 +204,26 @@ def _arguments(request: Request) -> dict[str, Any]:
         "content": request.body,
         "timeout": request.timeout_s,
     }
+
+
+def _job_of(caller: Caller, path: str) -> Steps[Job]:
+    """Return the job of a job's stream."""
+    return caller.call("GET", path.removesuffix("/events"), Job)
+
+
+def _stream_arguments(resume: Resume) -> dict[str, Any]:
+    return {
+        "method": "GET",
+        "url": resume.url(),
+        "params": resume.params,
+        "headers": resume.headers,
+        "timeout": httpx2.Timeout(CONNECT_S, read=SILENT_S),
+    }
+
+
+def _refusal(answer: httpx2.Response, body: bytes) -> tuple[int, bytes, float | None]:
+    wish_s = retry_after_s(answer.headers.get("Retry-After"), answer.headers.get("Date"))
+    return answer.status_code, body, wish_s
 
 
 def _response(answer: httpx2.Response) -> Response:

@@ -15,14 +15,17 @@ whether a submission had an effect, repeat it with that key, never without.
 
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Literal, Unpack
 
 from msgspec import UNSET
 
+from mallard_client.http.event_stream import event_params
 from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
-from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls
+from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls, job_events_path
 from mallard_protocol.codes import AnswerAction
+from mallard_protocol.events import Event
 from mallard_protocol.resources import (
     AnswerRequest,
     DropoffRequest,
@@ -123,6 +126,27 @@ class OrderClient(AsyncShell):
         """One market."""
         return await self._run(self._calls.market(market))
 
+    async def events(
+        self, market: str, *, types: Sequence[str] | None = None, after: str | None = None
+    ) -> AsyncIterator[Event]:
+        """Iterate over what happens in a market, from now on or after the event with that id.
+
+        It never ends by itself, and resumes when a stream ends. Keep the id of the last event that
+        you have handled: an event comes at least once, so handle each ``sequence`` once. Raises
+        `ApiProblem` with ``events_trimmed`` and ``oldest`` if events after that one are gone.
+        """
+        params = event_params(market, types)
+        async with aclosing(self._follow("/v1/events", params, after)) as events:
+            async for event in events:
+                yield event
+
+    async def job_events(self, job: str, *, after: str | None = None) -> AsyncIterator[Event]:
+        """Iterate over the events of a job, from its first one on, until it has ended."""
+        path = job_events_path(job)
+        async with aclosing(self._follow(path, {}, after, of_job=True)) as events:
+            async for event in events:
+                yield event
+
 
 class OrderClientSync(SyncShell):
     """`OrderClient` without asyncio: the same calls, a plain context manager."""
@@ -192,3 +216,13 @@ class OrderClientSync(SyncShell):
     def market(self, market: str) -> Market:
         """As `OrderClient.market`."""
         return self._run(self._calls.market(market))
+
+    def events(
+        self, market: str, *, types: Sequence[str] | None = None, after: str | None = None
+    ) -> Iterator[Event]:
+        """As `OrderClient.events`."""
+        yield from self._follow("/v1/events", event_params(market, types), after)
+
+    def job_events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
+        """As `OrderClient.job_events`."""
+        yield from self._follow(job_events_path(job), {}, after, of_job=True)

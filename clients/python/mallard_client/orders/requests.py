@@ -211,6 +211,11 @@ class OperatorCalls(OrderCalls):
         return self._caller.call("POST", _market(market, "drivers", driver, "resume"), DriverView)
 
 
+def job_events_path(job: str) -> str:
+    """Return the path of a job's event stream."""
+    return _job(job, "events")
+
+
 def _text(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
 

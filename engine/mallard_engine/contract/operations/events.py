@@ -39,6 +39,7 @@ EVENTS: Final = (
         summary="A market's events as server-sent events, at least once",
         parameters=(replace(MARKET, required=True), TYPES, AFTER, LAST_EVENT_ID),
         answer="text/event-stream",
+        headers=(("Last-Event-ID", "The event after which the stream begins"),),
         problems=(P.EVENTS_TRIMMED, P.DRAINING),
     ),
 )

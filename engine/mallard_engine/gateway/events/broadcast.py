@@ -229,7 +229,7 @@ class Broadcast:
                     await here.task
 
     async def _hand_out_all(self, market: str, here: _Market) -> None:
-        async with aclosing(self._tail.follow(market, here.place)) as pages:  # type: ignore[type-var]
+        async with aclosing(self._tail.follow(market, here.place)) as pages:
             async for events in pages:
                 # From now on a new stream reads these itself.
                 here.place = events[-1].place

@@ -6,7 +6,7 @@ its client does not read. Its client then goes on after the last event that it h
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +34,7 @@ class Wanted:
     Attributes:
         market: Its market.
         reader: Who reads.
-        after: The place after which it begins; None: now.
+        after: The place after which it begins.
         token: The token's digest.
         sub: The token's subject.
         role: The token's role.
@@ -46,7 +46,7 @@ class Wanted:
 
     market: str
     reader: Reader
-    after: Place | None
+    after: Place
     token: int
     sub: str
     role: str
@@ -91,6 +91,14 @@ class EventStreams:
     def __len__(self) -> int:
         return len(self._open)
 
+    async def newest(self, market: str) -> Place:
+        """Return where a stream begins that is to show what happens from now on.
+
+        Raises:
+            StoreUnavailable: it could not be read.
+        """
+        return await self._broadcast.place_of(market)
+
     def open(self, wanted: Wanted) -> "EventStream":
         """Return a stream. The caller iterates over it, and closes it.
 
@@ -132,7 +140,7 @@ class EventStreams:
             self._metrics.slow_reader_cut()
         await self._broadcast.leave(stream.wanted.market, stream.listener)
 
-    async def frames(self, stream: "EventStream") -> AsyncIterator[bytes]:
+    async def frames(self, stream: "EventStream") -> AsyncGenerator[bytes, None]:
         """Yield what is to be sent: stored events, then what happens."""
         wanted, listener = stream.wanted, stream.listener
         yield _COMMENT
@@ -166,7 +174,6 @@ class EventStreams:
         market, place = wanted.market, wanted.after
         while not listener.is_over:
             read_to = await self._broadcast.place_of(market)
-            place = read_to if place is None else place
             page = await self._page(market, place) if place < read_to else ()
             if not page and await self._broadcast.place_of(market) == read_to:
                 listener.place = place
@@ -194,7 +201,8 @@ class EventStream:
         self.was_slow = False
         self._streams = streams
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def texts(self) -> AsyncGenerator[bytes, None]:
+        """Return what is to be sent."""
         return self._streams.frames(self)
 
     def end(self) -> None:

@@ -8,7 +8,7 @@ again from the store, so that it costs no memory and delays no other.
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import groupby
 from typing import Final
 
@@ -96,7 +96,9 @@ class Tail:
         ends = await self._log.ends(market)
         return ends[1] if ends else START
 
-    async def follow(self, market: str, after: Place) -> AsyncIterator[Sequence[MarketEvent]]:
+    async def follow(
+        self, market: str, after: Place
+    ) -> AsyncGenerator[Sequence[MarketEvent], None]:
         """Yield the market's events after a place, in order and without gaps, as they are written.
 
         It waits while the store is unavailable, and never ends by itself. An event that was trimmed

@@ -17,7 +17,8 @@ _REQUEST_HEADERS: Final = (
     " X-Request-Id, traceparent"
 )
 _EXPOSED_HEADERS: Final = (
-    "Location, ETag, Retry-After, RateLimit, RateLimit-Policy, Idempotent-Replayed, X-Request-Id"
+    "Location, ETag, Last-Event-ID, Retry-After, RateLimit, RateLimit-Policy, Idempotent-Replayed,"
+    " X-Request-Id"
 )
 _PREFLIGHT_MAX_AGE_S: Final = "600"
 _VARY: Final = "Origin"

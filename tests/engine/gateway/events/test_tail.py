@@ -77,7 +77,7 @@ async def tail(log: Log) -> AsyncIterator[Tail]:
 async def collect(tail: Tail, after: Place, count: int) -> list[int]:
     """Follow until so many events have come."""
     seen: list[int] = []
-    async with asyncio.timeout(10), aclosing(tail.follow(MARKET, after)) as pages:  # type: ignore[type-var]
+    async with asyncio.timeout(10), aclosing(tail.follow(MARKET, after)) as pages:
         async for page in pages:
             seen += [event.place.ms for event in page]
             if len(seen) >= count:
@@ -110,7 +110,7 @@ async def test_follower_that_falls_behind_reads_the_store(
 ) -> None:
     monkeypatch.setattr(tail_module, "_MOST_WAITING", 10)
     seen: list[int] = []
-    async with asyncio.timeout(10), aclosing(tail.follow(MARKET, START)) as pages:  # type: ignore[type-var]
+    async with asyncio.timeout(10), aclosing(tail.follow(MARKET, START)) as pages:
         async for page in pages if log.events else _begun(pages, log):
             seen += [event.place.ms for event in page]
             if len(seen) == 1:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from typing import Final
 
@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from mallard_engine.gateway.auth import Principal, bearer
 from mallard_engine.gateway.events.streams import EventStream, TooManyStreams, Wanted
+from mallard_engine.gateway.events.tail import START
 from mallard_engine.gateway.events.views import Reader
 from mallard_engine.gateway.http.endpoints.job_access import job_of, owner_of
 from mallard_engine.gateway.http.parameters import bad_request
@@ -57,6 +58,7 @@ class EventsApi:
             raise bad_request("no such market")
         types = _types(request.query_params.get("types"), principal)
         after = await self._after(request, market)
+        after = after or await self._services.streams.newest(market)
         return self._stream(request, principal, market, after, types=types)
 
     async def of_job(self, request: Request, principal: Principal) -> Response:
@@ -78,7 +80,7 @@ class EventsApi:
         request: Request,
         principal: Principal,
         market: str,
-        after: Place | None,
+        after: Place,
         *,
         job: str = "",
         types: Collection[str] | None = None,
@@ -88,6 +90,8 @@ class EventsApi:
             raise HttpProblem(ProblemCode.DRAINING)
         if request.method == "HEAD":
             return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
+        # So that a client that loses the stream before its first event misses none.
+        begins = {} if job else {"Last-Event-ID": event_id(market, after)}
         wanted = Wanted(
             market=market,
             reader=Reader(owner_of(principal)),
@@ -110,7 +114,7 @@ class EventsApi:
             ) from None
         if slot := slot_of(request):
             slot.release()  # an open stream uses little CPU
-        return EventStreamResponse(stream)
+        return EventStreamResponse(stream, begins)
 
     async def _after(self, request: Request, market: str) -> Place | None:
         """Return the place after which to begin; None: the request names none."""
@@ -127,7 +131,8 @@ class EventsApi:
         if of_market != market or place.ms > self._store.now_ms() + _MARGIN_MS:
             raise bad_request("the event to begin after is none of this market")
         ends = await self._store.event_log.ends(market)
-        if ends is not None and place < ends[0]:
+        # A market that had no event when a stream began: nothing before its first is missing.
+        if ends is not None and START < place < ends[0]:
             raise HttpProblem(
                 ProblemCode.EVENTS_TRIMMED,
                 "events after that one are no longer kept",
@@ -158,8 +163,8 @@ class EventStreamResponse(Response):
 
     media_type = _MEDIA_TYPE
 
-    def __init__(self, stream: EventStream) -> None:
-        super().__init__(headers=_HEADERS)
+    def __init__(self, stream: EventStream, headers: Mapping[str, str]) -> None:
+        super().__init__(headers={**_HEADERS, **headers})
         del self.headers["content-length"]
         self._stream = stream
 
@@ -178,15 +183,17 @@ class EventStreamResponse(Response):
             )
             # An outage ends the stream: its client connects again, perhaps to another node.
             with contextlib.suppress(StoreUnavailable):
-                async with aclosing(aiter(stream)) as texts:  # type: ignore[type-var]
+                async with aclosing(stream.texts()) as texts:
                     async for text in texts:
                         began_s = clock()
                         await send(_body(text, more=True))
+                        stream.was_slow = clock() - began_s >= _SLOW_S
                         if watching.done():
-                            stream.was_slow = clock() - began_s >= _SLOW_S
                             break
             await send(_body(b"", more=False))
         finally:
+            await asyncio.sleep(0)  # a client that was cut is noticed in the next turn
+            stream.was_slow &= watching.done()
             watching.cancel()
             await stream.close()
 
