@@ -23,6 +23,8 @@ MOST_UNUSED_PROOFS = 20
 UNUSED_PROOF_KEPT_MS = 86_400_000
 PROOF_MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp")
 PROOF_LINK_KEPT_S = 900
+# How long after its end a job can be followed by its customer's link.
+TRACKED_AFTER_END_MS = 86_400_000
 PING_MS = 25_000
 LOCATION_MS = 4_000
 HELLO_WITHIN_S = 5.0

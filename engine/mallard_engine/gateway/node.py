@@ -147,7 +147,8 @@ class Node:
         self.images = ImageStore(self.store.proofs, FolderFiles(settings.proofs_folder))
         self.limiter = RateLimiter(limits_of(settings), proxies, self.metrics.request_limited)
         self.event_tail = Tail(self.store.event_log)
-        self.event_views = EventViews(self.store)
+        public_url = (settings.public_url or "").rstrip("/")
+        self.event_views = EventViews(self.store, public_url)
         self.streams = EventStreams(
             self.store.event_log,
             Broadcast(self.event_tail, self.event_views, self.metrics, self.store.now_ms),
@@ -163,7 +164,7 @@ class Node:
             ),
             tokens=self.tokens,
             images=self.images,
-            public_url=(settings.public_url or "").rstrip("/"),
+            public_url=public_url,
             dispatcher=self.dispatcher,
             store=self.store,
             places=places,

@@ -289,6 +289,17 @@ class Jobs(Protocol):
             Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, or ``wrong_state``.
         """
 
+    async def tracked(self, token: str) -> Job | None:
+        """Return the job that a customer's link is for; None if there is none."""
+        ...
+
+    async def end_tracking(self, job: str) -> None:
+        """End the tracking of a job by its customer's link, for good.
+
+        Raises:
+            NoSuchJob: there is no such job.
+        """
+
     async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
         """Note by its position that a holder is at the mall. No effect unless it is on its way."""
 

@@ -62,6 +62,7 @@ class MarketKeys:
         | ``unused_proofs`` | zset by name | driver/proof: what no report has named yet |
         | ``gone_proofs`` | set | images whose files are to be removed |
         | ``link_key`` | string | what signs the links of images |
+        | ``tracked`` | hash | job by the token of its customer's link |
         | ``open`` | zset by name | service/job: what counts towards the quota |
         | ``open_seen`` | string | up to where `forget` was read for ``open`` |
         | ``risks`` | zset | when the risk of each open job may change next |

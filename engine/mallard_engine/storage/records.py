@@ -422,6 +422,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
         shops=_shops(fields.get(b"shops", _NO_ENTRIES)),
         hold=_hold(fields[b"held"]) if b"held" in fields else None,
         handover_key=text(b"handover_key"),
+        tracking=text(b"tracking"),
         transfer=text(b"transfer"),
         kind=text(b"kind"),
         first=text(b"first"),
@@ -493,5 +494,6 @@ def job_of(submission: Submission, now_ms: int) -> Job:
         ),
         asked=(),
         handover_key=submission.handover_key,
+        tracking=submission.tracking,
         redelivery_of=submission.redelivery_of,
     )

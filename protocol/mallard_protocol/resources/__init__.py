@@ -79,6 +79,7 @@ from mallard_protocol.resources.operators import (
 )
 from mallard_protocol.resources.problems import FieldError, Problem, Readiness
 from mallard_protocol.resources.quotes import Asked, Candidate, Explanation, Quote
+from mallard_protocol.resources.tracking import TrackedDriver, Tracking
 
 __all__ = [
     "MAX_STORES",
@@ -149,6 +150,8 @@ __all__ = [
     "Store",
     "SuspendRequest",
     "TimelineEntry",
+    "TrackedDriver",
+    "Tracking",
     "Transfer",
     "TransferRequest",
     "UnassignRequest",

@@ -295,7 +295,8 @@ class Job(Struct, frozen=True):
 
     ``return_to``: where it is brought back, or was. ``cancel_requested``: cancelled when it was on
     board, so it comes back; ``cancel_stage``: its state at that time. ``redelivery_of``: the
-    returned job whose parcels it delivers.
+    returned job whose parcels it delivers. ``tracking_url``: for the customer, until 24 h after the
+    end; null once tracking is over.
     """
 
     id: str
@@ -341,6 +342,7 @@ class Job(Struct, frozen=True):
     cancel_stage: JobStateName | None = None
     redelivery_of: str | None = None
     proof_required: tuple[Annotated[str, open_enum(RequiredProof)], ...] = ()
+    tracking_url: str | None = None
 
 
 class JobList(Struct, frozen=True):

@@ -47,6 +47,8 @@ OPERATIONS = {
     "/v1/driver/proofs": {"post"},
     "/v1/jobs/{id}/proofs": {"get"},
     "/v1/proofs/{proof}": {"get"},
+    "/v1/jobs/{id}/tracking": {"get", "delete"},
+    "/v1/track/{token}": {"get"},
     "/v1/stores/{mall}/{store}/pickups": {"get"},
     "/v1/stores/{mall}/{store}/pickups/{job}": {"post"},
     "/v1/stores/{mall}/{store}/pickups/{job}/handover": {"post"},
@@ -120,7 +122,7 @@ def test_unserved_operations_are_marked() -> None:
 
 
 # What a link gives, without a token.
-BY_LINK = {"/v1/proofs/{proof}"}
+BY_LINK = {"/v1/proofs/{proof}", "/v1/track/{token}"}
 
 
 def test_every_operation_with_a_token_lists_refusals() -> None:

@@ -26,6 +26,7 @@ Outcome: TypeAlias = "Response | Failure | None"
 # Answers after which the same request may work later.
 _LATER: Final = frozenset({429, 502, 503, 504})
 _TOO_MANY_REQUESTS: Final = 429
+_NO_CONTENT: Final = 204
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 5.0
 _ANSWER_WITHIN_S: Final = 10.0
@@ -191,6 +192,8 @@ def _decoded(outcome: Outcome, answer: type[T]) -> T:
         raise problem_of(outcome.status, outcome.body, outcome.retry_after_s)
     try:
         if outcome.status < 300:
+            if outcome.status == _NO_CONTENT:
+                return msgspec.convert(None, type=answer)
             return msgspec.json.decode(outcome.body, type=answer)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise BadAnswer(f"{outcome.status} with a body that is not the engine's: {error}") from None

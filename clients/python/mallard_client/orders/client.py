@@ -32,9 +32,11 @@ from mallard_protocol.resources import (
     Explanation,
     Job,
     JobList,
+    JobProof,
     Market,
     Quote,
     RedeliverRequest,
+    Tracking,
 )
 
 __all__ = ["AnswerName", "JobFilter", "OrderClient", "OrderClientSync"]
@@ -113,6 +115,22 @@ class OrderClient(AsyncShell):
     async def quote(self, job: JobBody) -> Quote:
         """Return whether a job would find a driver now; stores nothing."""
         return await self._run(self._calls.quote(job))
+
+    async def tracking(self, job: str) -> Tracking:
+        """Return where a job is, as its customer sees it."""
+        return await self._run(self._calls.tracking(job))
+
+    async def end_tracking(self, job: str) -> None:
+        """End the tracking of a job by its ``tracking_url``, for good."""
+        await self._run(self._calls.end_tracking(job))
+
+    async def track(self, token: str) -> Tracking:
+        """Return where the job of a ``tracking_url``, or of its token, is."""
+        return await self._run(self._calls.track(token))
+
+    async def proofs(self, job: str) -> tuple[JobProof, ...]:
+        """Return the proofs of a job; the links to their images hold for 15 min."""
+        return await self._run(self._calls.proofs(job))
 
     async def explain(self, job: str) -> Explanation:
         """Explain the choice of driver: the last round and all drivers who were asked."""
@@ -204,6 +222,22 @@ class OrderClientSync(SyncShell):
     def quote(self, job: JobBody) -> Quote:
         """As `OrderClient.quote`."""
         return self._run(self._calls.quote(job))
+
+    def tracking(self, job: str) -> Tracking:
+        """As `OrderClient.tracking`."""
+        return self._run(self._calls.tracking(job))
+
+    def end_tracking(self, job: str) -> None:
+        """As `OrderClient.end_tracking`."""
+        self._run(self._calls.end_tracking(job))
+
+    def track(self, token: str) -> Tracking:
+        """As `OrderClient.track`."""
+        return self._run(self._calls.track(token))
+
+    def proofs(self, job: str) -> tuple[JobProof, ...]:
+        """As `OrderClient.proofs`."""
+        return self._run(self._calls.proofs(job))
 
     def explain(self, job: str) -> Explanation:
         """As `OrderClient.explain`."""

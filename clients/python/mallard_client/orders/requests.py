@@ -22,6 +22,8 @@ from mallard_protocol.resources import (
     Explanation,
     Job,
     JobList,
+    JobProof,
+    JobProofList,
     JobRequest,
     Market,
     MarketList,
@@ -30,6 +32,7 @@ from mallard_protocol.resources import (
     RedeliverRequest,
     RegisteredDriver,
     SuspendRequest,
+    Tracking,
     TransferRequest,
     UnassignRequest,
 )
@@ -144,6 +147,23 @@ class OrderCalls:
     def ready(self, job: str, store: str, ready_at: datetime) -> Steps[Job]:
         """``POST /v1/jobs/{id}/ready``."""
         return self._post(_job(job, "ready"), ReadyRequest(store, ready_at))
+
+    def tracking(self, job: str) -> Steps[Tracking]:
+        """``GET /v1/jobs/{id}/tracking``."""
+        return self._caller.call("GET", _job(job, "tracking"), Tracking)
+
+    def end_tracking(self, job: str) -> Steps[None]:
+        """``DELETE /v1/jobs/{id}/tracking``."""
+        return self._caller.call("DELETE", _job(job, "tracking"), type(None))
+
+    def track(self, token: str) -> Steps[Tracking]:
+        """``GET /v1/track/{token}``."""
+        return self._caller.call("GET", _path("track", token.rpartition("/")[2]), Tracking)
+
+    def proofs(self, job: str) -> Steps[tuple[JobProof, ...]]:
+        """``GET /v1/jobs/{id}/proofs``."""
+        answer = yield from self._caller.call("GET", _job(job, "proofs"), JobProofList)
+        return answer.items
 
     def explain(self, job: str) -> Steps[Explanation]:
         """``GET /v1/jobs/{id}/explain``."""

@@ -16,10 +16,12 @@ from mallard_engine.contract.operations.operators import OPERATORS
 from mallard_engine.contract.operations.proofs import PROOFS
 from mallard_engine.contract.operations.quotes import QUOTES
 from mallard_engine.contract.operations.shops import SHOPS
+from mallard_engine.contract.operations.tracking import TRACKING
 
 # The groups of operations in the documents and in generated code.
 TAGS: Final = (
     ("Jobs", "Submit jobs and follow them"),
+    ("Tracking", "Where a job is, for its customer"),
     ("Quotes", "Whether a job would find a driver"),
     ("Events", "What happens in a market, as it happens"),
     ("Markets", "Where the engine serves"),
@@ -35,6 +37,7 @@ OPERATIONS: Final = (
     *JOBS,
     *EVENTS,
     *QUOTES,
+    *TRACKING,
     *MARKETS,
     *OPERATORS,
     *DRIVERS,

@@ -217,6 +217,8 @@ class Job:
     shops: tuple[Shop, ...] = ()
     hold: JobHold | None = None
     handover_key: str = field(default="", repr=False)
+    # The token of its customer's link; empty: it has none, or tracking has been ended.
+    tracking: str = field(default="", repr=False)
     # Of a job on board: its last transfer, as mall/job.
     transfer: str = ""
     # Of a transfer: the driver who hands over, the jobs, and the code that proves the meeting.
@@ -267,6 +269,11 @@ class Job:
         return next((it.at_ms for it in entries if it.state == JobState.PICKED_UP), None)
 
     @property
+    def ended_ms(self) -> int | None:
+        """When the job ended; None before that."""
+        return self.timeline[-1].at_ms if self.terminal else None
+
+    @property
     def terminal(self) -> bool:
         """Whether the job is in a terminal state."""
         return self.state in TERMINAL
@@ -303,6 +310,8 @@ class Submission:
     pin: str = ""
     pickup_codes: tuple[str, ...] = ()
     handover_key: str = field(default="", repr=False)
+    # The token of its customer's link; empty: it has none, or tracking has been ended.
+    tracking: str = field(default="", repr=False)
     # The least time until a driver has the parcels in hand, and from there to the door.
     lead_ms: int = 0
     haul_ms: int = 0

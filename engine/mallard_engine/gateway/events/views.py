@@ -57,13 +57,18 @@ class Loaded:
     transfers: Mapping[str, model.Job]
     holds: Mapping[str, model.StoreHold]
     now_ms: int
+    public_url: str = ""
 
 
 class EventViews:
-    """Makes the events of the contract from the entries of a market's stream."""
+    """Makes the events of the contract from the entries of a market's stream.
 
-    def __init__(self, store: Storage) -> None:
+    Links in them start with `public_url`.
+    """
+
+    def __init__(self, store: Storage, public_url: str = "") -> None:
         self._store = store
+        self._public_url = public_url
 
     async def public(self, events: Sequence[MarketEvent], reader: Reader) -> list[Event]:
         """Return the events of one market that a reader may see, as it sees them, in order.
@@ -92,6 +97,7 @@ class EventViews:
             {job.id: it for job, it in zip(carried, transfers, strict=True) if it},
             holds,
             self._store.now_ms(),
+            self._public_url,
         )
 
     async def shown(
@@ -172,6 +178,7 @@ def _job_data(
         loaded.transfers.get(job.id),
         with_code=with_code,
         closed=frozenset() if job.terminal else closed,
+        public_url=loaded.public_url,
     )
     data = {name: value for name, value in structs.asdict(view).items() if value is not UNSET}
     del data["timeline"]

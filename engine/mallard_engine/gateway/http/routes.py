@@ -16,6 +16,7 @@ from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
 from mallard_engine.gateway.http.endpoints.positions import PositionsApi
 from mallard_engine.gateway.http.endpoints.proofs import ProofsApi
 from mallard_engine.gateway.http.endpoints.register import RegisterApi
+from mallard_engine.gateway.http.endpoints.tracking import TrackingApi
 from mallard_engine.gateway.http.routing import bind
 from mallard_engine.gateway.socket.services import SocketServices
 
@@ -30,6 +31,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
     """
     health = HealthApi(services).handlers()
     proofs = ProofsApi(services, services.images, services.public_url)
+    tracking = TrackingApi(services)
     if not with_metrics:
         del health[_METRICS]
     return bind(
@@ -43,8 +45,9 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | PositionsApi(services).handlers()
         | DriverApi(services).handlers()
         | CounterApi(services).handlers()
-        | proofs.handlers(),
-        health | DOCUMENT_HANDLERS | proofs.public_handlers(),
+        | proofs.handlers()
+        | tracking.handlers(),
+        health | DOCUMENT_HANDLERS | proofs.public_handlers() | tracking.public_handlers(),
     )
 
 

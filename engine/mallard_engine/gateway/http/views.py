@@ -113,6 +113,7 @@ def job_view(
     *,
     with_code: bool = False,
     closed: Collection[str] = (),
+    public_url: str = "",
 ) -> resources.Job:
     """Return a job as its order service and operators see it.
 
@@ -123,6 +124,7 @@ def job_view(
         transfer: the open transfer that carries it.
         with_code: whether the reader may see the code of a transfer.
         closed: its stores that are closed by their own word.
+        public_url: what its links start with.
     """
     order = order_of(job)
     return resources.Job(
@@ -175,6 +177,7 @@ def job_view(
         cancel_stage=job.cancelled.stage if job.cancelled else None,
         redelivery_of=job.redelivery_of,
         proof_required=order.shown_proof,
+        tracking_url=f"{public_url}/track/{job.tracking}" if job.tracking else None,
         **_own_fields(job),
     )
 

@@ -96,6 +96,7 @@ def submission_of(
     release_ms: int,
     now_ms: int,
     handover_key: str = "",
+    tracking: str = "",
 ) -> Submission:
     """Return what the store keeps of an order.
 
@@ -103,6 +104,7 @@ def submission_of(
         release_ms: when the search for a driver begins; the job is scheduled if that is after
             `now_ms`.
         handover_key: random, for the codes that drivers show at the counter.
+        tracking: random, the token of the customer's link.
     """
     order, mall = valid.order, valid.mall
     return Submission(
@@ -125,6 +127,7 @@ def submission_of(
             store.pickup_code for store in order.pickup.stores if store.pickup_code is not UNSET
         ),
         handover_key=handover_key,
+        tracking=tracking,
     )
 
 

@@ -10,6 +10,7 @@ from mallard_engine.core.model import Job, ReturnPlace
 from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of
 from mallard_engine.gateway.orders.intake import InvalidOrder, read_order, submission_of
 from mallard_engine.gateway.services import Services
+from mallard_engine.gateway.tracking import new_token
 from mallard_engine.ports import Effects, NoSuchJob, Submitted, WrongState
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import (
@@ -66,6 +67,7 @@ async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Su
         release_ms=release_ms,
         now_ms=now_ms,
         handover_key=secrets.token_hex(8),
+        tracking=new_token(),
     )
     replaces = earlier.id if earlier else ""
     return await services.dispatcher.orders.submit(

@@ -97,7 +97,7 @@ class RedisDeadlines(Deadlines):
     async def forget(self, market: str) -> int:
         keys = self._runner.keys[market]
         lists = ("by_service", "by_age", "by_external", "open", "by_shop", "returns")
-        images = ("proofs", "unused_proofs", "gone_proofs")
+        images = ("proofs", "unused_proofs", "gone_proofs", "tracked")
         names = ("forget", "offers", "externals", "holds", *lists, *images)
         args = {"limit": _FORGET_LIMIT, "again_ms": _LOOK_AGAIN_MS}
         return int(await self._runner.run("forget", list(map(keys.key, names)), args))

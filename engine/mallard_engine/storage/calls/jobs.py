@@ -94,6 +94,7 @@ class RedisJobs(Jobs):
             "max_open": self._quotas.open_jobs,
             "max_stored": self._quotas.stored_bytes,
             "handover_key": s.handover_key,
+            "tracking": s.tracking or None,
             "stores": s.need.stores,
         }
         if s.pin or s.pickup_codes:
@@ -339,6 +340,23 @@ class RedisJobs(Jobs):
         )
         done = driver_answer(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
+
+    async def tracked(self, token: str) -> Job | None:
+        every = self._runner.keys.values()
+        calls = [self._runner.link.call("HGET", it.key("tracked"), token) for it in every]
+        found = next((job for job in await asyncio.gather(*calls) if job is not None), None)
+        if found is None:
+            return None
+        try:
+            return await self.get(found.decode())
+        except NoSuchJob:
+            return None
+
+    async def end_tracking(self, job: str) -> None:
+        keys = self._runner.keys_of(job)
+        names = [keys.job(job), keys.key("tracked")]
+        if not await self._runner.run("end_tracking", names, {"job": job}):
+            raise NoSuchJob(job)
 
     async def arrive(self, ref: JobRef, driver: str, attempt: int) -> Effects:
         return (

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Deletes expired members of hashes and sets, which cannot have a TTL for each member.
 -- KEYS: forget offers externals holds by_service by_age by_external open by_shop returns
--- KEYS: proofs unused_proofs gone_proofs
+-- KEYS: proofs unused_proofs gone_proofs tracked
 -- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped
 local arg = cmsgpack.unpack(ARGV[2])
@@ -30,6 +30,10 @@ for _, member in ipairs(members) do
   elseif kind == 'back' then
     again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))
     if not again then redis.call('ZREM', KEYS[10], rest) end
+  elseif kind == 'track' then
+    local token, job = rest:match('^([^/]+)/([^/]+)$')
+    again = redis.call('ZSCORE', KEYS[6], job)
+    if not again then redis.call('HDEL', KEYS[14], token) end
   elseif kind == 'proof' then
     -- The files of images that no listed job has are removed afterwards, by any node.
     local id = rest:match('([^/]+)$')

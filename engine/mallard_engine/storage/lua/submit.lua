@@ -4,7 +4,7 @@
 -- KEYS: key by_service by_age by_external open open_seen stored job
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check images?[kind] codes?{door shops[code]} expires_ms deadline_ms priority demand
--- ARGV: max_open max_stored handover_key stores[store] lead_ms haul_ms redelivery_of? replaces?}
+-- ARGV: max_open max_stored handover_key tracking? stores[store] lead_ms haul_ms redelivery_of? replaces?}
 -- ARGV: body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
 -- REPLY: gone | wrong_state … state
@@ -15,6 +15,8 @@
 
 local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local BY_EXTERNAL, OPEN, OPEN_SEEN, STORED = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
+-- Which job a customer's link is for.
+local TRACKED = K.due:sub(1, -4) .. 'tracked'
 -- A returned job whose parcels this one delivers after all, once: unless its redelivery `replaces`
 -- one that has ended without them.
 local ORIGIN = KEYS[23]
@@ -72,6 +74,12 @@ if arg.external_id ~= '' then
   redis.call('ZADD', BY_EXTERNAL, 0, name)
   -- The index keeps the name as long as the job is listed, whichever engine ends the job.
   redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'named/' .. name)
+end
+if arg.tracking then
+  redis.call('HSET', JOB, 'tracking', arg.tracking)
+  redis.call('HSET', TRACKED, arg.tracking, arg.job)
+  local name = arg.tracking .. '/' .. arg.job
+  redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'track/' .. name)
 end
 redis.call('ZADD', BY_SERVICE, 0, arg.service .. '/' .. arg.job)
 redis.call('ZADD', BY_AGE, 0, arg.job)

@@ -281,6 +281,7 @@ async def _undeliverable(world: World, ref: JobRef, attempt: int) -> None:
     await store.returns.note_at_place(await world.job(ref), MALL)
     await store.proofs.add(MARKET, "ann", "proof_phoenix.x", media_type="image/png", size=1)
     await store.proofs.erase(ref.job)
+    await store.jobs.end_tracking(ref.job)
     await store.returns.show_codes(MARKET, MALL, "lego", [ref.job])
     with pytest.raises(Refused):
         await world.returned(ref, attempt)

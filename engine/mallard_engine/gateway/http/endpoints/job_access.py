@@ -15,6 +15,7 @@ from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.views import closed_stores, job_view
+from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef, NoSuchJob, Storage, StoreUnavailable
@@ -53,14 +54,24 @@ def ref_of(job: Job) -> JobRef:
 
 
 async def shown(
-    job: Job, principal: Principal, store: Storage, held: resources.Held | None = None
+    job: Job, principal: Principal, services: Services, held: resources.Held | None = None
 ) -> Response:
     """Return the response with a job, as this principal may see it."""
+    store = services.store
     transfer = await open_transfer(store, job)
     with_code = principal.role is Role.OPERATOR
     names = await names_for(principal, store, job, *([transfer] if transfer else ()))
     closed = await _closed_stores(store, job)
-    return JsonResponse(job_view(job, names, held, transfer, with_code=with_code, closed=closed))
+    view = job_view(
+        job,
+        names,
+        held,
+        transfer,
+        with_code=with_code,
+        closed=closed,
+        public_url=services.public_url,
+    )
+    return JsonResponse(view)
 
 
 async def _closed_stores(store: Storage, job: Job) -> frozenset[str]:

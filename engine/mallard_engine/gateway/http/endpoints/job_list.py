@@ -37,6 +37,7 @@ class JobList:
     def __init__(self, services: Services) -> None:
         self._store = services.store
         self._markets = tuple(services.places.markets)
+        self._public_url = services.public_url
 
     async def page(self, request: Request, principal: Principal) -> Response:
         """Return a page of the jobs that the principal may see, of one market or of all."""
@@ -65,9 +66,12 @@ class JobList:
         carriers = {job.id: it for job, it in zip(jobs, found, strict=True) if it is not None}
         names = await names_for(principal, self._store, *jobs, *carriers.values())
         with_code = principal.role is Role.OPERATOR
+        url = self._public_url
         views = views_of(
             jobs,
-            lambda job: job_view(job, names, None, carriers.get(job.id), with_code=with_code),
+            lambda job: job_view(
+                job, names, None, carriers.get(job.id), with_code=with_code, public_url=url
+            ),
             lambda job: job.id,
         )
         return JsonResponse(resources.JobList(views, next_cursor))

@@ -51,6 +51,7 @@ from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
 from mallard_engine.gateway.orders.redelivery import redeliver
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import epoch_ms
+from mallard_engine.gateway.tracking import new_token
 from mallard_engine.ports import StoreUnavailable, Submitted, WrongState
 from mallard_protocol import resources
 from mallard_protocol.codes import AnswerAction, CancelReason, ProblemCode
@@ -126,7 +127,7 @@ class JobsApi:
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
         names = await names_for(principal, self._store, job)
-        return JsonResponse(job_view(job, names), headers)
+        return JsonResponse(job_view(job, names, public_url=self._services.public_url), headers)
 
     async def _submit(
         self,
@@ -158,6 +159,7 @@ class JobsApi:
                 release_ms=self._dispatcher.orders.release_ms(mall.id, valid.need, now_ms),
                 now_ms=now_ms,
                 handover_key=secrets.token_hex(8),
+                tracking=new_token(),
             ),
             early,
         )
@@ -167,7 +169,7 @@ class JobsApi:
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
         job = await settled(job, request, self._store, wait_s, self._services.leaving)
-        return await shown(job, principal, self._store, await self._held(job))
+        return await shown(job, principal, self._services, await self._held(job))
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel a job; one on board comes back: 202. The body may be empty."""
@@ -183,7 +185,7 @@ class JobsApi:
                 ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
             ) from refused
         job = await self._store.jobs.get(job.id)
-        response = await shown(job, principal, self._store)
+        response = await shown(job, principal, self._services)
         if not job.terminal:
             response.status_code = 202
         return response
@@ -215,7 +217,9 @@ class JobsApi:
         if submitted.replayed:
             headers["Idempotent-Replayed"] = "true"
         names = await names_for(principal, self._store, submitted.job)
-        return JsonResponse(job_view(submitted.job, names), headers)
+        return JsonResponse(
+            job_view(submitted.job, names, public_url=self._services.public_url), headers
+        )
 
     async def ready(self, request: Request, principal: Principal) -> Response:
         """Change the ready time of a store's parcels."""
@@ -261,7 +265,7 @@ class JobsApi:
         return held_view(job.need, job.mall, holds, self._store.now_ms())
 
     async def _current(self, job: Job, principal: Principal) -> Response:
-        return await shown(await self._store.jobs.get(job.id), principal, self._store)
+        return await shown(await self._store.jobs.get(job.id), principal, self._services)
 
 
 def _cancel_reason(asked: CancelRequest) -> tuple[CancelReason, str]:

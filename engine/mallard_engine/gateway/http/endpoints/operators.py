@@ -112,7 +112,7 @@ class OperatorsApi:
         except TransferOpen as other:
             detail = f"a job is part of the transfer {other.transfer}"
             raise HttpProblem(ProblemCode.WRONG_STATE, detail) from None
-        response = await shown(job, principal, self._store)
+        response = await shown(job, principal, self._services)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return response
 
@@ -146,4 +146,4 @@ class OperatorsApi:
         return driver_view(driver, barred)
 
     async def _current(self, job: Job, principal: Principal) -> Response:
-        return await shown(await self._store.jobs.get(job.id), principal, self._store)
+        return await shown(await self._store.jobs.get(job.id), principal, self._services)
