@@ -308,6 +308,8 @@ class ProblemCode(StrEnum):
     DUPLICATE_EXTERNAL_ID = "duplicate_external_id"
     NOT_CANCELLABLE = "not_cancellable"
     WRONG_STATE = "wrong_state"
+    TOO_LATE = "too_late"
+    PRECONDITION_FAILED = "precondition_failed"
     DRIVER_UNAVAILABLE = "driver_unavailable"
     BAD_FIELD = "bad_field"
     NOT_YOURS = "not_yours"

@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = _answer  # noqa: N815 - the standard library's names
+    do_GET = do_POST = do_PUT = do_PATCH = _answer  # noqa: N815 - the standard library's names
 
     def log_message(self, *args: Any) -> None:
         """Say nothing: the tests' output is pytest's."""

@@ -249,6 +249,20 @@ def test_sync_order_client_works_end_to_end(node: Node, place: Place) -> None:
         assert orders.cancel(job.id).terminal
 
 
+async def test_order_client_changes_and_ends_many_orders(orders: OrderClient, place: Place) -> None:
+    made = await orders.submit_many({f"{n}": place.order() for n in range(3)})
+    assert [it.status for it in made] == [201] * 3
+    jobs = [it.job.id for it in made if it.job is not msgspec.UNSET]
+    tagged = await orders.get_tagged(jobs[0])
+    changed = await orders.change(jobs[0], {"priority": 7}, if_match=tagged.etag)
+    assert changed.priority == 7
+    with pytest.raises(ApiProblem) as refused:
+        await orders.change(jobs[0], {"priority": 8}, if_match=tagged.etag)
+    assert refused.value.code == "precondition_failed"
+    ended = await orders.cancel_many(jobs, "duplicate")
+    assert [it.status for it in ended] == [200] * 3
+
+
 async def test_operator_client_works_end_to_end(
     hire: Hire, node: Node, orders: OrderClient, place: Place
 ) -> None:

@@ -119,6 +119,11 @@ def check_holders(seen: Snapshot, policy: MarketPolicy) -> None:
         if not job.held and not job.terminal:
             assert job.driver is None, f"S1: {name} ({job.state}) names {job.driver}"
     for driver in seen.drivers.values():
+        for held in driver.jobs:
+            need = seen.jobs[held.job].need
+            place = (held.lat, held.lon, held.deadline_ms)
+            is_known = not held.has_place or place == (need.lat, need.lon, need.deadline_ms)
+            assert is_known, f"S1: the record of {driver.id} has another drop-off of {held.job}"
         given = [h.job for h in driver.jobs if not _is_collected(seen.jobs[h.job])]
         weight_g = sum(seen.jobs[name].need.weight_g for name in given)
         most = max(min(policy.max_run_jobs, driver.vehicle.max_jobs), 1)

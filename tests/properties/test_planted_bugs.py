@@ -16,6 +16,7 @@ from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.scripts import Script
 from tests.properties.machine import StoreMachine
 from tests.properties.mallard import Mallard
+from tests.properties.planted.changes import PLANTED_IN_CHANGES
 from tests.properties.planted.claims import PLANTED_IN_CLAIMS
 from tests.properties.planted.counters import PLANTED_IN_COUNTERS
 from tests.properties.planted.hours import PLANTED_IN_HOURS
@@ -30,6 +31,7 @@ from tests.properties.planted.runs import PLANTED_IN_RUNS
 from tests.properties.planted.shops import PLANTED_IN_SHOPS
 from tests.properties.planted.take_backs import PLANTED_IN_TAKE_BACKS
 from tests.properties.planted.transfers import PLANTED_IN_TRANSFERS
+from tests.properties.rules.change import ChangeRules
 from tests.properties.rules.clock import TimeRules
 from tests.properties.rules.comeback import ComebackRules
 from tests.properties.rules.counter import CounterRules
@@ -303,6 +305,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_RETURNS, (DoorRules,)),
     (PLANTED_IN_PATIENCE, (PatienceRules, TimeRules)),
     (PLANTED_IN_REGISTERS, (RegisterRules, DriverRules)),
+    (PLANTED_IN_CHANGES, (ChangeRules, ShopRules, DoorRules)),
     (PLANTED_IN_RISKS, (RiskRules, ShopRules, HolderRules)),
 )
 EVERY_BUG = [planted for bugs, _ in BUGS for planted in bugs]

@@ -37,10 +37,12 @@ from mallard_client.errors import (
     Stopped,
     Unreachable,
 )
+from mallard_client.http.request import Tagged
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import JobFilter, OrderClient, OrderClientSync
 from mallard_client.store_client import StoreClient, StoreClientSync
 from mallard_client.tokens import TokenProvider
+from mallard_protocol.changes import BatchResult, CancelResult, CustomerErased, JobPatch
 from mallard_protocol.codes import (
     SUBPROTOCOL_JSON,
     SUBPROTOCOL_MSGPACK,
@@ -93,11 +95,14 @@ __all__ = [
     "Backoff",
     "BadAnswer",
     "Barred",
+    "BatchResult",
     "CallFailed",
+    "CancelResult",
     "ClientError",
     "Close",
     "Connected",
     "Connecting",
+    "CustomerErased",
     "Device",
     "Disconnected",
     "Drain",
@@ -118,6 +123,7 @@ __all__ = [
     "JobChanged",
     "JobFilter",
     "JobList",
+    "JobPatch",
     "JobRequest",
     "JobState",
     "JobsChanged",
@@ -158,6 +164,7 @@ __all__ = [
     "Storage",
     "StoreClient",
     "StoreClientSync",
+    "Tagged",
     "TokenProvider",
     "TokenTrouble",
     "Unreachable",

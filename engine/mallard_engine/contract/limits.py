@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from mallard_protocol.changes import MAX_BATCH_BYTES, MAX_ITEMS
 from mallard_protocol.codes import (
     ANSWER_KEPT_MS,
     BACKOFF_FIRST_S,
@@ -52,6 +53,8 @@ SOCKET_LIMITS: Final[Limits] = (
 )
 HTTP_LIMITS: Final[Limits] = (
     ("max_body_bytes", MAX_BODY_BYTES, "a request's body"),
+    ("max_batch_bytes", MAX_BATCH_BYTES, "the body of a batch; each job has `max_body_bytes`"),
+    ("max_items", MAX_ITEMS, "jobs of a batch, or of a list of cancellations"),
     ("max_wait_s", MAX_WAIT_S, "`wait_s`"),
     ("max_page", MAX_PAGE, "`limit` of a list"),
     ("max_stores", MAX_STORES, "stores of a job"),

@@ -9,7 +9,7 @@ from mallard_engine.contract.info import HOST, HOST_IS, LICENSE, VERSION
 from mallard_engine.contract.json_schema import REF, schemas
 from mallard_engine.contract.limits import HTTP_LIMITS, as_object
 from mallard_engine.contract.operations.operation import Operation, Parameter
-from mallard_engine.contract.operations.shapes import ID
+from mallard_engine.contract.operations.shapes import ID, IF_NONE_MATCH
 from mallard_engine.contract.operations.table import OPERATIONS, TAGS
 from mallard_protocol.codes import ProblemCode, Role
 from mallard_protocol.resources import Problem
@@ -79,7 +79,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         document["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": REF + operation.body.__name__}}},
+            "content": {
+                media_type: {"schema": {"$ref": REF + operation.body.__name__}}
+                for media_type in operation.body_types
+            },
         }
     if operation.media_types:
         content = {kind: {"schema": _FILE} for kind in operation.media_types}
@@ -126,6 +129,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return {
         str(operation.status): good,
         **(accepted if operation.accepted else {}),
+        **(_NOT_MODIFIED if IF_NONE_MATCH in operation.parameters else {}),
         **_problem_responses(operation),
     }
 
@@ -139,6 +143,7 @@ def _schema_of(media_type: str) -> dict[str, Any]:
     return {"type": "object" if media_type == "application/json" else "string"}
 
 
+_NOT_MODIFIED: Final = {"304": {"description": "It is as `If-None-Match` names it"}}
 _GOOD: Final = {101: "The socket is open", 201: "Created, or created by an earlier equal request"}
 
 

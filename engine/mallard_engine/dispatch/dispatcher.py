@@ -155,7 +155,7 @@ class Dispatcher:
             self._push_sink.deliver(market, effects.pushes)
             for push in effects.pushes:
                 if push.kind is PushKind.JOB:
-                    self.drivers.job_pushed(market, push.driver, push.state)
+                    self.drivers.job_pushed(market, push.driver, push.state, push.reason)
         for mall, job in effects.queued:
             self._rounds.wake(mall, job)
         for mall in effects.malls:

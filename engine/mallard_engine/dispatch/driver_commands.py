@@ -35,7 +35,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     TakenBack,
 )
-from mallard_protocol.codes import CUSTOMER_PROBLEMS, ErrorCode
+from mallard_protocol.codes import CUSTOMER_PROBLEMS, ErrorCode, JobReason
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Barred, Proof
 
@@ -445,9 +445,11 @@ class DriverCommands:
         self._apply_effects(market, answered.effects)
         return answered
 
-    def job_pushed(self, market: str, driver: str, state: str) -> None:
+    def job_pushed(self, market: str, driver: str, state: str, reason: str) -> None:
         """Forget plans with what a driver held: its job has changed."""
         self._live.changed(market, driver)
+        if reason == JobReason.UPDATED:
+            self._etas.ended(market, driver)  # the drop-off may be elsewhere
         if state == JobState.RETURNING:
             self._arrivals.look_again(market, driver)
         if state != JobState.AT_MALL:  # an arrival changes no plan

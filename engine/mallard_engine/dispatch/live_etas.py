@@ -8,15 +8,13 @@ driver, and only if they have changed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 
 import structlog
 
 from mallard_engine.core.model import Driver, Job
-from mallard_engine.core.pickup.pickup_plan import run_tour
 from mallard_engine.dispatch.context import Context, Tasks
+from mallard_engine.dispatch.course import in_order, times_of
 from mallard_engine.ports import DriverFix, DriverSnapshot, NoSuchDriver, Stop, StoreUnavailable
-from mallard_protocol.lifecycle import JobState
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +22,6 @@ _log = structlog.get_logger(__name__)
 _MOST_COURSES = 50_000
 # Smaller changes are not stored.
 _LEAST_CHANGE_MS = 5_000
-_UNDER_WAY = (JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP)
 
 
 @dataclass(slots=True)
@@ -63,7 +60,7 @@ class LiveEtas:
             return
         held = {held.job for held in driver.jobs}
         known = held <= {job.id for job in jobs}
-        self._courses[key] = _Course(_in_order(jobs) if known else None)
+        self._courses[key] = _Course(in_order(jobs) if known else None)
 
     def holds_unknown_job(self, market: str, driver: str) -> None:
         """Note that a driver of this node holds a job that this node does not know."""
@@ -108,13 +105,13 @@ class LiveEtas:
     def _read(self, market: str, snapshot: DriverSnapshot) -> tuple[Job, ...]:
         if not snapshot.jobs:
             self.forget(market, snapshot.driver.id)
-        return _in_order(snapshot.jobs)
+        return in_order(snapshot.jobs)
 
     def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
         """Return the times to store, if one has changed enough."""
         now_ms = self._context.storage.now_ms()
         jobs = [job for job in course.jobs or () if self._context.places.knows(job.mall)]
-        times = self._times(market, fix, jobs, now_ms)
+        times = times_of(self._context, market, (fix.lat, fix.lon), jobs, now_ms)
         stored = course.times or {
             job.id: (job.eta_pickup_ms or 0, job.eta_dropoff_ms or 0) for job in jobs
         }
@@ -127,50 +124,3 @@ class LiveEtas:
             return []
         course.times = times
         return [Stop(job.id, job.attempt, *times[job.id]) for job in jobs]
-
-    def _times(
-        self, market: str, fix: DriverFix, jobs: Sequence[Job], now_ms: int
-    ) -> dict[str, tuple[int, int]]:
-        """Return when each job is picked up and dropped off, by a driver who is at the fix now."""
-        travel, policy = self._context.travel_time(market), self._context.policy(market)
-        here, at_ms, pickup_ms = (fix.lat, fix.lon), now_ms, now_ms
-        waiting = [job for job in jobs if _has_more_to_collect(job)]
-        if waiting:
-            mall = self._context.places.mall(waiting[0].mall)
-            # An operator may have added a job elsewhere, such as a transfer.
-            waiting = [job for job in waiting if job.mall == mall.id]
-            service_time = self._context.service_time(market)
-            needs = [job.need for job in waiting]
-            arrived_ms = [ms for job in waiting if (ms := job.arrived_ms) is not None]
-            come_ms = min(arrived_ms, default=now_ms)
-            tour = run_tour(mall, needs, service_time, come_ms)
-            gate = mall.gates[tour.gate]
-            if not arrived_ms:
-                way_s = travel.seconds(*here, gate.lat, gate.lon, now_ms)
-                come_ms = now_ms + int(way_s * 1000)
-                tour = run_tour(mall, needs, service_time, come_ms, gate.id)
-            pickup_ms = max(tour.done_ms(come_ms), now_ms)
-            here, at_ms = (gate.lat, gate.lon), pickup_ms + tour.back_ms
-        times = {}
-        for job in jobs:
-            way_s = travel.seconds(*here, job.need.lat, job.need.lon, at_ms)
-            at_ms += int((way_s + policy.dropoff_dwell_s) * 1000)
-            is_on_board = job.state is JobState.PICKED_UP
-            times[job.id] = (job.eta_pickup_ms or now_ms) if is_on_board else pickup_ms, at_ms
-            here = job.need.lat, job.need.lon
-        return times
-
-
-def _has_more_to_collect(job: Job) -> bool:
-    """Return whether its driver must still visit a store."""
-    if job.state is not JobState.PICKED_UP:
-        return True
-    # Something was collected, so that what is not done is left.
-    done = job.need.done
-    return bool(done) and len(done) < len(job.need.stores)
-
-
-def _in_order(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    """Return the jobs under way in drop-off order; those without a time are last."""
-    under_way = [job for job in jobs if job.state in _UNDER_WAY]
-    return tuple(sorted(under_way, key=lambda job: job.eta_dropoff_ms or inf))

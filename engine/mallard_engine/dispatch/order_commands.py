@@ -4,8 +4,10 @@ import asyncio
 from dataclasses import replace
 
 from mallard_engine.core.model import Job, Need, ReturnPlace, RoundRecord, Submission
+from mallard_engine.core.order_change import OrderChange
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
+from mallard_engine.dispatch.course import changed_course
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
 from mallard_engine.dispatch.pickup_eta import PickupEta
 from mallard_engine.dispatch.returns import Returns
@@ -94,14 +96,15 @@ class OrderCommands:
         return submitted
 
     def _with_course(self, submission: Submission) -> Submission:
-        mall = self._context.places.malls.get(submission.mall)
-        # A reload of the places may have removed the mall or a shop since the order was validated.
-        if mall is None or not all(store in mall.stores for store in submission.need.stores):
-            return submission
-        lead_ms, haul_ms = self._context.course_ms(
-            mall, submission.need, self._context.storage.now_ms()
-        )
+        lead_ms, haul_ms = self._course_ms(submission.mall, submission.need)
         return replace(submission, lead_ms=lead_ms, haul_ms=haul_ms)
+
+    def _course_ms(self, mall_id: str, need: Need) -> tuple[int, int]:
+        mall = self._context.places.malls.get(mall_id)
+        # A reload of the places may have removed the mall or a shop since the order was validated.
+        if mall is None or not all(store in mall.stores for store in need.stores):
+            return 0, 0
+        return self._context.course_ms(mall, need, self._context.storage.now_ms())
 
     async def _offer_speculatively(self, submission: Submission, early: SpeculativeOffer) -> None:
         if not await early.offer():
@@ -177,6 +180,39 @@ class OrderCommands:
         )
         if effects is not None:
             self._apply_to_job(ref, effects)
+        return effects is not None
+
+    async def change(
+        self,
+        ref: JobRef,
+        was: Job,
+        change: OrderChange,
+        *,
+        actor: str,
+        unless_touched: bool = False,
+    ) -> bool:
+        """See :meth:`mallard_engine.ports.Changes.change`. Return False if it must be read again.
+
+        The times of the holder's whole run follow in the same step.
+        """
+        lead_ms, haul_ms = self._course_ms(ref.mall, change.need)
+        change = replace(change, lead_ms=lead_ms, haul_ms=haul_ms)
+        etas = (
+            await changed_course(self._context, was, change.need) if change.changes_course else ()
+        )
+        effects = await self._context.storage.changes.change(
+            ref, was, change, actor=actor, etas=etas, unless_touched=unless_touched
+        )
+        if effects is not None:
+            self._apply_to_job(ref, effects)
+        return effects is not None
+
+    async def erase(self, was: Job, *, body: bytes, need: Need, ref: str, actor: str) -> bool:
+        """See :meth:`mallard_engine.ports.Changes.erase`. Return False if nothing was erased."""
+        changes = self._context.storage.changes
+        effects = await changes.erase(was, body=body, need=need, ref=ref, actor=actor)
+        if effects is not None:
+            self._apply_to_job(JobRef(was.id, was.mall), effects)
         return effects is not None
 
     async def lift_hold(self, mall: str, store: str, until_ms: int) -> None:

@@ -21,6 +21,7 @@ from mallard_engine.ports.effects import Effects, Freed, LateJob, Push, PushKind
 from mallard_engine.ports.event_log import EventLog
 from mallard_engine.ports.jobs import (
     NO_QUOTAS,
+    Changes,
     JobPage,
     JobQuery,
     JobRef,
@@ -74,6 +75,7 @@ __all__ = [
     "Answered",
     "Around",
     "Beat",
+    "Changes",
     "Deadlines",
     "DriverFix",
     "DriverSnapshot",

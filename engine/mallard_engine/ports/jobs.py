@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mallard_engine.core.model import Job, Need, ReturnPlan, StoreHold, Submission
+from mallard_engine.core.order_change import OrderChange
 from mallard_engine.ports.drivers import Answered
 from mallard_engine.ports.effects import Effects
 from mallard_protocol.codes import CancelReason
@@ -342,4 +343,64 @@ class Jobs(Protocol):
         """Return the number of jobs by state, and ``submitted`` in all; they add up (S13).
 
         A transfer counts as ``transfer_<state>``: it is no customer's job.
+        """
+
+
+class Changes(Protocol):
+    """Changes of stored orders."""
+
+    async def change(
+        self,
+        ref: JobRef,
+        was: Job,
+        change: OrderChange,
+        *,
+        actor: str,
+        etas: Sequence[Stop] = (),
+        unless_touched: bool = False,
+    ) -> Effects | None:
+        """Change an order: all of it or nothing. A live offer is withdrawn; a holder is told.
+
+        Args:
+            ref: The job.
+            was: The job as it was read. If its order has changed since, nothing is written.
+            change: The new order.
+            actor: Who changes it.
+            etas: The times of all jobs of the holder, in their new order, if they change.
+            unless_touched: Write nothing either if the job has changed in any other way since.
+
+        Returns:
+            None if nothing was written, as the job has changed or one of the fields is fixed by
+            now: read it again.
+
+        Raises:
+            NoSuchJob: There is no such job.
+        """
+
+    async def of_customer(
+        self, market: str, ref: str, *, service: str | None, limit: int
+    ) -> Sequence[Job]:
+        """Return jobs that name this customer and still have its data, oldest first.
+
+        Args:
+            market: The market.
+            ref: The customer, as orders name it.
+            service: Whose jobs; None: all services'.
+            limit: At most so many jobs.
+        """
+
+    async def erase(
+        self, was: Job, *, body: bytes, need: Need, ref: str, actor: str
+    ) -> Effects | None:
+        """Replace the order of an ended job by one without its customer, and delete its proofs.
+
+        Args:
+            was: The job as it was read.
+            body: The order without the customer.
+            need: The need without the exact position.
+            ref: The customer, as the order named it.
+            actor: Who asks for it.
+
+        Returns:
+            None if the job is open, gone, or has changed since.
         """

@@ -6,7 +6,7 @@ from typing import Protocol
 from mallard_engine.ports.deadlines import Deadlines
 from mallard_engine.ports.drivers import Drivers
 from mallard_engine.ports.event_log import EventLog
-from mallard_engine.ports.jobs import Jobs
+from mallard_engine.ports.jobs import Changes, Jobs
 from mallard_engine.ports.leases import Leases
 from mallard_engine.ports.offers import Offers
 from mallard_engine.ports.proofs import Proofs
@@ -33,6 +33,11 @@ class Storage(Protocol):
     @property
     def jobs(self) -> Jobs:
         """The jobs."""
+        ...
+
+    @property
+    def changes(self) -> Changes:
+        """Changes of orders."""
         ...
 
     @property

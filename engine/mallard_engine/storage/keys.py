@@ -57,6 +57,7 @@ class MarketKeys:
         | ``dwell`` | hash | dwell sketch by mall/store (`DwellSketch`) |
         | ``by_service``, ``by_age``, ``by_external`` | zset by name | jobs, newest last |
         | ``by_shop`` | zset by name | mall/store/job: what the counter of a shop is shown |
+        | ``by_customer`` | zset by name | ref/service/job: the jobs of a customer |
         | ``returns`` | zset by name | mall/store/job: what goes back to a place |
         | ``proofs`` | hash | uploaded image by id (`UploadedImage`) |
         | ``unused_proofs`` | zset by name | driver/proof: what no report has named yet |

@@ -447,6 +447,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
         else None,
         redelivery_of=text(b"redelivery_of") or None,
         redelivered_as=text(b"redelivered_as") or None,
+        is_erased=b"erased_ms" in fields,
     )
 
 

@@ -9,6 +9,7 @@ import structlog
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
+from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
 from mallard_engine.storage.calls.event_log import RedisEventLog
@@ -81,6 +82,7 @@ class RedisStorage:
         self.drivers = RedisDrivers(self.runner)
         self.register = RedisRegister(self.runner)
         self.jobs = RedisJobs(self.runner, quotas, on_quota)
+        self.changes = RedisChanges(self.runner)
         self.shops = RedisShops(self.runner)
         self.offers = RedisOffers(self.runner, runs)
         self.proofs = RedisProofs(self.runner)

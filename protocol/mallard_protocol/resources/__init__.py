@@ -68,7 +68,15 @@ from mallard_protocol.resources.jobs import (
     Transfer,
     UploadedProof,
 )
-from mallard_protocol.resources.markets import Gate, Mall, Market, MarketList, Store
+from mallard_protocol.resources.markets import (
+    Gate,
+    Hours,
+    Mall,
+    Market,
+    MarketList,
+    Store,
+    Window,
+)
 from mallard_protocol.resources.operators import (
     AssignRequest,
     CloseRequest,
@@ -111,6 +119,7 @@ __all__ = [
     "Gate",
     "Held",
     "HoldS",
+    "Hours",
     "Job",
     "JobList",
     "JobProof",
@@ -157,4 +166,5 @@ __all__ = [
     "UnassignRequest",
     "UploadedProof",
     "VehicleView",
+    "Window",
 ]

@@ -98,12 +98,14 @@ class DropoffView(Struct, frozen=True):
     contact: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
     note: LongText | UnsetType = UNSET
     deadline: Instant | UnsetType = UNSET
+    customer_ref: Id | UnsetType = UNSET
 
 
 class DropoffRequest(DropoffView, frozen=True, forbid_unknown_fields=True):
     """Where to deliver. By default ``deadline`` is 24 h from now.
 
     ``pin``: the customer gives it to the driver as a proof of kind ``code``. It is never shown.
+    ``customer_ref``: by which `DELETE /v1/customers/{ref}` finds the jobs of a customer.
     """
 
     pin: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET

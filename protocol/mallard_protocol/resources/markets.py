@@ -4,6 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from mallard_protocol.instants import Instant
+
 
 class Gate(Struct, frozen=True):
     """An entrance with parking for drivers."""
@@ -22,8 +24,30 @@ class Store(Struct, frozen=True):
     floor: int
 
 
+class Hours(Struct, frozen=True):
+    """The opening hours of a week, in the mall's time zone, as ``10:00-21:00``.
+
+    ``weekly``: ``mon`` to ``sun``; ``holidays``: of a date, instead of its weekday's. No span:
+    closed. An end at or before its start is on the next day.
+    """
+
+    weekly: dict[str, tuple[str, ...]]
+    holidays: dict[str, tuple[str, ...]] = {}
+
+
+class Window(Struct, frozen=True, rename={"from_": "from"}):
+    """When parcels can be collected: from its opening until it closes; null: it does not close."""
+
+    from_: Instant
+    to: Instant | None
+
+
 class Mall(Struct, frozen=True):
-    """A mall, or a delivery station. ``outline``: GeoJSON Polygon."""
+    """A mall, or a delivery station. ``outline``: GeoJSON Polygon.
+
+    ``hours``: null if it is always open. ``windows``: of the next seven days, the present one
+    first.
+    """
 
     id: str
     name: str
@@ -33,6 +57,8 @@ class Mall(Struct, frozen=True):
     outline: dict[str, Any]
     gates: tuple[Gate, ...]
     stores: tuple[Store, ...]
+    hours: Hours | None = None
+    windows: tuple[Window, ...] = ()
 
 
 class Market(Struct, frozen=True):

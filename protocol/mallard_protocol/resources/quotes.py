@@ -58,10 +58,17 @@ class Explanation(Struct, frozen=True):
 
 
 class Quote(Struct, frozen=True):
-    """Whether a job would find a driver right now."""
+    """Whether a job would find a driver right now.
+
+    ``id``: for logs alone, nothing is stored under it. ``expires_at``: ask again by then. ``eta``:
+    when the best driver would collect and deliver it, null if none would.
+    """
 
     would_match: bool
     eta_s: int | None
     candidates: tuple[Candidate, ...]
     why_not: Annotated[str | None, open_enum(WhyNot)]
     held: Held | None = None
+    id: str | UnsetType = UNSET
+    expires_at: Instant | UnsetType = UNSET
+    eta: Eta | UnsetType = UNSET

@@ -12,6 +12,7 @@ import pytest
 from mallard_client.errors import ApiProblem, BadAnswer, Unreachable
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient, OrderClientSync
+from mallard_protocol.changes import DropoffChange, JobPatch
 from mallard_protocol.messages import Vehicle
 from mallard_protocol.resources import (
     DriverProfile,
@@ -219,6 +220,56 @@ def test_cancel_ready_quote_and_explain(engine: HttpCounterpart, call: Call) -> 
     ]
     assert engine.seen[0].body == {"reason": "changed my mind"}
     assert engine.seen[1].body == {"store": "lego", "ready_at": "2026-11-23T00:00:00Z"}
+
+
+def test_order_is_changed_under_its_tag(engine: HttpCounterpart, call: Call) -> None:
+    engine.will_answer(
+        Answer(200, a_job_resource(), {"ETag": '"a.b"'}), Answer(200, a_job_resource())
+    )
+    tagged = call("get_tagged", "job_phoenix.1")
+    assert (tagged.value.id, tagged.etag) == ("job_phoenix.1", '"a.b"')
+    patch = JobPatch(priority=3, dropoff=DropoffChange(note=None))
+    call("change", "job_phoenix.1", patch, if_match=tagged.etag)
+    sent = engine.seen[1]
+    assert (sent.method, sent.path) == ("PATCH", "/v1/jobs/job_phoenix.1")
+    assert sent.headers["if-match"] == '"a.b"'
+    assert sent.body == {"priority": 3, "dropoff": {"note": None}}
+
+
+def test_only_an_unconditional_change_is_repeated(engine: HttpCounterpart, call: Call) -> None:
+    engine.will_answer(Answer(0), Answer(200, a_job_resource()), Answer(0))
+    assert call("change", "job_phoenix.1", {"priority": 1}).id == "job_phoenix.1"
+    with pytest.raises(Unreachable):
+        call("change", "job_phoenix.1", {"priority": 1}, if_match='"a"')
+    assert len(engine.seen) == 3
+
+
+def test_many_jobs_are_submitted_under_their_keys(engine: HttpCounterpart, call: Call) -> None:
+    items = [
+        {"key": "a", "status": 201, "replayed": True, "job": a_job_resource()},
+        {"key": "b", "status": 422, "replayed": False, "problem": {**PROBLEM, "detail": "d"}},
+    ]
+    engine.will_answer(Answer(503, PROBLEM, NO_WAIT), Answer(200, {"items": items}))
+    first, second = call("submit_many", {"a": JOB, "b": {"pickup": 1}})
+    assert (first.key, first.status, first.replayed) == ("a", 201, True)
+    assert first.job.id == "job_phoenix.1"
+    assert (second.status, second.problem.code) == (422, "invalid_fields")
+    assert [seen.path for seen in engine.seen] == ["/v1/jobs:batch"] * 2
+    assert engine.seen[0].body == engine.seen[1].body
+    assert [item["key"] for item in engine.seen[0].body["items"]] == ["a", "b"]
+
+
+def test_many_jobs_are_cancelled(engine: HttpCounterpart, call: Call) -> None:
+    items = [
+        {"id": "x", "status": 200, "job": a_job_resource("x", "cancelled")},
+        {"id": "y", "status": 404, "problem": {**PROBLEM, "detail": "d", "code": "not_found"}},
+    ]
+    engine.will_answer(Answer(200, {"items": items}))
+    first, second = call("cancel_many", ["x", "y"], "late", "sorry")
+    assert (first.job.state, second.problem.code) == ("cancelled", "not_found")
+    (seen,) = engine.seen
+    assert seen.path == "/v1/jobs:cancel"
+    assert seen.body == {"ids": ["x", "y"], "reason": "late", "note": "sorry"}
 
 
 async def test_assignment_is_not_repeated_when_its_answer_is_lost(

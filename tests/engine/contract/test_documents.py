@@ -17,7 +17,10 @@ from mallard_protocol.codes import SUBPROTOCOLS, Close, ErrorCode
 
 OPERATIONS = {
     "/v1/jobs": {"post", "get"},
-    "/v1/jobs/{id}": {"get"},
+    "/v1/jobs:batch": {"post"},
+    "/v1/jobs:cancel": {"post"},
+    "/v1/jobs/{id}": {"get", "patch"},
+    "/v1/customers/{ref}": {"delete"},
     "/v1/jobs/{id}/cancel": {"post"},
     "/v1/jobs/{id}/ready": {"post"},
     "/v1/jobs/{id}/problems/{problem}/answer": {"post"},

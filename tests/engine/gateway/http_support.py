@@ -35,6 +35,13 @@ class Caller:
     async def put(self, path: str, body: Any) -> httpx2.Response:
         return await self.node.http.put(path, json=body, headers=self._headers())
 
+    async def patch(
+        self, path: str, body: Any, *, headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        return await self.node.http.patch(
+            path, json=body, headers=self._headers() | (headers or {})
+        )
+
     async def submit(
         self, body: dict[str, Any] | None = None, *, key: str | None = None, query: str = ""
     ) -> httpx2.Response:

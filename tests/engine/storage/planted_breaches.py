@@ -361,6 +361,23 @@ async def entry_of_a_shop_that_is_never_forgotten(world: World) -> None:
     await world.redis.zrem(world.keys.key("forget"), f"shop/{MALL}/lego/{ref.job}")
 
 
+async def job_listed_for_the_customer_of_another_service(world: World) -> None:
+    ref = await world.submit()
+    name = f"cust/games/{ref.job}"
+    await world.redis.zadd(world.keys.key("by_customer"), {name: 0})
+    await world.redis.zadd(world.keys.key("forget"), {f"customer/{name}": world.now + HOUR_MS})
+
+
+async def entry_of_a_customer_that_is_never_forgotten(world: World) -> None:
+    ref = await world.submit(customer_ref="cust")
+    await world.redis.zrem(world.keys.key("forget"), f"customer/cust/toys/{ref.job}")
+
+
+async def erased_job_listed_for_its_customer(world: World) -> None:
+    ref = await world.submit(customer_ref="cust")
+    await set_job(world, ref, erased_ms=world.now)
+
+
 async def set_shop(world: World, ref: JobRef, **fields: Any) -> None:
     shop = {"store": "lego", "state": "collected", "collected": 2, "holds": 0} | fields
     await set_job(world, ref, shops=msgspec.msgpack.encode([shop]))
@@ -455,6 +472,9 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S10", drivers_of_a_node_without_a_lease),
     ("S11", job_of_another_market),
     ("S11", job_listed_by_another_shop),
+    ("S11", job_listed_for_the_customer_of_another_service),
+    ("leak", entry_of_a_customer_that_is_never_forgotten),
+    ("index", erased_job_listed_for_its_customer),
     ("S13", wrong_count),
     ("S13", job_counted_in_another_state),
     ("risk", open_job_whose_risk_is_forgotten),

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, TERMINAL
+from tests.properties.models.changes import ChangeModel
 from tests.properties.models.records import Job
-from tests.properties.models.shops import ShopModel
 
 CODE = "4711"
 LASTS_MS = 3_600_000
 _MOST_WRONG = 3
 
 
-class TransferModel(ShopModel):
+class TransferModel(ChangeModel):
     """A market in which parcels on board change drivers."""
 
     def on_board(self, driver: str) -> list[str]:

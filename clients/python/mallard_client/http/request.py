@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -54,6 +54,15 @@ class Response:
     status: int
     body: bytes
     retry_after_s: float | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged(Generic[T]):
+    """An answer with its entity tag, which a later call may name as its condition."""
+
+    value: T
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,33 @@ class Caller:
         may take. `content` is a body that is no JSON. Raises `ApiProblem`, `BadAnswer`,
         `Unreachable`.
         """
+        answered = yield from self.tagged(
+            method,
+            path,
+            answer,
+            params=params,
+            headers=headers,
+            body=body,
+            content=content,
+            repeatable=repeatable,
+            longer_s=longer_s,
+        )
+        return answered.value
+
+    def tagged(
+        self,
+        method: str,
+        path: str,
+        answer: type[T],
+        *,
+        params: Mapping[str, str | int | None] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: msgspec.Struct | Mapping[str, object] | None = None,
+        content: bytes | None = None,
+        repeatable: bool = True,
+        longer_s: float = 0,
+    ) -> Steps[Tagged[T]]:
+        """As `call`, with the entity tag of the answer; empty if it has none."""
         encoded = content if body is None else msgspec.json.encode(body)
         media_type = "application/json" if content is None else "application/octet-stream"
         jitter = FullJitter(self.rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
@@ -139,7 +175,9 @@ class Caller:
             )
             self.servers.note(base_url, answered=isinstance(outcome, Response))
             try:
-                return _decoded(outcome, answer)
+                value = _decoded(outcome, answer)
+                etag = outcome.etag if isinstance(outcome, Response) else None
+                return Tagged(value, etag or "")
             except CallFailed as failure:
                 tries_left -= 1
                 wait_s = jitter.next_s()

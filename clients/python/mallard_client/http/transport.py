@@ -228,7 +228,7 @@ def _refusal(answer: httpx2.Response, body: bytes) -> tuple[int, bytes, float | 
 
 def _response(answer: httpx2.Response) -> Response:
     wish_s = retry_after_s(answer.headers.get("Retry-After"), answer.headers.get("Date"))
-    return Response(answer.status_code, answer.content, wish_s)
+    return Response(answer.status_code, answer.content, wish_s, answer.headers.get("ETag"))
 
 
 def _failure(error: httpx2.RequestError) -> Failure:

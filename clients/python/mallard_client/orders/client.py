@@ -14,7 +14,7 @@ whether a submission had an effect, repeat it with that key, never without.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Literal, Unpack
@@ -22,8 +22,16 @@ from typing import Literal, Unpack
 from msgspec import UNSET
 
 from mallard_client.http.event_stream import event_params
+from mallard_client.http.request import Tagged
 from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
-from mallard_client.orders.requests import JobBody, JobFilter, OrderCalls, job_events_path
+from mallard_client.orders.requests import (
+    JobBody,
+    JobFilter,
+    OrderCalls,
+    PatchBody,
+    job_events_path,
+)
+from mallard_protocol.changes import BatchResult, CancelResult, CustomerErased
 from mallard_protocol.codes import AnswerAction
 from mallard_protocol.events import Event
 from mallard_protocol.resources import (
@@ -65,6 +73,39 @@ class OrderClient(AsyncShell):
     async def get(self, job: str) -> Job:
         """Return the job as it is now."""
         return await self._run(self._calls.get(job))
+
+    async def get_tagged(self, job: str) -> Tagged[Job]:
+        """Return the job as it is now, with its entity tag: the condition of a `change`."""
+        return await self._run(self._calls.get_tagged(job))
+
+    async def change(self, job: str, patch: PatchBody, *, if_match: str | None = None) -> Job:
+        """Change an order, all of the patch or nothing; None removes an optional field.
+
+        Raises `ApiProblem` with the code ``too_late`` and the pointers of fields that are fixed by
+        now. With `if_match`, the tag of `get_tagged`, it is refused (``precondition_failed``) if
+        anything but the estimates has changed since.
+        """
+        return await self._run(self._calls.change(job, patch, if_match))
+
+    async def submit_many(self, jobs: Mapping[str, JobBody]) -> tuple[BatchResult, ...]:
+        """Submit up to 100 jobs by their idempotency keys; each has its own result, in order.
+
+        Repeat those whose problem is temporary (429, 503) with the same keys.
+        """
+        return await self._run(self._calls.submit_many(jobs))
+
+    async def cancel_many(
+        self, jobs: Sequence[str], reason: str = "cancelled", note: str | None = None
+    ) -> tuple[CancelResult, ...]:
+        """Cancel up to 100 jobs; each has its own result, in order."""
+        return await self._run(self._calls.cancel_many(jobs, reason, note))
+
+    async def erase_customer(self, ref: str) -> CustomerErased:
+        """Remove what is known of a customer (`dropoff.customer_ref`) from its ended jobs.
+
+        Its open jobs are named in the answer and keep their data: call again once they have ended.
+        """
+        return await self._run(self._calls.erase_customer(ref))
 
     async def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
         """Return the job once it is assigned or has ended, or after `timeout_s`.
@@ -182,6 +223,28 @@ class OrderClientSync(SyncShell):
     def get(self, job: str) -> Job:
         """As `OrderClient.get`."""
         return self._run(self._calls.get(job))
+
+    def get_tagged(self, job: str) -> Tagged[Job]:
+        """As `OrderClient.get_tagged`."""
+        return self._run(self._calls.get_tagged(job))
+
+    def change(self, job: str, patch: PatchBody, *, if_match: str | None = None) -> Job:
+        """As `OrderClient.change`."""
+        return self._run(self._calls.change(job, patch, if_match))
+
+    def submit_many(self, jobs: Mapping[str, JobBody]) -> tuple[BatchResult, ...]:
+        """As `OrderClient.submit_many`."""
+        return self._run(self._calls.submit_many(jobs))
+
+    def cancel_many(
+        self, jobs: Sequence[str], reason: str = "cancelled", note: str | None = None
+    ) -> tuple[CancelResult, ...]:
+        """As `OrderClient.cancel_many`."""
+        return self._run(self._calls.cancel_many(jobs, reason, note))
+
+    def erase_customer(self, ref: str) -> CustomerErased:
+        """As `OrderClient.erase_customer`."""
+        return self._run(self._calls.erase_customer(ref))
 
     def wait(self, job: str, *, for_end: bool = False, timeout_s: float = 60.0) -> Job:
         """As `OrderClient.wait`."""

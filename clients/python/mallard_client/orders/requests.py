@@ -1,7 +1,7 @@
 """Every call of the order API, as steps without I/O."""
 
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, TypedDict
 from urllib.parse import quote
@@ -9,7 +9,16 @@ from urllib.parse import quote
 from msgspec import UNSET, Struct
 
 from mallard_client.errors import CallFailed
-from mallard_client.http.request import Caller, Pause, Steps, may_pass
+from mallard_client.http.request import Caller, Pause, Steps, Tagged, may_pass
+from mallard_protocol.changes import (
+    BatchResult,
+    BatchResults,
+    CancelBatchRequest,
+    CancelResult,
+    CancelResults,
+    CustomerErased,
+    JobPatch,
+)
 from mallard_protocol.codes import MAX_WAIT_S
 from mallard_protocol.resources import (
     AnswerRequest,
@@ -38,9 +47,12 @@ from mallard_protocol.resources import (
 )
 
 JobBody = JobRequest | Mapping[str, object]
+PatchBody = JobPatch | Mapping[str, object]
 
 # The engine answers a wait for the end of an assigned job at once: poll this often.
 _ASK_AGAIN_S: Final = 1.0
+# How much longer than one call a list of them may take.
+_BATCH_S: Final = 20.0
 _ASSIGNED: Final = frozenset({"assigned", "at_mall", "picked_up", "returning"})
 
 
@@ -92,6 +104,39 @@ class OrderCalls:
         """``GET /v1/jobs/{id}``."""
         path, params = _job(job), {"wait_s": wait_s}
         return self._caller.call("GET", path, Job, params=params, longer_s=wait_s or 0)
+
+    def get_tagged(self, job: str) -> Steps[Tagged[Job]]:
+        """``GET /v1/jobs/{id}``, with its entity tag."""
+        return self._caller.tagged("GET", _job(job), Job)
+
+    def change(self, job: str, patch: PatchBody, if_match: str | None) -> Steps[Job]:
+        """``PATCH /v1/jobs/{id}``. A conditional one is not repeated: it would be stale."""
+        headers = {} if if_match is None else {"If-Match": if_match}
+        return self._caller.call(
+            "PATCH", _job(job), Job, headers=headers, body=patch, repeatable=if_match is None
+        )
+
+    def submit_many(self, jobs: Mapping[str, JobBody]) -> Steps[tuple[BatchResult, ...]]:
+        """``POST /v1/jobs:batch``. All its repeats make each job once."""
+        items = [{"key": key, "job": job} for key, job in jobs.items()]
+        answer = yield from self._caller.call(
+            "POST", "/v1/jobs:batch", BatchResults, body={"items": items}, longer_s=_BATCH_S
+        )
+        return answer.items
+
+    def cancel_many(
+        self, jobs: Sequence[str], reason: str, note: str | None
+    ) -> Steps[tuple[CancelResult, ...]]:
+        """``POST /v1/jobs:cancel``."""
+        request = CancelBatchRequest(tuple(jobs), reason, note or UNSET)
+        answer = yield from self._caller.call(
+            "POST", "/v1/jobs:cancel", CancelResults, body=request, longer_s=_BATCH_S
+        )
+        return answer.items
+
+    def erase_customer(self, ref: str) -> Steps[CustomerErased]:
+        """``DELETE /v1/customers/{ref}``."""
+        return self._caller.call("DELETE", f"/v1/customers/{quote(ref, safe='')}", CustomerErased)
 
     def wait(self, job: str, *, for_end: bool, timeout_s: float) -> Steps[Job]:
         """Poll until the job is assigned or has ended (`for_end`: ended), or time is up.

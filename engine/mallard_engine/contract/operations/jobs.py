@@ -5,8 +5,11 @@ from typing import Final
 
 from mallard_engine.contract.operations.operation import Operation, Parameter
 from mallard_engine.contract.operations.shapes import (
+    ETAG,
     ID,
     IDEMPOTENCY_KEY,
+    IF_MATCH,
+    IF_NONE_MATCH,
     JOB_MADE_HEADERS,
     JOB_MADE_PROBLEMS,
     MARKET,
@@ -16,7 +19,7 @@ from mallard_engine.contract.operations.shapes import (
     instant,
     query,
 )
-from mallard_protocol import resources
+from mallard_protocol import changes, resources
 from mallard_protocol.codes import ProblemCode
 from mallard_protocol.lifecycle import JobState
 
@@ -41,6 +44,22 @@ JOBS: Final = (
             P.IDEMPOTENCY_MISMATCH,
             *JOB_MADE_PROBLEMS,
         ),
+    ),
+    _operation(
+        name="submitJobs",
+        method="post",
+        path="/v1/jobs:batch",
+        summary="Submit up to 100 jobs; each has its own key and result, as if it came alone",
+        body=changes.BatchRequest,
+        answer=changes.BatchResults,
+    ),
+    _operation(
+        name="cancelJobs",
+        method="post",
+        path="/v1/jobs:cancel",
+        summary="Cancel up to 100 jobs; each has its own result, as if it came alone",
+        body=changes.CancelBatchRequest,
+        answer=changes.CancelResults,
     ),
     _operation(
         name="listJobs",
@@ -70,8 +89,35 @@ JOBS: Final = (
         method="get",
         path="/v1/jobs/{id}",
         summary="Read a job",
-        parameters=(WAIT,),
+        parameters=(WAIT, IF_NONE_MATCH),
+        headers=ETAG,
         answer=resources.Job,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="changeJob",
+        method="patch",
+        path="/v1/jobs/{id}",
+        summary="Change an order: all of the patch or nothing; null removes an optional field",
+        parameters=(IF_MATCH,),
+        body=changes.JobPatch,
+        body_types=("application/merge-patch+json", "application/json"),
+        answer=resources.Job,
+        headers=ETAG,
+        problems=(
+            P.NOT_FOUND,
+            P.WRONG_STATE,
+            P.TOO_LATE,
+            P.PRECONDITION_FAILED,
+            P.MALL_CLOSED,
+        ),
+    ),
+    _operation(
+        name="eraseCustomer",
+        method="delete",
+        path="/v1/customers/{ref}",
+        summary="Remove what is known of a customer from its ended jobs; their figures stay",
+        answer=changes.CustomerErased,
         problems=(P.NOT_FOUND,),
     ),
     _operation(

@@ -28,6 +28,7 @@ class Operation:
         tag: a group of operations, one of `table.TAGS`.
         roles: the roles whose tokens may call it; empty if it needs no token.
         body: the struct of the request body.
+        body_types: the media types of the request body.
         media_types: of a request body that is no JSON.
         status: the status of a successful response.
         accepted: it may answer 202 as well: accepted, and carried out later.
@@ -47,6 +48,7 @@ class Operation:
     roles: tuple[Role, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     body: type | None = None
+    body_types: tuple[str, ...] = ("application/json",)
     media_types: tuple[str, ...] = ()
     status: int = 200
     accepted: bool = False

@@ -52,6 +52,20 @@ IDEMPOTENCY_KEY: Final = Parameter(
     required=True,
 )
 
+IF_NONE_MATCH: Final = Parameter(
+    "If-None-Match",
+    "Entity tags that the caller knows: 304 if one of them is the present one",
+    {"type": "string"},
+    place="header",
+)
+IF_MATCH: Final = Parameter(
+    "If-Match",
+    "Entity tags: 412 unless one of them is the job's, whatever its estimates",
+    {"type": "string"},
+    place="header",
+)
+ETAG: Final = (("ETag", "The entity tag of what it answers"),)
+
 # Of each operation that makes a job.
 JOB_MADE_HEADERS: Final = (
     ("Location", "The job's path"),

@@ -40,18 +40,18 @@ class InvalidBody(ValueError):
         self.violations = violations
 
 
-def parse_json_body(data: bytes) -> Any:
+def parse_json_body(data: bytes, max_bytes: int = MAX_BODY_BYTES) -> Any:
     """Parse a body into plain values.
 
     Duplicate keys, more than `MAX_BODY_DEPTH` levels, lone surrogates and numbers of over 400
     characters are refused.
 
     Raises:
-        BodyTooLarge: the body is over `MAX_BODY_BYTES`.
+        BodyTooLarge: the body is over `max_bytes`.
         MalformedJson: the body is not well-formed.
     """
-    if len(data) > MAX_BODY_BYTES:
-        raise BodyTooLarge(f"over {MAX_BODY_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise BodyTooLarge(f"over {max_bytes} bytes")
     try:
         return parse_json(data.decode(), max_depth=MAX_BODY_DEPTH)
     except UnicodeDecodeError:
@@ -68,8 +68,13 @@ def body_as(value: Any, kind: type[T]) -> T:
     Raises:
         InvalidBody: the values do not match the struct.
     """
+    return patch_as(without_nulls(value, kind), kind)
+
+
+def patch_as(value: Any, kind: type[T]) -> T:
+    """Convert plain values to a struct in which null has a meaning. Raises `InvalidBody`."""
     try:
-        body = msgspec.convert(without_nulls(value, kind), kind)
+        body = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise InvalidBody((violation(error),)) from None
     if violations := tuple(out_of_bounds(body)):

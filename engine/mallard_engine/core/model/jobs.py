@@ -245,6 +245,8 @@ class Job:
     cancelled: Cancelled | None = None
     redelivery_of: str | None = None
     redelivered_as: str | None = None
+    # What was known of its customer has been removed.
+    is_erased: bool = False
 
     @property
     def returning_since_ms(self) -> int:
@@ -308,6 +310,7 @@ class Submission:
     needs_age_check: bool = False
     images_required: tuple[str, ...] = ()
     pin: str = ""
+    customer_ref: str = ""
     pickup_codes: tuple[str, ...] = ()
     handover_key: str = field(default="", repr=False)
     # The token of its customer's link; empty: it has none, or tracking has been ended.

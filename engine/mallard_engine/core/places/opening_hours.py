@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import reduce
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -175,6 +175,25 @@ def _common(some: Iterator[Opening], others: Iterator[Opening]) -> Iterator[Open
             one = next(some, None)
         else:
             other = next(others, None)
+
+
+def openings_until(hours: OpeningHours, at_ms: int, until_ms: int) -> tuple[Opening, ...]:
+    """Return the openings from the one at `at_ms` on that begin before `until_ms`, in order.
+
+    Always open: one opening, from the beginning of the local day.
+    """
+    if hours.week is None:
+        return (Opening(day_start_ms(hours, at_ms), None),)
+    days = (until_ms - at_ms) // _DAY_MS + 2
+    openings = reduce(_common, [_openings(it, at_ms, days) for it in (hours, *hours.also)])
+    return tuple(takewhile(lambda it: it.from_ms < until_ms, openings))
+
+
+def span_text(span: Span) -> str:
+    """Return a span as `parse_spans` reads it."""
+    start, end = span
+    last = MINUTES_A_DAY if end == MINUTES_A_DAY else end % MINUTES_A_DAY
+    return f"{start // 60:02}:{start % 60:02}-{last // 60:02}:{last % 60:02}"
 
 
 def next_collection_ms(hours: OpeningHours, at_ms: int, needs_ms: int) -> tuple[int, int | None]:

@@ -21,6 +21,7 @@ from mallard_engine.contract.reading.bodies import BodyTooLarge, InvalidBody, Ma
 from mallard_engine.gateway.auth import BadToken, WrongScope
 from mallard_engine.gateway.http.keyed_semaphore import QueueFull
 from mallard_engine.gateway.orders.intake import InvalidOrder
+from mallard_engine.gateway.orders.order_patch import TooLate
 from mallard_engine.ports import (
     DriverUnavailable,
     DuplicateExternalId,
@@ -137,6 +138,7 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
     MalformedJson: _plain(_P.MALFORMED_JSON),
     BodyTooLarge: _plain(_P.BODY_TOO_LARGE),
     InvalidOrder: lambda error: HttpProblem(error.code, str(error), errors=error.errors),
+    TooLate: lambda error: HttpProblem(_P.TOO_LATE, str(error), errors=error.errors),
     NoSuchJob: lambda _error: not_found("job"),
     NoSuchProblem: lambda _error: not_found("problem of this job"),
     NoSuchDriver: lambda _error: not_found("driver"),
@@ -166,14 +168,21 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
 }
 
 
-def problem_response(problem: HttpProblem) -> Response:
-    """Return the response, with `Retry-After` if a retry can succeed."""
-    kind = PROBLEMS[problem.code]
-    headers = problem.headers
-    if kind.retry:
+def problem_of(error: Exception) -> HttpProblem:
+    """Return the problem of an exception, with `Retry-After` if a retry can succeed."""
+    kind = next(kind for kind in type(error).__mro__ if kind in _PROBLEM_OF)
+    problem = _PROBLEM_OF[kind](error)
+    if PROBLEMS[problem.code].retry:
         full = problem.code in _SLOW_TO_RECOVER
-        headers.setdefault("Retry-After", str(_RETRY_AFTER_FULL_S if full else _RETRY_AFTER_S))
-    body = Problem(
+        retry_after_s = _RETRY_AFTER_FULL_S if full else _RETRY_AFTER_S
+        problem.headers.setdefault("Retry-After", str(retry_after_s))
+    return problem
+
+
+def problem_body(problem: HttpProblem) -> Problem:
+    """Return the body of a problem."""
+    kind = PROBLEMS[problem.code]
+    return Problem(
         type=f"urn:mallard:problem:{problem.code}",
         title=kind.title,
         status=kind.status,
@@ -185,14 +194,19 @@ def problem_response(problem: HttpProblem) -> Response:
         oldest=problem.oldest or UNSET,
         tries_left=UNSET if problem.tries_left is None else problem.tries_left,
     )
-    response = Response(msgspec.json.encode(body), kind.status, headers, MEDIA_TYPE)
+
+
+def problem_response(problem: HttpProblem) -> Response:
+    """Return the response, with `Retry-After` if a retry can succeed."""
+    problem = problem_of(problem)
+    body = problem_body(problem)
+    response = Response(msgspec.json.encode(body), body.status, problem.headers, MEDIA_TYPE)
     response.headers.setdefault("cache-control", NOT_CACHED)
     return response
 
 
 async def _answer(_request: Request, error: Exception) -> Response:
-    kind = next(kind for kind in type(error).__mro__ if kind in _PROBLEM_OF)
-    return problem_response(_PROBLEM_OF[kind](error))
+    return problem_response(problem_of(error))
 
 
 async def _client_gone(_request: Request, _error: Exception) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Final
 
@@ -40,6 +41,7 @@ _CONCURRENT: Final = 16
 # Delays each 429, so that a client that ignores it is bounded on each of its connections.
 _REFUSED_AFTER_S: Final = 0.25
 _SLOT: Final = "mallard.slot"
+_CHARGE: Final = "mallard.charge"
 
 
 def limits_of(settings: Settings) -> "Limits":
@@ -213,6 +215,15 @@ def slot_of(request: Request) -> RequestSlot | None:
     return slot
 
 
+def charge_of(request: Request) -> Callable[[], dict[str, str]] | None:
+    """Return what counts one more request of the same caller; None if nothing is counted.
+
+    It returns the new `RateLimit` fields and raises `HttpProblem` 429.
+    """
+    charge: Callable[[], dict[str, str]] | None = request.scope.get(_CHARGE)
+    return charge
+
+
 class RateLimitMiddleware:
     """ASGI middleware that applies a `RateLimiter`."""
 
@@ -248,6 +259,7 @@ class RateLimitMiddleware:
             return
         slot = RequestSlot(self._limiter.concurrency, caller)
         scope[_SLOT] = slot
+        scope[_CHARGE] = partial(self._limiter.charge, principal, token, 1.0)
         try:
             await slot.acquire()
             await self._app(scope, receive, _with_fields(send, fields))

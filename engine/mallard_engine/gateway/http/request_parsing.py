@@ -42,8 +42,14 @@ class JsonResponse(Response):
         return encode_json(content)
 
 
-async def read_body(request: Request) -> bytes:
-    """Read a JSON body of up to `MAX_BODY_BYTES`; more is never held in memory.
+JSON_TYPES: Final = frozenset({"application/json"})
+PATCH_TYPES: Final = JSON_TYPES | {"application/merge-patch+json"}
+
+
+async def read_body(
+    request: Request, types: frozenset[str] = JSON_TYPES, max_bytes: int = MAX_BODY_BYTES
+) -> bytes:
+    """Read a JSON body of up to `max_bytes`; more is never held in memory.
 
     A missing `Content-Type` means JSON.
 
@@ -51,9 +57,9 @@ async def read_body(request: Request) -> bytes:
         HttpProblem: 413 or 415.
     """
     media_type = request.headers.get("content-type", "application/json").partition(";")[0]
-    if media_type.strip().lower() != "application/json":
-        raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send application/json")
-    return await _read(request, MAX_BODY_BYTES)
+    if media_type.strip().lower() not in types:
+        raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, f"send {' or '.join(sorted(types))}")
+    return await _read(request, max_bytes)
 
 
 async def read_image(request: Request) -> bytes:

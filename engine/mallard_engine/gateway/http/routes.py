@@ -10,6 +10,7 @@ from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
 from mallard_engine.gateway.http.endpoints.events import EventsApi
 from mallard_engine.gateway.http.endpoints.health import HealthApi
+from mallard_engine.gateway.http.endpoints.job_batches import BatchesApi
 from mallard_engine.gateway.http.endpoints.jobs import JobsApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
 from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
@@ -18,6 +19,7 @@ from mallard_engine.gateway.http.endpoints.proofs import ProofsApi
 from mallard_engine.gateway.http.endpoints.register import RegisterApi
 from mallard_engine.gateway.http.endpoints.tracking import TrackingApi
 from mallard_engine.gateway.http.routing import bind
+from mallard_engine.gateway.http.submissions import Submissions
 from mallard_engine.gateway.socket.services import SocketServices
 
 _METRICS: Final = "getMetrics"
@@ -29,7 +31,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
     Args:
         with_metrics: whether `/metrics` is served here; False if it has a port of its own.
     """
-    health = HealthApi(services).handlers()
+    health, submissions = HealthApi(services).handlers(), Submissions(services)
     proofs = ProofsApi(services, services.images, services.public_url)
     tracking = TrackingApi(services)
     if not with_metrics:
@@ -37,7 +39,8 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
     return bind(
         [it for it in OPERATIONS if with_metrics or it.name != _METRICS],
         services.tokens,
-        JobsApi(services).handlers()
+        JobsApi(services, submissions).handlers()
+        | BatchesApi(services, submissions).handlers()
         | EventsApi(services).handlers()
         | OperatorsApi(services).handlers()
         | RegisterApi(services).handlers()

@@ -65,7 +65,8 @@ def bind(
     return routes
 
 
-_ACCEPTED: Final = 202
+# A handler may answer these instead of the status of the table: accepted, not modified.
+_OTHER_STATUSES: Final = frozenset({202, 304})
 
 
 class _Method:
@@ -111,7 +112,7 @@ class _Endpoint:
         principal.require(*method.roles)
         check_query(request, method.query_names)
         response = await method.handler(request, principal)
-        if response.status_code != _ACCEPTED:
+        if response.status_code not in _OTHER_STATUSES:
             response.status_code = method.status
         return response
 

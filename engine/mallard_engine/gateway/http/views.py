@@ -9,6 +9,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core import model
 from mallard_engine.core.places.mall import Mall, Market
+from mallard_engine.core.places.opening_hours import OpeningHours, openings_until, span_text
 from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver, stated
 from mallard_engine.gateway.http.driver_names import DriverNames
 from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of, pay_of
@@ -22,6 +23,10 @@ Namer = Callable[[str], str]
 _Row = TypeVar("_Row")
 _View = TypeVar("_View")
 _log = structlog.get_logger(__name__)
+_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WINDOWS_MS: Final = 7 * 86_400_000
+# How long a quote is worth something: drivers move, and other orders come.
+_QUOTE_MS: Final = 300_000
 # Rows that failed to convert are remembered, up to this number, so that each is logged once.
 _MAX_LOGGED: Final = 1_000
 _logged: set[str] = set()
@@ -320,32 +325,49 @@ def candidate_views(
 
 
 def quote_view(
-    record: model.RoundRecord, name: Namer = str, held: resources.Held | None = None
+    record: model.RoundRecord,
+    quote: str,
+    now_ms: int,
+    name: Namer = str,
+    held: resources.Held | None = None,
 ) -> resources.Quote:
-    """Return whether a job would find a driver, and if not, why.
+    """Return whether a job would find a driver, when, and if not, why.
 
     A job with a held store is not offered.
+
+    Args:
+        record: the round that it would get.
+        quote: the id of the quote.
+        now_ms: when it was made.
+        name: by which the reader knows drivers.
+        held: the hold on its stores.
     """
     fitting = [it for it in record.candidates if it.eligible]
     best = min(fitting, key=lambda it: it.cost_s or 0, default=None)
     no_driver = WhyNot.NOBODY_FITS if record.candidates else WhyNot.NOBODY_IN_REACH
     why_not = WhyNot.STORE_NOT_READY if held else None if best else no_driver
+    eta = resources.Eta(None, None)
+    if best is not None and why_not is None:
+        eta = resources.Eta(Moment.at_ms(best.eta_pickup_ms), Moment.at_ms(best.eta_dropoff_ms))
     return resources.Quote(
         would_match=why_not is None,
         eta_s=best.eta_s if best else None,
         candidates=candidate_views(record.candidates, name),
         why_not=why_not,
         held=held,
+        id=quote,
+        expires_at=Moment.at_ms(now_ms + _QUOTE_MS),
+        eta=eta,
     )
 
 
-def market_view(market: Market) -> resources.Market:
-    """Return a market with its malls."""
+def market_view(market: Market, now_ms: int) -> resources.Market:
+    """Return a market with its malls, and when they are open from now on."""
     return resources.Market(
         id=market.id,
         name=market.name,
         area=_geojson(market.area),
-        malls=tuple(map(_mall_view, market.malls.values())),
+        malls=tuple(_mall_view(mall, now_ms) for mall in market.malls.values()),
     )
 
 
@@ -415,7 +437,7 @@ def _profile_view(profile: DriverProfile) -> resources.DriverProfileView:
     return resources.DriverProfileView(**fields)
 
 
-def _mall_view(mall: Mall) -> resources.Mall:
+def _mall_view(mall: Mall, now_ms: int) -> resources.Mall:
     return resources.Mall(
         id=mall.id,
         name=mall.name,
@@ -428,6 +450,23 @@ def _mall_view(mall: Mall) -> resources.Mall:
             resources.Store(store.id, store.name, store.gate, store.floor)
             for store in mall.stores.values()
         ),
+        hours=_hours_view(mall.hours),
+        windows=tuple(
+            resources.Window(Moment.at_ms(it.from_ms), _moment(it.to_ms))
+            for it in openings_until(mall.hours, now_ms, now_ms + _WINDOWS_MS)
+        ),
+    )
+
+
+def _hours_view(hours: OpeningHours) -> resources.Hours | None:
+    if hours.week is None:
+        return None
+    return resources.Hours(
+        {
+            day: tuple(map(span_text, spans))
+            for day, spans in zip(_WEEKDAYS, hours.week, strict=True)
+        },
+        {day.isoformat(): tuple(map(span_text, it)) for day, it in hours.holidays.items()},
     )
 
 

@@ -123,6 +123,7 @@ class CompleteOrder(
                 note=dropoff.note,
                 deadline=deadline,
                 pin=dropoff.pin,
+                customer_ref=dropoff.customer_ref,
             ),
             external_id=request.external_id,
             parcels=parcels,

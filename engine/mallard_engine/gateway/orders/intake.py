@@ -10,6 +10,7 @@ morning. An order that no driver has collected before closing waits for the next
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from msgspec import UNSET
 
@@ -86,6 +87,71 @@ def read_order(
     return ValidOrder(order, mall, need)
 
 
+def changed_order(
+    was: ValidOrder,
+    requests: tuple[JobRequest, JobRequest],
+    places: Places,
+    preset: ServiceLevel,
+    now_ms: int,
+    *,
+    changed: frozenset[str],
+    is_to_collect: bool,
+    is_free: bool,
+) -> ValidOrder:
+    """Return a stored order with changes, checked as a new one would be.
+
+    What the order as it was would not pass now either is no error of the change.
+
+    Args:
+        was: the stored order.
+        requests: the request that amounts to it, and the one with the changes.
+        places: the markets and malls.
+        preset: the service level of an order that names none.
+        now_ms: the present in epoch milliseconds.
+        changed: the pointers of the fields that change, as `FIXED_FROM` has them.
+        is_to_collect: nothing is on board yet.
+        is_free: no driver holds it.
+
+    Raises:
+        InvalidOrder: with every error, not only the first.
+    """
+    old, mall = was.order, was.mall
+    order = CompleteOrder.from_request(requests[1], preset, now_ms)
+    known = {it.pointer for it in _errors(requests[0], old, mall, places, now_ms)}
+    errors = [
+        _as_named(error, changed)
+        for error in _errors(requests[1], order, mall, places, now_ms)
+        if error.pointer not in known or any(it.startswith(error.pointer) for it in changed)
+    ]
+    times_change = not changed.isdisjoint(_TIMES)
+    closed = tuple(_closed(order, mall, now_ms)) if times_change and is_to_collect else ()
+    if errors or closed:
+        raise InvalidOrder((*errors, *closed), mall.market, closed=not errors)
+    need = replace(
+        _need(order, mall, now_ms),
+        created_ms=was.need.created_ms,
+        service=was.need.service,
+        service_level=order.service_level or preset,
+        jobs=was.need.jobs,
+        done=was.need.done,
+    )
+    if not times_change or not (is_free or _READY_AT in changed):
+        # A mall that has closed since does not make its driver wait for the next opening.
+        need = replace(need, ready_ms=was.need.ready_ms, store_ready_ms=was.need.store_ready_ms)
+    return ValidOrder(order, mall, need)
+
+
+_READY_AT: Final = "/pickup/stores/*/ready_at"
+_TIMES: Final = frozenset({_READY_AT, "/pickup/window_end", "/dropoff/deadline"})
+
+
+def _as_named(error: FieldError, changed: frozenset[str]) -> FieldError:
+    """Point at the field that has changed: a later `ready_at` may be after an unchanged end."""
+    if error.pointer in _TIMES - changed and _READY_AT in changed:
+        return FieldError("/pickup/stores", f"ready_at: not before {error.pointer}")
+    return error
+
+
 def submission_of(
     valid: ValidOrder,
     *,
@@ -123,6 +189,7 @@ def submission_of(
         needs_age_check=RequiredProof.AGE_CHECK in order.needed_proof,
         images_required=tuple(kind for kind in order.shown_proof if kind in _IMAGES),
         pin="" if order.dropoff.pin is UNSET else order.dropoff.pin,
+        customer_ref=order.dropoff.customer_ref or "",
         pickup_codes=tuple(
             store.pickup_code for store in order.pickup.stores if store.pickup_code is not UNSET
         ),

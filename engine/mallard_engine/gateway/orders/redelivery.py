@@ -45,6 +45,9 @@ async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Su
     place = await services.dispatcher.orders.return_place(job)
     if place is None:
         raise _impossible(job, "its place is no longer served")
+    if job.is_erased and asked.dropoff is UNSET:
+        error = FieldError("/dropoff", "missing: what was known of its customer has been removed")
+        raise InvalidOrder((error,), job.market, closed=False)
     if not _came_back(job):
         raise _impossible(job, "no parcel came back")
     now_ms = services.store.now_ms()
@@ -128,7 +131,7 @@ def _request(job: Job, place: ReturnPlace, asked: RedeliverRequest) -> JobReques
 
 def _dropoff(order: CompleteOrder, asked: RedeliverRequest) -> DropoffRequest:
     was, new = order.dropoff, asked.dropoff
-    kept = {name: getattr(was, name) for name in ("name", "contact", "pin")}
+    kept = {name: getattr(was, name) for name in ("name", "contact", "pin", "customer_ref")}
     if new is UNSET:
         kept |= {name: getattr(was, name) for name in ("lat", "lon", "address", "note")}
     else:

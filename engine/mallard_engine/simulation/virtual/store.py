@@ -8,6 +8,7 @@ import msgspec
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DueEntry
 from mallard_engine.simulation.virtual.client import TurnLink
+from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
 from mallard_engine.storage.calls.event_log import RedisEventLog
@@ -42,6 +43,7 @@ class SimulationStorage:
         self.drivers.use(policies)
         self.register = RedisRegister(runner)
         self.jobs = RedisJobs(runner)
+        self.changes = RedisChanges(runner)
         self.shops = RedisShops(runner)
         self.offers = RedisOffers(runner, runs)
         self.proofs = RedisProofs(runner)

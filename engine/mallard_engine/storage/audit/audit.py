@@ -26,6 +26,7 @@ from mallard_engine.storage.audit.traces import (
     PAGE,
     Changes,
     is_judged_elsewhere,
+    judge_by_customer,
     judge_by_shop,
     judge_coming,
     judge_counts,
@@ -188,6 +189,7 @@ class _MarketAudit:
             "wait": lambda entry: judge_wait(look, entry),
             "coming": lambda entry: judge_coming(look, entry),
             "by_shop": lambda name: judge_by_shop(look, name),
+            "by_customer": lambda name: judge_by_customer(look, name),
             "returns": lambda name: judge_returns(look, name),
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
@@ -248,7 +250,7 @@ class _MarketAudit:
             yield await self._drivers_without_record([name.partition("/")[2] for _, name in page])
         async for page in self._within_limit("due", self._scan("ZSCAN", keys.key("due"))):
             yield page
-        for name in ("by_shop", "returns"):
+        for name in ("by_shop", "by_customer", "returns"):
             async for page in self._within_limit(name, self._scan("ZSCAN", keys.key(name))):
                 yield page
         waiting = self._scan("HSCAN", keys.key("waiting"))

@@ -30,7 +30,7 @@ Judged = list[tuple[str, str]]
 # by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
-    | {"open", "open_seen", "alerted", "registry", "by_shop", "returns", "risks"}
+    | {"open", "open_seen", "alerted", "registry", "by_shop", "by_customer", "returns", "risks"}
     | {"proofs", "unused_proofs", "gone_proofs", "link_key", "tracked"}
 )
 # A name in a wait set: service, order, job, demand.
@@ -170,6 +170,27 @@ async def judge_by_shop(look: Look, name: str) -> Judged:
         stores = read_need(fields[1]).stores
         if (fields[0] or b"").decode() != mall or store not in stores:
             found.append(("S11", f"{job} has no parcels there"))
+    return found
+
+
+async def judge_by_customer(look: Look, name: str) -> Judged:
+    """Check a job of a customer, ``<ref>/<service>/<job>``."""
+    _, service, job = name.split("/")
+    keys = look.keys
+    _, (score, fields, kept) = await look.at_once(
+        ("ZSCORE", keys.key("by_customer"), name),
+        ("HMGET", keys.job(job), "service", "erased_ms"),
+        ("ZSCORE", keys.key("forget"), f"customer/{name}"),
+    )
+    if score is None:
+        return []
+    found: Judged = []
+    if kept is None:
+        found.append(("leak", "no entry of `forget` removes it"))
+    if fields[0] is not None and fields[0].decode() != service:
+        found.append(("S11", f"{job} is a job of {fields[0].decode()}"))
+    if fields[1] is not None:
+        found.append(("index", f"what {job} had of its customer has been removed"))
     return found
 
 

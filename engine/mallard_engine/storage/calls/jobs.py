@@ -99,6 +99,8 @@ class RedisJobs(Jobs):
         }
         if s.pin or s.pickup_codes:
             args["codes"] = {"door": s.pin, "shops": s.pickup_codes}
+        if s.customer_ref:
+            args["customer_ref"] = s.customer_ref
         if s.images_required:
             args["images"] = s.images_required
         if s.redelivery_of:

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Deletes expired members of hashes and sets, which cannot have a TTL for each member.
 -- KEYS: forget offers externals holds by_service by_age by_external open by_shop returns
--- KEYS: proofs unused_proofs gone_proofs tracked
+-- KEYS: proofs unused_proofs gone_proofs tracked by_customer
 -- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped
 local arg = cmsgpack.unpack(ARGV[2])
@@ -44,6 +44,9 @@ for _, member in ipairs(members) do
       redis.call('ZREM', KEYS[12], rest)
       if redis.call('HDEL', KEYS[11], id) == 1 then redis.call('SADD', KEYS[13], id) end
     end
+  elseif kind == 'customer' then
+    again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))
+    if not again then redis.call('ZREM', KEYS[15], rest) end
   elseif kind == 'collected' then redis.call('ZREM', KEYS[9], rest)
   end
   if again then redis.call('ZADD', KEYS[1], now + arg.again_ms, member)

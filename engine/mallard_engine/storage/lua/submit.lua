@@ -4,7 +4,8 @@
 -- KEYS: key by_service by_age by_external open open_seen stored job
 -- ARGV: now policy arg{job market service mall hash external_id state release_ms
 -- ARGV: age_check images?[kind] codes?{door shops[code]} expires_ms deadline_ms priority demand
--- ARGV: max_open max_stored handover_key tracking? stores[store] lead_ms haul_ms redelivery_of? replaces?}
+-- ARGV: max_open max_stored handover_key tracking? stores[store] lead_ms haul_ms redelivery_of? replaces?
+-- ARGV: customer_ref?}
 -- ARGV: body card need
 -- REPLY: ok effects pushes | replayed … job | mismatch | duplicate … job | quota … which
 -- REPLY: gone | wrong_state … state
@@ -12,6 +13,7 @@
 -- include lib/jobs.lua
 -- include lib/risk.lua
 -- include lib/quotas.lua
+-- include lib/by_customer.lua
 
 local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local BY_EXTERNAL, OPEN, OPEN_SEEN, STORED = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
@@ -88,6 +90,7 @@ redis.call('HINCRBY', K.counts, arg.state, 1)
 
 local job = read_job(JOB)
 list_by_shop(job, arg.stores)
+if arg.customer_ref then list_by_customer(job, arg.customer_ref) end
 if arg.state == 'queued' then
   wait_for_driver(job)
   falls_due(due_member(job), now + policy.safety_ms)

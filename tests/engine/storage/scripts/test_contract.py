@@ -6,7 +6,8 @@ from importlib import resources
 
 import pytest
 
-from mallard_engine.core.model import Device, RoundRecord, Vehicle
+from mallard_engine.core.model import Device, Job, RoundRecord, Vehicle
+from mallard_engine.core.order_change import OrderChange
 from mallard_engine.core.vehicles import DriverClaims, DriverProfile, StatedVehicle
 from mallard_engine.ports import (
     DriverFix,
@@ -204,6 +205,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.jobs.ready(
         ref, was=job, body=b"{}", card=job.card, need=job.need, release_ms=world.now, actor="toys"
     )
+    await store.changes.change(ref, await world.job(ref), _order_change(job), actor="toys")
     await store.jobs.progress(
         ref,
         "ann",
@@ -229,6 +231,8 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     with pytest.raises(Refused):
         await store.shops.hand_over(accepted, "lego", "wrong", None, "store/lego")
     await store.jobs.cancel(accepted, "toys", "")
+    cancelled = await world.job(accepted)
+    await store.changes.erase(cancelled, body=b"{}", need=job.need, ref="cust", actor="toys")
     await store.deadlines.expire(await world.submit(), "nobody_in_reach", 0)
     await _scheduled(world)
     await store.deadlines.due(MARKET, 10)
@@ -248,6 +252,22 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.deadlines.forget(MARKET)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
+
+
+def _order_change(job: Job) -> OrderChange:
+    """Return a change with every optional argument."""
+    return OrderChange(
+        fields=("/pay",),
+        until=None,
+        stores=(),
+        body=b'{"priority": 1}',
+        card=job.card,
+        need=job.need,
+        release_ms=job.release_ms,
+        pay_minor=1,
+        shop_codes=("1",),
+        on_undeliverable="hold",
+    )
 
 
 async def _transferred(world: World, ref: JobRef) -> None:

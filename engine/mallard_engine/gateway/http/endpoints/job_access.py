@@ -11,20 +11,21 @@ from mallard_engine.core.job_ids import is_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.driver_names import names_for
+from mallard_engine.gateway.http.entity_tags import job_tag, tagged
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
-from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.http.views import closed_stores, job_view
+from mallard_engine.gateway.http.views import closed_stores, held_view, job_view
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import JobRef, NoSuchJob, Storage, StoreUnavailable
 from mallard_protocol import resources
 from mallard_protocol.codes import MAX_WAIT_S, Role
-from mallard_protocol.lifecycle import HELD, TERMINAL
+from mallard_protocol.lifecycle import HELD, TERMINAL, JobState
 
 _POLL_S: Final = 0.1
 _SETTLED: Final = HELD | TERMINAL
+_WAITING: Final = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED})
 # A service can cause one line per request.
 _log = RateLimitedLog(structlog.get_logger(__name__))
 
@@ -36,7 +37,11 @@ def owner_of(principal: Principal) -> str | None:
 
 async def job_of(request: Request, principal: Principal, store: Storage) -> Job:
     """Return the job of the path. Raises `NoSuchJob`, also for a job of another service."""
-    job_id = request.path_params["id"]
+    return await job_named(request.path_params["id"], principal, store)
+
+
+async def job_named(job_id: str, principal: Principal, store: Storage) -> Job:
+    """Return a job. Raises `NoSuchJob`, also for a job of another service."""
     if not is_job_id(job_id):
         raise NoSuchJob(job_id)
     job = await store.jobs.get(job_id)
@@ -53,32 +58,30 @@ def ref_of(job: Job) -> JobRef:
     return JobRef(job.id, job.mall)
 
 
-async def shown(
-    job: Job, principal: Principal, services: Services, held: resources.Held | None = None
-) -> Response:
-    """Return the response with a job, as this principal may see it."""
+async def view_of(job: Job, principal: Principal, services: Services) -> resources.Job:
+    """Return a job as this principal may see it."""
     store = services.store
     transfer = await open_transfer(store, job)
     with_code = principal.role is Role.OPERATOR
     names = await names_for(principal, store, job, *([transfer] if transfer else ()))
-    closed = await _closed_stores(store, job)
-    view = job_view(
+    holds = {} if job.terminal else await store.jobs.holds(job.market)
+    now_ms = store.now_ms()
+    held = held_view(job.need, job.mall, holds, now_ms) if job.state in _WAITING else None
+    return job_view(
         job,
         names,
         held,
         transfer,
         with_code=with_code,
-        closed=closed,
+        closed=closed_stores(job.need, job.mall, holds, now_ms),
         public_url=services.public_url,
     )
-    return JsonResponse(view)
 
 
-async def _closed_stores(store: Storage, job: Job) -> frozenset[str]:
-    if job.terminal:
-        return frozenset()
-    holds = await store.jobs.holds(job.market)
-    return closed_stores(job.need, job.mall, holds, store.now_ms())
+async def shown(request: Request, job: Job, principal: Principal, services: Services) -> Response:
+    """Return the response with a job and its entity tag, as this principal may see it."""
+    view = await view_of(job, principal, services)
+    return tagged(request, view, job_tag(view))
 
 
 def wait_of(request: Request) -> int:

@@ -1,41 +1,35 @@
-"""Order services: submit, read and cancel jobs, report parcels ready, explain a match, quote."""
+"""Order services: submit, read, change and end jobs, explain a match, quote, erase a customer."""
 
-import asyncio
 import secrets
-from contextlib import closing
 from typing import Final
 
-from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import (
-    body_as,
-    canonical_hash,
     decode_json_body,
     parse_json_body,
-    without_nulls,
+    patch_as,
 )
-from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
-from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.job_access import (
     job_of,
     owner_of,
-    ref_of,
     settled,
     shown,
+    view_of,
     wait_of,
 )
 from mallard_engine.gateway.http.endpoints.job_list import JobList
-from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore
-from mallard_engine.gateway.http.parameters import idempotency_key
-from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields
+from mallard_engine.gateway.http.entity_tags import check_if_match, has_condition, job_tag
+from mallard_engine.gateway.http.parameters import idempotency_key, is_id
+from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
 from mallard_engine.gateway.http.rate_limits import slot_of
-from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
+from mallard_engine.gateway.http.request_parsing import PATCH_TYPES, JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
+from mallard_engine.gateway.http.submissions import Submissions
 from mallard_engine.gateway.http.views import (
     Namer,
     Numbered,
@@ -45,16 +39,16 @@ from mallard_engine.gateway.http.views import (
     job_view,
     quote_view,
 )
+from mallard_engine.gateway.orders.change_order import change_order
 from mallard_engine.gateway.orders.complete_order import order_of
-from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order, submission_of
+from mallard_engine.gateway.orders.erasure import erase_customer
 from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
 from mallard_engine.gateway.orders.redelivery import redeliver
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_engine.gateway.tracking import new_token
-from mallard_engine.ports import StoreUnavailable, Submitted, WrongState
 from mallard_protocol import resources
-from mallard_protocol.codes import AnswerAction, CancelReason, ProblemCode
+from mallard_protocol.changes import CustomerErased, JobPatch
+from mallard_protocol.codes import AnswerAction, ProblemCode
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.resources import (
     AnswerRequest,
@@ -65,23 +59,20 @@ from mallard_protocol.resources import (
     RedeliverRequest,
 )
 
-# Orders of one mall that are checked and stored at a time, one to two milliseconds each. A higher
-# limit hardly speeds up a flash sale and makes every other client of the node wait longer
-# (docs/adr/0022).
-_PER_MALL: Final = 4
+# The job may be changed between reading and writing it: by rounds several times a second.
+_MAX_CHANGES: Final = 10
+_QUOTE_BYTES: Final = 12
 _WAITING: Final = frozenset({JobState.SCHEDULED, JobState.QUEUED, JobState.OFFERED})
-# Two flash sales at one mall. More orders would wait for seconds, each with its body in memory.
-_MAX_WAITING_PER_MALL: Final = 1_024
 
 
 class JobsApi:
     """Handlers that order services and operators may call."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, submissions: Submissions) -> None:
         self._services = services
         self._store = services.store
         self._dispatcher = services.dispatcher
-        self._per_mall = KeyedSemaphore(_PER_MALL, max_waiting=_MAX_WAITING_PER_MALL)
+        self._submissions = submissions
         self._list = JobList(services)
 
     def handlers(self) -> dict[str, Handler]:
@@ -90,38 +81,23 @@ class JobsApi:
             "submitJob": self.submit,
             "listJobs": self._list.page,
             "getJob": self.read,
+            "changeJob": self.change,
             "cancelJob": self.cancel,
             "answerProblem": self.answer,
             "redeliverJob": self.redeliver,
             "markParcelsReady": self.ready,
             "explainJob": self.explain,
             "getQuote": self.quote,
+            "eraseCustomer": self.erase,
         }
 
     async def submit(self, request: Request, principal: Principal) -> Response:
         """Store a job, or return the one that an earlier, equal request created."""
-        now_ms = self._store.now_ms()
         key, wait_s = idempotency_key(request), wait_of(request)
-        # A null means the same as a missing field, also for the idempotency key.
-        value = without_nulls(parse_json_body(await read_body(request)), JobRequest)
-        asked = body_as(value, JobRequest)
-        if (outage := self._store.outage) is not None:
-            raise StoreUnavailable(outage)  # before it waits for its mall's semaphore
+        value = parse_json_body(await read_body(request))
         if slot := slot_of(request):
             slot.release()  # from here on the mall's semaphore limits the work
-        async with self._per_mall.acquire(asked.pickup.mall):
-            mall, level = asked.pickup.mall, asked.service_level or None
-            with closing(self._dispatcher.orders.speculate(mall, level)) as early:
-                # One loop iteration sends the speculative read; the store answers it meanwhile.
-                await asyncio.sleep(0)
-                submitted = await self._submit(
-                    asked,
-                    early,
-                    service=principal.sub,
-                    key=key,
-                    body_hash=canonical_hash(value),
-                    now_ms=now_ms,
-                )
+        submitted = await self._submissions.submit(value, service=principal.sub, key=key)
         job = await settled(submitted.job, request, self._store, wait_s, self._services.leaving)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
@@ -129,63 +105,34 @@ class JobsApi:
         names = await names_for(principal, self._store, job)
         return JsonResponse(job_view(job, names, public_url=self._services.public_url), headers)
 
-    async def _submit(
-        self,
-        asked: JobRequest,
-        early: SpeculativeOffer,
-        *,
-        service: str,
-        key: str,
-        body_hash: str,
-        now_ms: int,
-    ) -> Submitted:
-        try:
-            valid = self._read(asked, now_ms)
-        except InvalidOrder as invalid:
-            # A repeated request may have been valid the first time, before the mall closed.
-            if invalid.market is not None:
-                earlier = await self._store.jobs.submitted(invalid.market, service, key, body_hash)
-                if earlier is not None:
-                    return earlier
-            raise
-        mall = valid.mall
-        return await self._dispatcher.orders.submit(
-            submission_of(
-                valid,
-                job=new_job_id(mall.market, now_ms, secrets.randbits(80)),
-                service=service,
-                key=key,
-                body_hash=body_hash,
-                release_ms=self._dispatcher.orders.release_ms(mall.id, valid.need, now_ms),
-                now_ms=now_ms,
-                handover_key=secrets.token_hex(8),
-                tracking=new_token(),
-            ),
-            early,
-        )
-
     async def read(self, request: Request, principal: Principal) -> Response:
         """Return the job, after up to `wait_s` seconds if the request asks to wait."""
         wait_s = wait_of(request)
         job = await job_of(request, principal, self._store)
         job = await settled(job, request, self._store, wait_s, self._services.leaving)
-        return await shown(job, principal, self._services, await self._held(job))
+        return await shown(request, job, principal, self._services)
+
+    async def change(self, request: Request, principal: Principal) -> Response:
+        """Apply a patch to an order, all of it or nothing."""
+        patch = patch_as(parse_json_body(await read_body(request, PATCH_TYPES)), JobPatch)
+        is_conditional = has_condition(request)
+        for _ in range(_MAX_CHANGES):
+            job = await job_of(request, principal, self._store)
+            if is_conditional:
+                check_if_match(request, job_tag(await view_of(job, principal, self._services)))
+            if await change_order(
+                self._services, job, patch, principal.sub, unless_touched=is_conditional
+            ):
+                job = await self._store.jobs.get(job.id)
+                return await shown(request, job, principal, self._services)
+        raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel a job; one on board comes back: 202. The body may be empty."""
         asked = decode_json_body(await read_body(request) or b"{}", CancelRequest)
         job = await job_of(request, principal, self._store)
-        code, note = _cancel_reason(asked)
-        try:
-            await self._dispatcher.orders.cancel(
-                ref_of(job), principal.sub, asked.reason, code=code, note=note, job=job
-            )
-        except WrongState as refused:
-            raise HttpProblem(
-                ProblemCode.NOT_CANCELLABLE, f"the job is {refused.state}"
-            ) from refused
-        job = await self._store.jobs.get(job.id)
-        response = await shown(job, principal, self._services)
+        job = await self._submissions.cancel(job, asked, principal.sub)
+        response = await shown(request, job, principal, self._services)
         if not job.terminal:
             response.status_code = 202
         return response
@@ -206,7 +153,7 @@ class JobsApi:
             text=asked.text,
             actor=principal.sub,
         )
-        return await self._current(job, principal)
+        return await self._current(request, job, principal)
 
     async def redeliver(self, request: Request, principal: Principal) -> Response:
         """Deliver the parcels of a returned job, or return the job that does so already."""
@@ -230,7 +177,7 @@ class JobsApi:
                 # The shop's report overrides that of a driver who found the parcels not ready.
                 until_ms = epoch_ms(asked.ready_at)
                 await self._dispatcher.orders.lift_hold(job.mall, asked.store, until_ms)
-                return await self._current(job, principal)
+                return await self._current(request, job, principal)
         raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, "the job is being changed: try again")
 
     async def explain(self, request: Request, principal: Principal) -> Response:
@@ -243,17 +190,22 @@ class JobsApi:
     async def quote(self, request: Request, principal: Principal) -> Response:
         """Report whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
-        valid = self._read(asked, self._store.now_ms())
+        valid = self._submissions.read(asked, self._store.now_ms())
         record = await self._dispatcher.orders.quote(valid.mall.id, valid.need)
         market = valid.mall.market
         holds, now_ms = await self._store.jobs.holds(market), self._store.now_ms()
         held = held_view(valid.need, valid.mall.id, holds, now_ms)
-        return JsonResponse(quote_view(record, _namer(principal), held))
+        quote = f"quote_{secrets.token_urlsafe(_QUOTE_BYTES)}"
+        return JsonResponse(quote_view(record, quote, now_ms, _namer(principal), held))
 
-    def _read(self, asked: JobRequest, now_ms: int) -> ValidOrder:
-        """Check an order. Raises `InvalidOrder`."""
-        orders = self._dispatcher.orders
-        return read_order(asked, self._services.places, orders.preset, now_ms)
+    async def erase(self, request: Request, principal: Principal) -> Response:
+        """Remove what is known of a customer from its ended jobs."""
+        ref = request.path_params["ref"]
+        if not is_id(ref):
+            raise not_found("customer")
+        service = owner_of(principal)
+        erased = await erase_customer(self._services, ref, service=service, actor=principal.sub)
+        return JsonResponse(CustomerErased(ref, erased.count, erased.open_jobs, erased.has_more))
 
     async def _held(self, job: Job) -> resources.Held | None:
         """Return the store hold that keeps a waiting job from being offered."""
@@ -264,16 +216,8 @@ class JobsApi:
         holds = await self._store.jobs.holds(job.market)
         return held_view(job.need, job.mall, holds, self._store.now_ms())
 
-    async def _current(self, job: Job, principal: Principal) -> Response:
-        return await shown(await self._store.jobs.get(job.id), principal, self._services)
-
-
-def _cancel_reason(asked: CancelRequest) -> tuple[CancelReason, str]:
-    """Return the reason and the note. A text that is no reason is the note of `other`."""
-    note = "" if asked.note is UNSET else asked.note
-    if asked.reason in set(CancelReason):
-        return CancelReason(asked.reason), note
-    return CancelReason.OTHER, note or asked.reason
+    async def _current(self, request: Request, job: Job, principal: Principal) -> Response:
+        return await shown(request, await self._store.jobs.get(job.id), principal, self._services)
 
 
 def _namer(principal: Principal) -> Namer:

@@ -1,16 +1,23 @@
 """The markets and their malls."""
 
+from typing import Final
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.core.places.mall import Market
 from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.entity_tags import content_tag, tagged
 from mallard_engine.gateway.http.problems import not_found
-from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.views import market_view
 from mallard_engine.gateway.services import Services
 from mallard_protocol import resources
+
+# Opening hours are whole minutes.
+_MINUTE_MS: Final = 60_000
+# It is the same for every service; a cache asks whether it has changed.
+_CACHED: Final = "private, no-cache"
 
 
 class MarketsApi:
@@ -18,28 +25,31 @@ class MarketsApi:
 
     def __init__(self, services: Services) -> None:
         self._places = services.places
-        # By market id: the market, which a reload replaces, and the view of it.
-        self._views: dict[str, tuple[Market, resources.Market]] = {}
+        self._store = services.store
+        # By market id: the market, which a reload replaces, the minute, and the view of it then.
+        self._views: dict[str, tuple[Market, int, resources.Market]] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
         return {"listMarkets": self.every, "getMarket": self.one}
 
-    async def every(self, _request: Request, _principal: Principal) -> Response:
+    async def every(self, request: Request, _principal: Principal) -> Response:
         """Return all markets."""
-        views = map(self._view, self._places.markets.values())
-        return JsonResponse(resources.MarketList(tuple(views)))
+        listed = resources.MarketList(tuple(map(self._view, self._places.markets.values())))
+        return tagged(request, listed, content_tag(listed), _CACHED)
 
     async def one(self, request: Request, _principal: Principal) -> Response:
         """Return one market."""
         market = self._places.markets.get(request.path_params["market"])
         if market is None:
             raise not_found("market")
-        return JsonResponse(self._view(market))
+        view = self._view(market)
+        return tagged(request, view, content_tag(view), _CACHED)
 
     def _view(self, market: Market) -> resources.Market:
-        source, view = self._views.get(market.id, (None, None))
-        if view is None or source is not market:
-            view = market_view(market)
-            self._views[market.id] = market, view
+        minute = self._store.now_ms() // _MINUTE_MS
+        source, of, view = self._views.get(market.id, (None, 0, None))
+        if view is None or source is not market or of != minute:
+            view = market_view(market, minute * _MINUTE_MS)
+            self._views[market.id] = market, minute, view
         return view

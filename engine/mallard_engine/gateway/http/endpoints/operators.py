@@ -112,7 +112,7 @@ class OperatorsApi:
         except TransferOpen as other:
             detail = f"a job is part of the transfer {other.transfer}"
             raise HttpProblem(ProblemCode.WRONG_STATE, detail) from None
-        response = await shown(job, principal, self._services)
+        response = await shown(request, job, principal, self._services)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         return response
 
@@ -124,14 +124,14 @@ class OperatorsApi:
             await self._dispatcher.orders.assign(ref_of(job), body.driver, principal.sub)
         except NoSuchDriver:
             raise invalid_fields(FieldError("/driver", "unknown driver")) from None
-        return await self._current(job, principal)
+        return await self._current(request, job, principal)
 
     async def unassign(self, request: Request, principal: Principal) -> Response:
         """Take a job from its driver and search for another one."""
         body = decode_json_body(await read_body(request), UnassignRequest)
         job = await job_of(request, principal, self._store)
         await self._dispatcher.orders.unassign(ref_of(job), job.attempt, principal.sub, body.reason)
-        return await self._current(job, principal)
+        return await self._current(request, job, principal)
 
     async def close(self, request: Request, principal: Principal) -> Response:
         """End a job that is on board, in a state that the operator names."""
@@ -139,11 +139,11 @@ class OperatorsApi:
         job = await job_of(request, principal, self._store)
         state = JobState(body.state)
         await self._dispatcher.orders.close(ref_of(job), state, principal.sub, body.reason)
-        return await self._current(job, principal)
+        return await self._current(request, job, principal)
 
     def _view(self, market: str, driver: Driver) -> DriverView:
         barred = self._dispatcher.drivers.barred(market, driver, self._store.now_ms())
         return driver_view(driver, barred)
 
-    async def _current(self, job: Job, principal: Principal) -> Response:
-        return await shown(await self._store.jobs.get(job.id), principal, self._services)
+    async def _current(self, request: Request, job: Job, principal: Principal) -> Response:
+        return await shown(request, await self._store.jobs.get(job.id), principal, self._services)

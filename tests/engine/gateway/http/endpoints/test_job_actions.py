@@ -1,7 +1,10 @@
 """Cancel, ready, explain and quote."""
 
+from datetime import datetime
+
 import pytest
 
+from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
@@ -148,8 +151,13 @@ async def test_explain_names_drivers_to_operators_only(shop: Caller, operator: C
 
 
 async def test_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
+    asked_ms = shop.node.node.store.now_ms()
     nobody = (await shop.post("/v1/quotes", order())).json()
-    assert nobody == {
+    assert nobody["eta"] == {"pickup": None, "dropoff": None}
+    assert nobody["id"].startswith("quote_")
+    assert epoch_ms(datetime.fromisoformat(nobody["expires_at"])) > asked_ms
+    own = {"eta", "id", "expires_at"}
+    assert {name: it for name, it in nobody.items() if name not in own} == {
         "would_match": False,
         "eta_s": None,
         "candidates": [],
@@ -162,6 +170,11 @@ async def test_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
         assert quote["would_match"] is True
         assert quote["why_not"] is None
         assert quote["eta_s"] == quote["candidates"][0]["eta_s"] > 0
+        pickup, dropoff = (
+            epoch_ms(datetime.fromisoformat(quote["eta"][name])) for name in ("pickup", "dropoff")
+        )
+        assert asked_ms < pickup < dropoff
+        assert quote["id"] != nobody["id"]
         assert [it["driver"] for it in quote["candidates"]] == ["driver-1"]
         named = (await operator.post("/v1/quotes", order())).json()
         assert [it["driver"] for it in named["candidates"]] == ["d-1"]
