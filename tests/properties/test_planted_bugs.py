@@ -22,6 +22,7 @@ from tests.properties.planted.counters import PLANTED_IN_COUNTERS
 from tests.properties.planted.hours import PLANTED_IN_HOURS
 from tests.properties.planted.patience import PLANTED_IN_PATIENCE
 from tests.properties.planted.planting import Planted
+from tests.properties.planted.proofs import PLANTED_IN_PROOFS
 from tests.properties.planted.reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted.registers import PLANTED_IN_REGISTERS
 from tests.properties.planted.returns import PLANTED_IN_RETURNS
@@ -40,6 +41,7 @@ from tests.properties.rules.driver import DriverRules, HolderRules
 from tests.properties.rules.hours import HoursRules
 from tests.properties.rules.job import JobRules, Order
 from tests.properties.rules.patience import PatienceRules
+from tests.properties.rules.proof import ProofRules
 from tests.properties.rules.reassignment import ReassignmentRules
 from tests.properties.rules.register import RegisterRules
 from tests.properties.rules.risk import RiskRules
@@ -302,6 +304,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_COUNTERS, (CounterRules, HolderRules)),
     (PLANTED_IN_SHOPS, (ShopRules,)),
     (PLANTED_IN_HOURS, (HoursRules, ShopRules)),
+    (PLANTED_IN_PROOFS, (ProofRules,)),
     (PLANTED_IN_RETURNS, (DoorRules,)),
     (PLANTED_IN_PATIENCE, (PatienceRules, TimeRules)),
     (PLANTED_IN_REGISTERS, (RegisterRules, DriverRules)),

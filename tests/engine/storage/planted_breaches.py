@@ -7,7 +7,7 @@ import msgspec
 
 from mallard_engine.core.vehicles import DriverProfile, StatedVehicle
 from mallard_engine.ports import JobRef
-from mallard_protocol.lifecycle import JobState, Outcome
+from mallard_protocol.lifecycle import JobState, Outcome, Step
 from mallard_protocol.messages import Proof
 from tests.engine.storage.transfers import CODE, begin_transfer
 from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, NODE, World
@@ -70,6 +70,28 @@ async def _transferred(world: World) -> JobRef:
         transfer, "bob", 1, at_ms=None, proof=Proof("code", CODE), jobs=None
     )
     return transfer
+
+
+async def unused_image_of_a_job(world: World) -> None:
+    await world.driver("ann")
+    ref, attempt = await world.picked_up("ann")
+    photo = await world.photo()
+    await world.store.jobs.progress(
+        ref, "ann", attempt, Step.DELIVERED, at_ms=None, proof=photo, reason=""
+    )
+    await world.redis.zadd(world.keys.key("unused_proofs"), {f"ann/{photo.value}": 0})
+
+
+async def image_that_its_job_does_not_have(world: World) -> None:
+    image, ref = await world.image(), await world.submit()
+    await world.redis.zrem(world.keys.key("unused_proofs"), f"ann/{image}")
+    await set_job(world, ref, proofs=msgspec.msgpack.encode([]))
+    await change(world, "proofs", image, job=ref.job)
+
+
+async def image_that_is_never_forgotten(world: World) -> None:
+    image = await world.image()
+    await world.redis.zrem(world.keys.key("forget"), f"proof/ann/{image}")
 
 
 async def parcel_with_two_holders(world: World) -> None:
@@ -493,6 +515,9 @@ PLANTED: list[tuple[str, Plant]] = [
     ("leak", alias_without_a_ttl),
     ("leak", ended_offer_that_is_never_forgotten),
     ("leak", entry_of_a_shop_that_is_never_forgotten),
+    ("proof", unused_image_of_a_job),
+    ("proof", image_that_its_job_does_not_have),
+    ("leak", image_that_is_never_forgotten),
     ("record", unreadable_record),
     ("record", unreadable_entry_of_the_register),
 ]

@@ -23,6 +23,8 @@ class Trouble:
     answer: str = ""
 
 
+# Different wrong codes of a customer: after these the right one no longer counts.
+MOST_WRONG = 3
 # What follows once parcels were kept on board for long enough: they go back.
 KEPT = "kept"
 
@@ -64,10 +66,26 @@ class DoorModel(Model):
         if step == "delivered" and self._is_holder(job, driver, attempt):
             is_next = job.state in FROM[step]
             job.aged = job.aged or (is_next and checked)
-            if is_next and job.left:
-                return "proof_needed"
             checked = checked or job.aged
         return super().progress(name, driver, attempt, step, checked=checked)
+
+    def prove(self, name: str, driver: str, attempt: int, kind: str, value: str) -> str:
+        """A report of the delivery with a photo, a signature or a code."""
+        job = self.jobs[name]
+        if self._is_holder(job, driver, attempt) and job.state in FROM["delivered"]:
+            if kind == "code" and job.pin and "pin" not in job.given:
+                if value != job.pin or len(job.wrong_pins) == MOST_WRONG:
+                    if len(job.wrong_pins) < MOST_WRONG:
+                        job.wrong_pins.add(value)
+                    return "wrong_code"
+                job.given.add("pin")
+            elif kind != "code":
+                of, used_for = self.images.get(value, ("", ""))
+                if of != driver or used_for not in {"", name}:
+                    return "bad_field"
+                self.images[value] = driver, name
+                job.given.add(kind)
+        return self.progress(name, driver, attempt, "delivered", checked=False)
 
     def undelivered(self, name: str, driver: str, attempt: int, kind: str) -> str:
         job = self.jobs[name]

@@ -34,7 +34,7 @@ class Model(DriverModel):
         self.keys: dict[str, tuple[str, str]] = {}  # idempotency key → (hash of the JSON, job)
         self.holds: dict[str, int] = {}
         self.dwells: dict[str, DwellSketch] = {}  # by mall/store
-        self.images: dict[str, str] = {}  # by id: the job whose proof it is
+        self.images: dict[str, tuple[str, str]] = {}  # by id: its driver, the job that it is for
         self.lost = 0  # when lost writes were last noticed
 
     # -- orders
@@ -346,7 +346,7 @@ class Model(DriverModel):
             return "ok"
         if job.state not in FROM[step]:
             return "wrong_state"
-        if step == "delivered" and job.age_check and not checked:
+        if step == "delivered" and (job.lacks_proof or (job.age_check and not checked)):
             return "proof_needed"
         if step in TERMINAL:
             self._end_held(job, name, step)
@@ -410,7 +410,7 @@ class Model(DriverModel):
                 job.known, job.former = known, former
             if verdict != "ok":
                 return verdict
-        is_proven = not (job.left or (job.age_check and not job.aged))
+        is_proven = not (job.lacks_proof or (job.age_check and not job.aged))
         if state == "delivered" and job.state in FROM[state] and is_proven:
             self._end_held(job, name, state)
         return "ok"

@@ -104,6 +104,11 @@ class Job:
     taken: tuple[int, int] | None = None
     left: bool = False
     aged: bool = False
+    # What the delivery needs besides, what of it was given, and the wrong codes of the customer.
+    images: frozenset[str] = frozenset()
+    pin: str = ""
+    given: set[str] = field(default_factory=set)
+    wrong_pins: set[str] = field(default_factory=set)
     cancel_requested: bool = False
     # The way back: seen at its place, its code shown there, a photo.
     seen_there: bool = False
@@ -121,6 +126,12 @@ class Job:
     hold_ms: int = 4 * 3_600_000
     # Why it waits for a shop, for which, and until when.
     held: tuple[str, str, int] = ("", "", 0)
+
+    @property
+    def lacks_proof(self) -> bool:
+        """Whether a photo, a signature or the customer's code is missing."""
+        needed = self.images | ({"photo"} if self.left else set())
+        return bool(needed - self.given) or bool(self.pin and "pin" not in self.given)
 
     @property
     def is_held(self) -> bool:

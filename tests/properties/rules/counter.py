@@ -5,11 +5,11 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.handover import handover_code
 from tests.properties.machine import How, how_often, recent
-from tests.properties.rules.door import DoorRules
+from tests.properties.rules.proof import ProofRules
 from tests.properties.world import HANDOVER_KEY
 
 
-class CounterRules(DoorRules):
+class CounterRules(ProofRules):
     """Rules for the counter of a shop."""
 
     @precondition(lambda self: self.with_a_shop())

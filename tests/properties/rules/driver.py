@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.model import ReturnPlace, ReturnPlan
 from mallard_engine.ports import DriverFix, Stop
+from mallard_protocol.codes import MOST_UNUSED_PROOFS
 from mallard_protocol.lifecycle import HELD, TERMINAL, TIMED_STEPS, Step, Wish
 from mallard_protocol.messages import Proof
 from tests.properties.machine import (
@@ -338,7 +339,10 @@ class HolderRules(DriverRules):
         """A photo or signature of a job that the driver has uploaded, once."""
         image = f"{kind}-{name}-{driver}"
         if image not in self.model.images:
-            self.model.images[image] = ""
+            mine = [used for of, used in self.model.images.values() if of == driver]
+            if mine.count("") >= MOST_UNUSED_PROOFS:
+                return Proof(kind, "no-such-image")
+            self.model.images[image] = driver, ""
             self.call(
                 f"{driver} uploads a {kind} for {name}",
                 "ok",

@@ -31,6 +31,8 @@ class Order:
     release_ms: int | None = None
     external: str | None = None
     age_check: bool = False
+    images: tuple[str, ...] = ()
+    pin: str = ""
     priority: int = 0
     weight_g: int = 100
     pay: tuple[int, int] = (0, 0)
@@ -61,6 +63,8 @@ orders = st.builds(
     release_ms=st.sampled_from((None, None, None, 0, 5_000)),
     external=st.sampled_from((None, None, "ext-0", "ext-1")),
     age_check=st.booleans(),
+    images=st.sampled_from(((), (), ("photo",), ("photo", "signature"))),
+    pin=st.sampled_from(("", "", "4711")),
     priority=st.sampled_from((0, 0, 1)),
     weight_g=st.sampled_from((100, 100, 150)),
     pay=st.sampled_from(((0, 0), (900, 0), (900, 970), (900, 2_000))),
@@ -89,6 +93,8 @@ class JobRules(StoreMachine):
             lasts_ms=order.lasts_ms,
             release_ms=None if order.release_ms is None else self.now + order.release_ms,
             age_check=order.age_check,
+            images=order.images,
+            pin=order.pin,
             priority=order.priority,
             weight_g=order.weight_g,
             pay=order.pay,
@@ -159,6 +165,8 @@ class JobRules(StoreMachine):
             pay_most=made.need.pay_max_minor,
             shops={store: Shop() for store in order.stores} if order else {},
             rule=order.undeliverable if order else "return",
+            images=frozenset(made.images_required),
+            pin=made.pin,
             express=made.need.service_level == ServiceLevel.EXPRESS,
             origin=made.redelivery_of or "",
         )

@@ -34,6 +34,7 @@ from mallard_engine.storage.audit.traces import (
     judge_events,
     judge_external,
     judge_key,
+    judge_proof,
     judge_returns,
     judge_wait,
     pages_of_jobs,
@@ -191,6 +192,7 @@ class _MarketAudit:
             "by_shop": lambda name: judge_by_shop(look, name),
             "by_customer": lambda name: judge_by_customer(look, name),
             "returns": lambda name: judge_returns(look, name),
+            "proof": lambda name: judge_proof(look, name),
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
             "counts": lambda _: judge_counts(look),
@@ -240,6 +242,7 @@ class _MarketAudit:
             ("external", "externals"),
             ("driver", "drivers"),
             ("driver", "registry"),
+            ("proof", "proofs"),
         ):
             async for page in self._within_limit(kind, self._scan("HSCAN", keys.key(name))):
                 yield page

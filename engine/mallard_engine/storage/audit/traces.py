@@ -217,6 +217,31 @@ async def judge_returns(look: Look, name: str) -> Judged:
     return found
 
 
+async def judge_proof(look: Look, proof: str) -> Judged:
+    """Check an uploaded image: it is forgotten some day, and used by one job or none."""
+    keys = look.keys
+    packed = await look.read("HGET", keys.key("proofs"), proof)
+    image = msgspec.msgpack.decode(packed) if packed else {}
+    name, job = f"{image.get('driver')}/{proof}", image.get("job", "")
+    _, (still, kept, unused, given) = await look.at_once(
+        ("HEXISTS", keys.key("proofs"), proof),
+        ("ZSCORE", keys.key("forget"), f"proof/{name}"),
+        ("ZSCORE", keys.key("unused_proofs"), name),
+        ("HGET", keys.job(job), "proofs"),
+    )
+    if not still:
+        return []
+    found: Judged = []
+    if kept is None:
+        found.append(("leak", "no entry of `forget` removes it"))
+    if (unused is None) != bool(job):
+        found.append(("proof", f"it counts as unused: {unused is not None}; its job: {job!r}"))
+    values = [it.get("value") for it in msgspec.msgpack.decode(given or b"\x90")]
+    if given is not None and proof not in values:
+        found.append(("proof", f"{job} does not have it"))
+    return found
+
+
 async def judge_key(look: Look, name: str) -> Judged:
     """Check that a key (without its prefix) is known and is removed some day."""
     if name.startswith("held:"):

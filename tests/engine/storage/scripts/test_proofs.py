@@ -4,7 +4,7 @@ import pytest
 
 from mallard_engine.core.model import GivenReason
 from mallard_engine.ports import Answered, JobRef, Refused
-from mallard_protocol.codes import ErrorCode
+from mallard_protocol.codes import TERMINAL_KEPT_MS, UNUSED_PROOF_KEPT_MS, ErrorCode
 from mallard_protocol.lifecycle import JobState, Outcome, Step
 from mallard_protocol.messages import Proof
 from tests.engine.storage.worlds import MALL, MARKET, World
@@ -284,3 +284,48 @@ async def test_reasons_of_a_decline_and_a_give_up_are_kept(world: World) -> None
         GivenReason("ann", 1, "too far"),
         GivenReason("bob", 2, "flat tyre"),
     )
+
+
+async def test_collecting_resolves_the_problems_of_its_shop(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.assigned(stores=("lego", "gap"))
+    for kind, store in (("not_ready", "lego"), ("not_ready", "gap"), ("unsafe", "")):
+        await report(world, kind, ref.job, store=store)
+    await world.collect(ref, attempt)
+    assert [it.state for it in (await world.job(ref)).problems] == ["resolved", "open", "open"]
+    events = await world.events("problem_resolved")
+    assert [(it["what"], it["problem"], it["service"]) for it in events] == [
+        ("not_ready", "p1", "toys")
+    ]
+    await world.collect(ref, attempt)
+    assert len(await world.events("problem_resolved")) == 1
+
+
+async def test_images_are_forgotten_with_their_job_and_when_unused(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.picked_up()
+    photo, unused = await world.photo(), await world.image()
+    await step(world, ref, Step.DELIVERED, photo)
+    forget, gone = world.store.deadlines.forget, world.store.proofs.gone
+    await world.pass_ms(UNUSED_PROOF_KEPT_MS)
+    await forget(MARKET)
+    assert await gone(MARKET) == [unused]
+    assert await world.store.proofs.images(MARKET, [unused]) == {}
+    assert (await world.store.proofs.images(MARKET, [photo.value]))[photo.value].job == ref.job
+    await world.store.proofs.removed(MARKET, [unused])
+    for passed_ms in (TERMINAL_KEPT_MS, 3_600_000):
+        await world.pass_ms(passed_ms)
+        await forget(MARKET)
+    assert await gone(MARKET) == [photo.value]
+    await world.drop_what_has_a_ttl()
+
+
+async def test_tracking_is_forgotten_with_its_job(world: World) -> None:
+    ref = await world.submit(tracking="x" * 24)
+    assert (await world.store.jobs.tracked("x" * 24)) == await world.job(ref)
+    await world.store.jobs.cancel(ref, "toys", "customer")
+    for passed_ms in (TERMINAL_KEPT_MS, 3_600_000):
+        await world.pass_ms(passed_ms)
+        await world.store.deadlines.forget(MARKET)
+    assert await world.redis.hlen(world.keys.key("tracked")) == 0
+    await world.drop_what_has_a_ttl()

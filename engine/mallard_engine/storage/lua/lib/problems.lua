@@ -1,5 +1,6 @@
 -- The problems of a job, as its driver reported them.
 local MOST_PROBLEMS = 32
+local AT_SHOP = { not_ready = true, store_closed = true, missing = true, partial = true }
 local AT_DOOR = { customer_unreachable = true, refused = true, wrong_address = true }
 
 local function problems_of(key)
@@ -38,14 +39,27 @@ local function keep_problem(key, report, till)
   return known, is_new
 end
 
--- The driver tries again: the problems of the last visit are over.
-local function resolve_at_door(job)
+-- Resolves the problems of the job for which is_over(problem) holds.
+local function resolve(job, is_over)
   local problems, is_changed = problems_of(job.key), false
   for _, each in ipairs(problems) do
-    if AT_DOOR[each.kind] and each.state ~= 'resolved' then
+    if each.state ~= 'resolved' and is_over(each) then
       each.state, is_changed = 'resolved', true
       job_event(job, { kind = 'problem_resolved', what = each.kind, problem = each.id })
     end
   end
   if is_changed then save_problems(job.key, problems) end
+end
+
+-- The driver tries again: the problems of the last visit are over.
+local function resolve_at_door(job)
+  resolve(job, function(problem) return AT_DOOR[problem.kind] end)
+end
+
+-- The shop has handed over parcels; only all of them end a problem with their number.
+local function resolve_at_shop(job, store, has_all)
+  resolve(job, function(problem)
+    return problem.store == store and AT_SHOP[problem.kind]
+      and (has_all or problem.kind ~= 'partial')
+  end)
 end

@@ -1,6 +1,7 @@
 -- The shops of a job: what each has handed over, and what follows if that is less than ordered. The
 -- order (the job's body) says how many parcels each has and which rules apply; the field `shops`
 -- has the rest, once there is anything to keep. Needs lib/jobs.lua.
+-- include lib/problems.lua
 local HOLD_MS = 4 * 3600000
 
 -- `there`: how many parcels the shop has said to have, if fewer than ordered. `holds`: how often a
@@ -91,6 +92,7 @@ local function note_collected(job, shop, parcels, actor)
   shop.state = parcels == shop.parcels and 'collected' or parcels > 0 and 'short' or 'missing'
   job_event(job, { kind = 'shop', what = 'collected', store = shop.store, parcels = parcels,
     ordered = shop.parcels, actor = actor, reported_ms = job.reported_ms })
+  if parcels > 0 then resolve_at_shop(job, shop.store, parcels == shop.parcels) end
 end
 
 -- `picked_up`, or a delivery, says it for every shop that is left; if no parcel would be on board,
