@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mallard_protocol.events import EventType, Place
+from mallard_protocol.events import EventType, Place, event_id
 from mallard_protocol.lifecycle import JobState
 
 _T = EventType
@@ -35,6 +35,7 @@ _BY_KIND: Final = {
     "attempted": _T.ATTEMPTED,
     "cancel_requested": _T.UPDATED,
     "eta": _T.ETA_CHANGED,
+    "moved": _T.DRIVER_MOVED,
     "problem": _T.PROBLEM,
     "problem_answered": _T.UPDATED,
     "problem_resolved": _T.PROBLEM_RESOLVED,
@@ -58,6 +59,7 @@ _BY_KIND_AND_WHAT: Final = {
     ("webhook", "disabled"): _T.WEBHOOK_DISABLED,
 }
 _OFFLINE: Final = "offline"
+_MOVES_FROM: Final = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class MarketEvent:
         service: The order service that may read it; empty: operators alone.
         driver: The driver that it is about; empty if there is none.
         fields: All fields of the entry.
+        passing: The place in the stream of moves of an event that is not stored. Its own place is
+            then that of the last stored event before it, after which a reader resumes.
     """
 
     market: str
@@ -85,11 +89,29 @@ class MarketEvent:
     service: str = ""
     driver: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    passing: Place | None = None
 
     @property
     def type(self) -> EventType | None:
         """Its type for readers; None: readers do not see it."""
         return type_of(self)
+
+    def is_after(self, place: Place) -> bool:
+        """Whether a reader who has everything up to a place has not heard it."""
+        return self.place > place or (self.passing is not None and self.place == place)
+
+    @property
+    def id(self) -> str:
+        """Its id for readers."""
+        name = event_id(self.market, self.place)
+        return name if self.passing is None else f"{name}-{self.passing.ms}{self.passing.n:02}"
+
+    @property
+    def sequence(self) -> int:
+        """Its number. Moves have the upper half of those of a millisecond."""
+        if self.passing is None:
+            return self.place.sequence
+        return self.passing.sequence + _MOVES_FROM
 
     @property
     def occurred_ms(self) -> int:

@@ -74,7 +74,7 @@ async def changed_course(context: Context, job: Job, need: Need) -> tuple[Stop, 
 def _departure(
     context: Context, market: str, here: tuple[float, float], jobs: Sequence[Job], now_ms: int
 ) -> _Departure:
-    waiting = [job for job in jobs if _has_more_to_collect(job)]
+    waiting = [job for job in jobs if has_more_to_collect(job)]
     if not waiting:
         return _Departure(*here, now_ms, now_ms)
     mall = context.places.mall(waiting[0].mall)
@@ -130,7 +130,7 @@ def _best_order(
     return tuple(jobs[stop] for stop in best.order)
 
 
-def _has_more_to_collect(job: Job) -> bool:
+def has_more_to_collect(job: Job) -> bool:
     """Return whether its driver must still visit a store."""
     if job.state is not JobState.PICKED_UP:
         return True

@@ -2,7 +2,8 @@
 
 The node that holds a driver's socket, or took its acceptance, knows the driver's course: its jobs
 in drop-off order. It reads the jobs once after each change, not with each fix. A fix updates the
-times in memory, at most once in `eta_every_s`. One script call writes the times of all jobs of the
+times in memory, at most once in `eta_every_s`, and tells readers of events where the driver is
+after `MOVED_EVERY_S`. One script call writes the times of all jobs of the
 driver, and only if they have changed.
 """
 
@@ -11,10 +12,18 @@ from dataclasses import dataclass
 
 import structlog
 
-from mallard_engine.core.model import Driver, Job
+from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.dispatch.context import Context, Tasks
-from mallard_engine.dispatch.course import in_order, times_of
-from mallard_engine.ports import DriverFix, DriverSnapshot, NoSuchDriver, Stop, StoreUnavailable
+from mallard_engine.dispatch.course import has_more_to_collect, in_order, times_of
+from mallard_engine.ports import (
+    DriverFix,
+    DriverSnapshot,
+    MovedJob,
+    NoSuchDriver,
+    Stop,
+    StoreUnavailable,
+)
+from mallard_protocol.events import MOVED_EVERY_S
 
 _log = structlog.get_logger(__name__)
 
@@ -29,11 +38,13 @@ class _Course:
     """A driver's jobs in drop-off order; None: they must be read again.
 
     ``computed_ms``: when the times were last computed. ``times``: what is stored, by job.
+    ``told_ms``: when readers of events last heard where the driver is.
     """
 
     jobs: tuple[Job, ...] | None = None
     computed_ms: int = 0
     times: dict[str, tuple[int, int]] | None = None
+    told_ms: int = 0
 
 
 class LiveEtas:
@@ -60,17 +71,21 @@ class LiveEtas:
             return
         held = {held.job for held in driver.jobs}
         known = held <= {job.id for job in jobs}
-        self._courses[key] = _Course(in_order(jobs) if known else None)
+        self._renew(key, in_order(jobs) if known else None)
 
     def holds_unknown_job(self, market: str, driver: str) -> None:
         """Note that a driver of this node holds a job that this node does not know."""
         if self._context.policy(market).eta_every_s and len(self._courses) < _MOST_COURSES:
-            self._courses[market, driver] = _Course()
+            self._renew((market, driver), None)
 
     def changed(self, market: str, driver: str) -> None:
         """Read the jobs of a driver again with its next fix."""
         if (market, driver) in self._courses:
-            self._courses[market, driver] = _Course()
+            self._renew((market, driver), None)
+
+    def _renew(self, key: tuple[str, str], jobs: tuple[Job, ...] | None) -> None:
+        old = self._courses.get(key)
+        self._courses[key] = _Course(jobs, told_ms=old.told_ms if old else 0)
 
     def forget(self, market: str, driver: str) -> None:
         """Forget a driver whose socket has closed, or who holds nothing."""
@@ -84,20 +99,34 @@ class LiveEtas:
         now_ms = self._context.storage.now_ms()
         for fix, verdict in zip(fixes, verdicts, strict=True):
             course = self._courses.get((market, fix.driver))
-            if course is None or verdict != "ok" or now_ms < course.computed_ms + every_ms:
+            if course is None or verdict != "ok":
                 continue
-            course.computed_ms = now_ms
-            self._tasks.start(self._update(market, fix, course), "etas")
+            is_due = now_ms >= course.computed_ms + every_ms
+            is_told = now_ms >= course.told_ms + MOVED_EVERY_S * 1000
+            if is_due:
+                course.computed_ms = now_ms
+            if is_told:
+                course.told_ms = now_ms
+            if is_due or is_told:
+                self._tasks.start(self._update(market, fix, course, is_due, is_told), "etas")
 
-    async def _update(self, market: str, fix: DriverFix, course: _Course) -> None:
+    async def _update(
+        self,
+        market: str,
+        fix: DriverFix,
+        course: _Course,
+        is_due: bool,  # noqa: FBT001 - private
+        is_told: bool,  # noqa: FBT001 - private
+    ) -> None:
         store = self._context.storage
         try:
             if course.jobs is None:
                 snapshot = await store.drivers.snapshot(market, fix.driver)
                 course.jobs = self._read(market, snapshot)
-            stops = self._stops(market, fix, course)
-            if stops:
+            if is_due and (stops := self._stops(market, fix, course)):
                 await store.jobs.update_etas(market, fix.driver, stops)
+            if is_told and (next_stop := _next_stop(course)):
+                await store.event_log.tell_move(market, fix, next_stop)
         except (NoSuchDriver, StoreUnavailable) as error:
             course.jobs = None
             _log.debug("times not stored", driver=fix.driver, error=str(error))
@@ -124,3 +153,20 @@ class LiveEtas:
             return []
         course.times = times
         return [Stop(job.id, job.attempt, *times[job.id]) for job in jobs]
+
+
+def _next_stop(course: _Course) -> list[MovedJob]:
+    """Return the jobs that the driver drives to: those to collect at one mall, or one drop-off."""
+    jobs = course.jobs or ()
+    waiting = [job for job in jobs if has_more_to_collect(job)]
+    heading_for = [job for job in waiting if job.mall == waiting[0].mall] or jobs[:1]
+    times = course.times or {}
+    return [
+        MovedJob(
+            job.id,
+            job.service,
+            times.get(job.id, (job.eta_pickup_ms or 0, job.eta_dropoff_ms or 0)),
+        )
+        for job in heading_for
+        if job.kind != TRANSFER
+    ]

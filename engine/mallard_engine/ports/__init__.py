@@ -18,7 +18,7 @@ from mallard_engine.ports.drivers import (
     TakenBack,
 )
 from mallard_engine.ports.effects import Effects, Freed, LateJob, Push, PushKind
-from mallard_engine.ports.event_log import EventLog
+from mallard_engine.ports.event_log import EventLog, MovedJob
 from mallard_engine.ports.jobs import (
     NO_QUOTAS,
     Changes,
@@ -100,6 +100,7 @@ __all__ = [
     "Leases",
     "MarketQueue",
     "MoreOffers",
+    "MovedJob",
     "NoSuchDriver",
     "NoSuchJob",
     "NoSuchProblem",

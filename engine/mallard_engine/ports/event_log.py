@@ -1,10 +1,21 @@
 """The port of a market's event log."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.ports.drivers import DriverFix
 from mallard_protocol.events import Place
+
+
+@dataclass(frozen=True, slots=True)
+class MovedJob:
+    """A job that its driver is on the way to. `etas_ms`: its pickup and drop-off; 0: unknown."""
+
+    job: str
+    service: str
+    etas_ms: tuple[int, int]
 
 
 class EventLog(Protocol):
@@ -19,5 +30,10 @@ class EventLog(Protocol):
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
         """Return what follows the place of each market, in order; wait up to ``block_ms``.
 
+        Drivers' moves are among it, which no other call returns.
+
         One caller at a time: the calls share a connection.
         """
+
+    async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
+        """Tell all nodes where a driver is, for the jobs that are its next stop. Not kept."""

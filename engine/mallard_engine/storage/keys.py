@@ -49,6 +49,7 @@ class MarketKeys:
         | ``waiting`` | hash | what a round reads of a queued job |
         | ``counts`` | hash | jobs by state |
         | ``events``, ``push`` | stream | events; pushes |
+        | ``moves`` | stream | where drivers with jobs are, for readers of events; a thousand |
         | ``forget`` | zset | until when data is kept |
         | ``externals`` | hash | job by service/external id |
         | ``coming`` | zset by name | mall/driver: who may be offered one more job on its way there

@@ -20,7 +20,7 @@ from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import StoreUnavailable
-from mallard_protocol.events import ENDS, Event, EventType, Place, event_id
+from mallard_protocol.events import ENDS, Event, EventType, Place
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2
@@ -152,7 +152,7 @@ class _Market:
             groups.append(self._of_job.get(event.job, set()))
         for group in groups:
             for listener in group:
-                if listener.place < event.place and listener.wants(event):
+                if event.is_after(listener.place) and listener.wants(event):
                     yield listener
 
 
@@ -240,9 +240,9 @@ class Broadcast:
     async def _hand_out(self, here: _Market, events: Sequence[MarketEvent]) -> None:
         frames = await self._frames(here, events)
         for event in events:
-            name, sent = event_id(event.market, event.place), 0
+            sent = 0
             for listener in list(here.listeners_of(event)):
-                frame = frames.get((listener.reader, name))
+                frame = frames.get((listener.reader, event.id))
                 if frame is not None:
                     listener.put(frame)
                     sent += 1

@@ -115,7 +115,7 @@ class Tail:
                         if not page and self._places.get(market) == read_to:
                             follower = self._join(market)
                     else:
-                        page = [it for it in await follower.take() if it.place > place]
+                        page = [it for it in await follower.take() if it.is_after(place)]
                         if follower.has_lapsed:
                             self._leave(market, follower)
                             follower = None

@@ -20,7 +20,7 @@ from mallard_engine.gateway.timestamps import Moment
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.ports import NoSuchJob, Storage
 from mallard_protocol import resources
-from mallard_protocol.events import OPERATORS_ONLY, Event, EventType, event_id
+from mallard_protocol.events import OPERATORS_ONLY, Event, EventType
 from mallard_protocol.lifecycle import TERMINAL, JobState
 
 _WAITING: Final = frozenset({JobState.QUEUED, JobState.SCHEDULED})
@@ -135,7 +135,9 @@ class EventViews:
 
 
 def _is_of_a_job(event: MarketEvent) -> bool:
-    return bool(event.job) and (event.type or "").startswith("job.")
+    """Whether its data is the job's. A move says where the driver is, and no more."""
+    kind = event.type or ""
+    return bool(event.job) and kind.startswith("job.") and kind != EventType.DRIVER_MOVED
 
 
 def _event(event: MarketEvent, loaded: Loaded, names: DriverNames, reader: Reader) -> Event | None:
@@ -145,15 +147,17 @@ def _event(event: MarketEvent, loaded: Loaded, names: DriverNames, reader: Reade
     job = loaded.jobs.get(event.job)
     if job is not None and job.kind == model.TRANSFER and reader.service is not None:
         return None  # the engine's own: its readers see what it carries
-    if not _is_of_a_job(event):
+    if kind is EventType.DRIVER_MOVED:
+        data = _position(event)
+    elif not _is_of_a_job(event):
         data = _plain(event)
     elif job is None:
         data = {"id": event.job, "market": event.market} | _of_the_event(event, None, names)
     else:
         data = _job_data(event, job, loaded, names, with_code=reader.service is None)
     return Event(
-        id=event_id(event.market, event.place),
-        sequence=event.place.sequence,
+        id=event.id,
+        sequence=event.sequence,
         type=kind.value,
         occurred_at=Moment.at_ms(event.occurred_ms),
         recorded_at=Moment.at_ms(event.at_ms),
@@ -196,8 +200,23 @@ def _of_the_event(event: MarketEvent, job: model.Job | None, names: DriverNames)
     if "driver" in event.fields:
         own["driver"] = names.of(event.market, event.driver) if event.driver else None
     if (etas := event.etas_ms) is not None:
-        own["eta"] = resources.Eta(*(None if at is None else Moment.at_ms(at) for at in etas))
+        own["eta"] = _eta(etas)
     return own
+
+
+def _position(event: MarketEvent) -> dict[str, Any]:
+    fields = event.fields
+    return {
+        "lat": fields["lat"],
+        "lon": fields["lon"],
+        "heading_deg": fields.get("heading_deg"),
+        "at": Moment.at_ms(event.occurred_ms),
+        "eta": _eta(event.etas_ms or (None, None)),
+    }
+
+
+def _eta(etas_ms: tuple[int | None, int | None]) -> resources.Eta:
+    return resources.Eta(*(None if at is None else Moment.at_ms(at) for at in etas_ms))
 
 
 def _change(event: MarketEvent) -> model.TimelineEntry:

@@ -31,7 +31,7 @@ Judged = list[tuple[str, str]]
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
     | {"open", "open_seen", "alerted", "registry", "by_shop", "by_customer", "returns", "risks"}
-    | {"proofs", "unused_proofs", "gone_proofs", "link_key", "tracked"}
+    | {"moves", "proofs", "unused_proofs", "gone_proofs", "link_key", "tracked"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3

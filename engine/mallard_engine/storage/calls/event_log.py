@@ -1,6 +1,9 @@
 """The port `EventLog` on Redis."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -8,12 +11,14 @@ import structlog
 
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import EventLog
+from mallard_engine.ports import DriverFix, EventLog, MovedJob
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.records import pack
 from mallard_protocol.events import Place
 
 _EVENTS_A_READ: Final = 500
+_MOVES_KEPT: Final = 1_000
 _log = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
 
@@ -26,6 +31,8 @@ class RedisEventLog(EventLog):
     def __init__(self, runner: ScriptRunner, tail: Link) -> None:
         self._runner = runner
         self._tail = tail
+        # By market: up to where its moves were read.
+        self._moves: dict[str, str] = {}
 
     async def ends(self, market: str) -> tuple[Place, Place] | None:
         call, key = self._runner.link.call, self._runner.keys[market].key("events")
@@ -39,16 +46,51 @@ class RedisEventLog(EventLog):
         return [read_event(market, *entry) for entry in entries]
 
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
-        markets = {self._runner.keys[market].key("events").encode(): market for market in after}
+        for market in after:
+            if market not in self._moves:
+                self._moves[market] = await self._newest_move(market)
+        streams: dict[bytes, tuple[str, str]] = {}
+        for market in after:
+            streams[self._key(market, "moves")] = market, self._moves[market]
+            streams[self._key(market, "events")] = market, str(after[market])
         reply = await self._tail.call(
-            "XREAD", "COUNT", _EVENTS_A_READ, "BLOCK", block_ms, "STREAMS", *markets,
-            *map(str, after.values()),
+            "XREAD", "COUNT", _EVENTS_A_READ, "BLOCK", block_ms, "STREAMS", *streams,
+            *(cursor for _, cursor in streams.values()),
         )  # fmt: skip
-        return [
-            read_event(markets[stream], *entry)
-            for stream, entries in reply or ()
-            for entry in entries
+        heard: defaultdict[str, list[MarketEvent]] = defaultdict(list)
+        for stream, entries in reply or ():
+            market = streams[stream][0]
+            if stream.endswith(b":events"):
+                heard[market] += [read_event(market, *entry) for entry in entries]
+                continue
+            self._moves[market] = entries[-1][0].decode()
+            # Before what is new, so that the last event has the latest place.
+            moves = [replace(read_event(market, *it), place=after[market], passing=_place(it[0]))
+                     for it in entries]  # fmt: skip
+            heard[market][:0] = moves
+        return [event for events in heard.values() for event in events]
+
+    async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
+        key, now_ms = self._key(market, "moves"), self._runner.now_ms()
+        place = {"lat": fix.lat, "lon": fix.lon, "heading_deg": fix.heading_deg}
+        common = {"kind": "moved", "driver": fix.driver, "at": now_ms, "occurred_ms": fix.at_ms}
+        entries = [
+            pack(common | place | {"job": it.job, "service": it.service, "etas": it.etas_ms})
+            for it in stops
         ]
+        call = self._runner.link.call
+        await asyncio.gather(
+            *(call("XADD", key, "MAXLEN", "~", _MOVES_KEPT, "*", "e", it) for it in entries)
+        )
+
+    def _key(self, market: str, name: str) -> bytes:
+        return self._runner.keys[market].key(name).encode()
+
+    async def _newest_move(self, market: str) -> str:
+        entries = await self._runner.link.call(
+            "XREVRANGE", self._key(market, "moves"), "+", "-", "COUNT", 1
+        )
+        return entries[0][0].decode() if entries else "0-0"
 
 
 def read_event(market: str, place: bytes, entry: Sequence[bytes]) -> MarketEvent:

@@ -48,6 +48,13 @@ class Stream:
             found.append(event)
         return found
 
+    async def rest_until(self, kind: str) -> list[dict[str, Any]]:
+        """Return the events up to the first of this type."""
+        found = await self.events(1)
+        while found[-1]["type"] != kind:
+            found += await self.events(1)
+        return found
+
     async def types(self, count: int) -> list[str]:
         """Return the types of so many events."""
         return [event["type"] for event in await self.events(count)]

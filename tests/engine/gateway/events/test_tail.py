@@ -9,7 +9,7 @@ import pytest
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.events import tail as tail_module
 from mallard_engine.gateway.events.tail import START, Tail
-from mallard_engine.ports import EventLog, StoreUnavailable
+from mallard_engine.ports import DriverFix, EventLog, MovedJob, StoreUnavailable
 from mallard_protocol.events import Place
 
 MARKET = "phoenix"
@@ -52,6 +52,9 @@ class Log(EventLog):
             except TimeoutError:
                 return []
         return [it for it in self.events if it.place > after[MARKET]]
+
+    async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
+        raise NotImplementedError
 
     def _check(self) -> None:
         if self.down:
