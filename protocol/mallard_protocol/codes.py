@@ -207,6 +207,7 @@ class WhyNot(StrEnum):
     NOBODY_IN_REACH = "nobody_in_reach"
     NOBODY_FITS = "nobody_fits"
     STORE_NOT_READY = "store_not_ready"
+    PAUSED = "paused"
 
 
 class OfferClosedWhy(StrEnum):

@@ -42,6 +42,7 @@ def check_agreement(model: TransferModel, seen: Snapshot) -> None:
             for n, r in seen.rounds.items()
         },
     )
+    _compare("pauses", dict.fromkeys(model.paused), dict.fromkeys(seen.paused))
     _compare("dwells", {n: s.pack() for n, s in model.dwells.items()}, seen.dwells)
 
 

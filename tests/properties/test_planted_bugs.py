@@ -21,6 +21,7 @@ from tests.properties.planted.claims import PLANTED_IN_CLAIMS
 from tests.properties.planted.counters import PLANTED_IN_COUNTERS
 from tests.properties.planted.hours import PLANTED_IN_HOURS
 from tests.properties.planted.patience import PLANTED_IN_PATIENCE
+from tests.properties.planted.pauses import PLANTED_IN_PAUSES
 from tests.properties.planted.planting import Planted
 from tests.properties.planted.proofs import PLANTED_IN_PROOFS
 from tests.properties.planted.reassignments import PLANTED_IN_REASSIGNMENTS
@@ -41,6 +42,7 @@ from tests.properties.rules.driver import DriverRules, HolderRules
 from tests.properties.rules.hours import HoursRules
 from tests.properties.rules.job import JobRules, Order
 from tests.properties.rules.patience import PatienceRules
+from tests.properties.rules.pause import PauseRules
 from tests.properties.rules.proof import ProofRules
 from tests.properties.rules.reassignment import ReassignmentRules
 from tests.properties.rules.register import RegisterRules
@@ -310,6 +312,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_REGISTERS, (RegisterRules, DriverRules)),
     (PLANTED_IN_CHANGES, (ChangeRules, ShopRules, DoorRules)),
     (PLANTED_IN_RISKS, (RiskRules, ShopRules, HolderRules)),
+    (PLANTED_IN_PAUSES, (PauseRules, JobRules, StaggerRules, ReassignmentRules)),
 )
 EVERY_BUG = [planted for bugs, _ in BUGS for planted in bugs]
 

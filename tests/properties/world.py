@@ -44,7 +44,11 @@ HOME = (33.30, -111.84)
 # Where drivers hand parcels over.
 MEETING = meeting_id(MARKET, *HOME)
 
-_HASHES = ("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell")
+_HASHES = (
+    *("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell"),
+    "pauses",
+)
+_KEPT = ("waiting", "counts", "externals", "holds", "dwell", "pauses")
 _SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service", "by_shop", "risks")
 # Each key's content by its type: alternating names and values, members, or a stream's length.
 _READ_ALL = """
@@ -82,6 +86,7 @@ class Snapshot:
     by_shop: frozenset[str]
     risks: Mapping[str, int]
     dwells: Mapping[str, bytes]
+    paused: frozenset[str]
     values: Mapping[str, Any]
 
     @property
@@ -91,7 +96,7 @@ class Snapshot:
         hashes = {name: _pairs(values[name]) for name in _HASHES}
         return {
             **{name: _scores(values[name]) for name in _SETS},
-            **{name: hashes[name] for name in ("waiting", "counts", "externals", "holds", "dwell")},
+            **{name: hashes[name] for name in _KEPT},
             **{name: _unpacked(hashes[name]) for name in ("drivers", "positions", "offers")},
             **{name: _pairs(flat) for name, flat in values.items() if name.startswith("job:")},
             **{
@@ -326,6 +331,7 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         by_shop=frozenset(sets["by_shop"]),
         risks=sets["risks"],
         dwells=hashes["dwell"],
+        paused=frozenset(hashes["pauses"]),
         values=raw,
     )
 

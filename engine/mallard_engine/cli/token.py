@@ -39,6 +39,14 @@ def add_parser(subparsers: Any) -> None:
     ):
         one = roles.add_parser(role.value, help=help_text)
         one.add_argument("ids", nargs=1, metavar="NAME", type=_id, help="name of its holder")
+        if role is not Role.STORE:
+            one.add_argument(
+                "--market",
+                action="append",
+                dest="markets",
+                metavar="M",
+                help="bound it to this market; may be repeated (default: all markets)",
+            )
     counter = roles.choices[Role.STORE.value]
     counter.add_argument("--mall", required=True, metavar="M", help="the shop's mall")
     counter.add_argument("--store", required=True, metavar="S", help="the shop, a store of it")
@@ -59,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     market: str | None = getattr(args, "market", None)
     if market is not None:
         market_named(market, places_of(settings))
+    markets: list[str] | None = getattr(args, "markets", None)
+    for bound in markets or ():
+        market_named(bound, places_of(settings))
     mall: str | None = getattr(args, "mall", None)
     store: str | None = getattr(args, "store", None)
     if mall is not None and store is not None:
@@ -72,7 +83,15 @@ def run(args: argparse.Namespace) -> int:
     tokens = Tokens(load_token_keys(settings))
     for name in args.ids:
         role = Role(args.role)
-        print(tokens.mint(name, role, ttl_s=args.ttl_s, market=market, mall=mall, store=store))
+        minted = tokens.mint(
+            *(name, role),
+            ttl_s=args.ttl_s,
+            market=market,
+            markets=markets,
+            mall=mall,
+            store=store,
+        )
+        print(minted)
     return 0
 
 

@@ -58,6 +58,7 @@ WHY_NOT_MEANING: dict[WhyNot, str] = {
     WhyNot.NOBODY_IN_REACH: "no driver is near enough",
     WhyNot.NOBODY_FITS: "no driver near has the room, equipment or time",
     WhyNot.STORE_NOT_READY: "a driver found the store not ready or closed; see `held`",
+    WhyNot.PAUSED: "an operator has paused matching there",
 }
 
 OFFER_CLOSED_MEANING: dict[OfferClosedWhy, str] = {

@@ -36,6 +36,9 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.OFFERED), _S.QUEUED, "withdrawn"),
     # No driver can collect it before its mall closes: it waits for the next opening.
     Transition(_from(_S.QUEUED, _S.OFFERED), _S.SCHEDULED, "mall_closes"),
+    # Its data broke its rounds: it waits until an operator retries it.
+    Transition(_from(_S.QUEUED), _S.SCHEDULED, "dead_letter"),
+    Transition(_from(_S.SCHEDULED), _S.QUEUED, "retried"),
     # A shop cannot hand over its parcels: the job waits for an answer, or for a time.
     Transition(_from(_S.QUEUED, _S.OFFERED, _S.ASSIGNED, _S.AT_MALL), _S.SCHEDULED, "held"),
     Transition(BEFORE_PICKUP, _S.FAILED, "failed"),

@@ -38,6 +38,13 @@ def market_of_job(job: str) -> str | None:
     return name if dot and job.startswith("job_") else None
 
 
+def market_in(name: str) -> str | None:
+    """Return the market in an id of the form `<kind>_<market>.<rest>`; None if it names none."""
+    _, score, rest = name.partition("_")
+    market, dot, _ = rest.rpartition(".")
+    return market if score and dot else None
+
+
 def ulid_of_job(job: str) -> str:
     """Return the part of a job's id that sorts by time, whatever its market."""
     return job.rpartition(".")[2]

@@ -12,6 +12,7 @@ import structlog
 from mallard_engine.core.matching.search_policy import first_batch_ms, first_look_ms
 from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.model import Need
+from mallard_engine.core.pauses import Pauses, is_paused
 from mallard_engine.core.pickup.pickup_plan import ServiceTime, job_tour, service_times
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.markets import Places
@@ -44,6 +45,7 @@ class RuntimeOptions:
         forget_s: Interval at which expired data is deleted.
         learn_s: Interval at which the dwell sketches are read.
         risk_s: Interval at which risks that may have changed are determined anew.
+        control_s: Interval at which what operators have set is read.
         precise_s: An entry that is due sooner than this gets a timer; regular sweeps handle others.
         may_thread: Whether long computations may run in a thread.
     """
@@ -55,6 +57,7 @@ class RuntimeOptions:
     forget_s: float = 5.0
     learn_s: float = 60.0
     risk_s: float = 1.0
+    control_s: float = 1.0
     precise_s: float = 60.0
     may_thread: bool = True
 
@@ -74,6 +77,8 @@ class Context:
     ahead: Mapping[str, TravelMatrixSource] = field(default_factory=dict)
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     dwells: DwellCache = field(default_factory=DwellCache)
+    # By market, as last read: see `MarketControls`.
+    pauses: dict[str, Pauses] = field(default_factory=dict)
 
     def use(
         self,
@@ -87,6 +92,11 @@ class Context:
     def policy(self, market: str) -> MarketPolicy:
         """Return the market's policy."""
         return self.policies[market]
+
+    def is_paused(self, mall: Mall, need: Need) -> bool:
+        """Whether an operator has paused matching for such a job, as this node knows."""
+        pauses = self.pauses.get(mall.market)
+        return pauses is not None and is_paused(pauses, mall.id, need.visits)
 
     def service_time(self, market: str) -> ServiceTime:
         """Return the service times at the market's stores.

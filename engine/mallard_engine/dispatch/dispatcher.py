@@ -12,6 +12,7 @@ from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.context import Context, RuntimeOptions, Tasks
+from mallard_engine.dispatch.controls import MarketControls
 from mallard_engine.dispatch.driver_commands import DriverCommands
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach
@@ -32,7 +33,7 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """The dispatcher of one node for all markets.
 
-    Its commands are those of ``orders``, ``shops``, ``drivers`` and ``transfers``.
+    Its commands are those of ``orders``, ``shops``, ``drivers``, ``transfers`` and ``controls``.
 
     Call `start` inside a running loop. Other nodes may take this node's drivers out of matching, if
     its lease expires or the storage is unavailable. ``recover(market, rewound)``, if set, is called
@@ -80,8 +81,15 @@ class Dispatcher:
         self._tasks = Tasks()
         self._rounds = RoundScheduler(self._context, self._apply_effects, self._tasks)
         returns = Returns(self._context, self._apply_effects)
+        self.controls = MarketControls(self._context, self._rounds, self._apply_effects)
         self._sweeper = Sweeper(
-            self._context, node, self._rounds, returns, self._apply_effects, self._recover
+            self._context,
+            node,
+            self._rounds,
+            returns,
+            self._apply_effects,
+            self._recover,
+            self.controls.refresh,
         )
         self._disconnects = Disconnects(storage.drivers, node, self._apply_effects, self._tasks)
         self._reach = DriverReach(self._context, self._rounds)

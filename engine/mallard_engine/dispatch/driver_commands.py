@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.model import Device, Driver, Vehicle
+from mallard_engine.core.pauses import MARKET
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.core.reporting_interval import Reporting
 from mallard_engine.core.vehicles import (
@@ -398,7 +399,12 @@ class DriverCommands:
 
     def barred(self, market: str, driver: Driver, now_ms: int) -> Barred | None:
         """Return why the driver is offered no jobs, whatever it wishes, or None."""
-        found = barred(driver, now_ms, self._context.policy(market).stale_after_s * 1000)
+        found = barred(
+            driver,
+            now_ms,
+            self._context.policy(market).stale_after_s * 1000,
+            market_paused=MARKET in self._context.pauses.get(market, {}),
+        )
         return Barred(*found) if found else None
 
     async def suspend(self, market: str, driver: str, reason: str) -> Answered:

@@ -42,8 +42,9 @@ class OrderCommands:
     def speculate(self, mall: str, level: ServiceLevel | None = None) -> SpeculativeOffer:
         """Start searching for drivers while an order is still being checked. Close the result.
 
-        Does nothing for an unknown mall, for orders that may be held, in a market with batch
-        rounds, and where travel times come over a network: a submission never waits for its match.
+        Does nothing for an unknown mall, for orders that may be held, in a market with batch rounds
+        or where an operator has paused something, and where travel times come over a network: a
+        submission never waits for its match.
 
         Args:
             mall: the mall of the order.
@@ -51,7 +52,10 @@ class OrderCommands:
         """
         if mall not in self._context.places.malls:
             return SpeculativeOffer(None)
-        policy = self._context.policy(self._context.places.market_of_mall(mall).id)
+        market = self._context.places.market_of_mall(mall).id
+        if self._context.pauses.get(market):
+            return SpeculativeOffer(None)
+        policy = self._context.policy(market)
         level = level or ServiceLevel(policy.preset)
         if not self._rounds.may_speculate(mall, level):
             return SpeculativeOffer(None)

@@ -42,7 +42,8 @@ class Sweeper:
 
     ``recover(market, rewound)`` takes this node's drivers back. It is called when a heartbeat
     returns another `Standing` than the one under which they were last taken back, and again until
-    it succeeds. ``rewound``: the storage has lost writes.
+    it succeeds. ``rewound``: the storage has lost writes. ``refresh(market)`` reads what operators
+    have set.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Sweeper:
         returns: Returns,
         apply_effects: ApplyEffects,
         recover: Callable[[str, bool], Awaitable[None]],
+        refresh: Callable[[str], Awaitable[None]],
     ) -> None:
         self._context = context
         self._workings = context.runtime
@@ -61,6 +63,7 @@ class Sweeper:
         self._returns = returns
         self._apply_effects = apply_effects
         self._recover = recover
+        self._refresh = refresh
         # By market: the standing under which this node's drivers were last taken back.
         self._standings: dict[str, Standing] = {}
         self._to_recover: set[str] = set()
@@ -79,6 +82,7 @@ class Sweeper:
         for market in self._context.policies:
             beat = await self._context.storage.leases.beat(market, self._node)
             self._standings[market] = beat.standing
+            await self._refresh(market)
         for market in self._context.policies:
             self._tasks.start(
                 self._every(self._workings.beat_s, market, self._beat), f"beat {market}"
@@ -95,6 +99,9 @@ class Sweeper:
 
             self._tasks.start(
                 self._every(self._workings.risk_s, market, self._look_at_risks), f"risks {market}"
+            )
+            self._tasks.start(
+                self._every(self._workings.control_s, market, self._refresh), f"controls {market}"
             )
 
     def __len__(self) -> int:
@@ -267,7 +274,10 @@ class Sweeper:
                 _log.warning("took out a dead node's drivers", dead=node, drivers=taken)
 
     async def _forget(self, market: str) -> None:
-        while await self._context.storage.deadlines.forget(market):
+        storage = self._context.storage
+        while await storage.deadlines.forget(market):
+            pass
+        while await storage.alerts.forget(market):
             pass
 
     async def _look_at_risks(self, market: str) -> None:

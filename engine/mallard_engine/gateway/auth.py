@@ -55,7 +55,8 @@ class Principal:
 
     `market` is that of a driver, or of a shop if its token names one; else None. `claims`: what the
     token states of a driver; None if it states nothing. `shop`: that of a counter; None for other
-    roles.
+    roles. `markets`: to which an order service or an operator is bounded; None: all. `issued_ms`: 0
+    if the token does not say when.
     """
 
     sub: str
@@ -64,6 +65,19 @@ class Principal:
     expires_ms: int
     claims: DriverClaims | None = None
     shop: Shop | None = None
+    markets: frozenset[str] | None = None
+    issued_ms: int = 0
+
+    def reaches(self, market: str) -> bool:
+        """Whether the token concerns this market."""
+        if self.markets is not None:
+            return market in self.markets
+        return self.market is None or self.market == market
+
+    def require_market(self, market: str) -> None:
+        """Raise `WrongScope` unless the token reaches this market."""
+        if not self.reaches(market):
+            raise WrongScope("this token is for other markets")
 
     def require(self, *roles: Role) -> None:
         """Raise `WrongScope` unless the role is one of these."""
@@ -79,6 +93,7 @@ class _Claims(msgspec.Struct):
     nbf: float = 0
     iat: float = 0
     market: Id | None = None
+    markets: tuple[Id, ...] | None = None
     alias: Alias | None = None
     vehicle: messages.Vehicle | None = None
     equipment: Items | None = None
@@ -120,6 +135,8 @@ class Tokens:
         self._jws = jwt.PyJWS(algorithms=_ALGORITHMS)
         # Verified tokens, oldest first: an order service sends the same token with each request.
         self._known: dict[str, Principal] = {}
+        # Whether a token was revoked after it was issued; see `RevokedTokens`.
+        self.is_revoked: Callable[[Principal], bool] = lambda _: False
 
     def now_ms(self) -> int:
         """The clock by which tokens expire."""
@@ -141,6 +158,8 @@ class Tokens:
         if principal.expires_ms <= self._now_ms():
             self._known.pop(token, None)
             raise TokenExpired("the token has expired")
+        if self.is_revoked(principal):
+            raise BadToken("the token has been revoked")
         return principal
 
     def mint(
@@ -150,6 +169,7 @@ class Tokens:
         *,
         ttl_s: float,
         market: str | None = None,
+        markets: Sequence[str] | None = None,
         mall: str | None = None,
         store: str | None = None,
         alias: str | None = None,
@@ -164,6 +184,7 @@ class Tokens:
             role: what its holder may do.
             ttl_s: its lifetime, in seconds.
             market: of a driver.
+            markets: of an order service or an operator: the only ones that it reaches.
             mall: of a shop.
             store: the shop, a store of `mall`.
             alias: of a driver: its name for shops and customers.
@@ -173,16 +194,18 @@ class Tokens:
         """
         if not self._keys.secrets:
             raise ConfigError("tokens are signed elsewhere: only a key set is configured")
-        now_s = self._now_ms() // 1000
+        now_ms = self._now_ms()
         claims: dict[str, Any] = {
             "sub": sub,
             "role": role.value,
             "aud": TOKEN_AUDIENCE,
-            "iat": now_s,
-            "exp": now_s + math.ceil(ttl_s),
+            # To the millisecond: a token may follow a revocation within a second.
+            "iat": now_ms / 1000,
+            "exp": now_ms // 1000 + math.ceil(ttl_s),
         }
         optional = {
             "market": market,
+            "markets": markets,
             "mall": mall,
             "store": store,
             "alias": alias,
@@ -211,6 +234,8 @@ class Tokens:
             expires_ms=int(claims.exp * 1000),
             claims=claims.of_driver if claims.role is Role.DRIVER else None,
             shop=_shop(claims),
+            markets=_markets(claims),
+            issued_ms=round(claims.iat * 1000),
         )
 
     def _claims(self, token: str) -> _Claims:
@@ -235,6 +260,12 @@ class Tokens:
         except jwt.InvalidSignatureError:
             return None
         return signed
+
+
+def _markets(claims: _Claims) -> frozenset[str] | None:
+    """Return the markets that bound an order service's or an operator's token; None: none do."""
+    is_bounded = claims.role in {Role.ORDERS, Role.OPERATOR} and claims.markets is not None
+    return frozenset(claims.markets or ()) if is_bounded else None
 
 
 def _shop(claims: _Claims) -> Shop | None:

@@ -30,6 +30,7 @@ from mallard_engine.gateway.http.rate_limits import RateLimiter, RateLimitMiddle
 from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
+from mallard_engine.gateway.limits.revocations import RevokedTokens
 from mallard_engine.gateway.proofs.files import FolderFiles
 from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.gateway.reloading import Read, restart_settings
@@ -112,6 +113,8 @@ class Node:
             on_quota=self.metrics.quota_exceeded,
         )
         self.hub = Hub()
+        self.revoked = RevokedTokens(self.store.revocations, self.tokens)
+        self.revoked.on_change.append(self.hub.end_revoked)
         self.travel = travel_sources(settings, places, self.metrics)
         self.dispatcher = Dispatcher(
             self.id,
@@ -165,6 +168,7 @@ class Node:
             tokens=self.tokens,
             images=self.images,
             public_url=public_url,
+            revoked=self.revoked,
             dispatcher=self.dispatcher,
             store=self.store,
             places=places,
@@ -278,6 +282,7 @@ class Node:
             return
         try:
             await self.store.connect()
+            await self.revoked.refresh()
             await self.dispatcher.start()
         except BaseException:
             await self.store.close()
@@ -289,6 +294,7 @@ class Node:
         self._tasks.start(self._watch_store(), "watch store")
         for market in self.places.markets:
             self._tasks.start(self.images.keep_removing(market), f"remove proofs {market}")
+        self._tasks.start(self.revoked.follow(), "follow revocations")
         if self._owns_process:
             self._tasks.start(tune_gc(lambda: len(self.socket)), "tune gc")
         _log.info("node up", node=self.id, markets=list(self.places.markets))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from mallard_engine.core.places.markets import Places
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.limits.revocations import RevokedTokens
 from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.ports import Storage
 
@@ -23,5 +24,6 @@ class Services:
     places: Places
     tokens: Tokens
     images: ImageStore
+    revoked: RevokedTokens
     public_url: str = ""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)

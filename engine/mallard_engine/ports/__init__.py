@@ -6,6 +6,9 @@ are idempotent. Each returns the :class:`Effects` that its caller should apply. 
 optimisation: if a node crashes before it has applied them, the sweeper recovers from the due set.
 """
 
+from mallard_engine.ports.control.alerts import Alerts, DeadLetters, NoSuchAlert, NoSuchLetter
+from mallard_engine.ports.control.pauses import Controls, Paused
+from mallard_engine.ports.control.revocations import Revocation, Revocations
 from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, nowhere
 from mallard_engine.ports.drivers import (
     Answered,
@@ -72,10 +75,13 @@ from mallard_engine.ports.travel import TravelMatrixSource
 __all__ = [
     "MOST_COMING",
     "NO_QUOTAS",
+    "Alerts",
     "Answered",
     "Around",
     "Beat",
     "Changes",
+    "Controls",
+    "DeadLetters",
     "Deadlines",
     "DriverFix",
     "DriverSnapshot",
@@ -101,14 +107,17 @@ __all__ = [
     "MarketQueue",
     "MoreOffers",
     "MovedJob",
+    "NoSuchAlert",
     "NoSuchDriver",
     "NoSuchJob",
+    "NoSuchLetter",
     "NoSuchProblem",
     "OfferLive",
     "OfferPlan",
     "Offered",
     "Offers",
     "OwnDriver",
+    "Paused",
     "PlannedJob",
     "Proofs",
     "Push",
@@ -122,6 +131,8 @@ __all__ = [
     "Refused",
     "Register",
     "Returns",
+    "Revocation",
+    "Revocations",
     "Shops",
     "Standing",
     "Stop",

@@ -131,7 +131,8 @@ class Offered:
     """The result of a plan.
 
     ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be offered it any more);
-    ``gone`` (the jobs in ``dequeued`` no longer wait at that attempt, so none was offered).
+    ``gone`` (the jobs in ``dequeued`` no longer wait at that attempt, so none was offered);
+    ``paused`` (an operator has paused matching there).
     """
 
     verdict: str

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from mallard_engine.ports.control.alerts import Alerts, DeadLetters
+from mallard_engine.ports.control.pauses import Controls
+from mallard_engine.ports.control.revocations import Revocations
 from mallard_engine.ports.deadlines import Deadlines
 from mallard_engine.ports.drivers import Drivers
 from mallard_engine.ports.event_log import EventLog
@@ -83,6 +86,26 @@ class Storage(Protocol):
     @property
     def event_log(self) -> EventLog:
         """The events of the markets."""
+        ...
+
+    @property
+    def controls(self) -> Controls:
+        """What operators have set."""
+        ...
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts."""
+        ...
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The dead letters."""
+        ...
+
+    @property
+    def revocations(self) -> Revocations:
+        """The revoked tokens."""
         ...
 
     @property

@@ -33,6 +33,7 @@ _FORGET_S = 600.0
 _PRECISE_S = 86_400.0
 # Nothing in a simulation reads risks.
 _RISK_S = 86_400.0
+_CONTROL_S = 86_400.0
 _SERVICE = "simulated-shop"
 
 # Takes the virtual time and the numbers of orders placed and delivered so far.
@@ -84,6 +85,7 @@ class _Simulation:
                 forget_s=_FORGET_S,
                 precise_s=_PRECISE_S,
                 risk_s=_RISK_S,
+                control_s=_CONTROL_S,
                 may_thread=False,  # virtual time would pass while a thread works
             ),
         )

@@ -70,6 +70,10 @@ class MarketKeys:
         | ``risks`` | zset | when the risk of each open job may change next |
         | ``alerted`` | zset | unknown jobs that drivers claim to hold, job/driver, since when |
         | ``registry`` | hash | entry of the operators' register by driver (`DriverProfile`) |
+        | ``alerts`` | hash | alerts by id, and how many were ``raised`` |
+        | ``alerts_open``, ``alerts_done`` | zset | their ids by age |
+        | ``dead_letters`` | hash | what operators may retry, by id |
+        | ``pauses`` | hash | where operators have paused matching (`Pauses`) |
         | ``lineage`` | hash | the ``server`` seen last, when writes were last found ``lost`` |
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"

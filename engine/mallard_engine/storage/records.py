@@ -28,6 +28,7 @@ from mallard_engine.core.model import (
     ToldAnswer,
     Waiting,
 )
+from mallard_engine.core.pauses import Pause, Pauses
 from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Effects, Freed, LateJob, Push, PushKind
@@ -70,6 +71,7 @@ class _WaitingRecord(msgspec.Struct, array_like=True):
 _driver = msgspec.msgpack.Decoder(Driver).decode
 _profile = msgspec.msgpack.Decoder(DriverProfile).decode
 _need = msgspec.msgpack.Decoder(Need).decode
+read_pause = msgspec.msgpack.Decoder(Pause).decode
 _round = msgspec.msgpack.Decoder(RoundRecord).decode
 _asked = msgspec.msgpack.Decoder(list[_AskedRecord]).decode
 _timeline = msgspec.msgpack.Decoder(list[_TimelineRecord]).decode
@@ -353,6 +355,11 @@ def _read_timeline(packed: bytes, packed_times: bytes) -> tuple[TimelineEntry, .
 
 _CLOSED = "closed/"
 _WORD = "word/"
+
+
+def read_pauses(fields: Mapping[bytes, bytes]) -> Pauses:
+    """Read where matching is paused, by place."""
+    return {place.decode(): read_pause(packed) for place, packed in fields.items()}
 
 
 def read_holds(flat: Sequence[bytes]) -> dict[str, StoreHold]:

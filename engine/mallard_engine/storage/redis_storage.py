@@ -10,6 +10,9 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
 from mallard_engine.storage.calls.changes import RedisChanges
+from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
+from mallard_engine.storage.calls.control.pauses import RedisControls
+from mallard_engine.storage.calls.control.revocations import RedisRevocations
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
 from mallard_engine.storage.calls.event_log import RedisEventLog
@@ -90,6 +93,10 @@ class RedisStorage:
         self.deadlines = RedisDeadlines(self.runner)
         self.transfers = RedisTransfers(self.runner)
         self.leases = RedisLeases(self.runner)
+        self.controls = RedisControls(self.runner)
+        self.alerts = RedisAlerts(self.runner)
+        self.dead_letters = RedisDeadLetters(self.runner)
+        self.revocations = RedisRevocations(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
         self.event_log = RedisEventLog(self.runner, self.event_tail)
         self._embedded = embedded

@@ -16,12 +16,13 @@ class Gate(Struct, frozen=True):
 
 
 class Store(Struct, frozen=True):
-    """A shop of a mall."""
+    """A shop of a mall. ``paused``: by an operator; its jobs wait."""
 
     id: str
     name: str
     gate: str
     floor: int
+    paused: bool = False
 
 
 class Hours(Struct, frozen=True):
@@ -46,7 +47,7 @@ class Mall(Struct, frozen=True):
     """A mall, or a delivery station. ``outline``: GeoJSON Polygon.
 
     ``hours``: null if it is always open. ``windows``: of the next seven days, the present one
-    first.
+    first. ``paused``: see `Market`.
     """
 
     id: str
@@ -59,15 +60,21 @@ class Mall(Struct, frozen=True):
     stores: tuple[Store, ...]
     hours: Hours | None = None
     windows: tuple[Window, ...] = ()
+    paused: bool = False
 
 
 class Market(Struct, frozen=True):
-    """One metro area. ``area``: GeoJSON Polygon."""
+    """One metro area. ``area``: GeoJSON Polygon.
+
+    ``paused``: an operator has paused matching. Orders are taken and wait; live offers, runs and
+    deadlines go on.
+    """
 
     id: str
     name: str
     area: dict[str, Any]
     malls: tuple[Mall, ...]
+    paused: bool = False
 
 
 class MarketList(Struct, frozen=True):

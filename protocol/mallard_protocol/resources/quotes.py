@@ -61,7 +61,8 @@ class Quote(Struct, frozen=True):
     """Whether a job would find a driver right now.
 
     ``id``: for logs alone, nothing is stored under it. ``expires_at``: ask again by then. ``eta``:
-    when the best driver would collect and deliver it, null if none would.
+    when the best driver would collect and deliver it, null if none would. ``paused``: an
+    operator has paused matching.
     """
 
     would_match: bool
@@ -72,3 +73,4 @@ class Quote(Struct, frozen=True):
     id: str | UnsetType = UNSET
     expires_at: Instant | UnsetType = UNSET
     eta: Eta | UnsetType = UNSET
+    paused: bool = False

@@ -39,6 +39,16 @@ OPERATIONS = {
     "/v1/markets/{market}/drivers/{driver}/suspend": {"post"},
     "/v1/markets/{market}/drivers/{driver}/resume": {"post"},
     "/v1/markets/{market}/drivers/{driver}/transfer": {"post"},
+    **{
+        f"/v1/markets/{{market}}{place}/{verb}": {"post"}
+        for place in ("", "/malls/{mall}", "/malls/{mall}/stores/{store}")
+        for verb in ("pause", "resume")
+    },
+    "/v1/tokens/revoke": {"post"},
+    "/v1/alerts": {"get"},
+    "/v1/alerts/{id}/acknowledge": {"post"},
+    "/v1/dead-letters": {"get"},
+    "/v1/dead-letters/{id}/retry": {"post"},
     "/v1/driver": {"get"},
     "/v1/driver/locations": {"post"},
     "/v1/driver/state": {"get"},

@@ -421,6 +421,13 @@ async def collected_before_the_pickup(world: World) -> None:
     await set_shop(world, await held(world))
 
 
+async def offered_at_a_paused_shop(world: World) -> None:
+    await world.driver("ann")
+    await world.offered("ann")
+    pause = msgspec.msgpack.encode((world.now - 1_000, "boss", ""))
+    await world.redis.hset(world.keys.key("pauses"), f"{MALL}/lego", pause)
+
+
 async def offered_without_an_answer(world: World) -> None:
     await set_shop(world, await world.submit(), state="missing", collected=0)
 
@@ -454,6 +461,7 @@ PLANTED: list[tuple[str, Plant]] = [
     ("shop", parcels_of_an_unknown_shop),
     ("shop", collected_before_the_pickup),
     ("shop", offered_without_an_answer),
+    ("pause", offered_at_a_paused_shop),
     ("shop", held_job_released_at_another_time),
     ("shop", queued_job_that_is_held),
     ("shop", failed_without_a_reason),

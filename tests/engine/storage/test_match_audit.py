@@ -137,6 +137,24 @@ async def test_job_that_must_wait_is_no_breach(planted: World, changes: dict[str
     assert (await audit_l1(planted)).breaches == ()
 
 
+@pytest.mark.parametrize(("mall", "store"), [("", ""), (MALL.id, ""), (MALL.id, "lego")])
+@pytest.mark.parametrize("meanwhile", [False, True])
+async def test_paused_job_is_no_breach(
+    planted: World, mall: str, store: str, *, meanwhile: bool
+) -> None:
+    await free_driver(planted)
+    await submit(planted)
+
+    async def pause() -> None:
+        await planted.store.controls.set_pause(
+            MARKET, mall, store, paused=True, actor="boss", reason=""
+        )
+
+    if not meanwhile:
+        await pause()
+    assert (await audit_l1(planted, pause if meanwhile else None)).breaches == ()
+
+
 async def test_earlier_refusal_is_no_breach(planted: World) -> None:
     await free_driver(planted)
     ref = await submit(planted)

@@ -5,7 +5,7 @@ change. Times are epoch milliseconds; `model.now` is the clock that is passed to
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mallard_engine.core.pickup.dwell_estimate import DwellSketch
 from mallard_engine.core.policy import MarketPolicy
@@ -35,7 +35,26 @@ class Model(DriverModel):
         self.holds: dict[str, int] = {}
         self.dwells: dict[str, DwellSketch] = {}  # by mall/store
         self.images: dict[str, tuple[str, str]] = {}  # by id: its driver, the job that it is for
+        self.paused: set[str] = set()  # by place, `*` for the market
         self.lost = 0  # when lost writes were last noticed
+
+    # -- pauses
+
+    def pause(self, mall: str, store: str, *, paused: bool) -> str:
+        place = f"{mall}/{store}" if store else mall or "*"
+        if paused == (place in self.paused):
+            return "same"
+        self.paused ^= {place}
+        return "changed"
+
+    def is_paused(self, jobs: Iterable[Job]) -> bool:
+        """Whether nothing may be offered to the market, the mall or a shop with something left."""
+        for job in jobs:
+            left = [store for store, shop in job.shops.items() if shop.is_open] or [*job.shops]
+            places = {"*", job.mall, *(f"{job.mall}/{store}" for store in left)}
+            if places & self.paused:
+                return True
+        return False
 
     # -- orders
 
@@ -136,6 +155,8 @@ class Model(DriverModel):
         }
         if gone:
             return "gone", None, gone
+        if self.is_paused(jobs.values()):
+            return "paused", None, set()
         barred = set[str]().union(*map(self.barred, jobs.values()))
         taker = next((d for d in plan if d not in barred and self.may_take(d, list(jobs))), None)
         if taker is None:
@@ -214,6 +235,8 @@ class Model(DriverModel):
         fenced = job.state == "assigned" and job.attempt == attempt
         if not (is_silent or is_stuck) or not fenced or self.now >= job.expires:
             return "gone", None
+        if self.is_paused([job]):
+            return "paused", None
         barred = self.barred(job) | {job.holder}
         free = [d for d in plan if d not in barred and self.may_take(d, [name])]
         taker = next((d for d in free if not self.drivers[d].jobs), None)

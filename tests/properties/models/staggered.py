@@ -78,7 +78,7 @@ class StaggeredModel(DoorModel):
         return "offered" if is_asked else "nobody"
 
     def _ask_next(self, job: Job, name: str, several: Round) -> bool:
-        if several.asked >= several.most or self.now >= job.expires:
+        if several.asked >= several.most or self.now >= job.expires or self.is_paused([job]):
             return False
         barred = self.barred(job)
         free = [d for d in several.rest if d not in barred and self.may_take(d, [name])]

@@ -6,6 +6,7 @@ checks and rate limits from it.
 
 from typing import Final
 
+from mallard_engine.contract.operations.control import CONTROL
 from mallard_engine.contract.operations.documents import DOCUMENTS
 from mallard_engine.contract.operations.drivers import DRIVERS
 from mallard_engine.contract.operations.events import EVENTS
@@ -26,6 +27,7 @@ TAGS: Final = (
     ("Events", "What happens in a market, as it happens"),
     ("Markets", "Where the engine serves"),
     ("Operators", "What people do by hand: drivers and jobs of a market"),
+    ("Control", "How operators control a deployment"),
     ("Drivers", "What a driver app calls besides its socket"),
     ("Proofs", "Photos and signatures that drivers give as proof"),
     ("Shops", "What the counter of a shop calls"),
@@ -40,6 +42,7 @@ OPERATIONS: Final = (
     *TRACKING,
     *MARKETS,
     *OPERATORS,
+    *CONTROL,
     *DRIVERS,
     *PROOFS,
     *SHOPS,

@@ -8,17 +8,22 @@ from mallard_protocol.codes import BarredWhy
 
 
 def barred(
-    driver: Driver, now_ms: int, stale_after_ms: float
+    driver: Driver, now_ms: int, stale_after_ms: float, *, market_paused: bool = False
 ) -> tuple[BarredWhy, int | None] | None:
     """Return the first reason that applies and when it ends; None without a reason.
 
     Reasons that only an operator or the driver can end come first, and have no end.
 
-    ``stale_after_ms``: how long a position is valid after it was received.
+    Args:
+        driver: the driver.
+        now_ms: the time.
+        stale_after_ms: how long a position is valid after it was received.
+        market_paused: whether an operator has paused the whole market.
     """
     placed = driver.position
     reasons = (
         (BarredWhy.SUSPENDED, driver.suspended),
+        (BarredWhy.MARKET_PAUSED, market_paused),
         (BarredWhy.BLOCK_OVER, driver.block_over or 0 < (driver.until_ms or 0) <= now_ms),
         (BarredWhy.UNREACHABLE, driver.unreachable),
         (BarredWhy.NO_POSITION, placed is None),

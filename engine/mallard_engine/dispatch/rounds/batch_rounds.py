@@ -34,7 +34,7 @@ from mallard_protocol.codes import JobReason, ServiceLevel
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# A job whose data fails in this many rounds is ended.
+# A job whose data fails in this many rounds becomes a dead letter.
 _MAX_FAILURES = 5
 # A batch reads at least this many queued jobs and chooses the most urgent of them.
 _LEAST_READ = 4_000
@@ -77,6 +77,8 @@ class MarketRounds:
         # By waiting job: until when it is postponed, and in how many batches its data failed.
         self._postponed_ms: dict[str, int] = {}
         self._failures: dict[str, int] = {}
+        # Of jobs that failed: the kind of the last error. Its text may quote an order.
+        self._errors: dict[str, str] = {}
         self._selection = JobSelection(self._policy.max_batch_jobs)
         # New and due jobs: the next batch reads them.
         self._named: dict[str, None] = {}
@@ -138,6 +140,7 @@ class MarketRounds:
         if not queue.jobs:
             self._postponed_ms.clear()
             self._failures.clear()
+            self._errors.clear()
             self._selection.forget()
             return
         dequeued: set[str] = set()
@@ -150,8 +153,8 @@ class MarketRounds:
         runs = NO_RUNS
         if len(alone) < len(jobs):
             runs = await self._offer_runs(queue, [job for job in jobs if self._may_share(job)])
-            for name in runs.failed:
-                self._failures[name] = self._failures.get(name, 0) + 1
+            for name, error in runs.failed.items():
+                self._note_failure(name, error)
         self._wake_for_missed(missed | runs.missed)
         was_offered = runs.offered or len(dequeued) > ended
         await self._postpone(queue, dequeued | runs.dequeued, again_ms | dict(runs.held_ms))
@@ -253,7 +256,7 @@ class MarketRounds:
                 ended.add(waiting.job)
             elif waiting.held_until_ms > queue.now_ms or waiting.need.ready_ms > horizon_ms:
                 continue
-            elif mall in malls:
+            elif mall in malls and not self._context.is_paused(malls[mall], waiting.need):
                 jobs.append(BatchJob(waiting, malls[mall]))
         await asyncio.gather(*endings)
         return jobs
@@ -321,11 +324,14 @@ class MarketRounds:
     ) -> bool:
         try:
             await self._solve([job], drivers, now_ms, travel)
-        except Exception:  # noqa: BLE001  this job fails
-            name = job.waiting.job
-            self._failures[name] = self._failures.get(name, 0) + 1
+        except Exception as error:  # noqa: BLE001  this job fails
+            self._note_failure(job.waiting.job, type(error).__name__)
             return False
         return True
+
+    def _note_failure(self, job: str, error: str) -> None:
+        self._failures[job] = self._failures.get(job, 0) + 1
+        self._errors[job] = error
 
     async def _solve(
         self,
@@ -381,8 +387,9 @@ class MarketRounds:
             name = waiting.job
             if name in dequeued:
                 continue
-            if self._failures.get(name, 0) >= _MAX_FAILURES:
-                calls.append(partial(self._end, mall, waiting, JobReason.TOO_MANY_ATTEMPTS, 0))
+            if (failures := self._failures.get(name, 0)) >= _MAX_FAILURES:
+                error = self._errors.get(name, "Exception")
+                calls.append(partial(self._bury, mall, waiting, failures, error))
                 continue
             again_ms = self._again_ms(mall, waiting, queue.now_ms, set_off_ms.get(name))
             known_ms = self._postponed_ms.get(name, 0)
@@ -395,6 +402,7 @@ class MarketRounds:
         self._postponed_ms = postponed_ms
         self._selection.keep(postponed_ms.keys())
         self._failures = {job: n for job, n in self._failures.items() if job in postponed_ms}
+        self._errors = {job: it for job, it in self._errors.items() if job in self._failures}
         # One write of thousands would delay the calls of other malls.
         for first in range(0, len(calls), _WRITE_BATCH):
             await asyncio.gather(*(call() for call in calls[first : first + _WRITE_BATCH]))
@@ -417,6 +425,14 @@ class MarketRounds:
             JobRef(waiting.job, mall), waiting.attempt, at_ms
         )
         self._apply_effects(self._market, effects)
+
+    async def _bury(self, mall: str, waiting: Waiting, rounds: int, error: str) -> None:
+        letters = self._context.storage.dead_letters
+        ref = JobRef(waiting.job, mall)
+        effects = await letters.bury(ref, waiting.attempt, rounds, error)
+        if effects is not None:
+            _log.error("job is a dead letter: it broke its batches", job=waiting.job)
+            self._apply_effects(self._market, effects)
 
     async def _end(self, mall: str, waiting: Waiting, reason: JobReason, max_attempts: int) -> None:
         ref = JobRef(waiting.job, mall)

@@ -42,7 +42,7 @@ from mallard_protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# A job whose data fails in this many rounds is ended.
+# A job whose data fails in this many rounds becomes a dead letter.
 _MAX_FAILURES = 5
 # Jobs that are ranked before the event loop serves other tasks. A ranking evaluates about twenty
 # drivers in a tenth of a millisecond; the offer takes twice that.
@@ -69,8 +69,10 @@ class MallRounds:
         pace: RetryPace,
     ) -> None:
         self._mall = mall
+        self._context = context
         self._offers = context.storage.offers
         self._deadlines = context.storage.deadlines
+        self._dead_letters = context.storage.dead_letters
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
@@ -104,6 +106,8 @@ class MallRounds:
         # By waiting job: until when it is postponed, and in how many rounds its data failed.
         self._postponed_ms: dict[str, int] = {}
         self._failures: dict[str, int] = {}
+        # Of jobs that failed: the kind of the last error. Its text may quote an order.
+        self._errors: dict[str, str] = {}
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
@@ -273,6 +277,7 @@ class MallRounds:
         """Reset the state of waiting jobs: no job waits."""
         self._postponed_ms.clear()
         self._failures.clear()
+        self._errors.clear()
         self._turns.forget()
         self._rest.end()
 
@@ -370,9 +375,10 @@ class MallRounds:
             return await self.offer(found, job, ranking)
         except StoreUnavailable:
             raise
-        except Exception:  # noqa: BLE001  one job's data must not stop the others
+        except Exception as error:  # noqa: BLE001  one job's data must not stop the others
             _log.exception("job failed in its round", job=job.job)
             failed.add(job.job)
+            self._errors[job.job] = type(error).__name__
             return False
 
     async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
@@ -399,7 +405,7 @@ class MallRounds:
     async def _postpone(
         self, found: Found, rankings: Mapping[str, Ranking], failed: set[str]
     ) -> None:
-        """Postpone jobs without a driver; end those whose data failed in too many rounds."""
+        """Postpone jobs without a driver; those whose data failed too often are dead letters."""
         postponed_ms: dict[str, int] = {}
         failures: dict[str, int] = {}
         calls: list[Coroutine[Any, Any, object]] = []
@@ -407,8 +413,9 @@ class MallRounds:
             if count := self._failures.get(job.job, 0) + (job.job in failed):
                 failures[job.job] = count
             if count >= _MAX_FAILURES:
-                # 0: the job ends, whatever its number of attempts.
-                calls.append(self._end(job, JobReason.TOO_MANY_ATTEMPTS, 0))
+                error = self._errors.get(job.job, "Exception")
+                calls.append(self._bury(job, count, error))
+                del failures[job.job]
                 continue
             again_ms = self._postponed_ms.get(job.job, 0)
             if again_ms <= found.now_ms:
@@ -420,15 +427,20 @@ class MallRounds:
                 self._tasks.start(self._store_record(record), f"explain {job.job}")
             postponed_ms[job.job] = again_ms
         self._postponed_ms, self._failures = postponed_ms, failures
+        self._errors = {job: error for job, error in self._errors.items() if job in failures}
         await asyncio.gather(*calls)
 
     def _is_time(self, job: Waiting, now_ms: int) -> bool:
         """Return whether the search for a driver may run now.
 
-        It may not while a store is held, or while a driver would arrive long before the parcels are
-        ready. An expired job is served in any case, so that it ends.
+        It may not while a store is held, while an operator has paused matching, or while a driver
+        would arrive long before the parcels are ready. An expired job is served in any case, so
+        that it ends.
         """
-        return self._start_ms(job, now_ms) <= now_ms or job.need.expires_ms <= now_ms
+        if job.need.expires_ms <= now_ms:
+            return True
+        is_paused = self._context.is_paused(self._mall, job.need)
+        return not is_paused and self._start_ms(job, now_ms) <= now_ms
 
     def _start_ms(self, job: Waiting, now_ms: int) -> int:
         """Return when the search for a driver may start (epoch ms).
@@ -462,6 +474,12 @@ class MallRounds:
         _often.info("job expired", reason=reason.value, example={"job": job.job})
         self._apply_effects(self._mall.market, effects)
         return True
+
+    async def _bury(self, job: Waiting, rounds: int, error: str) -> None:
+        effects = await self._dead_letters.bury(self._ref(job), job.attempt, rounds, error)
+        if effects is not None:
+            _log.error("job is a dead letter: it broke its rounds", job=job.job, error=error)
+            self._apply_effects(self._mall.market, effects)
 
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)

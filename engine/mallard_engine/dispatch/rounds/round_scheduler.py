@@ -147,12 +147,15 @@ class RoundScheduler:
         freed.malls.update(malls)
         freed.points.update(points)
 
-    def wake_all(self, market: str) -> None:
-        """Start a round of every mall of the market at which jobs wait."""
+    def wake_all(self, market: str, *, driver: bool = False) -> None:
+        """Start a round of every mall of the market at which jobs wait.
+
+        ``driver``: see `MallRounds.wake`.
+        """
         if (batch := self._batches.get(market)) is not None:
-            batch.wake()
+            batch.wake(driver=driver)
         else:
-            self._tasks.start(self._wake_all(market), f"wake all of {market}")
+            self._tasks.start(self._wake_all(market, driver=driver), f"wake all of {market}")
 
     def _market_of(self, mall: str) -> str:
         return self._context.places.mall(mall).market
@@ -174,11 +177,11 @@ class RoundScheduler:
         except StoreUnavailable as error:
             _log.debug("malls not woken: storage unavailable", market=market, error=str(error))
 
-    async def _wake_all(self, market: str) -> None:
+    async def _wake_all(self, market: str, *, driver: bool) -> None:
         malls = tuple(self._context.places.market(market).malls)
         try:
             for mall in await self._waiting(market, malls):
-                self.wake(mall)
+                self.wake(mall, driver=driver)
         except StoreUnavailable as error:
             _log.debug("malls not woken: storage unavailable", market=market, error=str(error))
 

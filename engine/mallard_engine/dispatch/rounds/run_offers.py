@@ -26,14 +26,14 @@ class RunsOffered:
     Attributes:
         held_ms: Until when jobs are held (epoch ms).
         dequeued: Jobs that no longer wait at the attempt that the round read.
-        failed: Jobs whose data failed in the plan.
+        failed: Jobs whose data failed in the plan, and the kind of the error.
         missed: Drivers who were no longer free.
         offered: How many offers were made.
     """
 
     held_ms: Mapping[str, int] = field(default_factory=dict)
     dequeued: frozenset[str] = frozenset()
-    failed: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = field(default_factory=dict)
     missed: frozenset[str] = frozenset()
     offered: int = 0
 
@@ -72,7 +72,7 @@ class RunOffers:
         """Plan and offer the runs of these malls. A driver gets at most one offer in a round."""
         held_ms: dict[str, int] = {}
         offers: list[OfferPlan] = []
-        failed: set[str] = set()
+        failed: dict[str, str] = {}
         taken: set[str] = set()
         for mall, jobs in waiting:
             free = [driver for driver in near if driver.driver.id not in taken]
@@ -95,9 +95,7 @@ class RunOffers:
                 self._apply_effects(self._market, outcome.effects)
             elif outcome.verdict == "nobody":
                 missed.add(plan.drivers[0].driver)
-        return RunsOffered(
-            held_ms, frozenset(dequeued), frozenset(failed), frozenset(missed), offered
-        )
+        return RunsOffered(held_ms, frozenset(dequeued), failed, frozenset(missed), offered)
 
     def _servable(
         self, jobs: Sequence[Waiting], near: Sequence[Near], now_ms: int
@@ -114,7 +112,7 @@ class RunOffers:
         mall: Mall,
         jobs: Sequence[Waiting],
         around: tuple[Sequence[Near], Sequence[Near], int, float],
-        failed: set[str],
+        failed: dict[str, str],
     ) -> PlannedRuns:
         """Plan the runs of a mall; if the data of some jobs raises, without these jobs."""
         try:
@@ -125,8 +123,8 @@ class RunOffers:
         for job in jobs:
             try:
                 await self._plan(mall, [job], *around)
-            except Exception:  # noqa: BLE001  this job fails
-                failed.add(job.job)
+            except Exception as error:  # noqa: BLE001  this job fails
+                failed[job.job] = type(error).__name__
             else:
                 sound.append(job)
         return await self._plan(mall, sound, *around)

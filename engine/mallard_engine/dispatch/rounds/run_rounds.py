@@ -145,7 +145,8 @@ class RunRounds(MallRounds):
             if job.job in runs.dequeued:
                 self._turns.served(job.service)
                 self._served_last = job.service
-        failed |= runs.failed
+        failed.update(runs.failed)
+        self._errors |= runs.failed
         missed |= runs.missed
         self._held_ms = dict(runs.held_ms)
         return ended + len(runs.dequeued)
@@ -157,6 +158,8 @@ class RunRounds(MallRounds):
         """
         if job.need.expires_ms <= now_ms:
             return True
+        if self._context.is_paused(self._mall, job.need):
+            return False
         ahead_ms = int(self._policy.look_ahead_s * 1000)
         return max(job.held_until_ms, job.need.ready_ms - ahead_ms) <= now_ms
 

@@ -12,7 +12,9 @@ from mallard_engine.ports import Storage
 from mallard_protocol.codes import Role
 
 # Causes of changes that services and operators make; their actor is never a driver.
-_BY_PEOPLE = frozenset({"submitted", "cancelled", "operator_assigned", "closed", "unassigned"})
+_BY_PEOPLE = frozenset(
+    {"submitted", "cancelled", "operator_assigned", "closed", "unassigned", "retried"}
+)
 # Actors of changes that no person is named for.
 _NOT_DRIVERS = frozenset({"engine", "operator"})
 _NAME_BYTES = 10

@@ -5,6 +5,9 @@ from typing import Final
 from starlette.routing import Route
 
 from mallard_engine.contract.operations.table import OPERATIONS
+from mallard_engine.gateway.http.endpoints.control.alerts import AlertsApi
+from mallard_engine.gateway.http.endpoints.control.pauses import PausesApi
+from mallard_engine.gateway.http.endpoints.control.tokens import TokensApi
 from mallard_engine.gateway.http.endpoints.counter import CounterApi
 from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
@@ -44,6 +47,9 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | EventsApi(services).handlers()
         | OperatorsApi(services).handlers()
         | RegisterApi(services).handlers()
+        | AlertsApi(services).handlers()
+        | PausesApi(services).handlers()
+        | TokensApi(services).handlers()
         | MarketsApi(services).handlers()
         | PositionsApi(services).handlers()
         | DriverApi(services).handlers()

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from mallard_engine.contract.operations.operation import Operation
+from mallard_engine.core.job_ids import market_in
 from mallard_engine.gateway.auth import Principal, Tokens, bearer
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
@@ -110,11 +111,25 @@ class _Endpoint:
         if principal.role is Role.STORE and Role.STORE not in method.roles:
             raise HttpProblem(ProblemCode.NOT_FOUND)  # to a counter, nothing else exists
         principal.require(*method.roles)
+        if principal.markets is not None and (market := _market_named(request)) is not None:
+            principal.require_market(market)
         check_query(request, method.query_names)
         response = await method.handler(request, principal)
         if response.status_code not in _OTHER_STATUSES:
             response.status_code = method.status
         return response
+
+
+def _market_named(request: Request) -> str | None:
+    """Return the market that the request names, in its path, its query or the id of its resource.
+
+    The ids of jobs and alerts hold their market.
+    """
+    path = request.path_params
+    if (market := path.get("market") or request.query_params.get("market")) is not None:
+        named: str = market
+        return named
+    return market_in(path.get("id", ""))
 
 
 async def _not_served(_request: Request) -> Response:

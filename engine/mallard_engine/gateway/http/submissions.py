@@ -11,6 +11,8 @@ from mallard_engine.contract.reading.bodies import body_as, canonical_hash, with
 from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
+from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.http.endpoints.job_access import require_mall
 from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_order, submission_of
@@ -37,22 +39,24 @@ class Submissions:
         self._orders = services.dispatcher.orders
         self._per_mall = KeyedSemaphore(_PER_MALL, max_waiting=_MAX_WAITING_PER_MALL)
 
-    async def submit(self, value: Any, *, service: str, key: str) -> Submitted:
+    async def submit(self, value: Any, principal: Principal, *, key: str) -> Submitted:
         """Store a job, or return the one that an earlier, equal request created.
 
         Args:
             value: the body as plain values.
-            service: who submits it.
+            principal: who submits it.
             key: the idempotency key.
 
         Raises:
             InvalidBody, InvalidOrder: it is no valid order.
+            WrongScope: the token does not reach its market.
             StoreUnavailable: the store is away, or was before an answer came.
         """
         now_ms = self._store.now_ms()
         # A null means the same as a missing field, also for the idempotency key.
         value = without_nulls(value, JobRequest)
         asked = body_as(value, JobRequest)
+        require_mall(principal, self._services.places, asked.pickup.mall)
         if (outage := self._store.outage) is not None:
             raise StoreUnavailable(outage)  # before it waits for its mall's semaphore
         async with self._per_mall.acquire(asked.pickup.mall):
@@ -63,7 +67,7 @@ class Submissions:
                 return await self._submit(
                     asked,
                     early,
-                    service=service,
+                    service=principal.sub,
                     key=key,
                     body_hash=canonical_hash(value),
                     now_ms=now_ms,

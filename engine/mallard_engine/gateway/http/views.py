@@ -8,6 +8,7 @@ import structlog
 from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core import model
+from mallard_engine.core.pauses import MARKET, Pauses, place_of
 from mallard_engine.core.places.mall import Mall, Market
 from mallard_engine.core.places.opening_hours import OpeningHours, openings_until, span_text
 from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver, stated
@@ -330,6 +331,8 @@ def quote_view(
     now_ms: int,
     name: Namer = str,
     held: resources.Held | None = None,
+    *,
+    paused: bool = False,
 ) -> resources.Quote:
     """Return whether a job would find a driver, when, and if not, why.
 
@@ -341,11 +344,14 @@ def quote_view(
         now_ms: when it was made.
         name: by which the reader knows drivers.
         held: the hold on its stores.
+        paused: whether an operator has paused matching there.
     """
     fitting = [it for it in record.candidates if it.eligible]
     best = min(fitting, key=lambda it: it.cost_s or 0, default=None)
     no_driver = WhyNot.NOBODY_FITS if record.candidates else WhyNot.NOBODY_IN_REACH
     why_not = WhyNot.STORE_NOT_READY if held else None if best else no_driver
+    if paused:
+        why_not = WhyNot.PAUSED
     eta = resources.Eta(None, None)
     if best is not None and why_not is None:
         eta = resources.Eta(Moment.at_ms(best.eta_pickup_ms), Moment.at_ms(best.eta_dropoff_ms))
@@ -358,16 +364,18 @@ def quote_view(
         id=quote,
         expires_at=Moment.at_ms(now_ms + _QUOTE_MS),
         eta=eta,
+        paused=paused,
     )
 
 
-def market_view(market: Market, now_ms: int) -> resources.Market:
-    """Return a market with its malls, and when they are open from now on."""
+def market_view(market: Market, pauses: Pauses, now_ms: int) -> resources.Market:
+    """Return a market with its malls, where matching is paused, and when they are open from now."""
     return resources.Market(
         id=market.id,
         name=market.name,
         area=_geojson(market.area),
-        malls=tuple(_mall_view(mall, now_ms) for mall in market.malls.values()),
+        malls=tuple(_mall_view(mall, pauses, now_ms) for mall in market.malls.values()),
+        paused=MARKET in pauses,
     )
 
 
@@ -437,7 +445,7 @@ def _profile_view(profile: DriverProfile) -> resources.DriverProfileView:
     return resources.DriverProfileView(**fields)
 
 
-def _mall_view(mall: Mall, now_ms: int) -> resources.Mall:
+def _mall_view(mall: Mall, pauses: Pauses, now_ms: int) -> resources.Mall:
     return resources.Mall(
         id=mall.id,
         name=mall.name,
@@ -447,7 +455,10 @@ def _mall_view(mall: Mall, now_ms: int) -> resources.Mall:
         outline=_geojson(mall.outline),
         gates=tuple(resources.Gate(gate.id, gate.lat, gate.lon) for gate in mall.gates.values()),
         stores=tuple(
-            resources.Store(store.id, store.name, store.gate, store.floor)
+            resources.Store(
+                *(store.id, store.name, store.gate, store.floor),
+                paused=place_of(mall.id, store.id) in pauses,
+            )
             for store in mall.stores.values()
         ),
         hours=_hours_view(mall.hours),
@@ -455,6 +466,7 @@ def _mall_view(mall: Mall, now_ms: int) -> resources.Mall:
             resources.Window(Moment.at_ms(it.from_ms), _moment(it.to_ms))
             for it in openings_until(mall.hours, now_ms, now_ms + _WINDOWS_MS)
         ),
+        paused=mall.id in pauses,
     )
 
 

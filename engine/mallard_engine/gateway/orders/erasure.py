@@ -1,5 +1,6 @@
 """Removes what is known of a customer from ended jobs; their figures stay."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,18 +26,19 @@ class Erased:
 
 
 async def erase_customer(
-    services: Services, ref: str, *, service: str | None, actor: str
+    services: Services, ref: str, markets: Iterable[str], *, service: str | None, actor: str
 ) -> Erased:
-    """Remove a customer from its ended jobs in every market.
+    """Remove a customer from its ended jobs.
 
     Args:
         services: the node.
         ref: the customer, as orders name it.
+        markets: where its jobs are.
         service: whose jobs; None: all services'.
         actor: who asks for it.
     """
     count, open_jobs, has_more = 0, [], False
-    for market in services.places.markets:
+    for market in markets:
         jobs = await services.store.changes.of_customer(
             market, ref, service=service, limit=_MOST_JOBS
         )

@@ -7,7 +7,14 @@ from enum import StrEnum
 from typing import Any
 
 from mallard_engine.core.vehicles import DriverClaims
-from mallard_engine.gateway.auth import BadToken, TokenExpired, Tokens, WrongScope, bearer
+from mallard_engine.gateway.auth import (
+    BadToken,
+    Principal,
+    TokenExpired,
+    Tokens,
+    WrongScope,
+    bearer,
+)
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.origins import is_same_origin
 from mallard_protocol.codes import SUBPROTOCOLS, Close, Role
@@ -41,6 +48,14 @@ class Admitted:
     driver: str
     expires_ms: int
     claims: DriverClaims | None = None
+    issued_ms: int = 0
+
+    @property
+    def principal(self) -> Principal:
+        """The subject of the token."""
+        return Principal(
+            self.driver, Role.DRIVER, self.market, self.expires_ms, issued_ms=self.issued_ms
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +131,17 @@ class Admission:
             raise AdmissionDenied(Close.WRONG_SCOPE) from None
         if principal.market is None or principal.market not in self.markets:
             raise AdmissionDenied(Close.WRONG_SCOPE)
-        return Admitted(principal.market, principal.sub, principal.expires_ms, principal.claims)
+        return Admitted(
+            principal.market,
+            principal.sub,
+            principal.expires_ms,
+            principal.claims,
+            principal.issued_ms,
+        )
+
+    def is_revoked(self, admitted: Admitted) -> bool:
+        """Whether the driver's token has been revoked since it was admitted."""
+        return self.tokens.is_revoked(admitted.principal)
 
 
 def common_subprotocol(offered: Sequence[str]) -> str | None:

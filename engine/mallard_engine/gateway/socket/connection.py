@@ -260,6 +260,9 @@ class DriverConnection:
         except AdmissionDenied as denied:
             self.end(denied.code)
             return None
+        if self._services.admission.is_revoked(admitted):
+            self.end(Close.BAD_TOKEN)
+            return None
         if not self._services.limiter.may_connect(admitted.market, admitted.driver):
             self.end(Close.RATE)
             return None
@@ -346,6 +349,7 @@ class DriverConnection:
         self._apply(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:
+        self._admitted = admitted
         self._mark_authenticated()
         self._expires_ms = admitted.expires_ms
         left_s = admitted.expires_ms / 1000 - time.time()
@@ -354,6 +358,11 @@ class DriverConnection:
         self._schedule()
 
     # -- calls of the hub
+
+    def end_if_revoked(self) -> None:
+        """See `hub.Listener`."""
+        if self._admitted is not None and self._services.admission.is_revoked(self._admitted):
+            self.end(Close.BAD_TOKEN)
 
     def hold(self) -> OwnDriver | None:
         """See `hub.Listener`."""

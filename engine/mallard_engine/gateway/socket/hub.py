@@ -59,6 +59,9 @@ class Listener(Protocol):
     def end(self, code: Close) -> None:
         """Close the socket."""
 
+    def end_if_revoked(self) -> None:
+        """Close the socket if its token has been revoked."""
+
 
 class Hub:
     """The sessions of this node by (market, driver); a `PushSink` for the pushes of this node.
@@ -114,6 +117,11 @@ class Hub:
     def sessions_by_driver(self, market: str) -> tuple[tuple[Listener, ...], ...]:
         """Return the sessions of each driver of a market, the newest last."""
         return tuple(self._markets.get(market, {}).values())
+
+    def end_revoked(self) -> None:
+        """Close the sockets whose tokens have been revoked."""
+        for session in self.sessions():
+            session.end_if_revoked()
 
     async def end_all(
         self, code: Close, market: str | None = None, draw: Callable[[], float] = random.random

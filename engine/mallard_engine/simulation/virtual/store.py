@@ -9,6 +9,9 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DueEntry
 from mallard_engine.simulation.virtual.client import TurnLink
 from mallard_engine.storage.calls.changes import RedisChanges
+from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
+from mallard_engine.storage.calls.control.pauses import RedisControls
+from mallard_engine.storage.calls.control.revocations import RedisRevocations
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
 from mallard_engine.storage.calls.event_log import RedisEventLog
@@ -51,6 +54,10 @@ class SimulationStorage:
         self.deadlines = _Deadlines(runner, self._turns)
         self.transfers = RedisTransfers(runner)
         self.leases = RedisLeases(runner, _LEASE_MS)
+        self.controls = RedisControls(runner)
+        self.alerts = RedisAlerts(runner)
+        self.dead_letters = RedisDeadLetters(runner)
+        self.revocations = RedisRevocations(runner)
         self.pushes = RedisPushes(runner, self._turns, runs)
         self.event_log = RedisEventLog(runner, self._turns)
 

@@ -6,7 +6,7 @@ job waiting at the same attempt. To avoid false alarms, travel and dwell times a
 `_SLOWDOWN`: a pair must fit by a wide margin.
 
 A job that may wait on purpose, for a batch or (`same_day`) for company, cannot be judged from the
-storage alone: it counts as not checked.
+storage alone: it counts as not checked. Where an operator has paused matching, jobs wait.
 """
 
 from collections import Counter
@@ -17,13 +17,14 @@ from typing import Final
 from mallard_engine.core.matching.ranking import Matcher
 from mallard_engine.core.matching.travel_time import StraightLine, TravelTime
 from mallard_engine.core.model import Near, Need, Vehicle, Waiting
+from mallard_engine.core.pauses import Pauses, is_paused
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.traces import PAGE
 from mallard_engine.storage.audit.views import Look, View
 from mallard_engine.storage.calls.offers import near_of, with_holds
 from mallard_engine.storage.keys import job_at
-from mallard_engine.storage.records import read_holds, read_waiting
+from mallard_engine.storage.records import read_holds, read_pauses, read_waiting
 from mallard_protocol.codes import ID_CHECK
 
 Found = Sequence[tuple[str, str, str]]
@@ -101,18 +102,22 @@ class Matches:
             if not jobs:
                 continue
             keys = self._look.keys
-            common, (idle, record, waiting) = await self._look.at_once(
+            common, (idle, record, waiting, pauses) = await self._look.at_once(
                 ("ZSCORE", keys.key("idle"), driver),
                 ("HGET", keys.key("drivers"), driver),
                 ("HMGET", keys.key("waiting"), *jobs),
+                ("HGETALL", keys.key("pauses")),
             )
             view = View(**common)
+            paused = read_pauses(pauses)
             if idle is None or record != seen.record or not view.is_swept:
                 continue
             still = [
                 job
                 for job, packed in zip(jobs, waiting, strict=True)
-                if packed and read_waiting(job, packed).attempt == seen.jobs[job]
+                if packed
+                and (waits := read_waiting(job, packed)).attempt == seen.jobs[job]
+                and not is_paused(paused, mall, waits.need.visits)
             ]
             waited_ms = view.now_ms - self.began_ms
             found += [
@@ -133,10 +138,11 @@ class Matches:
         if not hits:
             return None
         names = [name.decode() for name, _ in hits]
-        common, (records, positions, holds) = await self._look.at_once(
+        common, (records, positions, holds, pauses) = await self._look.at_once(
             ("HMGET", keys.key("drivers"), *names),
             ("HMGET", keys.key("positions"), *names),
             ("HGETALL", keys.key("holds")),
+            ("HGETALL", keys.key("pauses")),
         )
         view = View(**common)
         alive = [node.encode() for node, until_ms in view.leases.items() if until_ms > view.now_ms]
@@ -146,7 +152,7 @@ class Matches:
                 self._seen[mall.id, name] = _Seen(record)
         flat = [part for pair in holds.items() for part in pair]
         held = {store: hold.until_ms for store, hold in read_holds(flat).items()}
-        return _Around(mall, near, held, view.now_ms, policy)
+        return _Around(mall, near, held, read_pauses(pauses), view.now_ms, policy)
 
     async def _waiting(self, mall: Mall) -> AsyncIterator[list[Waiting]]:
         """Yield the jobs that wait at a mall, a page at a time, up to the limit."""
@@ -195,11 +201,13 @@ class _Around:
         mall: Mall,
         near: Sequence[Near],
         held: dict[str, int],
+        pauses: Pauses,
         now_ms: int,
         policy: MarketPolicy,
     ) -> None:
         self.mall = mall
         self.held = held
+        self._pauses = pauses
         self._now_ms = now_ms
         self._near = near
         travel = Slow(policy, mall.time_zone)
@@ -216,6 +224,7 @@ class _Around:
         return (
             max(need.ready_ms, job.held_until_ms) <= self._now_ms < need.expires_ms
             and job.attempt < policy.max_attempts
+            and not is_paused(self._pauses, self.mall.id, need.visits)
         )
 
     def carriers(self, need: Need) -> Sequence[Near]:

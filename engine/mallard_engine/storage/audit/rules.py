@@ -16,6 +16,7 @@ from mallard_engine.contract.transitions import may_move
 from mallard_engine.core.job_ids import market_of_job
 from mallard_engine.core.matching.offer_rungs import read_rungs
 from mallard_engine.core.model import TRANSFER, Driver, Job
+from mallard_engine.core.pauses import MARKET, place_of
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.storage.audit.shops import judge_shops
@@ -89,6 +90,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _history(job)
     yield from _entries(job, view)
     yield from _risk(job, view)
+    yield from _paused(job, view)
     yield from _end(job, view)
     if job.external_id and view.external != job.id and _keeps_external(job.state):
         yield "S8", f"its external id belongs to {view.external or 'no job'}"
@@ -112,6 +114,18 @@ def _holder(job: Job, driver: Driver | None) -> Found:
     for held in holds:
         if held.attempt != job.attempt:
             yield "S7", f"its driver holds attempt {held.attempt}, but it is at {job.attempt}"
+
+
+def _paused(job: Job, view: JobView) -> Found:
+    """Check that nothing was offered since an operator paused matching there."""
+    if job.state is not JobState.OFFERED:
+        return
+    offered_ms = job.timeline[-1].at_ms if job.timeline else 0
+    places = (MARKET, job.mall, *(place_of(job.mall, store) for store in job.need.visits))
+    for place in places:
+        pause = view.pauses.get(place)
+        if pause is not None and offered_ms > pause.since_ms:
+            yield "pause", f"it was offered {offered_ms - pause.since_ms} ms into a pause"
 
 
 def _transfer(job: Job) -> Found:

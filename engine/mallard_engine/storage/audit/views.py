@@ -12,6 +12,7 @@ from importlib import resources
 from typing import Any, Final, TypeVar
 
 from mallard_engine.core.model import Driver, Job, Position
+from mallard_engine.core.pauses import Pauses
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.storage.client.client import Link
@@ -25,6 +26,7 @@ from mallard_engine.storage.records import (
     read_job,
     read_need,
     read_offer,
+    read_pauses,
     read_position,
     read_profile,
     read_round_of_offers,
@@ -64,7 +66,7 @@ class JobView(View):
     ``state``: as stored, valid or not; ``job``: None if there is no such key or it is unreadable.
     ``due``: the scores of its due entries by member. ``round``: its staggered round, if there is
     one, with the record of each live offer in ``round_offers``. ``risk_ms``: when its risk is
-    looked at next; ``has_risk``: the version that stored it knows risks.
+    looked at next; ``has_risk``: the version that stored it knows risks. ``pauses``: the market's.
     """
 
     id: str
@@ -81,6 +83,7 @@ class JobView(View):
     is_listed: bool
     risk_ms: int | None
     has_risk: bool
+    pauses: Pauses
     round: RoundOfOffers | None = None
     round_offers: tuple[OfferRecord | None, ...] = ()
 
@@ -231,11 +234,12 @@ class Look:
             ("ZSCORE", keys.key("by_age"), job),
             ("ZSCORE", keys.key("by_service"), f"{service}/{job}"),
             ("ZSCORE", keys.key("risks"), job),
+            ("HGETALL", keys.key("pauses")),
             ("HMGET", keys.key("offers"), *(several.live if several else [offer])),
             *(("ZSCORE", keys.key("due"), member) for member in members),
         )
         fields, ttl, holder, record, wait, waiting, kept, taken, by_age, by_service, *rest = replies
-        risk, offers, *due = rest
+        risk, pauses, offers, *due = rest
         if [fields.get(name.encode()) for name in names] != before:
             return None
         state = fields.get(b"state", b"").decode() or None
@@ -256,6 +260,7 @@ class Look:
             is_listed=by_age is not None and by_service is not None,
             risk_ms=None if risk is None else int(float(risk)),
             has_risk=b"lead_ms" in fields,
+            pauses=read_pauses(pauses),
             round=several,
             round_offers=tuple(read_offer(each) if each else None for each in offers),
         )

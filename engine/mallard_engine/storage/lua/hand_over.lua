@@ -5,7 +5,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job round
 -- ARGV: now policy arg{offer attempt holder lost_ms drivers[{driver gate eta_s distance_m eta_pickup_ms
 -- ARGV: eta_dropoff_ms ask_by_ms cell?}]} record
--- REPLY: offered effects pushes driver | nobody | gone
+-- REPLY: offered effects pushes driver | nobody | paused | gone
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -29,6 +29,7 @@ if not (is_silent or is_stuck) or job.state ~= 'assigned' or job.attempt ~= arg.
   return reply('gone')
 end
 
+if K.is_paused({ job }) then return reply('paused') end
 local barred = barred_from({ job })
 for _, plan in ipairs(arg.drivers) do
   local is_other = plan[1] ~= arg.holder and not barred[plan[1]]

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Offers the jobs of a plan to its first driver who is still free, if all of them still wait at
--- their attempts; gone: those that do not, by their places in the plan. more: a single job may be
--- offered to so many drivers, gap_ms apart, as a staggered round.
+-- their attempts; gone: those that do not, by their places in the plan; paused: an operator has
+-- paused matching. more: a single job may be offered to so many drivers, gap_ms apart, as a
+-- staggered round.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: round...
 -- ARGV: now policy arg{offer attempts[attempt] drivers[{driver gate eta_s distance_m eta_pickup_ms
 -- ARGV: eta_dropoff_ms ask_by_ms cell?}] etas? more?{most gap_ms offers[offer]}} record...
--- REPLY: offered effects pushes driver | nobody | gone … places
+-- REPLY: offered effects pushes driver | nobody | paused | gone … places
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -26,6 +27,7 @@ for i, attempt in ipairs(arg.attempts) do
   jobs[i] = job
 end
 if #gone > 0 then return reply('gone', gone) end
+if K.is_paused(jobs) then return reply('paused') end
 
 local barred = barred_from(jobs)
 for n, plan in ipairs(arg.drivers) do

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- Moves a scheduled job whose time has come into the queue. One that has waited for missing parcels
--- until then fails, as does one whose shop stays closed for too long.
+-- until then fails, as does one whose shop stays closed for too long. A dead letter expires then.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{}
--- REPLY: ok effects pushes | failed | gone | early
+-- REPLY: ok effects pushes | failed | expired | gone | early
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/jobs.lua
@@ -21,6 +21,10 @@ local held = job.held
 if held and (held.why == 'missing' or held.why == 'short' or now >= job.expires_ms) then
   fail(job, held.why, 'engine')
   return reply('failed')
+end
+if job.dead_letter ~= '' and now >= job.expires_ms then
+  move(job, 'expired', 'engine', 'expired', nil, 'too_many_attempts')
+  return reply('expired')
 end
 no_longer_closed(job, held and shop_named(job, held.store), 'engine')
 return reply('ok')

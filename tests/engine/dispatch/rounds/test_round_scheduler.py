@@ -9,7 +9,7 @@ from mallard_engine.core.matching.search_policy import JOBS_AT_FIRST
 from mallard_engine.core.model import Vehicle
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import MALL, OTHER_MALL, Node, RecordingSink
+from tests.engine.dispatch.worlds import MALL, MARKET, OTHER_MALL, Node, RecordingSink
 from tests.support import eventually
 
 BIKE = Vehicle(kind="bike", max_weight_g=5_000, max_volume_l=20)
@@ -167,7 +167,7 @@ async def test_jobs_behind_unservable_ones_are_served(node: Node) -> None:
     await node.offered(ref, "d")
 
 
-async def test_job_that_fails_its_round_ends_alone(
+async def test_job_that_breaks_its_rounds_is_a_dead_letter(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node = await make_node(retry_s=0.1)
@@ -176,8 +176,9 @@ async def test_job_that_fails_its_round_ends_alone(
     broken = await node.submit(stores=("no-such-store",), priority=9)
     good = await node.submit()
     await node.offered(good, "d1")
-    ended = await node.is_in(broken, JobState.EXPIRED)
-    assert ended.reason == "too_many_attempts"
+    await node.is_in(broken, JobState.SCHEDULED)
+    (letter,) = await node.store.dead_letters.list(MARKET)
+    assert (letter.job, letter.kind, letter.error) == (broken.job, "job", "KeyError")
     assert sink.asked(broken) == []
     await node.offered(await node.submit(), "d2")
 

@@ -33,6 +33,8 @@ class Ear:
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
         raise NotImplementedError
 
+    def end_if_revoked(self) -> None: ...
+
     def drain(self, reconnect_after_ms: int) -> None:
         self.heard.append((reconnect_after_ms, False))
 

@@ -170,6 +170,11 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.register.put(MARKET, "ann", profile, suspended=False, actor="operator")
     await store.register.read(MARKET, "ann")
     await store.register.aliases(MARKET, "toys", {"ann": "x", "bob": "y"})
+    await store.revocations.revoke("shop", "orders", "")
+    for paused in (True, False):
+        await store.controls.set_pause(
+            MARKET, MALL, "", paused=paused, actor="operator", reason="flood"
+        )
     await store.drivers.near(MARKET, LAT, LON, 1_000, 10)
     await store.drivers.set_device(MARKET, "ann", 1, Device("fcm", "wake-me"))
 
@@ -234,6 +239,12 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     cancelled = await world.job(accepted)
     await store.changes.erase(cancelled, body=b"{}", need=job.need, ref="cust", actor="toys")
     await store.deadlines.expire(await world.submit(), "nobody_in_reach", 0)
+    await store.dead_letters.bury(await world.submit(), 0, 5, "KeyError")
+    (letter,) = await store.dead_letters.list(MARKET)
+    await store.dead_letters.retry(MARKET, letter.id, "operator")
+    (alert, *_) = await store.alerts.list(MARKET, "open")
+    await store.alerts.acknowledge(MARKET, alert, "operator")
+    await store.alerts.forget(MARKET)
     await _scheduled(world)
     await store.deadlines.due(MARKET, 10)
     await store.deadlines.driver_due(MARKET, "ann")

@@ -7,8 +7,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mallard_engine.core.job_ids import is_job_id
+from mallard_engine.core.job_ids import is_job_id, market_of_job
 from mallard_engine.core.model import Job
+from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.entity_tags import job_tag, tagged
@@ -35,6 +36,12 @@ def owner_of(principal: Principal) -> str | None:
     return None if principal.role is Role.OPERATOR else principal.sub
 
 
+def require_mall(principal: Principal, places: Places, mall: str) -> None:
+    """Raise `WrongScope` if the mall is in a market that the token does not reach."""
+    if mall in places.malls:
+        principal.require_market(places.market_of_mall(mall).id)
+
+
 async def job_of(request: Request, principal: Principal, store: Storage) -> Job:
     """Return the job of the path. Raises `NoSuchJob`, also for a job of another service."""
     return await job_named(request.path_params["id"], principal, store)
@@ -44,6 +51,7 @@ async def job_named(job_id: str, principal: Principal, store: Storage) -> Job:
     """Return a job. Raises `NoSuchJob`, also for a job of another service."""
     if not is_job_id(job_id):
         raise NoSuchJob(job_id)
+    principal.require_market(market_of_job(job_id) or "")
     job = await store.jobs.get(job_id)
     if owner_of(principal) not in {None, job.service}:
         _log.warning(

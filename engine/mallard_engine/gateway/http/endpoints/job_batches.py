@@ -83,7 +83,7 @@ class BatchesApi:
             key = checked_key(item.key)
             if len(msgspec.json.encode(item.job)) > MAX_BODY_BYTES:
                 raise BodyTooLarge(f"over {MAX_BODY_BYTES} bytes")
-            return await self._submissions.submit(item.job, service=principal.sub, key=key)
+            return await self._submissions.submit(item.job, principal, key=key)
 
         return submit
 

@@ -58,7 +58,7 @@ class JobList:
                     cursor=f"job_{market}.{min(cursor, newest)}",
                     oldest=f"job_{market}.{oldest}",
                 )
-                for market in self._markets_of(request.query_params.get("market"))
+                for market in self._markets_of(request.query_params.get("market"), principal)
             )
         )
         jobs, next_cursor = merged(pages, limit)
@@ -76,9 +76,9 @@ class JobList:
         )
         return JsonResponse(resources.JobList(views, next_cursor))
 
-    def _markets_of(self, market: str | None) -> tuple[str, ...]:
+    def _markets_of(self, market: str | None, principal: Principal) -> tuple[str, ...]:
         if market is None:
-            return self._markets
+            return tuple(filter(principal.reaches, self._markets))
         if market not in self._markets:
             raise bad_request("no such market")
         return (market,)

@@ -17,6 +17,7 @@ from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.job_access import (
     job_of,
     owner_of,
+    require_mall,
     settled,
     shown,
     view_of,
@@ -97,7 +98,7 @@ class JobsApi:
         value = parse_json_body(await read_body(request))
         if slot := slot_of(request):
             slot.release()  # from here on the mall's semaphore limits the work
-        submitted = await self._submissions.submit(value, service=principal.sub, key=key)
+        submitted = await self._submissions.submit(value, principal, key=key)
         job = await settled(submitted.job, request, self._store, wait_s, self._services.leaving)
         headers = {"Location": f"/v1/jobs/{job.id}"}
         if submitted.replayed:
@@ -190,13 +191,16 @@ class JobsApi:
     async def quote(self, request: Request, principal: Principal) -> Response:
         """Report whether a job would find a driver now. Stores nothing."""
         asked = decode_json_body(await read_body(request), JobRequest)
+        require_mall(principal, self._services.places, asked.pickup.mall)
         valid = self._submissions.read(asked, self._store.now_ms())
         record = await self._dispatcher.orders.quote(valid.mall.id, valid.need)
         market = valid.mall.market
         holds, now_ms = await self._store.jobs.holds(market), self._store.now_ms()
         held = held_view(valid.need, valid.mall.id, holds, now_ms)
         quote = f"quote_{secrets.token_urlsafe(_QUOTE_BYTES)}"
-        return JsonResponse(quote_view(record, quote, now_ms, _namer(principal), held))
+        paused = self._dispatcher.controls.is_paused(valid.mall, valid.need)
+        namer = _namer(principal)
+        return JsonResponse(quote_view(record, quote, now_ms, namer, held, paused=paused))
 
     async def erase(self, request: Request, principal: Principal) -> Response:
         """Remove what is known of a customer from its ended jobs."""
@@ -204,7 +208,10 @@ class JobsApi:
         if not is_id(ref):
             raise not_found("customer")
         service = owner_of(principal)
-        erased = await erase_customer(self._services, ref, service=service, actor=principal.sub)
+        markets = list(filter(principal.reaches, self._services.places.markets))
+        erased = await erase_customer(
+            self._services, ref, markets, service=service, actor=principal.sub
+        )
         return JsonResponse(CustomerErased(ref, erased.count, erased.open_jobs, erased.has_more))
 
     async def _held(self, job: Job) -> resources.Held | None:

@@ -5,6 +5,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.core.pauses import Pauses
 from mallard_engine.core.places.mall import Market
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.entity_tags import content_tag, tagged
@@ -26,16 +27,18 @@ class MarketsApi:
     def __init__(self, services: Services) -> None:
         self._places = services.places
         self._store = services.store
-        # By market id: the market, which a reload replaces, the minute, and the view of it then.
-        self._views: dict[str, tuple[Market, int, resources.Market]] = {}
+        self._controls = services.dispatcher.controls
+        # By market id: the market, which a reload replaces, its pauses, the minute, and the view.
+        self._views: dict[str, tuple[Market, Pauses, int, resources.Market]] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
         return {"listMarkets": self.every, "getMarket": self.one}
 
-    async def every(self, request: Request, _principal: Principal) -> Response:
-        """Return all markets."""
-        listed = resources.MarketList(tuple(map(self._view, self._places.markets.values())))
+    async def every(self, request: Request, principal: Principal) -> Response:
+        """Return all markets that the token reaches."""
+        reached = [it for it in self._places.markets.values() if principal.reaches(it.id)]
+        listed = resources.MarketList(tuple(map(self._view, reached)))
         return tagged(request, listed, content_tag(listed), _CACHED)
 
     async def one(self, request: Request, _principal: Principal) -> Response:
@@ -48,8 +51,9 @@ class MarketsApi:
 
     def _view(self, market: Market) -> resources.Market:
         minute = self._store.now_ms() // _MINUTE_MS
-        source, of, view = self._views.get(market.id, (None, 0, None))
-        if view is None or source is not market or of != minute:
-            view = market_view(market, minute * _MINUTE_MS)
-            self._views[market.id] = market, minute, view
+        pauses = self._controls.pauses(market.id)
+        source, known, of, view = self._views.get(market.id, (None, None, 0, None))
+        if view is None or source is not market or known != pauses or of != minute:
+            view = market_view(market, pauses, minute * _MINUTE_MS)
+            self._views[market.id] = market, pauses, minute, view
         return view

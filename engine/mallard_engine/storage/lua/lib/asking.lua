@@ -1,5 +1,6 @@
 -- Which drivers may be offered jobs, and the offer.
 -- include lib/room.lua
+-- include lib/pauses.lua
 -- include lib/patience.lua
 local FOREVER = { gave_up = true, silent = true, unassigned = true }
 local LONGEST_BARS_MS = { declined = policy.declined_ms, expired = policy.lapsed_ms,

@@ -37,13 +37,7 @@ local function event(fields)
     'e', cmsgpack.pack(fields))
 end
 
--- An alert for operators.
-local function alert(what, fields)
-  fields.kind, fields.what = 'alert', what
-  effects.alerts = effects.alerts or {}
-  effects.alerts[#effects.alerts + 1] = what
-  event(fields)
-end
+-- include lib/alerts.lua
 
 -- A driver without a socket is not reached: the operator's push service is asked to wake its app, at
 -- most once in this time.

@@ -24,7 +24,7 @@ local function read_job(key)
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
     'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred',
     'held', 'transfer', 'kind', 'pay_minor', 'deadline_ms',
-    'risk', 'lead_ms', 'haul_ms')
+    'risk', 'lead_ms', 'haul_ms', 'dead_letter')
   if not v[1] then return nil end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
@@ -35,11 +35,13 @@ local function read_job(key)
     occurred = list_of(v[21]), held = v[22] and cmsgpack.unpack(v[22]) or nil,
     transfer = v[23] or '', kind = v[24] or '',
     pay_minor = tonumber(v[25] or nil), deadline_ms = tonumber(v[26] or 0),
-    risk = v[27] or 'none', lead_ms = tonumber(v[28] or 0), haul_ms = tonumber(v[29] or 0) }
+    risk = v[27] or 'none', lead_ms = tonumber(v[28] or 0), haul_ms = tonumber(v[29] or 0),
+    dead_letter = v[30] or '' }
   job.was, job.due_was = job.state, due_member(job)
   return job
 end
 
+-- include lib/dead_letters.lua
 -- include lib/queue.lua
 
 local function note_asked(job, driver, outcome)
@@ -95,6 +97,7 @@ local function move(job, state, actor, cause, due_at, reason)
     job.held = nil
     redis.call('HDEL', job.key, 'held')
   end
+  if job.dead_letter ~= '' and state ~= 'scheduled' then K.dig_up(job) end
   local occurred = note_change(job, state, actor, cause)
   save_job(job)
   -- The event holds why a job is queued again or held; such a job has no reason itself.

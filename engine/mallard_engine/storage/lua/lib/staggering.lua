@@ -6,7 +6,8 @@ local function staggering()
 
   -- Offers the job to the first of the rest who is free; nil if none is.
   local function ask_next(job, round)
-    if round.asked >= round.most or now >= job.expires_ms then return nil end
+    local is_over = round.asked >= round.most or now >= job.expires_ms
+    if is_over or K.is_paused({ job }) then return nil end
     local barred = barred_from({ job })
     for i, plan in ipairs(round.rest) do
       local rec = not barred[plan[1]] and read_driver(plan[1])

@@ -21,10 +21,10 @@ async def test_markets_are_listed_and_read(node: RunningNode) -> None:
     mall = one["malls"][0]
     assert set(mall) == {
         *("id", "name", "lat", "lon", "time_zone", "outline", "gates", "stores"),
-        *("hours", "windows"),
+        *("hours", "windows", "paused"),
     }
     assert set(mall["gates"][0]) == {"id", "lat", "lon"}
-    assert set(mall["stores"][0]) == {"id", "name", "gate", "floor"}
+    assert set(mall["stores"][0]) == {"id", "name", "gate", "floor", "paused"}
     problem(await shop.get("/v1/markets/atlantis"), 404, "not_found")
 
 
@@ -53,7 +53,7 @@ def test_windows_are_the_openings_of_the_next_seven_days() -> None:
     mall = market.malls[MALL]
     # A Wednesday, 12:00 in Phoenix: open until 21:00.
     now_ms = epoch_ms(datetime(2026, 12, 23, 19, tzinfo=UTC))
-    (view,) = [it for it in market_view(market, now_ms).malls if it.id == MALL]
+    (view,) = [it for it in market_view(market, {}, now_ms).malls if it.id == MALL]
     assert view.hours is not None
     assert view.hours.weekly["sat"] == ("10:00-21:00",)
     assert view.hours.weekly["sun"] == ("11:00-18:00",)

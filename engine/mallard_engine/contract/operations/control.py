@@ -1,0 +1,85 @@
+"""Operations by which operators control a deployment."""
+
+from functools import partial
+from typing import Final
+
+from mallard_engine.contract.operations.operation import Operation
+from mallard_engine.contract.operations.shapes import MARKET, OPERATOR, PAGE, query
+from mallard_protocol import control
+from mallard_protocol.codes import ProblemCode
+
+P = ProblemCode
+_operation = partial(Operation, tag="Control", roles=OPERATOR)
+
+_WHERE: Final = (
+    ("Market", "/v1/markets/{market}", "in a market"),
+    ("Mall", "/v1/markets/{market}/malls/{mall}", "at a mall"),
+    ("Store", "/v1/markets/{market}/malls/{mall}/stores/{store}", "at a shop"),
+)
+_PAUSE: Final = (
+    ("pause", "Pause matching {}; live offers, runs and deadlines go on"),
+    ("resume", "Resume matching {}"),
+)
+
+_PAUSES: Final = tuple(
+    _operation(
+        name=f"{verb}{place}",
+        method="post",
+        path=f"{path}/{verb}",
+        summary=summary.format(where),
+        body=control.PauseRequest,
+        answer=control.PauseView,
+        problems=(P.NOT_FOUND,),
+    )
+    for place, path, where in _WHERE
+    for verb, summary in _PAUSE
+)
+
+CONTROL: Final = (
+    *_PAUSES,
+    _operation(
+        name="revokeTokens",
+        method="post",
+        path="/v1/tokens/revoke",
+        summary="Refuse the tokens of a subject that were issued up to now; later ones work",
+        body=control.RevokeRequest,
+        answer=control.Revoked,
+        problems=(P.STORE_FULL,),
+    ),
+    _operation(
+        name="listAlerts",
+        method="get",
+        path="/v1/alerts",
+        summary="List the alerts of the last days, newest first",
+        parameters=(
+            query("state", "Only in this state", type="string", enum=list(control.AlertState)),
+            MARKET,
+            *PAGE,
+        ),
+        answer=control.AlertList,
+    ),
+    _operation(
+        name="acknowledgeAlert",
+        method="post",
+        path="/v1/alerts/{id}/acknowledge",
+        summary="Acknowledge an alert; again changes nothing",
+        answer=control.AlertView,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="listDeadLetters",
+        method="get",
+        path="/v1/dead-letters",
+        summary="List the work that was given up, newest first",
+        parameters=(MARKET, *PAGE),
+        answer=control.DeadLetterList,
+    ),
+    _operation(
+        name="retryDeadLetter",
+        method="post",
+        path="/v1/dead-letters/{id}/retry",
+        summary="Try again what was given up",
+        answer=control.DeadLetterView,
+        problems=(P.NOT_FOUND,),
+    ),
+)

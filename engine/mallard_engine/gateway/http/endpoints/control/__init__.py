@@ -1,0 +1,1 @@
+"""Handlers of the operations by which operators control a deployment."""

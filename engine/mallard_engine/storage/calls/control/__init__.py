@@ -1,0 +1,1 @@
+"""The ports by which operators control a deployment, on Redis."""

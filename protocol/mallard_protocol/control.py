@@ -1,0 +1,114 @@
+"""The bodies of the operations by which operators control a deployment.
+
+Pauses, alerts, dead letters, policies, the audit log and the revocation of tokens.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from mallard_protocol.codes import Role
+from mallard_protocol.fields import Id, open_enum
+from mallard_protocol.instants import Instant
+from mallard_protocol.resources.jobs import Reason
+
+
+class PauseRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST …/pause`` and ``…/resume``; it may be empty."""
+
+    reason: Reason | UnsetType = UNSET
+
+
+class PauseView(Struct, frozen=True, omit_defaults=True):
+    """Whether matching is paused at a place: a market, a mall of it, or a shop of a mall.
+
+    A place may be open itself and lie in one that is paused: then nothing is offered there either.
+    ``since``, ``by``, ``reason``: of the pause; they are missing if the place is not paused.
+    """
+
+    market: str
+    paused: bool
+    mall: str | UnsetType = UNSET
+    store: str | UnsetType = UNSET
+    since: Instant | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class RevokeRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/tokens/revoke``.
+
+    ``market``: only tokens that reach this market, also those that reach others; missing: all
+    tokens of the subject and role.
+    """
+
+    sub: Id
+    role: Literal["driver", "orders", "operator", "store"]
+    market: Id | UnsetType = UNSET
+
+
+class Revoked(Struct, frozen=True, omit_defaults=True):
+    """Which tokens are refused: those with an ``iat`` up to ``revoked_before``, or without one."""
+
+    sub: str
+    role: Annotated[str, open_enum(Role)]
+    revoked_before: Instant
+    market: str | UnsetType = UNSET
+
+
+class AlertState(StrEnum):
+    """Whether an operator has seen an alert."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+
+
+class AlertView(Struct, frozen=True, omit_defaults=True):
+    """Something that an operator should look at. ``what``: what has happened.
+
+    ``details``: further facts, which depend on ``what``.
+    """
+
+    id: str
+    market: str
+    what: str
+    state: Annotated[str, open_enum(AlertState)]
+    at: Instant
+    job: str | UnsetType = UNSET
+    driver: str | UnsetType = UNSET
+    details: dict[str, Any] = {}
+    acknowledged_by: str | UnsetType = UNSET
+    acknowledged_at: Instant | UnsetType = UNSET
+
+
+class AlertList(Struct, frozen=True):
+    """A page of alerts, newest first."""
+
+    items: tuple[AlertView, ...]
+    next_cursor: str | None
+
+
+class DeadLetterView(Struct, frozen=True, omit_defaults=True):
+    """Work that was given up and may be retried.
+
+    ``kind``: ``job``: its data broke ``tries`` rounds; it is ``scheduled`` until it is retried,
+    and expires at its ``expires_at``. ``error``: the kind of the last error.
+    """
+
+    id: str
+    market: str
+    kind: Annotated[str, open_enum(("job",))]
+    at: Instant
+    error: str
+    tries: int
+    job: str | UnsetType = UNSET
+    mall: str | UnsetType = UNSET
+    service: str | UnsetType = UNSET
+
+
+class DeadLetterList(Struct, frozen=True):
+    """A page of dead letters, newest first."""
+
+    items: tuple[DeadLetterView, ...]
+    next_cursor: str | None
