@@ -1,6 +1,7 @@
 """The Python clients against a real node."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -26,8 +27,9 @@ from mallard_client.errors import ApiProblem, RequestRefused, Stopped
 from mallard_client.operator_client import OperatorClient
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.lifecycle import DriverState, Step, Wish
-from mallard_protocol.messages import Offer
+from mallard_protocol.messages import Offer, Proof
 from mallard_protocol.resources import Job, PayView
+from tests.e2e.app import PNG
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import soon
@@ -238,6 +240,46 @@ async def test_order_client_types_pay_level_and_risk(
     assert explained.risk in risks
     assert explained.pay == job.pay
     assert (await orders.cancel(job.id)).risk is msgspec.UNSET
+
+
+async def test_clients_handle_proof_and_tracking(hire: Hire, node: Node, place: Place) -> None:
+    app, token = hire(), make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
+    await _go_online(app, place)
+    async with OrderClient(node.url, token) as orders:
+        job = await orders.submit(place.order(proof_required=["photo", "signature"]))
+        (held,) = await app.accept(await _offer_of(app, job))
+        assert held.detail.proof_required == ("photo", "signature")
+        assert job.tracking_url
+        seen = await orders.tracking(job.id)
+        assert (await orders.track(job.tracking_url), seen.stops_before) == (seen, 0)
+        await app.progress(job.id, "picked_up")
+        missing = []
+        for kind in ("photo", "signature"):
+            with pytest.raises(RequestRefused) as refused:
+                await app.progress(job.id, "delivered")
+            missing.append(refused.value.missing)
+            proof = Proof(kind, await app.upload_proof(PNG))
+            with contextlib.suppress(RequestRefused):
+                await app.progress(job.id, "delivered", proof=proof)
+        assert missing == [("photo", "signature"), ("signature",)]
+        assert (await orders.get(job.id)).state == "delivered"
+        given = await orders.proofs(job.id)
+        assert [it.kind for it in given if it.url] == ["photo", "signature"]
+    with pytest.raises(ApiProblem) as problem:
+        await app.upload_proof(b"no image")
+    assert problem.value.code == "unsupported_media_type"
+    await asyncio.to_thread(_reads_and_ends_tracking, node.url, token, job)
+
+
+def _reads_and_ends_tracking(url: str, token: str, job: Job) -> None:
+    with OrderClientSync(url, token) as orders:
+        assert len(orders.proofs(job.id)) == 2
+        assert orders.tracking(job.id) == orders.track(job.tracking_url or "")
+        for _ in range(2):
+            orders.end_tracking(job.id)
+        with pytest.raises(ApiProblem) as gone:
+            orders.track(job.tracking_url or "")
+        assert gone.value.status == 404
 
 
 def test_sync_order_client_works_end_to_end(node: Node, place: Place) -> None:

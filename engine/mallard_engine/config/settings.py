@@ -76,6 +76,14 @@ class Settings:
         "The folder of the images that drivers upload as proof; none: `proofs` in the data folder. "
         "All nodes must share it.",
     )
+    proofs_bucket: str | None = described(
+        None,
+        "A bucket of an S3-compatible service for these images instead of a folder. Needs the "
+        "extra `s3`; credentials and region come from the usual `AWS_…` variables.",
+    )
+    proofs_endpoint: str | None = described(
+        None, "The address of that service; none: AWS. Needs `proofs_bucket`."
+    )
 
     secret: str | None = described(
         None,
@@ -248,7 +256,13 @@ class Settings:
         if self.ops_port is not None and not 0 <= self.ops_port <= _MAX_PORT:
             raise ConfigError(f"ops_port is {self.ops_port}, not a port", "ops_port")
         if self.public_url is not None:
-            _check_public_url(self.public_url)
+            _check_url(self.public_url, "public_url")
+        if self.proofs_endpoint is not None:
+            _check_url(self.proofs_endpoint, "proofs_endpoint")
+            if self.proofs_bucket is None:
+                raise ConfigError("proofs_endpoint needs proofs_bucket", "proofs_endpoint")
+        if self.proofs_bucket is not None and self.proofs is not None:
+            raise ConfigError("proofs and proofs_bucket are both set: name one", "proofs_bucket")
         for network in self.trusted_proxies:
             _check_network(network)
 
@@ -282,10 +296,10 @@ class Settings:
         return self.markets.get(market, self.policy)
 
 
-def _check_public_url(text: str) -> None:
+def _check_url(text: str, name: str) -> None:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(f"{text!r} is no http or https address", "public_url")
+        raise ConfigError(f"{text!r} is no http or https address", name)
 
 
 def _check_network(text: str) -> None:

@@ -31,7 +31,8 @@ from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
 from mallard_engine.gateway.limits.revocations import RevokedTokens
-from mallard_engine.gateway.proofs.files import FolderFiles
+from mallard_engine.gateway.proofs.bucket import BucketFiles
+from mallard_engine.gateway.proofs.files import FolderFiles, ProofFiles
 from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.gateway.reloading import Read, restart_settings
 from mallard_engine.gateway.socket.admission import Admission
@@ -147,7 +148,7 @@ class Node:
             proxies=proxies,
             refused=self.metrics.connection_refused,
         )
-        self.images = ImageStore(self.store.proofs, FolderFiles(settings.proofs_folder))
+        self.images = ImageStore(self.store.proofs, _proof_files(settings))
         self.limiter = RateLimiter(limits_of(settings), proxies, self.metrics.request_limited)
         self.event_tail = Tail(self.store.event_log)
         public_url = (settings.public_url or "").rstrip("/")
@@ -363,6 +364,12 @@ class Node:
                 "the store does not persist acknowledged writes: restart the node", reason=fault
             )
         self.store.fault = fault
+
+
+def _proof_files(settings: Settings) -> ProofFiles:
+    if settings.proofs_bucket is not None:
+        return BucketFiles(settings.proofs_bucket, settings.proofs_endpoint)
+    return FolderFiles(settings.proofs_folder)
 
 
 def _weigh_earnings(policies: Mapping[str, MarketPolicy]) -> frozenset[str]:
