@@ -320,6 +320,7 @@ class ProblemCode(StrEnum):
     NO_POSITION = "no_position"
     PROOF_NEEDED = "proof_needed"
     WRONG_CODE = "wrong_code"
+    PRECONDITION_REQUIRED = "precondition_required"
     RATE_LIMITED = "rate_limited"
     NOT_IMPLEMENTED = "not_implemented"
     STORE_UNAVAILABLE = "store_unavailable"

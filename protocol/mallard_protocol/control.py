@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from mallard_protocol.codes import Role
+from mallard_protocol.codes import Role, ServiceLevel
 from mallard_protocol.fields import Id, open_enum
 from mallard_protocol.instants import Instant
 from mallard_protocol.resources.jobs import Reason
@@ -111,4 +111,55 @@ class DeadLetterList(Struct, frozen=True):
     """A page of dead letters, newest first."""
 
     items: tuple[DeadLetterView, ...]
+    next_cursor: str | None
+
+
+class PolicyRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``PUT /v1/markets/{m}/policy``: it replaces what operators have set.
+
+    ``set``: values by name, as in the reference of settings (``offer_timeout_ms``; one of a group
+    as ``weights_idle_s``). Both empty: the configuration counts alone again.
+    """
+
+    preset: ServiceLevel | UnsetType = UNSET
+    set: dict[str, Any] = {}
+
+
+class PolicyView(Struct, frozen=True):
+    """What operators have set of a market's policy, and all figures in force.
+
+    ``version`` rises with each change, 0: nothing was ever set; it is the ``ETag``.
+    """
+
+    version: int
+    preset: str | None
+    set: dict[str, Any]
+    effective: dict[str, Any]
+    changed_by: str | UnsetType = UNSET
+    changed_at: Instant | UnsetType = UNSET
+
+
+class AuditEntry(Struct, frozen=True, omit_defaults=True):
+    """One call of an operator that was to change something.
+
+    ``status``, ``code``: of its answer; missing: the node died, or could not store them. ``body``:
+    of a call that operators alone can make.
+    """
+
+    id: str
+    at: Instant
+    actor: str
+    operation: str
+    method: str
+    path: str
+    market: str | UnsetType = UNSET
+    status: int | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    body: Any = UNSET
+
+
+class AuditPage(Struct, frozen=True):
+    """A page of the audit log, newest first."""
+
+    items: tuple[AuditEntry, ...]
     next_cursor: str | None

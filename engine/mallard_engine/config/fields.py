@@ -60,7 +60,7 @@ def build(cls: type[T], values: Mapping[str, ConfigValue], **built: Any) -> T:
             inner = {k.removeprefix(start): v for k, v in values.items() if k.startswith(start)}
             arguments[name] = build(kind, inner)
         elif name in values:
-            arguments[name] = _convert(kind, values[name])
+            arguments[name] = convert(kind, values[name])
     try:
         return cls(**arguments)
     except ConfigError as error:
@@ -76,7 +76,7 @@ def unknown_key(origin: str, names: Iterable[str]) -> ConfigError:
     return ConfigError(f"{origin} is unknown" + (f"; is it {close[0]}?" if close else ""))
 
 
-def _convert(kind: Any, configured: ConfigValue) -> Any:
+def convert(kind: Any, configured: ConfigValue) -> Any:
     """Convert a value to the field's type; variables are text, file and flag values are typed."""
     value, origin = configured
     choices = [choice for choice in get_args(kind) if choice is not NoneType]
@@ -104,4 +104,4 @@ def _convert_each(kind: Any, configured: ConfigValue) -> tuple[Any, ...]:
     if not isinstance(items, list | tuple):
         raise ConfigError(f"{origin} is {value!r}, not a list")
     stripped = [item.strip() if isinstance(item, str) else item for item in items]
-    return tuple(_convert(kind, ConfigValue(item, origin)) for item in stripped if item != "")
+    return tuple(convert(kind, ConfigValue(item, origin)) for item in stripped if item != "")

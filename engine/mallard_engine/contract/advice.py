@@ -60,6 +60,7 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.PROOF_NEEDED: ProblemKind(409, "This delivery needs more proof"),
     ProblemCode.WRONG_CODE: ProblemKind(409, "The code is not the one that the order gave"),
     ProblemCode.EVENTS_TRIMMED: ProblemKind(410, "These events are no longer kept"),
+    ProblemCode.PRECONDITION_REQUIRED: ProblemKind(428, "Send If-Match with the version"),
     ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
     ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),
     ProblemCode.STORE_UNAVAILABLE: ProblemKind(503, "The store cannot be reached", retry=True),

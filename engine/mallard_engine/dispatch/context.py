@@ -57,7 +57,7 @@ class RuntimeOptions:
     forget_s: float = 5.0
     learn_s: float = 60.0
     risk_s: float = 1.0
-    control_s: float = 1.0
+    control_s: float = 0.5
     precise_s: float = 60.0
     may_thread: bool = True
 

@@ -1,29 +1,90 @@
 """What operators have set for each market, as this node knows it.
 
 The scripts refuse what a pause forbids, so a pause is in force on every node as soon as it is
-stored. A node reads the pauses once a second so that its rounds do not plan in vain, views show
+stored. A node reads the pauses twice a second so that its rounds do not plan in vain, views show
 them, and a resumed market starts its rounds.
+
+A policy is in force once every node has read it and says so. The call that puts it waits for that,
+so that what its caller does afterwards finds the new policy everywhere.
 """
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
 
 from mallard_engine.core.model import Need
 from mallard_engine.core.operator_records import Alert, DeadLetter
 from mallard_engine.core.pauses import Pauses
 from mallard_engine.core.places.mall import Mall
+from mallard_engine.core.policy.override import PolicyOverride
 from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import Paused
+
+_log = structlog.get_logger(__name__)
+
+# How long the call that puts a policy waits for the other nodes.
+_ASKS: Final = 50
+_ASK_S: Final = 0.1
+
+UsePolicy = Callable[[str, PolicyOverride], Awaitable[None]]
+
+
+async def _ignore(_market: str, _override: PolicyOverride) -> None:
+    """A simulation has the policies of its scenario."""
 
 
 class MarketControls:
     """Executes operators' commands on markets and follows those of other nodes."""
 
     def __init__(
-        self, context: Context, rounds: RoundScheduler, apply_effects: ApplyEffects
+        self, context: Context, node: str, rounds: RoundScheduler, apply_effects: ApplyEffects
     ) -> None:
         self._context = context
         self._controls = context.storage.controls
         self._rounds = rounds
         self._apply_effects = apply_effects
+        self._node = node
+        # By market: the policy that operators have set, as this node uses it.
+        self._overrides: dict[str, PolicyOverride] = {}
+        # Makes this node use a policy. Set by the node.
+        self.use_policy: UsePolicy = _ignore
+
+    def policy(self, market: str) -> PolicyOverride:
+        """Return what operators have set of the market's policy."""
+        return self._overrides.get(market, PolicyOverride())
+
+    @property
+    def policies(self) -> Mapping[str, PolicyOverride]:
+        """What operators have set, by market."""
+        return self._overrides
+
+    async def put_policy(
+        self, market: str, override: PolicyOverride, expected: int | None
+    ) -> PolicyOverride:
+        """See :meth:`mallard_engine.ports.Policies.put`. Waits until all live nodes use it."""
+        policies = self._context.storage.policies
+        stored, effects = await policies.put(market, override, expected)
+        self._apply_effects(market, effects)
+        await self._follow_policy(market)
+        for _ in range(_ASKS):
+            behind = await policies.behind(market, stored.version)
+            if not behind:
+                return stored
+            await asyncio.sleep(_ASK_S)
+        _log.warning("nodes do not use a new policy yet", market=market, nodes=behind)
+        return stored
+
+    async def _follow_policy(self, market: str) -> None:
+        policies = self._context.storage.policies
+        override = await policies.current(market, self.policy(market).version)
+        if override is None:
+            return
+        self._overrides[market] = override
+        await self.use_policy(market, override)
+        await policies.note_applied(market, self._node, override.version)
 
     def pauses(self, market: str) -> Pauses:
         """Return the pauses of a market as they were read last."""
@@ -34,7 +95,11 @@ class MarketControls:
         return self._context.is_paused(mall, need)
 
     async def refresh(self, market: str) -> None:
-        """Read the pauses of a market. Starts its rounds if one has ended."""
+        """Read what operators have set of a market. Starts its rounds if a pause has ended."""
+        await self._follow_policy(market)
+        await self._follow_pauses(market)
+
+    async def _follow_pauses(self, market: str) -> None:
         pauses = await self._controls.pauses(market)
         known = self.pauses(market)
         if pauses == known:
@@ -63,5 +128,5 @@ class MarketControls:
             market, mall, store, paused=paused, actor=actor, reason=reason
         )
         self._apply_effects(market, outcome.effects)
-        await self.refresh(market)
+        await self._follow_pauses(market)
         return outcome

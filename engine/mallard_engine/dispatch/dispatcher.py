@@ -81,7 +81,7 @@ class Dispatcher:
         self._tasks = Tasks()
         self._rounds = RoundScheduler(self._context, self._apply_effects, self._tasks)
         returns = Returns(self._context, self._apply_effects)
-        self.controls = MarketControls(self._context, self._rounds, self._apply_effects)
+        self.controls = MarketControls(self._context, node, self._rounds, self._apply_effects)
         self._sweeper = Sweeper(
             self._context,
             node,

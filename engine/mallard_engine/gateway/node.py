@@ -11,9 +11,11 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
+from mallard_engine.config.policy_overrides import applied
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.core.policy.override import PolicyOverride
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
@@ -100,6 +102,7 @@ class Node:
         self.metrics = Metrics()
         self.tokens = Tokens(load_token_keys(settings))
         self.places = places
+        self._settings = settings
         policies = {market: settings.market_policy(market) for market in places.markets}
         self._policies: Mapping[str, MarketPolicy] = policies
         self.store = RedisStorage(
@@ -130,6 +133,7 @@ class Node:
         self.dispatcher.transfers.card = lambda mall, need, jobs: transfer_card(
             places.mall(mall), need, jobs
         )
+        self.dispatcher.controls.use_policy = self._use_policy
         self.store.on_up = self.dispatcher.beat_now
         self.relay = Relay(self.store.pushes, self.hub)
         self._tasks = Tasks()
@@ -170,6 +174,7 @@ class Node:
             images=self.images,
             public_url=public_url,
             revoked=self.revoked,
+            base_policy=self.base_policy,
             dispatcher=self.dispatcher,
             store=self.store,
             places=places,
@@ -229,15 +234,19 @@ class Node:
         keys = await asyncio.to_thread(load_token_keys, settings)
         if lack := self.places.lack_of(places):
             raise ConfigError(f"places: {lack}: that requires a restart")
-        policies = {market: settings.market_policy(market) for market in places.markets}
+        overrides = self.dispatcher.controls.policies
+        policies = {
+            market: applied(settings.market_policy(market), overrides[market])
+            if market in overrides
+            else settings.market_policy(market)
+            for market in places.markets
+        }
         travel = await self._travel_for(settings, places, policies)
         # No failure and no await from here on, so that no request sees a partial change.
+        self._settings = settings
         self.tokens.use(keys)
         self.places.use(places)
-        self._policies = policies
-        self.store.use(policies)
-        self.dispatcher.reload(policies, travel.now, travel.ahead)
-        self.services.weigh_earnings = _weigh_earnings(policies)
+        self._use(policies, travel)
         if travel is not self.travel:
             self._tasks.start(_close_after_rounds(self.travel), "close travel sources")
             self.travel = travel
@@ -245,6 +254,30 @@ class Node:
         if restart_settings(settings) != self._restart_settings:
             _log.warning("other settings have changed and take effect at the next start")
         _log.info("configuration reloaded", node=self.id, malls=len(places.malls))
+
+    def base_policy(self, market: str) -> MarketPolicy:
+        """Return the policy of the configuration alone."""
+        return self._settings.market_policy(market)
+
+    def _use(self, policies: Mapping[str, MarketPolicy], travel: TravelSources) -> None:
+        self._policies = policies
+        self.store.use(policies)
+        overrides = self.dispatcher.controls.policies
+        self.store.use_versions({market: it.version for market, it in overrides.items()})
+        self.dispatcher.reload(policies, travel.now, travel.ahead)
+        self.services.weigh_earnings = _weigh_earnings(policies)
+
+    async def _use_policy(self, market: str, override: PolicyOverride) -> None:
+        """Use what operators have set of a market's policy, from its next round on."""
+        try:
+            policy = applied(self._settings.market_policy(market), override)
+        except ConfigError as error:
+            # It was good under the configuration of the node that took it.
+            _log.error("policy refused: the old one stays in use", market=market, reason=str(error))
+            return
+        self._use({**self._policies, market: policy}, self.travel)
+        self._tasks.start(self._inspect(), "announce policies")
+        _log.info("policy changed", market=market, version=override.version, by=override.actor)
 
     async def _travel_for(
         self, settings: Settings, places: Places, policies: Mapping[str, MarketPolicy]

@@ -1,9 +1,11 @@
 """The parts of a node that request handlers use."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mallard_engine.core.places.markets import Places
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
 from mallard_engine.gateway.limits.revocations import RevokedTokens
@@ -25,5 +27,7 @@ class Services:
     tokens: Tokens
     images: ImageStore
     revoked: RevokedTokens
+    # The policy of a market by the configuration alone.
+    base_policy: Callable[[str], MarketPolicy]
     public_url: str = ""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)

@@ -7,7 +7,9 @@ optimisation: if a node crashes before it has applied them, the sweeper recovers
 """
 
 from mallard_engine.ports.control.alerts import Alerts, DeadLetters, NoSuchAlert, NoSuchLetter
+from mallard_engine.ports.control.audit_log import AuditLog
 from mallard_engine.ports.control.pauses import Controls, Paused
+from mallard_engine.ports.control.policies import Policies, StaleVersion
 from mallard_engine.ports.control.revocations import Revocation, Revocations
 from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, nowhere
 from mallard_engine.ports.drivers import (
@@ -78,6 +80,7 @@ __all__ = [
     "Alerts",
     "Answered",
     "Around",
+    "AuditLog",
     "Beat",
     "Changes",
     "Controls",
@@ -119,6 +122,7 @@ __all__ = [
     "OwnDriver",
     "Paused",
     "PlannedJob",
+    "Policies",
     "Proofs",
     "Push",
     "PushEntry",
@@ -134,6 +138,7 @@ __all__ = [
     "Revocation",
     "Revocations",
     "Shops",
+    "StaleVersion",
     "Standing",
     "Stop",
     "Storage",

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mallard_engine.ports.control.alerts import Alerts, DeadLetters
+from mallard_engine.ports.control.audit_log import AuditLog
 from mallard_engine.ports.control.pauses import Controls
+from mallard_engine.ports.control.policies import Policies
 from mallard_engine.ports.control.revocations import Revocations
 from mallard_engine.ports.deadlines import Deadlines
 from mallard_engine.ports.drivers import Drivers
@@ -101,6 +103,16 @@ class Storage(Protocol):
     @property
     def dead_letters(self) -> DeadLetters:
         """The dead letters."""
+        ...
+
+    @property
+    def policies(self) -> Policies:
+        """What operators have set of the markets' policies."""
+        ...
+
+    @property
+    def audit_log(self) -> AuditLog:
+        """The calls of operators."""
         ...
 
     @property

@@ -73,6 +73,8 @@ class MarketKeys:
         | ``alerts`` | hash | alerts by id, and how many were ``raised`` |
         | ``alerts_open``, ``alerts_done`` | zset | their ids by age |
         | ``dead_letters`` | hash | what operators may retry, by id |
+        | ``policy`` | hash | what operators set of the policy: the ``version``, each by number |
+        | ``policy_nodes`` | hash | the version that each node uses |
         | ``pauses`` | hash | where operators have paused matching (`Pauses`) |
         | ``lineage`` | hash | the ``server`` seen last, when writes were last found ``lost`` |
         """

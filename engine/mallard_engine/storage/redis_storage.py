@@ -11,7 +11,9 @@ from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
 from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
+from mallard_engine.storage.calls.control.audit_log import RedisAuditLog
 from mallard_engine.storage.calls.control.pauses import RedisControls
+from mallard_engine.storage.calls.control.policies import RedisPolicies
 from mallard_engine.storage.calls.control.revocations import RedisRevocations
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
@@ -95,6 +97,8 @@ class RedisStorage:
         self.leases = RedisLeases(self.runner)
         self.controls = RedisControls(self.runner)
         self.alerts = RedisAlerts(self.runner)
+        self.audit_log = RedisAuditLog(self.runner)
+        self.policies = RedisPolicies(self.runner)
         self.dead_letters = RedisDeadLetters(self.runner)
         self.revocations = RedisRevocations(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
@@ -112,6 +116,10 @@ class RedisStorage:
         self.runner.use(policies)
         self.drivers.use(policies)
         self._prints = {market: fingerprint(policy) for market, policy in policies.items()}
+
+    def use_versions(self, versions: Mapping[str, int]) -> None:
+        """Name these versions of the policies in the records of rounds."""
+        self.runner.policy_versions = dict(versions)
 
     @property
     def down_since(self) -> float | None:

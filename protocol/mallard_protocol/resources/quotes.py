@@ -39,6 +39,7 @@ class Explanation(Struct, frozen=True):
     ``run_jobs``: with how many jobs, itself among them, it was offered; ``run_why``: why it left
     then: ``due``, ``full``, ``free`` (nothing is held there) or ``add_on`` (one more for a driver
     on its way). ``held_until``: it is held until then at the latest, so that it can share a run.
+    ``policy_version``: of the market's policy in that round; 0: that of the configuration.
     """
 
     job: str
@@ -55,6 +56,7 @@ class Explanation(Struct, frozen=True):
     held: Held | None = None
     pay: PayView | UnsetType = UNSET
     risk: Annotated[str, open_enum(Risk)] | UnsetType = UNSET
+    policy_version: int = 0
 
 
 class Quote(Struct, frozen=True):

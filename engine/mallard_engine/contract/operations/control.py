@@ -3,14 +3,21 @@
 from functools import partial
 from typing import Final
 
-from mallard_engine.contract.operations.operation import Operation
-from mallard_engine.contract.operations.shapes import MARKET, OPERATOR, PAGE, query
+from mallard_engine.contract.operations.operation import Operation, Parameter
+from mallard_engine.contract.operations.shapes import ID, MARKET, OPERATOR, PAGE, instant, query
 from mallard_protocol import control
 from mallard_protocol.codes import ProblemCode
 
 P = ProblemCode
 _operation = partial(Operation, tag="Control", roles=OPERATOR)
 
+IF_MATCH: Final = Parameter(
+    "If-Match",
+    "The `ETag` of the version that it replaces, or `*`",
+    {"type": "string"},
+    place="header",
+    required=True,
+)
 _WHERE: Final = (
     ("Market", "/v1/markets/{market}", "in a market"),
     ("Mall", "/v1/markets/{market}/malls/{mall}", "at a mall"),
@@ -81,5 +88,38 @@ CONTROL: Final = (
         summary="Try again what was given up",
         answer=control.DeadLetterView,
         problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="getPolicy",
+        method="get",
+        path="/v1/markets/{market}/policy",
+        summary="Read what operators have set of a market's policy, and all figures in force",
+        answer=control.PolicyView,
+        headers=(("ETag", "The version, for `If-Match`"),),
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="setPolicy",
+        method="put",
+        path="/v1/markets/{market}/policy",
+        summary="Replace what is set of a market's policy; in force once all nodes use it",
+        parameters=(IF_MATCH,),
+        body=control.PolicyRequest,
+        answer=control.PolicyView,
+        headers=(("ETag", "The version, for `If-Match`"),),
+        problems=(P.NOT_FOUND, P.PRECONDITION_REQUIRED, P.PRECONDITION_FAILED),
+    ),
+    _operation(
+        name="listAudit",
+        method="get",
+        path="/v1/audit",
+        summary="List the calls of operators, newest first: who did what",
+        parameters=(
+            Parameter("actor", "Only of this operator", ID),
+            instant("since", "Only made then or later"),
+            MARKET,
+            *PAGE,
+        ),
+        answer=control.AuditPage,
     ),
 )

@@ -108,7 +108,7 @@ class RoundRecord:
 
     In markets with runs, `run`: the jobs of the run in the order of their drop-offs; `why`: why it
     left then (see `mallard_engine.core.runs.run.Run`); `held_until_ms`: the job is held until then
-    so that it can share a run.
+    so that it can share a run. `policy`: the version of the market's policy (`PolicyOverride`).
     """
 
     job: str
@@ -120,3 +120,4 @@ class RoundRecord:
     run: tuple[str, ...] = ()
     why: str = ""
     held_until_ms: int = 0
+    policy: int = 0

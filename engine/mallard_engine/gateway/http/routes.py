@@ -5,8 +5,11 @@ from typing import Final
 from starlette.routing import Route
 
 from mallard_engine.contract.operations.table import OPERATIONS
+from mallard_engine.gateway.http.audited_calls import AuditedCalls
 from mallard_engine.gateway.http.endpoints.control.alerts import AlertsApi
+from mallard_engine.gateway.http.endpoints.control.audit import AuditApi
 from mallard_engine.gateway.http.endpoints.control.pauses import PausesApi
+from mallard_engine.gateway.http.endpoints.control.policies import PoliciesApi
 from mallard_engine.gateway.http.endpoints.control.tokens import TokensApi
 from mallard_engine.gateway.http.endpoints.counter import CounterApi
 from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
@@ -49,6 +52,8 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | RegisterApi(services).handlers()
         | AlertsApi(services).handlers()
         | PausesApi(services).handlers()
+        | PoliciesApi(services).handlers()
+        | AuditApi(services).handlers()
         | TokensApi(services).handlers()
         | MarketsApi(services).handlers()
         | PositionsApi(services).handlers()
@@ -57,6 +62,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | proofs.handlers()
         | tracking.handlers(),
         health | DOCUMENT_HANDLERS | proofs.public_handlers() | tracking.public_handlers(),
+        AuditedCalls(services.store),
     )
 
 

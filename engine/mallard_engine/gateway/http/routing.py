@@ -6,6 +6,7 @@ differ from its documents.
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from mallard_engine.contract.operations.operation import Operation
 from mallard_engine.core.job_ids import market_in
 from mallard_engine.gateway.auth import Principal, Tokens, bearer
+from mallard_engine.gateway.http.audited_calls import AuditedCalls, BodyCopy
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.limits.connections import mark_authenticated
@@ -32,6 +34,7 @@ def bind(
     tokens: Tokens,
     handlers: Mapping[str, Handler],
     public: Mapping[str, PublicHandler],
+    audited: AuditedCalls | None = None,
 ) -> list[Route]:
     """Return the routes of a table of operations.
 
@@ -43,6 +46,7 @@ def bind(
         tokens: what checks the tokens.
         handlers: the handlers of operations that take a token, by the operation's name.
         public: the handlers of operations that take none, by the operation's name.
+        audited: what notes the calls of operators; None: the operations have none.
 
     Raises:
         ValueError: operations and handlers differ.
@@ -62,7 +66,7 @@ def bind(
             handler = handlers.get(operation.name, _not_served_to)
             endpoints[operation.path][operation.method.upper()] = _Method(operation, handler)
     for path, methods in endpoints.items():
-        routes.append(Route(path, _Endpoint(tokens, methods)))
+        routes.append(Route(path, _Endpoint(tokens, methods, audited)))
     return routes
 
 
@@ -73,10 +77,14 @@ _OTHER_STATUSES: Final = frozenset({202, 304})
 class _Method:
     """One method of a path. What a request needs of the row is computed once."""
 
-    __slots__ = ("handler", "query_names", "roles", "status")
+    __slots__ = ("changes", "handler", "keeps_body", "name", "query_names", "roles", "status")
 
     def __init__(self, operation: Operation, handler: Handler) -> None:
+        self.name = operation.name
         self.handler = handler
+        self.changes = operation.method != "get"
+        # What order services may call holds data of customers, which the log must not keep.
+        self.keeps_body = operation.roles == (Role.OPERATOR,)
         self.query_names = operation.query_names
         self.roles = operation.roles
         self.status = operation.status
@@ -85,8 +93,11 @@ class _Method:
 class _Endpoint:
     """The ASGI application of one path: checks token and query, then calls the handler."""
 
-    def __init__(self, tokens: Tokens, methods: Mapping[str, _Method]) -> None:
+    def __init__(
+        self, tokens: Tokens, methods: Mapping[str, _Method], audited: AuditedCalls | None
+    ) -> None:
         self._tokens = tokens
+        self._audited = audited
         self._methods: Final = dict(sorted(methods.items()))
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
@@ -111,6 +122,23 @@ class _Endpoint:
         if principal.role is Role.STORE and Role.STORE not in method.roles:
             raise HttpProblem(ProblemCode.NOT_FOUND)  # to a counter, nothing else exists
         principal.require(*method.roles)
+        if principal.role is Role.OPERATOR and method.changes and self._audited is not None:
+            body = BodyCopy(request.receive) if method.keeps_body else None
+            if body is not None:
+                request = Request(request.scope, body)
+            response = await self._audited.carry_out(
+                request,
+                principal,
+                operation=method.name,
+                market=_market_named(request),
+                body=body,
+                call=partial(self._call, method, request, principal),
+            )
+        else:
+            response = await self._call(method, request, principal)
+        return response
+
+    async def _call(self, method: _Method, request: Request, principal: Principal) -> Response:
         if principal.markets is not None and (market := _market_named(request)) is not None:
             principal.require_market(market)
         check_query(request, method.query_names)

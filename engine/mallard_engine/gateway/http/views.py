@@ -304,6 +304,7 @@ def explanation_view(
         held=held,
         risk=UNSET if job.terminal else job.risk,
         pay=UNSET if job.kind == model.TRANSFER else pay_of(job, order_of(job)),
+        policy_version=record.policy,
     )
 
 

@@ -10,7 +10,9 @@ from mallard_engine.ports import DueEntry
 from mallard_engine.simulation.virtual.client import TurnLink
 from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
+from mallard_engine.storage.calls.control.audit_log import RedisAuditLog
 from mallard_engine.storage.calls.control.pauses import RedisControls
+from mallard_engine.storage.calls.control.policies import RedisPolicies
 from mallard_engine.storage.calls.control.revocations import RedisRevocations
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
@@ -56,6 +58,8 @@ class SimulationStorage:
         self.leases = RedisLeases(runner, _LEASE_MS)
         self.controls = RedisControls(runner)
         self.alerts = RedisAlerts(runner)
+        self.audit_log = RedisAuditLog(runner)
+        self.policies = RedisPolicies(runner)
         self.dead_letters = RedisDeadLetters(runner)
         self.revocations = RedisRevocations(runner)
         self.pushes = RedisPushes(runner, self._turns, runs)

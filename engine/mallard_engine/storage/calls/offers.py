@@ -202,7 +202,7 @@ class RedisOffers(Offers):
         names = tuple([job.job for job in plan.jobs])
         keys = self._runner.keys_of(names[0])
         extra = [keys.wait(plan.mall), *map(keys.job, names), *map(keys.round, names)]
-        records = [pack(job.record) for job in plan.jobs]
+        records = [self._packed(keys.market, job.record) for job in plan.jobs]
         reply = await self._runner.transition("offer", keys, extra, args, records)
         if reply.verdict == "gone":
             dequeued = tuple(names[place - 1] for place in reply.rest[0])
@@ -223,7 +223,8 @@ class RedisOffers(Offers):
         }
         keys = self._runner.keys_of(job.job)
         extra = [keys.wait(plan.mall), keys.job(job.job), keys.round(job.job)]
-        reply = await self._runner.transition("hand_over", keys, extra, args, [pack(job.record)])
+        record = self._packed(keys.market, job.record)
+        reply = await self._runner.transition("hand_over", keys, extra, args, [record])
         if reply.verdict != "offered":
             return Offered(reply.verdict, None, reply.effects)
         self._runs.add(plan.offer, OfferedRun((job.job,), plan.mall))
@@ -239,7 +240,12 @@ class RedisOffers(Offers):
         key = self._runner.keys[market].round(record.job)
         # A full server does not store it; only `explain` reads it.
         with contextlib.suppress(StoreFull):
-            await self._runner.link.call("SET", key, pack(record), "PX", _ROUND_KEPT_MS)
+            packed = self._packed(market, record)
+            await self._runner.link.call("SET", key, packed, "PX", _ROUND_KEPT_MS)
+
+    def _packed(self, market: str, record: RoundRecord) -> bytes:
+        version = self._runner.policy_versions.get(market, 0)
+        return pack(replace(record, policy=version) if version else record)
 
     async def last_round(self, job: str) -> RoundRecord | None:
         packed = await self._runner.link.call("GET", self._runner.keys_of(job).round(job))

@@ -125,6 +125,8 @@ class ScriptRunner:
         self.health = StoreHealth(on_refusal)
         # By market: the last event of its stream that a reply named. See `beat.lua`.
         self.last_events: dict[str, str] = {}
+        # By market: the version of its policy, which each round's record names.
+        self.policy_versions: dict[str, int] = {}
         # How often the connection was opened. Replies that were pending before may be lost.
         self.connections = 0
         self._on_alert = on_alert
@@ -238,9 +240,15 @@ class ScriptRunner:
             jobs = others if run else [ref.job, *(job for job in others if job != ref.job)]
         raise StoreUnavailable(f"the run of {ref.job} changed each time")
 
-    async def run(self, name: str, keys: Sequence[str], args: Mapping[str, Any]) -> Any:
+    async def run(
+        self,
+        name: str,
+        keys: Sequence[str],
+        args: Mapping[str, Any],
+        blobs: Sequence[bytes] = (),
+    ) -> Any:
         """Run a script that is no transition, with its own keys, the time and its arguments."""
-        return await self._run(name, keys, [self._now_arg(), pack(args)])
+        return await self._run(name, keys, [self._now_arg(), pack(args), *blobs])
 
     def _now_arg(self) -> str:
         return "" if self._virtual_now_ms is None else str(self._virtual_now_ms())

@@ -7,7 +7,9 @@ from importlib import resources
 import pytest
 
 from mallard_engine.core.model import Device, Job, RoundRecord, Vehicle
+from mallard_engine.core.operator_calls import OperatorCall
 from mallard_engine.core.order_change import OrderChange
+from mallard_engine.core.policy.override import PolicyOverride
 from mallard_engine.core.vehicles import DriverClaims, DriverProfile, StatedVehicle
 from mallard_engine.ports import (
     DriverFix,
@@ -171,6 +173,10 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.register.read(MARKET, "ann")
     await store.register.aliases(MARKET, "toys", {"ann": "x", "bob": "y"})
     await store.revocations.revoke("shop", "orders", "")
+    await store.policies.put(MARKET, PolicyOverride(preset="express", actor="operator"), 0)
+    await store.audit_log.note(
+        OperatorCall("call_1", world.now, "operator", "pauseMarket", "POST", "/v1")
+    )
     for paused in (True, False):
         await store.controls.set_pause(
             MARKET, MALL, "", paused=paused, actor="operator", reason="flood"

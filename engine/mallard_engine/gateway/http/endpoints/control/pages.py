@@ -44,18 +44,20 @@ def page(
     limit = whole_number(request, "limit", low=1, high=MAX_PAGE, default=_DEFAULT_PAGE)
     ordered = sorted(items, key=place, reverse=True)
     if cursor := request.query_params.get("cursor"):
-        before = _read(cursor)
+        before = read_cursor(cursor)
         ordered = [item for item in ordered if place(item) < before]
     found = ordered[:limit]
     more = len(ordered) > limit
-    return found, _write(place(found[-1])) if more else None
+    return found, write_cursor(place(found[-1])) if more else None
 
 
-def _write(place: Place) -> str:
+def write_cursor(place: Place) -> str:
+    """Return the cursor of a place."""
     return "/".join(place)
 
 
-def _read(cursor: str) -> Place:
+def read_cursor(cursor: str) -> Place:
+    """Return the place of a cursor. Raises a 400 for another text."""
     at, slash, name = cursor.partition("/")
     if not slash or not is_id(at) or not is_id(name):
         raise bad_request("cursor is no next_cursor of an earlier page")

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- Writes an entry of the audit log, or its outcome under the same id. Old entries are dropped, and
+-- the oldest of too many. Every market shares this key; the entries are beside it, in its slot.
+-- KEYS: audit
+-- ARGV: now arg{id at most kept_ms} entry
+-- REPLY: how many entries were dropped
+local LOG = KEYS[1]
+local ENTRIES = '{' .. LOG .. '}:entries'
+local arg = cmsgpack.unpack(ARGV[2])
+redis.call('HSET', ENTRIES, arg.id, ARGV[3])
+redis.call('ZADD', LOG, arg.at, arg.id)
+local old = redis.call('ZRANGE', LOG, '-inf', arg.at - arg.kept_ms, 'BYSCORE', 'LIMIT', 0, 16)
+local extra = redis.call('ZCARD', LOG) - arg.most
+if #old == 0 and extra > 0 then old = redis.call('ZRANGE', LOG, 0, extra - 1) end
+for _, id in ipairs(old) do
+  redis.call('ZREM', LOG, id)
+  redis.call('HDEL', ENTRIES, id)
+end
+return #old
