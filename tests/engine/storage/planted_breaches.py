@@ -400,6 +400,13 @@ async def erased_job_listed_for_its_customer(world: World) -> None:
     await set_job(world, ref, erased_ms=world.now)
 
 
+async def record_with_another_drop_off(world: World) -> None:
+    ref = await held(world)
+    need = (await world.job(ref)).need
+    job = {"job": ref.job, "attempt": 1, "mall": MALL, "lat": need.lat + 1, "lon": need.lon}
+    await change(world, "drivers", "ann", jobs=[job | {"deadline_ms": need.deadline_ms}])
+
+
 async def set_shop(world: World, ref: JobRef, **fields: Any) -> None:
     shop = {"store": "lego", "state": "collected", "collected": 2, "holds": 0} | fields
     await set_job(world, ref, shops=msgspec.msgpack.encode([shop]))
@@ -527,5 +534,6 @@ PLANTED: list[tuple[str, Plant]] = [
     ("proof", image_that_its_job_does_not_have),
     ("leak", image_that_is_never_forgotten),
     ("record", unreadable_record),
+    ("record", record_with_another_drop_off),
     ("record", unreadable_entry_of_the_register),
 ]

@@ -39,7 +39,9 @@ class Change:
 class ChangeModel(ShopModel):
     """A market whose orders change."""
 
-    def change(self, name: str, new: Change, began: int, etas: Mapping[str, Eta]) -> str:
+    def change(
+        self, name: str, new: Change, began: int, etas: Mapping[str, Eta], *, is_ranked: bool
+    ) -> str:
         """Change an order.
 
         Args:
@@ -47,6 +49,7 @@ class ChangeModel(ShopModel):
             new: what changes.
             began: when its last change of state was.
             etas: the times of all jobs of its holder.
+            is_ranked: rounds would plan otherwise.
         """
         job = self.jobs[name]
         if new.stale or self._is_too_late(job, new):
@@ -54,6 +57,8 @@ class ChangeModel(ShopModel):
         if job.state == "offered":
             self._take_away(job, "withdrawn", None)
             job.state = "queued"
+        elif job.state == "queued":
+            job.attempt += is_ranked
         self._write(job, new)
         if job.is_held:
             self._bound(job, began, counts_anew=new.hold_s is not None)

@@ -34,6 +34,12 @@ def queued_order_becomes_urgent(mallard: Mallard) -> None:
     mallard.change(JOB, Change(priority=2))
 
 
+def old_plan_is_offered_after_a_change(mallard: Mallard) -> None:
+    _begins(mallard, QUEUED)
+    mallard.change(JOB, Change(moved=True))
+    mallard.offer(JOB, 0, ["d0"])
+
+
 def drop_off_of_a_held_job_moves(mallard: Mallard) -> None:
     _begins(mallard, ASSIGNED)
     mallard.change(JOB, Change(moved=True))
@@ -121,9 +127,15 @@ PLANTED_IN_CHANGES = (
     ),
     _planted(
         "changed job keeps its old place in the queue",
-        "if job.state == 'queued' then wait_no_more(job) end\n",
-        "",
+        "if job.state == 'queued' then\n  wait_no_more(job)\n",
+        "if job.state == 'queued' then\n",
         queued_order_becomes_urgent,
+    ),
+    _planted(
+        "plan of the old order is offered",
+        "  if arg.is_ranked then\n",
+        "  if false then\n",
+        old_plan_is_offered_after_a_change,
     ),
     _planted(
         "record of the holder keeps the old drop-off",

@@ -55,7 +55,8 @@ class ChangeRules(RiskRules):
         if new.stale:
             was = replace(was, body=b"{}")
         stops = [Stop(it.job, it.attempt, *etas[it.job]) for it in held]
-        expected = self.model.change(name, new, began, etas)
+        is_ranked = replace(order.need, service=was.service) != was.need
+        expected = self.model.change(name, new, began, etas, is_ranked=is_ranked)
         self.call(
             f"{name} changes: {new}",
             expected,

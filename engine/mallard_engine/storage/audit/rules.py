@@ -294,6 +294,8 @@ def _holds(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
             yield "S1", f"it holds {held.job}, which is not assigned to it"
         elif job.attempt != held.attempt:
             yield "S7", f"it holds {held.job} at attempt {held.attempt}, but it is at {job.attempt}"
+        elif held.has_place and job.place not in {None, (held.lat, held.lon, held.deadline_ms)}:
+            yield "record", f"it goes to another place, or by another time, than {held.job} says"
 
 
 def _alone(view: DriverView) -> Found:

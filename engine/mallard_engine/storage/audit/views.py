@@ -102,6 +102,8 @@ class Held:
     is_by_custody: bool
     is_express: bool
     came_by: str
+    # Its drop-off and deadline, None if they cannot be read.
+    place: tuple[float, float, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,14 +334,16 @@ def _held_of(reply: Sequence[bytes | None]) -> Held | None:
     if not state:
         return None
     causes = causes_of(timeline) if timeline else []
+    known = read_need(need) if need else None
     return Held(
         state=state.decode(),
         driver=driver.decode(),
         attempt=int(attempt),
         offers=live_offers(offer.decode(), several),
         is_by_custody="custody" in causes,
-        is_express=bool(need) and read_need(need).service_level == ServiceLevel.EXPRESS,
+        is_express=known is not None and known.service_level == ServiceLevel.EXPRESS,
         came_by=next((cause for cause in reversed(causes) if cause in _GIVEN_BY), ""),
+        place=(known.lat, known.lon, known.deadline_ms) if known else None,
     )
 
 

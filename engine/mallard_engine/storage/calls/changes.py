@@ -49,6 +49,8 @@ class RedisChanges(Changes):
             "rules": change.changes_rules,
             "hold": change.changes_hold,
             "is_moved": change.is_moved,
+            # Whether rounds would plan otherwise.
+            "is_ranked": need != was.need,
         }
         optional = {
             "pay_minor": change.pay_minor,

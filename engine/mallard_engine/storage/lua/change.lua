@@ -6,7 +6,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{fields[] until_state stores[] actor expires_ms deadline_ms release_ms
 -- ARGV: priority demand age_check lead_ms haul_ms lat lon pay_minor? shop_codes?[] rules hold
--- ARGV: on_undeliverable? is_moved seen?{state attempt updated_ms} etas?[{job attempt pickup_ms dropoff_ms}]}
+-- ARGV: on_undeliverable? is_moved is_ranked seen?{state attempt updated_ms} etas?[{job attempt pickup_ms dropoff_ms}]}
 -- ARGV: was body card need
 -- REPLY: ok effects pushes | late | again | gone | run … jobs
 -- include lib/base.lua
@@ -36,8 +36,15 @@ if is_too_late(job) then return reply('late') end
 local run, names = offered_run(job)
 if not run then return reply('run', names) end
 
--- Its place in the queue is that of the old order.
-if job.state == 'queued' then wait_no_more(job) end
+-- Its place in the queue is that of the old order. A round may have planned with that order: its
+-- plan names the attempt.
+if job.state == 'queued' then
+  wait_no_more(job)
+  if arg.is_ranked then
+    job.attempt = job.attempt + 1
+    redis.call('HSET', job.key, 'attempt', job.attempt)
+  end
+end
 if job.state == 'offered' then close_offer(job, run, 'withdrawn', 'withdrawn') end
 write_order(job)
 note_done(job) -- a shop may have spoken since the caller read the need

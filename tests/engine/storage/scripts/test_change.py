@@ -172,6 +172,21 @@ async def test_job_waits_in_the_place_of_its_new_priority(world: World) -> None:
     assert await world.waiting() == [second.job, first.job]
 
 
+async def test_plan_made_with_the_old_order_is_not_offered(world: World) -> None:
+    await world.driver("ann")
+    ref = await world.submit()
+    plan = world.plan(ref, 0, "ann")
+    assert await change(world, ref, needs={"requires": ("crane",)}) is not None
+    assert (await world.store.offers.make(plan)).verdict == "gone"
+    await world.offer(ref, "ann")
+
+
+async def test_change_that_no_round_reads_keeps_the_attempt(world: World) -> None:
+    ref = await world.submit()
+    assert await change(world, ref) is not None
+    assert (await world.job(ref)).attempt == 0
+
+
 @pytest.mark.parametrize("state", [JobState.ASSIGNED, JobState.PICKED_UP])
 async def test_holder_is_told_and_its_record_follows(world: World, state: JobState) -> None:
     await world.driver("ann")

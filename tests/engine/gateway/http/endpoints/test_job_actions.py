@@ -1,11 +1,12 @@
 """Cancel, ready, explain and quote."""
 
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from mallard_engine.gateway.timestamps import epoch_ms
-from mallard_protocol.codes import Role
+from mallard_protocol.codes import CancelReason, Role
 from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
 from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
@@ -54,6 +55,56 @@ async def test_cancel_accepts_no_body_and_refuses_a_bad_one(shop: Caller) -> Non
     assert pointers(await shop.post(path, {"reason": ""})) == ["/reason"]
     assert pointers(await shop.post(path, {"because": "x"})) == ["/because"]
     assert (await shop.post(path)).json()["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("code", CancelReason)
+async def test_cancellation_shows_who_why_and_when(
+    shop: Caller, operator: Caller, code: CancelReason
+) -> None:
+    job = (await shop.submit()).json()["id"]
+    body = {"reason": code, "note": "as agreed"}
+    answer = (await operator.post(f"/v1/jobs/{job}/cancel", body)).json()
+    shown = {name: answer[f"cancel_{name}"] for name in ("reason", "note", "stage")}
+    assert shown == {"reason": code, "note": "as agreed", "stage": "queued"}
+    assert answer["cancelled_by"] == "ops"
+    again = (await shop.post(f"/v1/jobs/{job}/cancel", {"reason": "late"})).json()
+    assert (again["cancel_reason"], again["cancelled_by"]) == (code, "ops")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "note"),
+    [
+        ({}, "other", "cancelled"),
+        ({"reason": "fed up"}, "other", "fed up"),
+        ({"reason": "Customer"}, "other", "Customer"),
+        ({"reason": "other", "note": "why"}, "other", "why"),
+        ({"reason": "customer"}, "customer", None),
+        ({"reason": "customer", "note": None}, "customer", None),
+    ],
+)
+async def test_any_other_text_is_the_note_of_other(
+    shop: Caller, body: dict[str, Any], code: str, note: str | None
+) -> None:
+    job = (await shop.submit()).json()["id"]
+    answer = (await shop.post(f"/v1/jobs/{job}/cancel", body)).json()
+    assert (answer["cancel_reason"], answer["cancel_note"]) == (code, note)
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"reason": "x" * 201}, "/reason"),
+        ({"reason": 1}, "/reason"),
+        ({"note": "x" * 201}, "/note"),
+        ({"note": ""}, "/note"),
+        ({"note": []}, "/note"),
+        ([], ""),
+    ],
+)
+async def test_bad_cancellation_is_refused(shop: Caller, body: Any, pointer: str) -> None:
+    job = (await shop.submit()).json()["id"]
+    assert pointers(await shop.post(f"/v1/jobs/{job}/cancel", body)) == [pointer]
+    assert (await shop.get(f"/v1/jobs/{job}")).json()["state"] == "queued"
 
 
 async def test_job_on_board_is_not_made_ready_and_cancel_returns_it(shop: Caller) -> None:
