@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET, Struct, structs
 
+from mallard_engine.contract.reading.bodies import body_as
 from mallard_engine.core.model import Job
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of, pay_of
@@ -75,6 +77,7 @@ def patch_order(
 
     Raises:
         TooLate: some of the fields are fixed by now.
+        InvalidBody: it is no order any more.
         InvalidOrder: with every error, not only the first.
     """
     order = order_of(job)
@@ -83,7 +86,8 @@ def patch_order(
     errors = list(_misplaced(patch, shown))
     if errors:
         raise InvalidOrder(tuple(errors), job.market, closed=False)
-    wanted = _merged(shown, patch)
+    # Merged parts may together be too many, such as keys of `metadata`.
+    wanted = body_as(msgspec.to_builtins(_merged(shown, patch)), JobRequest)
     fields = tuple(_changes(shown, wanted, patch))
     if late := tuple(_too_late(job, fields, patch)):
         raise TooLate(late)

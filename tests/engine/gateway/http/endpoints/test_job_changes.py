@@ -242,6 +242,15 @@ async def test_bad_field_is_refused_and_nothing_changes(
     assert after["updated_at"] == before["updated_at"]
 
 
+async def test_metadata_is_bounded_together_with_what_is_stored(shop: Caller) -> None:
+    path = await rich(shop, metadata={f"a{n}": n for n in range(20)})
+    more = {f"b{n}": n for n in range(20)}
+    assert pointers(await shop.patch(path, {"metadata": more})) == ["/metadata"]
+    gone = {f"a{n}": None for n in range(10)}
+    answer = await shop.patch(path, {"metadata": gone | dict(list(more.items())[:20])})
+    assert len(answer.json()["metadata"]) == 30
+
+
 async def test_malformed_and_foreign_bodies_are_refused(shop: Caller) -> None:
     path = await rich(shop)
     headers = shop._headers()
