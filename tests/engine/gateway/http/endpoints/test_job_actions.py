@@ -214,6 +214,7 @@ async def test_quote_stores_nothing(shop: Caller, operator: Caller) -> None:
         "candidates": [],
         "why_not": "nobody_in_reach",
         "held": None,
+        "paused": False,
     }
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
