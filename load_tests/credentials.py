@@ -70,6 +70,10 @@ class Credentials:
         token = self._mint(name, Role.DRIVER, "--driver-tokens", market=market)
         return DriverToken(name, market, token)
 
+    def mint(self, sub: str, role: Role) -> str:
+        """The token of any subject. Raises `BadCredentials`."""
+        return self._mint(sub, role, "--secret-file")
+
     def _mint(self, sub: str, role: Role, instead: str, **claims: str) -> str:
         if not self.secret:
             raise BadCredentials(

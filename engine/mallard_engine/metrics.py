@@ -115,7 +115,7 @@ class Metrics:
         self._limited = self._counter(
             "mallard_requests_limited_total",
             "Requests and handshakes over a limit, by kind: service, token, driver, connects,"
-            " address, waits.",
+            " address, waits, streams.",
             "kind",
         )
         self._quotas = self._counter(

@@ -12,7 +12,7 @@ from websockets.frames import Opcode
 
 from load_tests.attacks.caller import Caller
 from load_tests.attacks.frames import MSGPACK, masked, open_socket
-from load_tests.attacks.registry import Victim, attack
+from load_tests.attacks.registry import Streams, Victim, attack
 
 # More than a round of a mall once read.
 _UNSERVABLE: Final = 1_100
@@ -23,6 +23,8 @@ _AT_ONCE: Final = 2_500
 _WAITERS: Final = 1_000
 _WAIT_S: Final = 20
 _JOBS: Final = 5_000
+_STREAMS: Final = 60
+_REOPENED: Final = 200
 # 59 KiB: characters of four bytes, as a value has at most 500 of them.
 _METADATA: Final = {f"note-{number}": "\N{DUCK}" * 500 for number in range(30)}
 _FEW_CONNECTIONS: Final = 8
@@ -111,6 +113,45 @@ async def jobs_without_end(victim: Victim) -> None:
 async def jobs_with_long_metadata(victim: Victim) -> None:
     """Jobs with 59 KiB of metadata each."""
     await _side_by_side(victim, _JOBS, _scheduled(victim, metadata=_METADATA), connections=2)
+
+
+@attack("E1", counter='mallard_requests_limited_total{kind="streams"}')
+async def event_streams_of_one_token(victim: Victim) -> None:
+    """Many more event streams than a token may have, all held open."""
+    callers: list[Streams] = []
+    try:
+        for _ in range(_STREAMS):
+            callers += [await _open_stream(victim)]
+        await asyncio.sleep(1)
+    finally:
+        for _, writer in callers:
+            writer.transport.abort()
+
+
+@attack("E1", at_once=2)
+async def event_streams_reopened(victim: Victim) -> None:
+    """Streams that begin with the oldest event, and are dropped and opened again at once."""
+    for _ in range(_REOPENED):
+        _, writer = await _open_stream(victim, f"&after=evt_{victim.places.flash_mall.market}.0-0")
+        writer.transport.abort()
+
+
+async def _open_stream(victim: Victim, query: str = "") -> Streams:
+    """Open an event stream; the status of its answer is counted."""
+    reader, writer = await victim.connect()
+    market = victim.places.flash_mall.market
+    writer.write(
+        f"GET /v1/events?market={market}{query} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {victim.token}\r\n\r\n".encode()
+    )
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        victim.done["closed"] += 1
+    else:
+        victim.done[head[9:12].decode()] += 1
+    return reader, writer
 
 
 async def _side_by_side(

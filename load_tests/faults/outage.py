@@ -185,14 +185,14 @@ class Shop:
 
     def __init__(self, urls: Sequence[str], token: str) -> None:
         self._urls = itertools.cycle(urls)
-        self._http = httpx2.AsyncClient(
+        self.http = httpx2.AsyncClient(
             trust_env=False, timeout=30, headers={"Authorization": f"Bearer {token}"}
         )
         self.jobs: list[tuple[str, str]] = []
 
     async def close(self) -> None:
         """Hang up."""
-        await self._http.aclose()
+        await self.http.aclose()
 
     async def order(self) -> None:
         """Post one order, with the same key until a node has accepted it."""
@@ -205,7 +205,7 @@ class Shop:
         while True:
             url = next(self._urls)
             try:
-                answer = await self._http.post(
+                answer = await self.http.post(
                     f"{url}/v1/jobs", json=body, headers={"Idempotency-Key": key}
                 )
             except httpx2.TransportError:  # for example an idle connection that was just closed
@@ -220,7 +220,7 @@ class Shop:
         left = []
         for url, job in self.jobs:
             try:
-                state = (await self._http.get(f"{url}/v1/jobs/{job}")).json().get("state")
+                state = (await self.http.get(f"{url}/v1/jobs/{job}")).json().get("state")
             except httpx2.TransportError:
                 state = None
             if state != "delivered":

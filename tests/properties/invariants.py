@@ -17,6 +17,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
 from mallard_engine.storage.records import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, ShopState, Wish
+from tests.properties.event_trail import check_events
 from tests.properties.risks import check_risks
 from tests.properties.world import Snapshot
 
@@ -43,6 +44,7 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     check_queues(seen)
     check_counts(seen)
     check_timelines(seen)
+    check_events(seen.jobs, seen.values["events"])
     check_transfers(seen)
     check_shops(seen)
     check_unanswered(seen)

@@ -19,6 +19,7 @@ from tests.properties.mallard import Mallard
 from tests.properties.planted.changes import PLANTED_IN_CHANGES
 from tests.properties.planted.claims import PLANTED_IN_CLAIMS
 from tests.properties.planted.counters import PLANTED_IN_COUNTERS
+from tests.properties.planted.events import PLANTED_IN_EVENTS
 from tests.properties.planted.hours import PLANTED_IN_HOURS
 from tests.properties.planted.patience import PLANTED_IN_PATIENCE
 from tests.properties.planted.pauses import PLANTED_IN_PAUSES
@@ -313,6 +314,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_CHANGES, (ChangeRules, ShopRules, DoorRules)),
     (PLANTED_IN_RISKS, (RiskRules, ShopRules, HolderRules)),
     (PLANTED_IN_PAUSES, (PauseRules, JobRules, StaggerRules, ReassignmentRules)),
+    (PLANTED_IN_EVENTS, (JobRules, HolderRules, DoorRules)),
 )
 EVERY_BUG = [planted for bugs, _ in BUGS for planted in bugs]
 

@@ -56,7 +56,10 @@ local READ = {
   hash = function(key) return redis.call('HGETALL', key) end,
   zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
   set = function(key) return redis.call('SMEMBERS', key) end,
-  stream = function(key) return redis.call('XLEN', key) end,
+  stream = function(key)
+    if key:match(':events$') then return redis.call('XRANGE', key, '-', '+') end
+    return redis.call('XLEN', key)
+  end,
   none = function() return {} end,
 }
 local values = {}
@@ -206,6 +209,7 @@ class World:
             *_HASHES,
             *_SETS,
             "push",
+            "events",
             *(f"queue:{mall}" for mall in (*MALLS, MEETING)),
             *(f"held:{node}" for node in NODES),
             *(f"job:{job}" for job in self.known_jobs),

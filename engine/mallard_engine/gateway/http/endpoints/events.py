@@ -107,6 +107,7 @@ class EventsApi:
         try:
             stream = self._services.streams.open(wanted)
         except TooManyStreams:
+            self._services.metrics.request_limited("streams")
             raise HttpProblem(
                 ProblemCode.RATE_LIMITED,
                 f"this token has {MAX_STREAMS} streams open",
