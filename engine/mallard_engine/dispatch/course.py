@@ -7,6 +7,7 @@ from math import inf
 from mallard_engine.core.model import Job, Need
 from mallard_engine.core.pickup.pickup_plan import run_tour
 from mallard_engine.core.runs.drop_off_order import HARD_S, OrderCosts, Stops, best_order
+from mallard_engine.core.tracking import has_more_to_collect
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import NoSuchDriver, Stop
 from mallard_protocol.lifecycle import JobState
@@ -128,12 +129,3 @@ def _best_order(
     late = HARD_S if policy.run.deadlines == "hard" else policy.run.late
     best = best_order(stops, OrderCosts(late, policy.run.back, policy.run.delay))
     return tuple(jobs[stop] for stop in best.order)
-
-
-def has_more_to_collect(job: Job) -> bool:
-    """Return whether its driver must still visit a store."""
-    if job.state is not JobState.PICKED_UP:
-        return True
-    # Something was collected, so that what is not done is left.
-    done = job.need.done
-    return bool(done) and len(done) < len(job.need.stores)

@@ -50,17 +50,19 @@ async def tracking_of(store: Storage, job: Job) -> Tracking:
         return Tracking(job.state, eta, None, None)  # taken away a moment ago
     before = stops_before(job, snapshot.jobs)
     driver = snapshot.driver
-    shown = driver.position if before == 0 else None
-    return Tracking(
-        job.state, eta, _driver(aliases[job.driver], driver.vehicle.kind, shown), before
-    )
+    shown, heading_deg = driver.position if before == 0 else None, None
+    if shown is not None:
+        heading_deg = await store.event_log.heading(job.market, job.driver)
+    view = _driver(aliases[job.driver], driver.vehicle.kind, shown, heading_deg)
+    return Tracking(job.state, eta, view, before)
 
 
-def _driver(alias: str, vehicle: str, at: Position | None) -> TrackedDriver:
+def _driver(
+    alias: str, vehicle: str, at: Position | None, heading_deg: float | None
+) -> TrackedDriver:
     if at is None:
         return TrackedDriver(alias, vehicle, None, None, None, None)
-    # The store keeps no heading.
-    return TrackedDriver(alias, vehicle, at.lat, at.lon, None, Moment.at_ms(at.at_ms))
+    return TrackedDriver(alias, vehicle, at.lat, at.lon, heading_deg, Moment.at_ms(at.at_ms))
 
 
 def _moment(epoch_ms: int | None) -> Moment | None:

@@ -37,3 +37,6 @@ class EventLog(Protocol):
 
     async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         """Tell all nodes where a driver is, for the jobs that are its next stop. Not kept."""
+
+    async def heading(self, market: str, driver: str) -> float | None:
+        """Return a driver's heading when it last moved, in degrees; None if it is not known."""

@@ -104,6 +104,10 @@ class MarketKeys:
         """Return the key of the name that a service sees instead of a driver's id (string)."""
         return self.key(f"alias:{service}/{driver}")
 
+    def heading(self, driver: str) -> str:
+        """Return the key of a driver's heading, while it is fresh (string)."""
+        return self.key(f"heading:{driver}")
+
     def guesses(self, of: str) -> str:
         """Return the key of wrong codes at the counter, of a job or of a mall/store (string)."""
         return self.key(f"guesses:{of}")

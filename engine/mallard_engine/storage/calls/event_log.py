@@ -19,6 +19,8 @@ from mallard_protocol.events import Place
 
 _EVENTS_A_READ: Final = 500
 _MOVES_KEPT: Final = 1_000
+# Twice the time between two moves, and a margin.
+_HEADING_KEPT_S: Final = 40
 _log = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
 
@@ -80,8 +82,19 @@ class RedisEventLog(EventLog):
         ]
         call = self._runner.link.call
         await asyncio.gather(
-            *(call("XADD", key, "MAXLEN", "~", _MOVES_KEPT, "*", "e", it) for it in entries)
+            *(call("XADD", key, "MAXLEN", "~", _MOVES_KEPT, "*", "e", it) for it in entries),
+            self._note_heading(market, fix),
         )
+
+    async def heading(self, market: str, driver: str) -> float | None:
+        key = self._runner.keys[market].heading(driver)
+        heading = await self._runner.link.call("GET", key)
+        return None if heading is None else float(heading)
+
+    async def _note_heading(self, market: str, fix: DriverFix) -> None:
+        if fix.heading_deg is not None:
+            key = self._runner.keys[market].heading(fix.driver)
+            await self._runner.link.call("SET", key, fix.heading_deg, "EX", _HEADING_KEPT_S)
 
     def _key(self, market: str, name: str) -> bytes:
         return self._runner.keys[market].key(name).encode()

@@ -56,6 +56,9 @@ class Log(EventLog):
     async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         raise NotImplementedError
 
+    async def heading(self, market: str, driver: str) -> float | None:
+        raise NotImplementedError
+
     def _check(self) -> None:
         if self.down:
             raise StoreUnavailable("down")

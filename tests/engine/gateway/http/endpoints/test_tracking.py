@@ -1,5 +1,6 @@
 """Where a job is: for its order service, and by the customer's link."""
 
+import time
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tests.engine.gateway.conftest import HOME, NEAR, PHOENIX, NodeFactory, Runn
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order, problem
 from tests.engine.gateway.test_driver_reports import held_by
+from tests.support import eventually
 
 PERSONAL = {**HOME, "name": "Ada", "contact": "+1 555", "address": "1 Main", "note": "dog"}
 DAY_MS = 86_400_000
@@ -70,6 +72,15 @@ async def test_driver_is_followed_from_assignment_to_the_end(node: RunningNode) 
             assert (place["alias"], place["vehicle"]) == ("Max", "car")
             assert (place["lat"], place["lon"]) == pytest.approx((NEAR["lat"], NEAR["lon"]))
             assert place["at"]
+        assert seen["driver"]["heading_deg"] is None
+        place = [time.time_ns() // 1_000_000, NEAR["lat"], NEAR["lon"], 5, 90.5, 3]
+        await driver.send("location", fixes=[place])
+
+        async def has_heading() -> bool:
+            found = (await node.http.get("/v1" + job["tracking_url"])).json()
+            return bool(found["driver"]["heading_deg"] == 90.5)
+
+        await eventually(has_heading)
         await driver.progress(held, "delivered")
         seen = await tracked(node, job)
         assert (seen["state"], seen["driver"], seen["stops_before"]) == ("delivered", None, None)
