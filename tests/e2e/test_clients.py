@@ -25,6 +25,7 @@ from mallard_client import (
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused, Stopped
 from mallard_client.operator_client import OperatorClient
+from mallard_client.operator_client_sync import OperatorClientSync
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.lifecycle import DriverState, Step, Wish
 from mallard_protocol.messages import Offer, Proof
@@ -358,3 +359,40 @@ async def _leave(app: DriverClient) -> None:
         await eventually(lambda: app.unreported == 0)
         await app.status(Wish.OFFLINE)
     await app.stop()
+
+
+async def test_operator_clients_control_a_deployment(node: Node, place: Place) -> None:
+    market, token = "phoenix", make_token("op", "operator")
+    async with OperatorClient(node.url, token) as operator:
+        paused = await operator.pause(market, mall=place.mall, store="lego", reason="flood")
+        assert (paused.paused, paused.by, paused.reason) == (True, "op", "flood")
+        assert not (await operator.unpause(market, mall=place.mall, store="lego")).paused
+        current = await operator.policy(market)
+        changed = await operator.put_policy(
+            market, {**current.set, "cooldown_s": 7}, version=current.version
+        )
+        assert changed.effective["cooldown_s"] == 7
+        with pytest.raises(ApiProblem) as stale:
+            await operator.put_policy(market, {}, version=current.version)
+        assert stale.value.code == "precondition_failed"
+        assert (await operator.put_policy(market, {})).set == {}
+        assert (await operator.revoke_tokens("nobody", "driver", market)).market == market
+        assert (await operator.alerts(state="open")).items is not None
+        with pytest.raises(ApiProblem):
+            await operator.acknowledge("alert_phoenix.0-0")
+        with pytest.raises(ApiProblem):
+            await operator.retry("dead_phoenix.x")
+        done = [entry.operation for entry in (await operator.audit(actor="op")).items]
+        assert {"pauseStore", "resumeStore", "setPolicy", "revokeTokens"} <= set(done)
+    await asyncio.to_thread(_control_without_asyncio, node.url, token, place.mall)
+
+
+def _control_without_asyncio(url: str, token: str, mall: str) -> None:
+    with OperatorClientSync(url, token) as operator:
+        assert operator.pause("phoenix", mall=mall).paused
+        assert not operator.unpause("phoenix", mall=mall).paused
+        assert operator.policy("phoenix").set == {}
+        assert operator.dead_letters().next_cursor is None
+        assert operator.alerts(market="phoenix").next_cursor is None
+        assert operator.drivers("phoenix") is not None
+        assert operator.audit().items

@@ -1,14 +1,26 @@
 """The client of an operator: `OperatorClient`, an `OrderClient` with further calls."""
 
 import time
-from collections.abc import Sequence
-from typing import Literal, Unpack
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Unpack
 
 from msgspec import UNSET
 
+from mallard_client.control_calls import AlertStateName, ControlCalls, RoleName
 from mallard_client.http.transport import ClientOptions
 from mallard_client.orders.client import OrderClient
 from mallard_client.orders.requests import OperatorCalls
+from mallard_protocol.control import (
+    AlertList,
+    AlertView,
+    AuditPage,
+    DeadLetterList,
+    DeadLetterView,
+    PauseView,
+    PolicyView,
+    Revoked,
+)
 from mallard_protocol.resources import (
     CloseRequest,
     DriverProfile,
@@ -30,6 +42,7 @@ class OperatorClient(OrderClient):
     ) -> None:
         super().__init__(base_url, token, **options)
         self._operator_calls = OperatorCalls(self._caller, time.monotonic)
+        self._control_calls = ControlCalls(self._caller)
 
     async def assign(self, job: str, driver: str) -> Job:
         """Give a job that is not on board yet to a driver."""
@@ -102,3 +115,82 @@ class OperatorClient(OrderClient):
     async def resume(self, market: str, driver: str) -> DriverView:
         """Resume a suspended driver."""
         return await self._run(self._operator_calls.resume(market, driver))
+
+    async def pause(
+        self,
+        market: str,
+        *,
+        mall: str | None = None,
+        store: str | None = None,
+        reason: str | None = None,
+    ) -> PauseView:
+        """Pause matching in a market, at a mall, or at a shop of it; offers and runs go on."""
+        return await self._run(self._control_calls.pause("pause", market, mall, store, reason))
+
+    async def unpause(
+        self,
+        market: str,
+        *,
+        mall: str | None = None,
+        store: str | None = None,
+        reason: str | None = None,
+    ) -> PauseView:
+        """End a pause."""
+        return await self._run(self._control_calls.pause("resume", market, mall, store, reason))
+
+    async def revoke_tokens(self, sub: str, role: RoleName, market: str | None = None) -> Revoked:
+        """Refuse the tokens of a subject that were issued up to now; later ones work."""
+        return await self._run(self._control_calls.revoke(sub, role, market))
+
+    async def alerts(
+        self,
+        *,
+        state: AlertStateName | None = None,
+        market: str | None = None,
+        cursor: str | None = None,
+    ) -> AlertList:
+        """Return a page of alerts, newest first."""
+        return await self._run(self._control_calls.alerts(state, market, cursor))
+
+    async def acknowledge(self, alert: str) -> AlertView:
+        """Acknowledge an alert; again changes nothing."""
+        return await self._run(self._control_calls.acknowledge(alert))
+
+    async def dead_letters(
+        self, *, market: str | None = None, cursor: str | None = None
+    ) -> DeadLetterList:
+        """Return a page of the work that was given up, newest first."""
+        return await self._run(self._control_calls.dead_letters(market, cursor))
+
+    async def retry(self, letter: str) -> DeadLetterView:
+        """Try again what was given up."""
+        return await self._run(self._control_calls.retry(letter))
+
+    async def policy(self, market: str) -> PolicyView:
+        """Return what is set of a market's policy, and all figures in force."""
+        return await self._run(self._control_calls.policy(market))
+
+    async def put_policy(
+        self,
+        market: str,
+        values: Mapping[str, Any],
+        *,
+        preset: str | None = None,
+        version: int | None = None,
+    ) -> PolicyView:
+        """Replace what is set of a market's policy, if it still has this version (None: any).
+
+        It returns once all live nodes use it. Nothing set: the configuration counts alone.
+        """
+        return await self._run(self._control_calls.put_policy(market, preset, values, version))
+
+    async def audit(
+        self,
+        *,
+        actor: str | None = None,
+        since: datetime | None = None,
+        market: str | None = None,
+        cursor: str | None = None,
+    ) -> AuditPage:
+        """Return a page of operators' calls, newest first: who did what."""
+        return await self._run(self._control_calls.audit(actor, since, market, cursor))
