@@ -12,8 +12,8 @@ import uvloop
 from rich.console import Console
 
 from mallard_client.errors import CallFailed
-from mallard_engine.cli.mall_day_options import add_bad_day_flag, bad_day_of
 from mallard_engine.cli.options import interrupt_on_sigterm, number, places_named
+from mallard_engine.cli.simulation.mall_day_options import add_bad_day_flag, bad_day_of
 from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan, new_secret
 from mallard_engine.demo.screen import Screen

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mallard_engine.cli.check import store_url
 from mallard_engine.cli.options import add_settings_flags, market_named, places_of, settings_of
-from mallard_engine.cli.simulation_options import (
+from mallard_engine.cli.simulation.day_options import (
     add_day_flags,
     empty_store,
     how_of,

@@ -8,9 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from mallard_engine.cli.options import number
-from mallard_engine.cli.simulate_fleet import add_fleet, add_hindsight, plan, search
-from mallard_engine.cli.simulate_mallday import add_mallday, simulate_mallday
-from mallard_engine.cli.simulation_options import (
+from mallard_engine.cli.simulation.day_options import (
     add_day_flags,
     empty_store,
     how_of,
@@ -18,6 +16,8 @@ from mallard_engine.cli.simulation_options import (
     run_days,
     write_json,
 )
+from mallard_engine.cli.simulation.fleet import add_fleet, add_hindsight, plan, search
+from mallard_engine.cli.simulation.mallday import add_mallday, simulate_mallday
 from mallard_engine.simulation.mdrp import instance_files, report, solution
 from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.reports import day_report, day_statistics

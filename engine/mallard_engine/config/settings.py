@@ -85,6 +85,23 @@ class Settings:
         None, "The address of that service; none: AWS. Needs `proofs_bucket`."
     )
 
+    archive_files: Path | None = described(
+        None,
+        "The folder to which `mallard archive` writes every job that has ended, as JSON lines "
+        "([archive](../howto/archive.md)).",
+    )
+    archive_segment_mb: int = bounded(
+        64, 1, 4096, "MB", "At this size, and each day, `mallard archive` begins another file."
+    )
+    archive_hold_days: float = bounded(
+        7.0,
+        0,
+        90,
+        "d",
+        "How much longer than the usual seven days Redis keeps an ended job that the archive "
+        "lacks. Lower it if Redis is short of memory, raise it if the archive may be away longer.",
+    )
+
     secret: str | None = described(
         None,
         "The HS256 key that verifies tokens; none: a key is made and kept in the data folder.",

@@ -76,6 +76,8 @@ class MarketKeys:
         | ``policy`` | hash | what operators set of the policy: the ``version``, each by number |
         | ``policy_nodes`` | hash | the version that each node uses |
         | ``pauses`` | hash | where operators have paused matching (`Pauses`) |
+        | ``archive`` | hash | how long ended jobs wait for the archive; how many left without it |
+        | ``unarchived`` | zset | ended jobs that the archive lacks, by their last change |
         | ``lineage`` | hash | the ``server`` seen last, when writes were last found ``lost`` |
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"

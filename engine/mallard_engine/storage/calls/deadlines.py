@@ -98,7 +98,8 @@ class RedisDeadlines(Deadlines):
         keys = self._runner.keys[market]
         lists = ("by_service", "by_age", "by_external", "open", "by_shop", "returns")
         images = ("proofs", "unused_proofs", "gone_proofs", "tracked")
-        names = ("forget", "offers", "externals", "holds", *lists, *images, "by_customer")
+        archive = ("archive", "unarchived")
+        names = ("forget", "offers", "externals", "holds", *lists, *images, "by_customer", *archive)
         args = {"limit": _FORGET_LIMIT, "again_ms": _LOOK_AGAIN_MS}
         return int(await self._runner.run("forget", list(map(keys.key, names)), args))
 

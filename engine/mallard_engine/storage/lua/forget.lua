@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Deletes expired members of hashes and sets, which cannot have a TTL for each member.
 -- KEYS: forget offers externals holds by_service by_age by_external open by_shop returns
--- KEYS: proofs unused_proofs gone_proofs tracked by_customer
+-- KEYS: proofs unused_proofs gone_proofs tracked by_customer archive unarchived
 -- ARGV: now arg{limit again_ms}
 -- REPLY: how many were dropped
 local arg = cmsgpack.unpack(ARGV[2])
@@ -9,6 +9,14 @@ local now = tonumber(ARGV[1])
 if not now then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+-- Whether the archive still lacks a job, whose record ends by itself when it was held long enough.
+local function is_held(job)
+  if not redis.call('ZSCORE', KEYS[17], job) then return false end
+  if redis.call('EXISTS', KEYS[1]:sub(1, -7) .. 'job:' .. job) == 1 then return true end
+  redis.call('ZREM', KEYS[17], job)
+  redis.call('HINCRBY', KEYS[16], 'lost', 1)
+  return false
 end
 local members = redis.call('ZRANGE', KEYS[1], '-inf', now, 'BYSCORE', 'LIMIT', 0, arg.limit)
 for _, member in ipairs(members) do
@@ -18,9 +26,13 @@ for _, member in ipairs(members) do
   elseif kind == 'external' then redis.call('HDEL', KEYS[3], rest)
   elseif kind == 'hold' then redis.call('HDEL', KEYS[4], rest, 'closed/' .. rest, 'word/' .. rest)
   elseif kind == 'job' then
-    redis.call('ZREM', KEYS[5], rest)
-    redis.call('ZREM', KEYS[8], rest)
-    redis.call('ZREM', KEYS[6], rest:match('([^/]+)$'))
+    local id = rest:match('([^/]+)$')
+    again = is_held(id)
+    if not again then
+      redis.call('ZREM', KEYS[5], rest)
+      redis.call('ZREM', KEYS[8], rest)
+      redis.call('ZREM', KEYS[6], id)
+    end
   elseif kind == 'named' then
     again = redis.call('ZSCORE', KEYS[6], rest:match('([^/]+)$'))
     if not again then redis.call('ZREM', KEYS[7], rest) end

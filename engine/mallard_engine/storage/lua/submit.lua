@@ -66,6 +66,8 @@ redis.call('HSET', JOB, 'id', arg.job, 'market', arg.market, 'service', arg.serv
 if arg.redelivery_of then
   redis.call('HSET', JOB, 'redelivery_of', arg.redelivery_of)
   redis.call('HSET', ORIGIN, 'redelivered_as', arg.job)
+  await_archive({ key = ORIGIN, id = arg.redelivery_of,
+    service = redis.call('HGET', ORIGIN, 'service') })
 end
 if arg.images then redis.call('HSET', JOB, 'images', cmsgpack.pack(arg.images)) end
 if arg.codes then redis.call('HSET', JOB, 'codes', cmsgpack.pack(arg.codes)) end

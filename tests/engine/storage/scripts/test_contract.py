@@ -23,6 +23,7 @@ from mallard_engine.ports import (
     Stop,
     Storage,
 )
+from mallard_engine.storage.archive_queue import ArchiveQueue
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
@@ -267,6 +268,9 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.leases.reap(MARKET, "dead", 10)
     await store.leases.leave(MARKET, NODE)
     await store.deadlines.forget(MARKET)
+    queue = ArchiveQueue(store.runner)
+    await queue.register(MARKET, 1_000)
+    await queue.remove(MARKET)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
 

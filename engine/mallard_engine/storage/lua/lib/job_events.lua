@@ -1,6 +1,6 @@
 -- Events of a job. Each holds what its reader is shown as of the event, since the job may have
 -- changed when the event is delivered: state, attempt, driver, and the expected times.
--- Needs lib/times.lua.
+-- Needs lib/times.lua and lib/archive.lua.
 
 -- {pickup, drop-off}, 0: unknown. Only a job with a driver, or with an end, has expected times.
 local function etas_of(job)
@@ -16,4 +16,5 @@ local function job_event(job, fields)
   fields.etas = etas_of(job)
   if fields.reported_ms then fields.occurred_ms = occurred_at(job, fields.reported_ms) end
   event(fields)
+  if TERMINAL[job.state] then await_archive(job) end
 end

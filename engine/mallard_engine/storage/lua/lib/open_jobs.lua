@@ -1,4 +1,5 @@
 -- What is kept of an open job besides its record, and of one that has ended.
+-- include lib/archive.lua
 -- Its risk is determined anew by the next sweep of any node: lib/risk.lua.
 local function look_at_risk(job)
   redis.call('ZADD', K.risks, 0, job.id)
@@ -18,4 +19,5 @@ local function end_job(job)
     end
   end
   leave_by_shop(job)
+  await_archive(job)
 end

@@ -10,14 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from mallard_engine.cli.mall_day_options import (
+from mallard_engine.cli.options import number
+from mallard_engine.cli.simulation.day_options import how_of
+from mallard_engine.cli.simulation.mall_day_options import (
     add_drivers_flag,
     add_mall_flags,
     mall_day,
     policy_of,
 )
-from mallard_engine.cli.options import number
-from mallard_engine.cli.simulation_options import how_of
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.simulation.fleet_sizing import FleetSearch, smallest_fleet
 from mallard_engine.simulation.hindsight import HindsightUnavailable, plan_day

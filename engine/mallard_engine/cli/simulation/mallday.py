@@ -7,21 +7,21 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from mallard_engine.cli.mall_day_options import (
+from mallard_engine.cli.options import number
+from mallard_engine.cli.simulation.day_options import (
+    add_day_flags,
+    empty_store,
+    how_of,
+    run_day,
+    write_json,
+)
+from mallard_engine.cli.simulation.mall_day_options import (
     add_bad_day_flag,
     add_drivers_flag,
     add_mall_flags,
     bad_day_of,
     mall_day,
     policy_of,
-)
-from mallard_engine.cli.options import number
-from mallard_engine.cli.simulation_options import (
-    add_day_flags,
-    empty_store,
-    how_of,
-    run_day,
-    write_json,
 )
 from mallard_engine.simulation.reports import bad_day_report, day_report, day_statistics
 from mallard_engine.simulation.scenario import Day, Scenario

@@ -1,0 +1,215 @@
+"""Moves ended jobs from Redis to the targets, at least once, and acknowledges what they have.
+
+Two sources say that a job has ended: its events, and `unarchived`, which also has the jobs whose
+events were trimmed. The events of open jobs stay pending in the consumer group, so that nothing is
+lost with this process. A job is written some time after its last change: its last events are often
+written within a second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from mallard_engine.archive.document import ArchivedJob, document_of
+from mallard_engine.archive.targets import Target, TargetUnavailable
+from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.ports import NoSuchJob, StoreUnavailable
+from mallard_engine.storage.archive_queue import ArchiveQueue, EndedJob
+from mallard_engine.storage.redis_storage import RedisStorage
+from mallard_protocol.events import Place
+from mallard_protocol.lifecycle import TERMINAL
+
+_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log, interval_s=10.0)
+
+SETTLE_MS: Final = 2_000
+_POLL_S: Final = 0.2
+_BATCH: Final = 100
+_RETRY_S: Final = 1.0
+_LONGEST_RETRY_S: Final = 15.0
+# Later events of a job with more are not kept.
+_MOST_EVENTS: Final = 2_000
+
+
+@dataclass(slots=True)
+class _Market:
+    """What was read of a market and is not archived: events by job, and when jobs have ended."""
+
+    events: dict[str, list[MarketEvent]] = field(default_factory=dict)
+    ended_ms: dict[str, int] = field(default_factory=dict)
+
+
+class Exporter:
+    """The archive of some markets.
+
+    Args:
+        store: Where jobs are read.
+        queue: What is to be archived.
+        targets: Each document is written to all of them.
+        markets: The markets.
+        hold_ms: How long Redis holds jobs for this archive beyond their usual time.
+        settle_ms: How long after its last change a job is written.
+        retry_s: How long it waits before the next attempt after a failure, at first.
+    """
+
+    def __init__(
+        self,
+        store: RedisStorage,
+        queue: ArchiveQueue,
+        targets: Sequence[Target],
+        markets: Sequence[str],
+        *,
+        hold_ms: int,
+        settle_ms: int = SETTLE_MS,
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        self.written = 0
+        self._store = store
+        self._queue = queue
+        self._targets = targets
+        self._markets = {market: _Market() for market in markets}
+        self._hold_ms = hold_ms
+        self._settle_ms = settle_ms
+        self._retry_s = retry_s
+        self._unreadable: set[str] = set()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End after the current batch."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Archive until `stop` is called, through outages of Redis and of the targets."""
+        while not self._stopping.is_set():
+            try:
+                await self.begin()
+                while not self._stopping.is_set():
+                    if not await self.step():
+                        await self._pause(_POLL_S)
+            except StoreUnavailable as problem:
+                _often.warning("the archive waits for the store", reason=str(problem))
+                await self._pause(self._retry_s)
+
+    async def run_once(self) -> None:
+        """Archive what has ended so far.
+
+        Raises:
+            StoreUnavailable: the store could not be read or written.
+            TargetUnavailable: a target could not be written.
+        """
+        self._settle_ms = 0
+        await self.begin()
+        while not self._stopping.is_set() and await self.step(patient=False):
+            pass
+
+    async def begin(self) -> None:
+        """Register, and read what an earlier run has not finished.
+
+        Raises:
+            StoreUnavailable: the store could not be read or written.
+        """
+        for market in self._markets:
+            self._markets[market] = _Market()
+            await self._queue.register(market, self._hold_ms)
+            async for page in self._queue.pending(market):
+                await self._note(market, page)
+
+    async def step(self, *, patient: bool = True) -> bool:
+        """Read new events, and write what is due; return whether there was anything.
+
+        Raises:
+            StoreUnavailable: the store could not be read or written.
+            TargetUnavailable: a target could not be written, and the caller is not ``patient``.
+        """
+        did_any = False
+        for market in self._markets:
+            events = await self._queue.read(market)
+            await self._note(market, events)
+            wrote = await self._archive(market, patient=patient)
+            did_any = did_any or wrote or bool(events)
+        return did_any
+
+    async def _note(self, market: str, events: Sequence[MarketEvent]) -> None:
+        """Keep the events of jobs, and acknowledge the others."""
+        known = self._markets[market]
+        others: list[Place] = []
+        for event in events:
+            own = known.events.setdefault(event.job, []) if event.job else []
+            if not event.job or not event.type or len(own) >= _MOST_EVENTS:
+                others.append(event.place)
+            else:
+                own.append(event)
+            if event.job and event.state in TERMINAL:
+                known.ended_ms[event.job] = event.at_ms
+        if others:
+            await self._queue.done(market, others, ())
+
+    async def _archive(self, market: str, *, patient: bool) -> bool:
+        """Write one batch of jobs; return whether there was one."""
+        known = self._markets[market]
+        due = await self._due(market)
+        if not due:
+            return False
+        changed = await self._queue.changed_at(market, due)
+        documents: list[ArchivedJob] = []
+        ended: list[EndedJob] = []
+        reopened: list[EndedJob] = []
+        for name in due:
+            try:
+                job = await self._store.jobs.get(name)
+                if not job.terminal:  # the writes that had ended it were lost
+                    reopened.append(EndedJob(name, job.service, changed.get(name)))
+                    continue
+                record = await self._store.offers.last_round(name)
+                events, now_ms = known.events.get(name, ()), self._store.now_ms()
+                documents.append(document_of(job, record, events, now_ms))
+                ended.append(EndedJob(name, job.service, changed.get(name)))
+            except NoSuchJob:
+                _log.error("a job left the store before it was archived", job=name)
+                ended.append(EndedJob(name, "", changed.get(name)))
+            except (KeyError, ValueError, TypeError) as error:  # msgspec's are ValueErrors
+                _log.error("a job cannot be read for the archive", job=name, error=repr(error))
+                self._unreadable.add(name)
+        await self._write(documents, patient=patient)
+        places = [event.place for it in ended for event in known.events.get(it.job, ())]
+        await self._queue.done(market, places, [*ended, *reopened])
+        for it in ended:
+            known.events.pop(it.job, None)
+        for it in (*ended, *reopened):
+            known.ended_ms.pop(it.job, None)
+        self.written += len(documents)
+        return bool(ended or reopened)
+
+    async def _due(self, market: str) -> list[str]:
+        """Return the jobs of the next batch."""
+        known, until_ms = self._markets[market], self._store.now_ms() - self._settle_ms
+        heard = [job for job, at_ms in known.ended_ms.items() if at_ms <= until_ms][:_BATCH]
+        waiting = await self._queue.waiting(market, _BATCH + len(self._unreadable))
+        lacking = [job for job, at_ms in waiting if at_ms <= until_ms]
+        jobs = dict.fromkeys([*heard, *lacking])
+        return [job for job in jobs if job not in self._unreadable][:_BATCH]
+
+    async def _write(self, documents: Sequence[ArchivedJob], *, patient: bool) -> None:
+        """Write to every target; if ``patient``, until it has succeeded."""
+        wait_s = self._retry_s
+        for target in self._targets:
+            while True:
+                try:
+                    await target.write(documents)
+                    break
+                except TargetUnavailable as problem:
+                    if not patient or self._stopping.is_set():
+                        raise
+                    _often.error("the archive cannot be written", reason=str(problem))
+                await self._pause(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, at most until `stop` is called."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
