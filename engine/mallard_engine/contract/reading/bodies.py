@@ -13,7 +13,7 @@ import msgspec
 
 from mallard_engine.contract.reading.fixes import LooseFixes, read_fix
 from mallard_engine.contract.reading.instants import out_of_bounds
-from mallard_engine.contract.reading.strict import Malformed, parse_json
+from mallard_engine.contract.reading.strict import Malformed, has_more_containers, parse_json
 from mallard_engine.contract.reading.violations import Violation, violation
 from mallard_protocol.codes import MAX_BODY_BYTES
 from mallard_protocol.messages import Fix
@@ -40,11 +40,13 @@ class InvalidBody(ValueError):
         self.violations = violations
 
 
-def parse_json_body(data: bytes, max_bytes: int = MAX_BODY_BYTES) -> Any:
+def parse_json_body(
+    data: bytes, max_bytes: int = MAX_BODY_BYTES, max_containers: int | None = None
+) -> Any:
     """Parse a body into plain values.
 
     Duplicate keys, more than `MAX_BODY_DEPTH` levels, lone surrogates and numbers of over 400
-    characters are refused.
+    characters are refused, and more lists and maps than `max_containers`: each takes its time.
 
     Raises:
         BodyTooLarge: the body is over `max_bytes`.
@@ -53,7 +55,10 @@ def parse_json_body(data: bytes, max_bytes: int = MAX_BODY_BYTES) -> Any:
     if len(data) > max_bytes:
         raise BodyTooLarge(f"over {max_bytes} bytes")
     try:
-        return parse_json(data.decode(), max_depth=MAX_BODY_DEPTH)
+        text = data.decode()
+        if max_containers is not None and has_more_containers(text, max_containers):
+            raise MalformedJson(f"over {max_containers} lists and maps")
+        return parse_json(text, max_depth=MAX_BODY_DEPTH)
     except UnicodeDecodeError:
         raise MalformedJson("bad UTF-8") from None
     except Malformed as problem:

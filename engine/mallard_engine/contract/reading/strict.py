@@ -60,10 +60,10 @@ def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) 
         Malformed: the text is not well-formed.
         TooManyValues: it has more than `max_containers` lists and maps.
     """
-    containers = text.count("[") + text.count("{")
+    containers = _brackets_in(text)
     if max_containers is not None and containers > max_containers:
         outside = _JSON_STRING.sub("", text)
-        if outside.count("[") + outside.count("{") > max_containers:
+        if _brackets_in(outside) > max_containers:
             _refuse_too_many(text, outside, max_depth)
     numbers = {} if max_containers is not None else _WHOLE_NUMBERS
     try:
@@ -84,6 +84,15 @@ def parse_json(text: str, *, max_depth: int, max_containers: int | None = None) 
     if containers > max_depth:
         _check_depth(value, max_depth)
     return value
+
+
+def has_more_containers(text: str, most: int) -> bool:
+    """Whether a JSON text has more lists and maps than this."""
+    return _brackets_in(text) > most and _brackets_in(_JSON_STRING.sub("", text)) > most
+
+
+def _brackets_in(text: str) -> int:
+    return text.count("[") + text.count("{")
 
 
 def _refuse_too_many(text: str, outside: str, max_depth: int) -> NoReturn:

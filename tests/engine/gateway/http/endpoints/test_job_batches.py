@@ -150,6 +150,14 @@ async def test_batch_has_a_limit_of_its_own_and_each_job_too(shop: Caller) -> No
     problem(answer, 413, "body_too_large")
 
 
+async def test_batch_of_many_small_values_is_refused(shop: Caller) -> None:
+    many = {"key": "a", "job": [{} for _ in range(6_000)]}
+    problem(await shop.post(BATCH, {"items": [many]}), 400, "malformed_json")
+    quoted = order(dropoff={**order()["dropoff"], "note": "[" * 900}, metadata={"a": "{" * 500})
+    results = await batch(shop, *[{"key": f"{n}", "job": quoted} for n in range(20)])
+    assert codes(results) == [(201, None)] * 20
+
+
 async def test_other_roles_and_foreign_parameters_are_refused(shop: Caller) -> None:
     problem(await shop.post(f"{BATCH}?wait_s=1", {"items": items(1)}), 400, "bad_request")
     driver = Caller(shop.node, "d-1", Role.DRIVER)
