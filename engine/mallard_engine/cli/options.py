@@ -73,7 +73,11 @@ def places_of(settings: Settings, *, opening_hours: bool = True) -> Places:
     """
     try:
         own = [settings.places] if settings.places else None
-        places = Places.load(own, opening_hours=opening_hours and not settings.always_open)
+        places = Places.load(
+            own,
+            opening_hours=opening_hours and not settings.always_open,
+            sandbox=settings.has_sandbox,
+        )
     except PlacesError as error:
         raise ConfigError(f"places: {error}") from error
     for market in settings.markets:

@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 from mallard_engine.config.fields import ConfigValue, build, flat_names, unknown_key
 from mallard_engine.core.bounded import ConfigError, bounded, check_bounds, described
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.core.policy.sandbox import SANDBOX_FIGURES, sandbox_policy
 from mallard_engine.input_files import read_toml
-from mallard_protocol.codes import MAX_OPEN_JOBS, MAX_STORED_BYTES
+from mallard_protocol.codes import MAX_OPEN_JOBS, MAX_STORED_BYTES, SANDBOX_MARKET
 
 __all__ = ["ConfigError", "Settings", "load_settings"]
 
@@ -26,6 +27,11 @@ _PREFIX = "MALLARD_"
 _MAX_PORT = 65_535
 # Variables that are not settings: data sets and the test suite.
 _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
+# Robots need the sandbox's own figures: only its own table overrides them.
+_SANDBOX_VALUES = {
+    name: ConfigValue(value, f"markets.{SANDBOX_MARKET}.{name}")
+    for name, value in (SANDBOX_FIGURES | {"travel_source": "straight"}).items()
+}
 # Fields of `Settings` that are tables in the file.
 _TABLES = ("policy", "markets")
 
@@ -259,6 +265,28 @@ class Settings:
         "([places](places.md)). Set it to run your own malls.",
     )
 
+    sandbox: Literal["on", "off"] = described(
+        "off",
+        "`on`: there is a further market `sandbox` with robot drivers, which run inside one node "
+        "([how-to](../howto/sandbox.md)). Set it for those who develop an order service or a "
+        "driver app.",
+    )
+    sandbox_robots: int = bounded(
+        8,
+        3,
+        100,
+        "drivers",
+        "How many robot drivers the sandbox has. Raise it if orders there wait for a robot.",
+    )
+    sandbox_orders: int = bounded(
+        1,
+        0,
+        20,
+        "jobs",
+        "How many open orders the sandbox keeps for each connected driver that is no robot. 0: "
+        "none. Raise it to try more offers at once.",
+    )
+
     policy: MarketPolicy = field(default_factory=MarketPolicy)
     markets: Mapping[str, MarketPolicy] = field(default_factory=dict)
 
@@ -272,6 +300,11 @@ class Settings:
             raise ConfigError("ops_host needs ops_port", "ops_host")
         if self.ops_port is not None and not 0 <= self.ops_port <= _MAX_PORT:
             raise ConfigError(f"ops_port is {self.ops_port}, not a port", "ops_port")
+        if self.has_sandbox and self.key_set_file and not self._signs_tokens:
+            raise ConfigError(
+                "sandbox needs a secret beside the key set: the node signs its robots' tokens",
+                "sandbox",
+            )
         if self.public_url is not None:
             _check_url(self.public_url, "public_url")
         if self.proofs_endpoint is not None:
@@ -294,6 +327,15 @@ class Settings:
         return self.opening_hours == "off"
 
     @property
+    def has_sandbox(self) -> bool:
+        """Whether there is a market `sandbox`."""
+        return self.sandbox == "on"
+
+    @property
+    def _signs_tokens(self) -> bool:
+        return any((self.secret, self.secret_file, self.second_secret, self.second_secret_file))
+
+    @property
     def has_token_key(self) -> bool:
         """Whether a token key is configured; if not, a secret is generated in the data folder."""
         return any((self.secret, self.secret_file, self.key_set_file))
@@ -310,6 +352,8 @@ class Settings:
 
     def market_policy(self, market: str) -> MarketPolicy:
         """Return the policy of a market: its own, else the one for all markets."""
+        if market == SANDBOX_MARKET and market not in self.markets:
+            return sandbox_policy(self.policy)
         return self.markets.get(market, self.policy)
 
 
@@ -361,7 +405,12 @@ def load_settings(
         _table(file, "") | settings,
         policy=build(MarketPolicy, for_all | overrides),
         markets={
-            market: build(MarketPolicy, for_all | own | overrides)
+            market: build(
+                MarketPolicy,
+                for_all | overrides | _SANDBOX_VALUES | own
+                if market == SANDBOX_MARKET
+                else for_all | own | overrides,
+            )
             for market, own in markets.items()
         },
     )

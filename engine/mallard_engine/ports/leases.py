@@ -44,3 +44,9 @@ class Leases(Protocol):
 
     async def leave(self, market: str, node: str) -> bool:
         """Give up this node's lease; False while it still holds drivers."""
+
+    async def hold_role(self, market: str, role: str, node: str, ttl_ms: int) -> bool:
+        """Take or renew a role that one node of the market has at a time; return whether it has it.
+
+        ``ttl_ms``: how long it keeps the role without renewing it; 0 gives it up.
+        """

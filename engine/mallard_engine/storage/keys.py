@@ -114,6 +114,10 @@ class MarketKeys:
         """Return the key of wrong codes at the counter, of a job or of a mall/store (string)."""
         return self.key(f"guesses:{of}")
 
+    def role(self, role: str) -> str:
+        """Return the key of the node that has a role of the market for now (string)."""
+        return self.key(f"role:{role}")
+
     def held(self, node: str) -> str:
         """Return the key of the drivers whose sockets a node holds (set)."""
         return self.key(f"held:{node}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mallard_engine.core.places.mall import Gate, Mall, MallKind, Market, Store
 from mallard_engine.core.places.market_file import PlacesError, read_market
 from mallard_engine.core.places.meeting import meeting_place
+from mallard_protocol.codes import SANDBOX_MARKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,10 +47,17 @@ class Places:
                 self.malls[mall.id] = mall
 
     @classmethod
-    def load(cls, paths: Iterable[Path] | None = None, *, opening_hours: bool = True) -> Places:
+    def load(
+        cls,
+        paths: Iterable[Path] | None = None,
+        *,
+        opening_hours: bool = True,
+        sandbox: bool = False,
+    ) -> Places:
         """Read the markets from TOML files or folders of them; None: those of the package.
 
-        Without `opening_hours` every mall is always open.
+        Without `opening_hours` every mall is always open. With `sandbox` that market is added; no
+        other market may have its id.
 
         Raises:
             PlacesError: A file cannot be used; the message names the entry.
@@ -57,7 +65,12 @@ class Places:
         packaged: Traversable = resources.files("mallard_engine") / "places"
         roots: Iterable[Traversable] = [packaged] if paths is None else paths
         files = [file for root in roots for file in _toml_files(root)]
-        return cls(read_market(file, opening_hours=opening_hours) for file in files)
+        markets = [read_market(file, opening_hours=opening_hours) for file in files]
+        if any(market.id == SANDBOX_MARKET for market in markets):
+            raise PlacesError(f"market {SANDBOX_MARKET}: the id is reserved for robot drivers")
+        if sandbox:
+            markets.append(read_market(packaged / "sandbox" / "sandbox.toml"))
+        return cls(markets)
 
     def lack_of(self, other: Places) -> str | None:
         """Return why `other` cannot replace these places; None if it can.

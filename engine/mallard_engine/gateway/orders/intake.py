@@ -19,6 +19,7 @@ from mallard_engine.core.pickup.pickup_deadline import ready_no_sooner
 from mallard_engine.core.places.markets import Mall, Places
 from mallard_engine.core.places.opening_hours import next_collection_ms
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
+from mallard_engine.gateway.orders.sandbox import sandbox_errors, sandbox_need
 from mallard_engine.gateway.socket.payloads import card
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import OnUndeliverable, ProblemCode, RequiredProof, ServiceLevel
@@ -84,6 +85,7 @@ def read_order(
         market = mall.market if mall else None
         raise InvalidOrder((*errors, *closed), market, closed=not errors)
     need = replace(_need(order, mall, now_ms), service_level=order.service_level or level)
+    need = sandbox_need(need, order, mall.market)
     return ValidOrder(order, mall, need)
 
 
@@ -231,6 +233,8 @@ def _errors(
     dropoff = order.dropoff
     if mall is None:
         yield FieldError("/pickup/mall", "unknown mall")
+    else:
+        yield from sandbox_errors(order, mall.market)
     seen = set()
     for index, asked in enumerate(order.pickup.stores):
         pointer = f"/pickup/stores/{index}"

@@ -49,6 +49,11 @@ class RedisLeases(Leases):
     async def leave(self, market: str, node: str) -> bool:
         return await self._leave(self._runner.keys[market], node)
 
+    async def hold_role(self, market: str, role: str, node: str, ttl_ms: int) -> bool:
+        key = self._runner.keys[market].role(role)
+        args = {"node": node, "ttl_ms": ttl_ms}
+        return bool(await self._runner.run("hold_role", [key], args))
+
     async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
         names = [keys.key("nodes"), keys.held(node), keys.key("leases")]
         return bool(await self._runner.run("leave", names, {"node": node, **dead}))
