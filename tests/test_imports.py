@@ -50,6 +50,11 @@ FIRST_PARTY_ARROWS = {
         *engine("workload", "core", "storage.embedded"),
         *("mallard_client", "mallard_protocol", *LEAVES),
     ),
+    # Robots use the public contract only, as every driver, shop and operator does.
+    "mallard_engine.sandbox": (
+        *engine("sandbox", "workload", "core", "ports"),
+        *("mallard_client", "mallard_protocol", *LEAVES),
+    ),
     "mallard_engine.simulation": (
         *engine("simulation", "dispatch", "storage", "core", "ports"),
         *engine("charts", "workload.demand", "workload.random_points"),

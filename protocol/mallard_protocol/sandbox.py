@@ -17,6 +17,10 @@ PIN: Final = "1234"
 """The PIN that robots give at every door; an order with another one is brought back."""
 
 
+ROBOT: Final = "sandbox:robot"
+"""The qualification of robots, which nobody else has."""
+
+
 class Ending(StrEnum):
     """How a job of the sandbox goes."""
 
@@ -65,8 +69,8 @@ MEANINGS: Final[Mapping[Ending, str]] = MappingProxyType(
 """What happens, by ending."""
 
 FINAL_STATES: Final[Mapping[Ending, JobState]] = MappingProxyType(
-    {ending: JobState.DELIVERED for ending in Ending if ending is not Ending.YOUR_DRIVER}
-    | {
+    {
+        **dict.fromkeys(set(Ending) - {Ending.YOUR_DRIVER}, JobState.DELIVERED),
         Ending.NO_DRIVER: JobState.EXPIRED,
         Ending.CANCELLED: JobState.CANCELLED,
         Ending.MISSING: JobState.FAILED,

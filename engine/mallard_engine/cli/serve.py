@@ -19,6 +19,8 @@ from mallard_engine.gateway.reloading import ConfigReloader, Read
 from mallard_engine.gateway.server import Lifecycle, Server, server_config
 from mallard_engine.logs import configure_logging
 from mallard_engine.ports import StoreUnavailable
+from mallard_engine.sandbox.crew import Crew
+from mallard_engine.sandbox.service import RobotService
 from mallard_engine.storage.client.errors import (
     DataFolderInUse,
     EmbeddedServerError,
@@ -27,6 +29,7 @@ from mallard_engine.storage.client.errors import (
 from mallard_engine.storage.client.exposure import exposure
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.fitness import inspect_url
+from mallard_protocol.codes import SANDBOX_MARKET
 
 _log = structlog.get_logger(__name__)
 # A Redis that was just started loads its data before it answers.
@@ -120,11 +123,20 @@ def _serve(
 ) -> int:
     node = Node(settings, places, url, storage_server=store, owns_process=True)
 
+    robots = _robots(settings, node)
+
     def listening(port: int) -> None:
         collect_and_freeze()
+        if robots is not None:
+            robots.start(_own_url(settings.host, port))
         print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
         if server.ops_port is not None:
             print(f"mallard: metrics on {_url(ops_host, server.ops_port)}", flush=True)
+
+    async def release() -> None:
+        if robots is not None:
+            await robots.stop()
+        await node.drain()
 
     ops_host = settings.ops_host or settings.host
     server = Server(
@@ -136,7 +148,7 @@ def _serve(
             backlog=DescriptorPlan.of_process().backlog,
         ),
         Lifecycle(
-            release=node.drain,
+            release=release,
             prepare=node.start,
             leave=node.leave,
             linger_s=settings.drain_linger_s,
@@ -161,6 +173,29 @@ def _serve(
         print(f"mallard: {where}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _robots(settings: Settings, node: Node) -> RobotService | None:
+    """Return the robots of the sandbox; None without one."""
+    if not settings.has_sandbox:
+        return None
+
+    async def work(url: str) -> None:
+        crew = Crew(
+            url,
+            node.places.market(SANDBOX_MARKET),
+            node.tokens.mint,
+            robots=settings.sandbox_robots,
+            orders_each=settings.sandbox_orders,
+        )
+        await crew.work()
+
+    return RobotService(node.store.leases, node.id, work)
+
+
+def _own_url(host: str, port: int) -> str:
+    """Return the address at which the node reaches itself."""
+    return _url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)  # noqa: S104 - compared
 
 
 def _url(host: str, port: int) -> str:

@@ -30,7 +30,7 @@ _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
 # Robots need the sandbox's own figures: only its own table overrides them.
 _SANDBOX_VALUES = {
     name: ConfigValue(value, f"markets.{SANDBOX_MARKET}.{name}")
-    for name, value in (SANDBOX_FIGURES | {"travel_source": "straight"}).items()
+    for name, value in {**SANDBOX_FIGURES, "travel_source": "straight"}.items()
 }
 # Fields of `Settings` that are tables in the file.
 _TABLES = ("policy", "markets")

@@ -6,7 +6,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from mallard_client.driver.client import DriverClient
@@ -18,8 +18,15 @@ from mallard_engine.workload.behaviour import TO_COLLECT, USUAL_ANSWERS, Answer,
 from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.road import Journey, Point, distance_m, heading_deg
 from mallard_protocol.codes import ID_CHECK, AnswerAction
-from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import Offer, Proof, SocketTransfer, Vehicle, Welcome
+from mallard_protocol.lifecycle import JobState, Step, Wish
+from mallard_protocol.messages import (
+    Offer,
+    ProblemKind,
+    Proof,
+    SocketTransfer,
+    Vehicle,
+    Welcome,
+)
 
 # The limit of the contract; simulated drivers may be faster.
 _MAX_FIX_SPEED_MPS = 1_000.0
@@ -28,6 +35,8 @@ _RETRY_ONLINE_S = 1.0
 # How soon the engine begins a transfer after a breakdown, at the latest.
 _HELP_IS_KNOWN_S = 10.0
 _TRANSFER = "transfer"
+_POLL_S = 0.2
+_RETURN_TRIES = 5
 # A PNG of one pixel.
 _PHOTO = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -291,6 +300,56 @@ class FleetDriver:
             photo = await self._photo()
             return Proof("photo", photo) if photo else None
         return None
+
+    async def _bring_back(self, job: HeldJob) -> bool:
+        """Bring parcels back to the place that the engine names; return whether it is done."""
+        place = job.detail.return_to
+        if not place:
+            await self._job_change()
+            return False
+        await self._drive((place.lat, place.lon))
+        photo: str | None = None
+        for _ in range(_RETURN_TRIES):
+            # The fix from there must have come in.
+            await asyncio.sleep(self._habits.report_every_ms / 1000 + _POLL_S)
+            held = self.client.jobs.get(job.job)
+            if held is None or held.state != JobState.RETURNING:
+                return False  # a customer has called back
+            photo = photo or await self._photo()
+            if await self._ask(self.client.returned(job.job, photo=photo)):
+                self._tally.counts["returned"] += 1
+                return True
+        self._stuck.add(job.job)
+        return False
+
+    def _has_on_board(self, job: str) -> bool:
+        held = self.client.jobs.get(job)
+        return held is not None and held.state == JobState.PICKED_UP
+
+    async def _problem(
+        self,
+        kind: ProblemKind,
+        job: HeldJob,
+        store: str | None = None,
+        until_ms: int | None = None,
+    ) -> bool:
+        if job.job not in self.client.jobs:
+            return False
+        return await self._ask(
+            self.client.problem(kind, job=job.job, store=store, until_ms=until_ms)
+        )
+
+    async def _ask(self, request: Awaitable[object]) -> bool:
+        """Wait for an answer and return whether the engine agreed."""
+        try:
+            await request
+        except RequestRefused:
+            self._tally.counts["refused"] += 1
+            return False
+        except ClientError:
+            self._tally.counts["unanswered"] += 1
+            return False
+        return True
 
     async def _photo(self) -> str | None:
         """Take a photo and upload it; None if the engine does not answer."""

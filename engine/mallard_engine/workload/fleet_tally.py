@@ -38,6 +38,21 @@ class FleetTally:
         default_factory=lambda: defaultdict(list)
     )
 
+    def trim(self, most: int) -> None:
+        """Forget all but the last ``most`` entries of each kind, for a fleet that never stops."""
+        del self.push_ms[:-most]
+        for records in (
+            self.first_offer_s,
+            self.collected_by,
+            self.delivered_by,
+            self.handed_on,
+            self.codes,
+        ):
+            for key in list(records)[:-most]:
+                del records[key]
+        for welcomes in self.welcomes.values():
+            del welcomes[:-most]
+
     @property
     def km_an_order(self) -> float | None:
         """Kilometres driven for each delivered order; None without one."""

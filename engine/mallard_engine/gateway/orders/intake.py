@@ -85,7 +85,6 @@ def read_order(
         market = mall.market if mall else None
         raise InvalidOrder((*errors, *closed), market, closed=not errors)
     need = replace(_need(order, mall, now_ms), service_level=order.service_level or level)
-    need = sandbox_need(need, order, mall.market)
     return ValidOrder(order, mall, need)
 
 
@@ -231,10 +230,9 @@ def _errors(
     request: JobRequest, order: CompleteOrder, mall: Mall | None, places: Places, now_ms: int
 ) -> Iterator[FieldError]:
     dropoff = order.dropoff
+    yield from sandbox_errors(order, mall)
     if mall is None:
         yield FieldError("/pickup/mall", "unknown mall")
-    else:
-        yield from sandbox_errors(order, mall.market)
     seen = set()
     for index, asked in enumerate(order.pickup.stores):
         pointer = f"/pickup/stores/{index}"
@@ -291,6 +289,7 @@ def _need(order: CompleteOrder, mall: Mall, now_ms: int) -> Need:
         pay_max_minor=_pay_max_minor(order),
         store_ready_ms=_store_ready_ms(order),
     )
+    need = sandbox_need(need, order, mall.market)
     return ready_no_sooner(need, _from_ms(order, mall, now_ms))
 
 

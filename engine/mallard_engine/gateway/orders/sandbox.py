@@ -13,21 +13,21 @@ from typing import Final
 from msgspec import UNSET
 
 from mallard_engine.core.model import Need
+from mallard_engine.core.places.mall import Mall
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_protocol.codes import ID_CHECK, SANDBOX_MARKET
 from mallard_protocol.resources import FieldError
-from mallard_protocol.sandbox import KEY, Ending
-
-ROBOT: Final = "sandbox:robot"
-"""The qualification of robots."""
+from mallard_protocol.sandbox import KEY, ROBOT, Ending
 
 _POINTER: Final = f"/metadata/{KEY}"
 _ENDINGS: Final = frozenset(Ending)
 
 
-def sandbox_errors(order: CompleteOrder, market: str) -> Iterator[FieldError]:
+def sandbox_errors(order: CompleteOrder, mall: Mall | None) -> Iterator[FieldError]:
     """Yield what is wrong with the ending that an order names; nothing in other markets."""
-    if market != SANDBOX_MARKET or order.metadata is UNSET or KEY not in order.metadata:
+    if mall is None or mall.market != SANDBOX_MARKET:
+        return
+    if order.metadata is UNSET or KEY not in order.metadata:
         return
     named = order.metadata[KEY]
     stores = order.pickup.stores

@@ -2,17 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from typing import Any, Final
 
 from mallard_client.driver.state import HeldJob
-from mallard_client.errors import ClientError, RequestRefused
 from mallard_engine.workload.bad_day.events import DOOR_PROBLEMS, BadEvent
 from mallard_engine.workload.bad_day.fleet_people import PICKUP_CODE, FleetPeople
 from mallard_engine.workload.bad_day.ledger import Whereabouts
 from mallard_engine.workload.fleet_driver import FleetDriver
 from mallard_protocol.lifecycle import JobState, Step, Wish
-from mallard_protocol.messages import Offer, ProblemKind, Proof
+from mallard_protocol.messages import Offer, Proof
 
 _TRANSFER: Final = "transfer"
 _LATE_MS: Final = 2_000
@@ -21,7 +19,6 @@ _GONE_S: Final = 8.0
 _BLOCK_LEFT_MS: Final = 500
 _DOOR_S: Final = 12.0
 _POLL_S: Final = 0.2
-_RETURN_TRIES: Final = 5
 _WRONG_CODE: Final = "0000"
 
 
@@ -154,30 +151,11 @@ class BadDayFleetDriver(FleetDriver):
         if self._has_on_board(job.job):
             await self._ask(self.client.returning(job.job, event.value))
 
-    def _has_on_board(self, job: str) -> bool:
-        held = self.client.jobs.get(job)
-        return held is not None and held.state == JobState.PICKED_UP
-
-    async def _bring_back(self, job: HeldJob) -> None:
-        """Bring parcels back to the place that the engine names."""
-        place = job.detail.return_to
-        if not place:
-            await self._job_change()
-            return
-        await self._drive((place.lat, place.lon))
-        photo: str | None = None
-        for _ in range(_RETURN_TRIES):
-            # The fix from there must have come in.
-            await asyncio.sleep(self._habits.report_every_ms / 1000 + _POLL_S)
-            held = self.client.jobs.get(job.job)
-            if held is None or held.state != JobState.RETURNING:
-                return  # a customer has called back
-            photo = photo or await self._photo()
-            if await self._ask(self.client.returned(job.job, photo=photo)):
-                self._people.ledger.brought_back(job.job, self.name)
-                self._tally.counts["returned"] += 1
-                return
-        self._stuck.add(job.job)
+    async def _bring_back(self, job: HeldJob) -> bool:
+        is_back = await super()._bring_back(job)
+        if is_back:
+            self._people.ledger.brought_back(job.job, self.name)
+        return is_back
 
     async def _go_home(self) -> None:
         """Have a break, after having given up every job."""
@@ -196,31 +174,6 @@ class BadDayFleetDriver(FleetDriver):
             return False
         self._event = None
         self._people.happened(event)
-        return True
-
-    async def _problem(
-        self,
-        kind: ProblemKind,
-        job: HeldJob,
-        store: str | None = None,
-        until_ms: int | None = None,
-    ) -> bool:
-        if job.job not in self.client.jobs:
-            return False
-        return await self._ask(
-            self.client.problem(kind, job=job.job, store=store, until_ms=until_ms)
-        )
-
-    async def _ask(self, request: Awaitable[object]) -> bool:
-        """Wait for an answer and return whether the engine agreed."""
-        try:
-            await request
-        except RequestRefused:
-            self._tally.counts["refused"] += 1
-            return False
-        except ClientError:
-            self._tally.counts["unanswered"] += 1
-            return False
         return True
 
 

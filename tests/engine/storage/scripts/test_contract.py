@@ -267,6 +267,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.drivers.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
     await store.leases.reap(MARKET, "dead", 10)
     await store.leases.leave(MARKET, NODE)
+    await store.leases.hold_role(MARKET, "robots", NODE, 1)
     await store.deadlines.forget(MARKET)
     queue = ArchiveQueue(store.runner)
     await queue.register(MARKET, 1_000)

@@ -1,0 +1,1 @@
+"""The robots of the market `sandbox`: drivers, shops and an operator that bring about endings."""
