@@ -106,6 +106,8 @@ def configure_logging(
     root.setLevel(level.upper())
     # uvicorn logs each request and socket at `info`, with its path and query.
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, root.level))
+    # The HTTP client of the sandbox's robots logs each request at `info`.
+    logging.getLogger("httpx2").setLevel(max(logging.WARNING, root.level))
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -79,6 +79,12 @@ def at_door(job: Job) -> Ending | None:
     return None if _is_answered(job, kind) else ending
 
 
+def is_reported(job: Job, ending: Ending) -> bool:
+    """Return whether the trouble at the door is reported and waits for an answer."""
+    kind = DOOR_PROBLEMS[ending]
+    return any(it.kind == kind and it.state == "open" for it in job.problems)
+
+
 def turns_round(job: Job) -> bool:
     """Return whether a robot on its way back turns round."""
     turns = sum(it.state == JobState.RETURNING for it in job.timeline)

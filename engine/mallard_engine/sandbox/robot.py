@@ -133,16 +133,17 @@ class Robot(FleetDriver):
             await self._operate(self._operator.close_job(job.job, "lost", "the robot lost it"))
         elif trouble is Ending.TURNED_ROUND:
             await self._ask(self.client.returning(job.job, "wrong turn"))
-        elif trouble is not None:
-            await self._ask(self.client.at_door(job.job))
+        elif seen is not None and trouble is not None:
+            if not plan.is_reported(seen, trouble):
+                await self._ask(self.client.at_door(job.job))
+                await self._problem(plan.DOOR_PROBLEMS[trouble], job)
             await self._find_nobody(job, trouble)
         elif self._has_on_board(job.job):
             await self._ask(self.client.at_door(job.job))
             await self._give(job)
 
     async def _find_nobody(self, job: HeldJob, trouble: Ending) -> None:
-        """Report that nobody takes the parcels; wait until they go back, or for an answer."""
-        await self._problem(plan.DOOR_PROBLEMS[trouble], job)
+        """Wait until the parcels that nobody takes go back, or for an answer."""
         if trouble is Ending.UNDELIVERABLE_LEFT:
             await self._leave_it(job)
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ up to a configured number of open ones. They name the ending `your_driver`, so n
 import asyncio
 import itertools
 import random
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -80,6 +81,7 @@ class TeamOrders:
         kind = next(self._kinds)
         pin = {"pin": PIN} if "pin" in kind.get("proof_required", ()) else {}
         return {
+            "external_id": f"robot-order-{uuid.uuid4().hex}",
             "pickup": {
                 "mall": mall.id,
                 "stores": [{"store": store, "parcels": self._rng.choice((1, 2))}],
