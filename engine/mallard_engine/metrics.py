@@ -210,6 +210,28 @@ class Metrics:
         self._streams_cut = self._counter(
             "mallard_event_streams_cut_total", "Event streams ended as their clients did not read."
         )
+        self._webhook_seconds = self._histogram(
+            "mallard_webhook_attempt_seconds",
+            "Duration of attempts to deliver an event to a webhook, by outcome.",
+            _FAST_S,
+            "outcome",
+        )
+        self._webhook_lag = self._histogram(
+            "mallard_webhook_lag_seconds",
+            "Time from a change until a webhook has its event, of first attempts that succeed.",
+            _OFFER_S,
+        )
+        self._webhooks_leased = self._gauge(
+            "mallard_webhooks", "Endpoints of webhooks that this node delivers to."
+        )
+        self._webhooks_waiting = self._gauge(
+            "mallard_webhook_waiting", "Deliveries that wait for those endpoints."
+        )
+        self._webhooks_disabled = self._counter(
+            "mallard_webhooks_disabled_total",
+            "Endpoints of webhooks that the engine has disabled, by reason.",
+            "reason",
+        )
         build = self._gauge(
             "mallard_build_info", "Always 1; the labels identify the build.", "version"
         )
@@ -243,6 +265,23 @@ class Metrics:
     def event_lag(self, seconds: float) -> None:
         """Record how long after its change an event was handed out."""
         self._event_lag.observe(seconds)
+
+    def webhooks(self, leased: int, waiting: int) -> None:
+        """Record how many endpoints this node delivers to, and the deliveries that wait."""
+        self._webhooks_leased.set(leased)
+        self._webhooks_waiting.set(waiting)
+
+    def webhook_attempt(self, outcome: str, seconds: float) -> None:
+        """Record an attempt at a delivery."""
+        self._webhook_seconds.labels(outcome).observe(seconds)
+
+    def webhook_lag(self, seconds: float) -> None:
+        """Record how long after its change an event was delivered."""
+        self._webhook_lag.observe(seconds)
+
+    def webhook_disabled(self, reason: str) -> None:
+        """Count an endpoint that was disabled."""
+        self._webhooks_disabled.labels(reason).inc()
 
     def slow_reader_cut(self) -> None:
         """Count a stream that has ended because its client did not read."""

@@ -21,6 +21,11 @@ NAMES = {
     "mallard_event_streams",
     "mallard_event_streams_cut",
     "mallard_events_sent",
+    "mallard_webhook_attempt_seconds",
+    "mallard_webhook_lag_seconds",
+    "mallard_webhook_waiting",
+    "mallard_webhooks",
+    "mallard_webhooks_disabled",
     "mallard_drivers",
     "mallard_jobs",
     "mallard_location_fixes",
@@ -68,6 +73,8 @@ def sampled() -> Metrics:
     metrics.risk("phoenix", "late")
     metrics.alert("lost")
     metrics.events_sent("job.created", 2)
+    metrics.webhook_attempt("delivered", 0.1)
+    metrics.webhook_disabled("gone")
     metrics.transfer("begun")
     metrics.problem("unsafe")
     metrics.reason("decline", given=True)

@@ -250,6 +250,11 @@ class Settings:
         "Bytes of the jobs that one service submitted in one market within the last seven days, "
         "for which ended jobs are kept; 0: no limit. Set it to a share of Redis's memory.",
     )
+    webhook_allow: tuple[str, ...] = described(
+        (),
+        "Networks (CIDR) to which webhooks may go although they are not public; `http` is good "
+        "there too. Set it for receivers inside your own network; order services choose the URLs.",
+    )
     log_format: Literal["console", "json"] = described(
         "console", "`json`: one object a line. Set it where a program reads the logs."
     )
@@ -313,8 +318,9 @@ class Settings:
                 raise ConfigError("proofs_endpoint needs proofs_bucket", "proofs_endpoint")
         if self.proofs_bucket is not None and self.proofs is not None:
             raise ConfigError("proofs and proofs_bucket are both set: name one", "proofs_bucket")
-        for network in self.trusted_proxies:
-            _check_network(network)
+        for name in ("trusted_proxies", "webhook_allow"):
+            for network in getattr(self, name):
+                _check_network(network, name)
 
     @property
     def proofs_folder(self) -> Path:
@@ -363,11 +369,11 @@ def _check_url(text: str, name: str) -> None:
         raise ConfigError(f"{text!r} is no http or https address", name)
 
 
-def _check_network(text: str) -> None:
+def _check_network(text: str, name: str) -> None:
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ConfigError(f"{text!r} is no address or network", "trusted_proxies") from None
+        raise ConfigError(f"{text!r} is no address or network", name) from None
 
 
 def load_settings(

@@ -47,7 +47,7 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.MALL_CLOSED: ProblemKind(422, "The mall is closed"),
     ProblemCode.DUPLICATE_EXTERNAL_ID: ProblemKind(409, "This external_id has a job already"),
     ProblemCode.NOT_CANCELLABLE: ProblemKind(409, "The job can no longer be cancelled"),
-    ProblemCode.WRONG_STATE: ProblemKind(409, "The job's state does not allow this"),
+    ProblemCode.WRONG_STATE: ProblemKind(409, "The state does not allow this"),
     ProblemCode.TOO_LATE: ProblemKind(409, "It is too late to change this"),
     ProblemCode.PRECONDITION_FAILED: ProblemKind(412, "It has changed: read it again"),
     ProblemCode.DRIVER_UNAVAILABLE: ProblemKind(409, "The driver cannot take this job"),

@@ -16,6 +16,7 @@ from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.policy.override import PolicyOverride
+from mallard_engine.core.webhooks.destinations import Destinations
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
@@ -46,6 +47,8 @@ from mallard_engine.gateway.socket.push_relay import Relay
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.webhooks.sender import Sender
+from mallard_engine.gateway.webhooks.worker import WebhookWorker
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
@@ -164,8 +167,20 @@ class Node:
             self.metrics,
             self.tokens.now_ms,
         )
+        self.sender = Sender(Destinations.of(settings.webhook_allow))
+        self.webhooks = WebhookWorker(
+            self.id,
+            self.store,
+            tuple(places.markets),
+            self.event_tail,
+            self.event_views,
+            self.sender,
+            self.metrics,
+        )
+        self.revoked.on_service.append(self.webhooks.revoke)
         self.services = SocketServices(
             streams=self.streams,
+            sender=self.sender,
             limiter=self.limiter,
             admission=Admission(
                 self.tokens, places.markets.keys(), settings.allowed_origins, proxies
@@ -295,6 +310,7 @@ class Node:
             self.services.leaving.set()
             self.connections.leaving = True
             self.streams.end_all()
+            self.webhooks.leave()
             _log.info("node leaving", node=self.id)
 
     async def drain(self) -> None:
@@ -325,6 +341,7 @@ class Node:
         self._is_started = True
         self.relay.start()
         self.event_tail.start()
+        self.webhooks.start()
         self._tasks.start(self._watch_store(), "watch store")
         for market in self.places.markets:
             self._tasks.start(self.images.keep_removing(market), f"remove proofs {market}")
@@ -359,6 +376,7 @@ class Node:
         await self._tasks.stop()
         await self.positions.close()
         await self.relay.stop()
+        await self.webhooks.stop()
         await self.event_tail.stop()
         await self.dispatcher.stop()
         await self.travel.close()

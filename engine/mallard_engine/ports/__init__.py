@@ -23,7 +23,16 @@ from mallard_engine.ports.drivers import (
     TakenBack,
 )
 from mallard_engine.ports.effects import Effects, Freed, LateJob, Push, PushKind
-from mallard_engine.ports.event_log import EventLog, MovedJob
+from mallard_engine.ports.events.log import EventLog, MovedJob
+from mallard_engine.ports.events.webhooks import (
+    Attempt,
+    Endpoints,
+    Leased,
+    NoSuchWebhook,
+    TooManyWebhooks,
+    WaitingDelivery,
+    Webhooks,
+)
 from mallard_engine.ports.jobs import (
     NO_QUOTAS,
     Changes,
@@ -80,6 +89,7 @@ __all__ = [
     "Alerts",
     "Answered",
     "Around",
+    "Attempt",
     "AuditLog",
     "Beat",
     "Changes",
@@ -94,6 +104,7 @@ __all__ = [
     "DueKind",
     "DuplicateExternalId",
     "Effects",
+    "Endpoints",
     "EventLog",
     "Fitting",
     "Found",
@@ -106,6 +117,7 @@ __all__ = [
     "JobRef",
     "Jobs",
     "LateJob",
+    "Leased",
     "Leases",
     "MarketQueue",
     "MoreOffers",
@@ -115,6 +127,7 @@ __all__ = [
     "NoSuchJob",
     "NoSuchLetter",
     "NoSuchProblem",
+    "NoSuchWebhook",
     "OfferLive",
     "OfferPlan",
     "Offered",
@@ -147,11 +160,14 @@ __all__ = [
     "Submitted",
     "TakenBack",
     "TooManyImages",
+    "TooManyWebhooks",
     "TooManyWrongCodes",
     "TransferOpen",
     "TransferPlan",
     "Transfers",
     "TravelMatrixSource",
+    "WaitingDelivery",
+    "Webhooks",
     "WrongState",
     "nowhere",
 ]

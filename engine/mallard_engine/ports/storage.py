@@ -10,7 +10,8 @@ from mallard_engine.ports.control.policies import Policies
 from mallard_engine.ports.control.revocations import Revocations
 from mallard_engine.ports.deadlines import Deadlines
 from mallard_engine.ports.drivers import Drivers
-from mallard_engine.ports.event_log import EventLog
+from mallard_engine.ports.events.log import EventLog
+from mallard_engine.ports.events.webhooks import Webhooks
 from mallard_engine.ports.jobs import Changes, Jobs
 from mallard_engine.ports.leases import Leases
 from mallard_engine.ports.offers import Offers
@@ -118,6 +119,11 @@ class Storage(Protocol):
     @property
     def revocations(self) -> Revocations:
         """The revoked tokens."""
+        ...
+
+    @property
+    def webhooks(self) -> Webhooks:
+        """The endpoints of webhooks."""
         ...
 
     @property

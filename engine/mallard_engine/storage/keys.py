@@ -7,6 +7,8 @@ only after it has matched the contract's pattern: none holds a brace, a glob cha
 from dataclasses import dataclass, field
 
 _PREFIX = "mallard"
+# Before the keys of webhooks, which are of no market: no id holds a slash.
+WEBHOOKS = f"{_PREFIX}:{{/webhooks}}:"
 # The first keys of every transition, in the order of ``lua/lib/base.lua``.
 BLOCK = (
     "drivers",

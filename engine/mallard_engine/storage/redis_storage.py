@@ -29,6 +29,7 @@ from mallard_engine.storage.calls.returns import RedisReturns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
+from mallard_engine.storage.calls.webhooks import RedisWebhooks
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.fitness import inspect
@@ -103,6 +104,7 @@ class RedisStorage:
         self.revocations = RedisRevocations(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
         self.event_log = RedisEventLog(self.runner, self.event_tail)
+        self.webhooks = RedisWebhooks(self.runner)
         self._embedded = embedded
         self._node = node
         self._warnings: Sequence[str] = ()

@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.keys import WEBHOOKS
 from mallard_engine.storage.scripts import Script, all_scripts, load_commands
 
 # What a script's header calls a key whose name has an id in it.
@@ -70,7 +71,8 @@ def check_call(script: Script, market: str, keys: Sequence[str], args: Sequence[
     """Check that the keys and arguments of a call are those declared in the script's header."""
     names = []
     for key in keys:
-        own = key.removeprefix(f"mallard:{{{market}}}:").removeprefix("mallard:")
+        own = key.removeprefix(f"mallard:{{{market}}}:").removeprefix(WEBHOOKS)
+        own = own.removeprefix("mallard:")
         name = own.partition(":")[0]
         names.append(_HEADER_NAMES.get(name, name))
     assert _matches(names, script.keys), f"{script.name}: KEYS are {names}"

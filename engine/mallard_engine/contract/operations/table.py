@@ -18,6 +18,7 @@ from mallard_engine.contract.operations.proofs import PROOFS
 from mallard_engine.contract.operations.quotes import QUOTES
 from mallard_engine.contract.operations.shops import SHOPS
 from mallard_engine.contract.operations.tracking import TRACKING
+from mallard_engine.contract.operations.webhooks import WEBHOOKS
 
 # The groups of operations in the documents and in generated code.
 TAGS: Final = (
@@ -25,6 +26,7 @@ TAGS: Final = (
     ("Tracking", "Where a job is, for its customer"),
     ("Quotes", "Whether a job would find a driver"),
     ("Events", "What happens in a market, as it happens"),
+    ("Webhooks", "Have events posted to you"),
     ("Markets", "Where the engine serves"),
     ("Operators", "What people do by hand: drivers and jobs of a market"),
     ("Control", "How operators control a deployment"),
@@ -38,6 +40,7 @@ TAGS: Final = (
 OPERATIONS: Final = (
     *JOBS,
     *EVENTS,
+    *WEBHOOKS,
     *QUOTES,
     *TRACKING,
     *MARKETS,

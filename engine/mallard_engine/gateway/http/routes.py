@@ -24,6 +24,7 @@ from mallard_engine.gateway.http.endpoints.positions import PositionsApi
 from mallard_engine.gateway.http.endpoints.proofs import ProofsApi
 from mallard_engine.gateway.http.endpoints.register import RegisterApi
 from mallard_engine.gateway.http.endpoints.tracking import TrackingApi
+from mallard_engine.gateway.http.endpoints.webhooks.api import WebhooksApi
 from mallard_engine.gateway.http.routing import bind
 from mallard_engine.gateway.http.submissions import Submissions
 from mallard_engine.gateway.socket.services import SocketServices
@@ -48,6 +49,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         JobsApi(services, submissions).handlers()
         | BatchesApi(services, submissions).handlers()
         | EventsApi(services).handlers()
+        | WebhooksApi(services).handlers()
         | OperatorsApi(services).handlers()
         | RegisterApi(services).handlers()
         | AlertsApi(services).handlers()

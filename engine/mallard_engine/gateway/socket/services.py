@@ -13,6 +13,7 @@ from mallard_engine.gateway.socket.payloads import full_job
 from mallard_engine.gateway.socket.position_batcher import PositionBatcher
 from mallard_engine.gateway.socket.push_relay import Relay
 from mallard_engine.gateway.socket.timers import SocketTimeouts
+from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.metrics import Metrics
 from mallard_protocol.messages import SocketJob
 
@@ -32,6 +33,7 @@ class SocketServices(Services):
     positions: PositionBatcher
     metrics: Metrics
     streams: EventStreams
+    sender: Sender
     connections: Connections
     timeouts: SocketTimeouts = field(default_factory=SocketTimeouts)
     # Markets whose policy weighs earnings: `/metrics` reports how evenly they are spread.

@@ -28,6 +28,7 @@ from mallard_engine.storage.calls.returns import RedisReturns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
+from mallard_engine.storage.calls.webhooks import RedisWebhooks
 from mallard_engine.storage.scripts import load_commands
 
 _EVENTS_A_READ = 5_000
@@ -64,6 +65,7 @@ class SimulationStorage:
         self.revocations = RedisRevocations(runner)
         self.pushes = RedisPushes(runner, self._turns, runs)
         self.event_log = RedisEventLog(runner, self._turns)
+        self.webhooks = RedisWebhooks(runner)
 
     @property
     def down_since(self) -> None:

@@ -14,10 +14,12 @@ from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import DriverFix, EventLog, MovedJob
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.records import pack
 from mallard_protocol.events import Place
 
 _EVENTS_A_READ: Final = 500
+_POLL_MS: Final = 20
 _MOVES_KEPT: Final = 1_000
 # Twice the time between two moves, and a margin.
 _HEADING_KEPT_S: Final = 40
@@ -33,6 +35,8 @@ class RedisEventLog(EventLog):
     def __init__(self, runner: ScriptRunner, tail: Link) -> None:
         self._runner = runner
         self._tail = tail
+        # The server is in cluster mode, and the markets have different slots.
+        self._is_split = False
         # By market: up to where its moves were read.
         self._moves: dict[str, str] = {}
 
@@ -55,10 +59,7 @@ class RedisEventLog(EventLog):
         for market in after:
             streams[self._key(market, "moves")] = market, self._moves[market]
             streams[self._key(market, "events")] = market, str(after[market])
-        reply = await self._tail.call(
-            "XREAD", "COUNT", _EVENTS_A_READ, "BLOCK", block_ms, "STREAMS", *streams,
-            *(cursor for _, cursor in streams.values()),
-        )  # fmt: skip
+        reply = await self._new_entries(streams, block_ms)
         heard: defaultdict[str, list[MarketEvent]] = defaultdict(list)
         for stream, entries in reply or ():
             market = streams[stream][0]
@@ -71,6 +72,39 @@ class RedisEventLog(EventLog):
                      for it in entries]  # fmt: skip
             heard[market][:0] = moves
         return [event for events in heard.values() for event in events]
+
+    async def _new_entries(
+        self, streams: Mapping[bytes, tuple[str, str]], block_ms: int
+    ) -> Sequence[tuple[bytes, Sequence[tuple[bytes, Sequence[bytes]]]]]:
+        """Return the new entries by stream. ``streams``: the market and the cursor of each."""
+        if not self._is_split:
+            try:
+                return (
+                    await self._tail.call(
+                        "XREAD", "COUNT", _EVENTS_A_READ, "BLOCK", block_ms, "STREAMS", *streams,
+                        *(cursor for _, cursor in streams.values()),
+                    )
+                    or ()
+                )  # fmt: skip
+            except LinkReplyError as error:
+                if error.code != "CROSSSLOT":
+                    raise
+                self._is_split = True
+        # In cluster mode one command reads one market, and a read that waits delays the others.
+        by_market: defaultdict[str, dict[bytes, str]] = defaultdict(dict)
+        for stream, (market, cursor) in streams.items():
+            by_market[market][stream] = cursor
+        call = self._tail.call
+        replies = await asyncio.gather(
+            *(
+                call("XREAD", "COUNT", _EVENTS_A_READ, "STREAMS", *own, *own.values())
+                for own in by_market.values()
+            )
+        )
+        found = [entries for reply in replies for entries in reply or ()]
+        if not found:
+            await asyncio.sleep(min(block_ms, _POLL_MS) / 1000)
+        return found
 
     async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         key, now_ms = self._key(market, "moves"), self._runner.now_ms()

@@ -6,11 +6,13 @@ from importlib import resources
 
 import pytest
 
+from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.model import Device, Job, RoundRecord, Vehicle
 from mallard_engine.core.operator_calls import OperatorCall
 from mallard_engine.core.order_change import OrderChange
 from mallard_engine.core.policy.override import PolicyOverride
 from mallard_engine.core.vehicles import DriverClaims, DriverProfile, StatedVehicle
+from mallard_engine.core.webhooks.endpoints import Disabled
 from mallard_engine.ports import (
     DriverFix,
     DueEntry,
@@ -29,6 +31,7 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
+from mallard_protocol.events import Place
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
     NOT_ASKED_AGAIN,
@@ -43,12 +46,14 @@ from mallard_protocol.lifecycle import (
 from mallard_protocol.messages import Proof
 from tests.engine.storage.script_calls import declared_arguments
 from tests.engine.storage.transfers import begin_transfer
+from tests.engine.storage.webhook_endpoints import endpoint
 from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, NODE, TRANSITION_KEYS, World
 
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.
 REFUSED_WHEN_FULL = {"hello", "submit"}
 READ_ONLY = {
+    "webhook_read",
     "around",
     "candidates",
     "registered",
@@ -272,6 +277,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     queue = ArchiveQueue(store.runner)
     await queue.register(MARKET, 1_000)
     await queue.remove(MARKET)
+    await _webhooks(world)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
 
@@ -290,6 +296,24 @@ def _order_change(job: Job) -> OrderChange:
         shop_codes=("1",),
         on_undeliverable="hold",
     )
+
+
+async def _webhooks(world: World) -> None:
+    """Make the calls of an endpoint of webhooks."""
+    webhooks = world.store.webhooks
+    made = await webhooks.create(endpoint("wh_1"))
+    await webhooks.beat(NODE, [MARKET])
+    event = MarketEvent(MARKET, Place(world.now, 1), world.now, "job", fields={"kind": "job"})
+    place = event.place
+    known = await webhooks.all()
+    await webhooks.queue(MARKET, (None, place), [event], {made.id: [0]}, known.version)
+    await webhooks.begin_replay(made.id, MARKET, Place(0, 0), place)
+    await webhooks.replay(made.id, MARKET, (Place(0, 0), place), place, [event])
+    (due,) = await webhooks.take({made.id: 1}, 1_000)
+    await webhooks.settle(due, None, is_gone=False)
+    await webhooks.disable(made.id, "owner")
+    await webhooks.tell_disabled(MARKET, made, Disabled(world.now, "owner"))
+    await webhooks.delete(made)
 
 
 async def _transferred(world: World, ref: JobRef) -> None:

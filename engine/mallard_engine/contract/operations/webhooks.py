@@ -1,0 +1,95 @@
+"""Operations on endpoints to which events are posted."""
+
+from functools import partial
+from typing import Final
+
+from mallard_engine.contract.operations.operation import Operation
+from mallard_engine.contract.operations.shapes import ORDERS, PAGE
+from mallard_protocol import webhooks
+from mallard_protocol.codes import ProblemCode
+
+P = ProblemCode
+_operation = partial(Operation, tag="Webhooks", roles=ORDERS)
+_PATH: Final = "/v1/webhooks/{id}"
+
+WEBHOOKS: Final = (
+    _operation(
+        name="createWebhook",
+        method="post",
+        path="/v1/webhooks",
+        summary="Have events posted to a URL; the signing secret is shown this once",
+        body=webhooks.WebhookRequest,
+        status=201,
+        answer=webhooks.NewWebhook,
+        headers=(("Location", "The endpoint's path"),),
+        problems=(P.QUOTA_EXCEEDED,),
+    ),
+    _operation(
+        name="listWebhooks",
+        method="get",
+        path="/v1/webhooks",
+        summary="List your endpoints, the oldest first; operators see all",
+        parameters=PAGE,
+        answer=webhooks.WebhookList,
+    ),
+    _operation(
+        name="getWebhook",
+        method="get",
+        path=_PATH,
+        summary="Read an endpoint",
+        answer=webhooks.Webhook,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="updateWebhook",
+        method="patch",
+        path=_PATH,
+        summary="Change an endpoint; `{state: enabled}` ends its disabling",
+        body=webhooks.WebhookPatch,
+        answer=webhooks.Webhook,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="deleteWebhook",
+        method="delete",
+        path=_PATH,
+        summary="Delete an endpoint and what waits for it; operators may delete any",
+        status=204,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="rotateWebhookSecret",
+        method="post",
+        path=f"{_PATH}/rotate",
+        summary="Sign with a new secret; the one before signs as well for 24 h",
+        answer=webhooks.RotatedSecret,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="testWebhook",
+        method="post",
+        path=f"{_PATH}/test",
+        summary="Post a `webhook.test` event now and say how it went",
+        answer=webhooks.Delivery,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
+        name="replayWebhook",
+        method="post",
+        path=f"{_PATH}/replay",
+        summary="Post events again from a moment on, with the same ids, as far as they are kept",
+        body=webhooks.ReplayRequest,
+        status=202,
+        answer=webhooks.Replay,
+        problems=(P.NOT_FOUND, P.WRONG_STATE),
+    ),
+    _operation(
+        name="listWebhookDeliveries",
+        method="get",
+        path=f"{_PATH}/deliveries",
+        summary="List the last attempts at deliveries, the newest first",
+        parameters=PAGE,
+        answer=webhooks.DeliveryList,
+        problems=(P.NOT_FOUND,),
+    ),
+)

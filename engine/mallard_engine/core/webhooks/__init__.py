@@ -1,0 +1,1 @@
+"""Webhooks: which events an endpoint gets, when they are repeated, where they may go."""

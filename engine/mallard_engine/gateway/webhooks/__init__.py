@@ -1,0 +1,1 @@
+"""Webhooks: queues events for endpoints, posts them signed, and repeats what fails."""

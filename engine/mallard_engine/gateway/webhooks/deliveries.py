@@ -1,0 +1,243 @@
+"""Sends what is due to the endpoints that this node has leased.
+
+Each endpoint has slots of its own, fewer if it is slow and one if it fails. Slow endpoints share
+another total than quick ones, so that however many of them there are, they delay no quick one.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from mallard_engine.core.webhooks.endpoints import Endpoint
+from mallard_engine.core.webhooks.retries import next_attempt_ms
+from mallard_engine.gateway.events.views import EventViews, Reader
+from mallard_engine.gateway.http.request_parsing import encode_json
+from mallard_engine.gateway.webhooks.sender import Answer, Message, Sender
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import Attempt, StoreUnavailable, WaitingDelivery, Webhooks
+from mallard_protocol.events import Event
+from mallard_protocol.webhooks import DeliveryOutcome
+
+_log = structlog.get_logger(__name__)
+_often = RateLimitedLog(_log, interval_s=10.0)
+
+QUICK_SLOTS: Final = 8
+SLOW_SLOTS: Final = 4
+FAILING_SLOTS: Final = 1
+# An endpoint is slow if its last answer took this long, or one that it owes has taken this long.
+SLOW_S: Final = 1.0
+MOST_QUICK: Final = 128
+MOST_SLOW: Final = 128
+# What a node has taken and not settled falls due again: longer than a delivery may take.
+HOLD_MS: Final = 20_000
+_LOG_EACH_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Line:
+    """One endpoint's deliveries on this node. `began_s`: of each that is under way."""
+
+    began_s: dict[int, float] = field(default_factory=dict)
+    is_slow: bool = False
+    is_failing: bool = False
+    failures: int = 0
+    logged_s: float = float("-inf")
+
+    def slow_now(self, now_s: float) -> bool:
+        """Whether it counts as slow."""
+        oldest_s = min(self.began_s.values(), default=now_s)
+        return self.is_slow or self.is_failing or now_s - oldest_s >= SLOW_S
+
+    def free(self, now_s: float) -> int:
+        """Return how many more deliveries may be under way."""
+        most = QUICK_SLOTS
+        if self.is_failing:
+            most = FAILING_SLOTS
+        elif self.slow_now(now_s):
+            most = SLOW_SLOTS
+        return max(0, most - len(self.began_s))
+
+
+def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> dict[str, int]:
+    """Return how many deliveries to take for each endpoint, within the totals.
+
+    Args:
+        lines: every endpoint with deliveries under way, and those of `own`; the first come first.
+        own: the endpoints for which deliveries may be taken.
+        now_s: the time of the event loop.
+    """
+    left = {True: MOST_SLOW, False: MOST_QUICK}
+    for line in lines.values():
+        left[line.slow_now(now_s)] -= len(line.began_s)
+    slots: dict[str, int] = {}
+    for endpoint, line in lines.items():
+        if endpoint not in own:
+            continue
+        kind = line.slow_now(now_s)
+        taken = min(line.free(now_s), left[kind])
+        if taken > 0:
+            slots[endpoint] = taken
+            left[kind] -= taken
+    return slots
+
+
+class Deliveries:
+    """The deliveries of a node.
+
+    Args:
+        store: the queues.
+        views: makes what readers see of events.
+        sender: posts.
+        metrics: counts.
+        now_ms: the store's clock.
+        chance: a random number from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        store: Webhooks,
+        views: EventViews,
+        sender: Sender,
+        metrics: Metrics,
+        now_ms: Callable[[], int],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._views = views
+        self._sender = sender
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._chance = chance
+        self._endpoints: dict[str, Endpoint] = {}
+        self._lines: dict[str, Line] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._numbers = 0
+
+    def __len__(self) -> int:
+        """How many deliveries are under way."""
+        return len(self._tasks)
+
+    def work_on(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Send to these endpoints and no others; what is under way goes on."""
+        self._endpoints = dict(endpoints)
+        self._lines = {
+            name: line
+            for name, line in self._lines.items()
+            if name in self._endpoints or line.began_s
+        }
+        for name, endpoint in endpoints.items():
+            if name not in self._lines:
+                self._lines[name] = Line(is_failing=endpoint.failing_ms > 0)
+
+    async def send_due(self) -> bool:
+        """Take what is due and begin to send it; return whether there was anything.
+
+        Raises:
+            StoreUnavailable: what was taken falls due again.
+        """
+        if not self._endpoints:
+            return False
+        clock = asyncio.get_running_loop().time
+        lines = list(self._lines.items())
+        random.shuffle(lines)  # the totals may not suffice for all
+        slots = slots_for(dict(lines), self._endpoints, clock())
+        due = await self._store.take(slots, HOLD_MS) if slots else ()
+        for waiting in due:
+            if endpoint := self._endpoints.get(waiting.endpoint):
+                self._begin(waiting, endpoint, clock())
+        return bool(due)
+
+    def _begin(self, waiting: WaitingDelivery, endpoint: Endpoint, now_s: float) -> None:
+        self._numbers += 1
+        number, line = self._numbers, self._lines[endpoint.id]
+        line.began_s[number] = now_s
+        task = asyncio.create_task(self._deliver(waiting, endpoint, line), name="webhook delivery")
+        self._tasks[number] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._tasks[number], line.began_s[number]
+
+        task.add_done_callback(ended)
+
+    async def stop(self) -> None:
+        """Break off what is under way; it falls due again."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _deliver(self, waiting: WaitingDelivery, endpoint: Endpoint, line: Line) -> None:
+        """Deliver one event. Whatever breaks this, the delivery falls due again."""
+        try:
+            shown = await self._views.public([waiting.event], Reader(endpoint.service))
+            if not shown:
+                await self._store.settle(waiting, None, is_gone=False)
+                return
+            answer = await self._send(endpoint, shown[0])
+            self._note(endpoint, line, answer)
+            await self._settle(waiting, shown[0], answer)
+        except StoreUnavailable as problem:
+            _often.warning("webhook deliveries wait for the store", reason=str(problem))
+        except Exception as error:  # noqa: BLE001 - one event must not end the others
+            _often.error("webhook delivery broke", example={"exc_info": error})
+
+    async def _send(self, endpoint: Endpoint, event: Event) -> Answer:
+        message = Message(event.id, encode_json(event))
+        secrets = endpoint.signs_with(self._now_ms())
+        return await self._sender.post(endpoint.url, message, secrets)
+
+    async def _settle(self, waiting: WaitingDelivery, event: Event, answer: Answer) -> None:
+        now_ms = self._now_ms()
+        began_ms = now_ms - answer.duration_ms
+        first_ms = waiting.first_ms or began_ms
+        number = waiting.failed + 1
+        next_ms, outcome = None, DeliveryOutcome.DELIVERED
+        if answer.error is not None:
+            if not answer.is_gone:
+                next_ms = next_attempt_ms(number, first_ms, now_ms, self._chance())
+            outcome = DeliveryOutcome.GAVE_UP if next_ms is None else DeliveryOutcome.FAILED
+        attempt = Attempt(
+            event=waiting.event.id,
+            type=event.type,
+            attempt=number,
+            at_ms=began_ms,
+            duration_ms=answer.duration_ms,
+            outcome=outcome.value,
+            status=answer.status,
+            error=None if answer.error is None else answer.error.value,
+            next_ms=next_ms,
+        )
+        self._metrics.webhook_attempt(outcome.value, answer.duration_ms / 1000)
+        if outcome is DeliveryOutcome.DELIVERED and number == 1:
+            self._metrics.webhook_lag(max(0, now_ms - waiting.event.at_ms) / 1000)
+        reason = await self._store.settle(
+            replace(waiting, first_ms=first_ms), attempt, is_gone=answer.is_gone
+        )
+        if reason:
+            self._metrics.webhook_disabled(reason)
+            _log.warning("webhook disabled", endpoint=waiting.endpoint, reason=reason)
+
+    def _note(self, endpoint: Endpoint, line: Line, answer: Answer) -> None:
+        """Remember how the endpoint does; log at most one line a minute for it."""
+        line.is_slow = answer.duration_ms >= SLOW_S * 1000
+        line.is_failing = answer.error is not None
+        if answer.error is None:
+            line.failures = 0
+            return
+        line.failures += 1
+        now_s = asyncio.get_running_loop().time()
+        if now_s - line.logged_s >= _LOG_EACH_S:
+            line.logged_s = now_s
+            _log.warning(
+                "webhook fails",
+                endpoint=endpoint.id,
+                error=answer.error.value,
+                status=answer.status,
+                failures=line.failures,
+            )

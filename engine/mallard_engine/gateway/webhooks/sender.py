@@ -1,0 +1,190 @@
+"""Posts one signed message to an endpoint, within bounds of time and size.
+
+Standard Webhooks (standardwebhooks.com): the package of that project makes the signatures.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import httpcore2
+from standardwebhooks import Webhook
+
+from mallard_engine.core.webhooks.destinations import BadUrl, Destinations
+from mallard_engine.gateway.webhooks.network import (
+    AddressRefused,
+    CheckedNetwork,
+    NameNotFound,
+    Resolve,
+    Resolver,
+    admitted,
+)
+from mallard_protocol.webhooks import ANSWER_WITHIN_S, DeliveryError
+
+# An answer's body is read so far and so long, so that its connection can be used again.
+_MOST_BODY_BYTES: Final = 16_384
+_BODY_WITHIN_S: Final = 0.5
+_KEPT_OPEN_S: Final = 20.0
+_MOST_KEPT_OPEN: Final = 128
+_LOOK_UP_WITHIN_S: Final = 2.0
+USER_AGENT: Final = "Mallard-Webhooks/1"
+_GONE: Final = 410
+
+
+class Message(NamedTuple):
+    """What is posted: `webhook-id`, and the body."""
+
+    id: str
+    body: bytes
+
+
+class Answer(NamedTuple):
+    """How a post ended. `error`: None if it is a success. `status`: None without an answer."""
+
+    status: int | None
+    error: DeliveryError | None
+    duration_ms: int
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the endpoint wants nothing any more."""
+        return self.status == _GONE
+
+
+class Sender:
+    """The client of all deliveries of a node.
+
+    Args:
+        destinations: where they may go.
+        resolve: resolves a name; by default the system's resolver.
+        within_s: the time for a delivery, from the name's resolution to the answer's head.
+        tls: certificates to trust; by default the system's.
+        now: the clock of the signatures.
+    """
+
+    def __init__(
+        self,
+        destinations: Destinations,
+        *,
+        resolve: Resolve | None = None,
+        within_s: float = ANSWER_WITHIN_S,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.destinations = destinations
+        self._own = None if resolve else Resolver()
+        self._resolve: Resolve = resolve or self._own or Resolver()
+        self._within_s = within_s
+        self._now = now
+        self._pools = {
+            scheme: httpcore2.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=None,
+                max_keepalive_connections=_MOST_KEPT_OPEN,
+                keepalive_expiry=_KEPT_OPEN_S,
+                network_backend=CheckedNetwork(scheme, destinations, self._resolve),
+            )
+            for scheme in ("https", "http")
+        }
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for pool in self._pools.values():
+            await pool.aclose()
+        if self._own is not None:
+            self._own.close()
+
+    async def check(self, url: str) -> None:
+        """Check that deliveries may go to a URL. A host that has no address now is not refused.
+
+        Raises:
+            BadUrl: they may not.
+        """
+        found = self.destinations.check(url)
+        with contextlib.suppress(NameNotFound, TimeoutError):
+            try:
+                async with asyncio.timeout(_LOOK_UP_WITHIN_S):
+                    await admitted(found.host, found.scheme, self.destinations, self._resolve)
+            except AddressRefused:
+                raise BadUrl("deliveries may not go to the address of this host") from None
+
+    async def post(self, url: str, message: Message, secrets: Sequence[str]) -> Answer:
+        """Post a message, signed with each secret. It never raises for what the endpoint does."""
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        status, error = None, None
+        try:
+            async with asyncio.timeout(self._within_s):
+                status = await self._post(url, message, secrets)
+        except (TimeoutError, httpcore2.TimeoutException):
+            error = DeliveryError.TIMEOUT
+        except (BadUrl, AddressRefused):
+            error = DeliveryError.ADDRESS
+        except NameNotFound:
+            error = DeliveryError.NAME
+        except httpcore2.NetworkError as failure:
+            error = DeliveryError.TLS if _is_of_tls(failure) else DeliveryError.CONNECTION
+        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, ValueError):
+            error = DeliveryError.PROTOCOL
+        if status is not None and not 200 <= status < 300:
+            error = DeliveryError.REDIRECT if 300 <= status < 400 else DeliveryError.STATUS
+        return Answer(status, error, round((clock() - began_s) * 1000))
+
+    async def _post(self, url: str, message: Message, secrets: Sequence[str]) -> int:
+        scheme = self.destinations.check(url).scheme
+        request = httpcore2.Request(
+            "POST",
+            url,
+            headers=_headers(url, message, secrets, self._now()),
+            content=message.body,
+        )
+        response = await self._pools[scheme].handle_async_request(request)
+        try:
+            with contextlib.suppress(Exception):  # the status has been heard
+                async with asyncio.timeout(_BODY_WITHIN_S):
+                    await _read(response)
+        finally:
+            await response.aclose()
+        return response.status
+
+
+async def _read(response: httpcore2.Response) -> None:
+    size = 0
+    async for chunk in response.aiter_stream():
+        size += len(chunk)
+        if size > _MOST_BODY_BYTES:
+            return
+
+
+def _headers(
+    url: str, message: Message, secrets: Sequence[str], now: datetime
+) -> list[tuple[str, str]]:
+    text = message.body.decode()
+    signatures = (Webhook(secret).sign(message.id, now, text) for secret in secrets)
+    host = httpcore2.URL(url)
+    return [
+        ("host", _host(host)),
+        ("user-agent", USER_AGENT),
+        ("content-type", "application/json"),
+        ("content-length", str(len(message.body))),
+        ("accept", "*/*"),
+        ("webhook-id", message.id),
+        ("webhook-timestamp", str(int(now.timestamp()))),
+        ("webhook-signature", " ".join(signatures)),
+    ]
+
+
+def _host(url: httpcore2.URL) -> str:
+    host = url.host.decode()
+    return host if url.port is None else f"{host}:{url.port}"
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

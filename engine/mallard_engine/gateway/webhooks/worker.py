@@ -1,0 +1,148 @@
+"""The webhooks of a node: leases, fan-out, deliveries, and what disabling brings about.
+
+Without endpoints it costs one call a second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from mallard_engine.gateway.events.tail import Tail
+from mallard_engine.gateway.events.views import EventViews
+from mallard_engine.gateway.webhooks.deliveries import Deliveries
+from mallard_engine.gateway.webhooks.fan_out import FanOut, KnownEndpoints
+from mallard_engine.gateway.webhooks.sender import Sender
+from mallard_engine.logs import RateLimitedLog
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import Leased, NoSuchWebhook, Storage, StoreUnavailable
+from mallard_protocol.webhooks import DisabledReason
+
+_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
+_BEAT_S: Final = 1.0
+# What another node has queued for an endpoint of this one is seen this late at most.
+_POLL_S: Final = 0.1
+
+
+class WebhookWorker:
+    """The webhooks of one node.
+
+    Args:
+        node: its name.
+        store: the storage.
+        markets: the markets that it serves.
+        tail: the reader of the events.
+        views: makes what readers see of events.
+        sender: posts.
+        metrics: counts.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        store: Storage,
+        markets: Sequence[str],
+        tail: Tail,
+        views: EventViews,
+        sender: Sender,
+        metrics: Metrics,
+    ) -> None:
+        self._node = node
+        self._store = store
+        self._webhooks = store.webhooks
+        self._markets = tuple(markets)
+        self._sender = sender
+        self._metrics = metrics
+        self._endpoints = KnownEndpoints(store.webhooks)
+        self._wake = asyncio.Event()
+        self._fan_out = FanOut(
+            store.webhooks, store.event_log, tail, self._endpoints, self._wake.set
+        )
+        self.deliveries = Deliveries(store.webhooks, views, sender, metrics, store.now_ms)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_leaving = False
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._tasks = [
+            asyncio.create_task(self._beats(), name="webhook leases"),
+            asyncio.create_task(self._send(), name="webhook deliveries"),
+        ]
+
+    def leave(self) -> None:
+        """Begin no more deliveries; those under way go on."""
+        self._is_leaving = True
+        self.deliveries.work_on({})
+
+    async def revoke(self, service: str, market: str) -> None:
+        """Disable the endpoints of an order service whose tokens were revoked.
+
+        Args:
+            service: the service.
+            market: only those that get events of this market; empty: all.
+
+        Raises:
+            StoreUnavailable: some may still be enabled.
+        """
+        for endpoint in (await self._webhooks.all()).by_id.values():
+            if endpoint.service == service and (not market or endpoint.reaches(market)):
+                await self._webhooks.disable(endpoint.id, DisabledReason.REVOKED)
+
+    async def stop(self) -> None:
+        """End all work and give up the leases."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+            self._tasks = []
+            await self._fan_out.stop()
+            await self.deliveries.stop()
+            with contextlib.suppress(StoreUnavailable):
+                await self._webhooks.leave(self._node)
+        await self._sender.close()
+
+    async def _beats(self) -> None:
+        while True:
+            try:
+                await self._beat()
+            except StoreUnavailable as problem:
+                _often.warning("webhooks wait for the store", reason=str(problem))
+            await asyncio.sleep(_BEAT_S)
+
+    async def _beat(self) -> None:
+        leased = await self._webhooks.beat(self._node, self._markets)
+        await self._endpoints.refresh(leased.version)
+        known = self._endpoints.known.by_id
+        own = {name: known[name] for name in leased.endpoints if name in known}
+        self.deliveries.work_on({} if self._is_leaving else own)
+        await self._fan_out.work_on(leased.markets)
+        if own:
+            await self._fan_out.replay(own)
+        await self._tell(leased)
+        self._metrics.webhooks(len(own), leased.waiting)
+
+    async def _tell(self, leased: Leased) -> None:
+        """Write the events of endpoints that were disabled; repeated until it is done."""
+        for name in leased.untold:
+            with contextlib.suppress(NoSuchWebhook):
+                endpoint = await self._webhooks.get(name)
+                if endpoint.disabled is not None:
+                    for market in filter(endpoint.reaches, self._markets):
+                        await self._webhooks.tell_disabled(market, endpoint, endpoint.disabled)
+            await self._webhooks.told(name)
+
+    async def _send(self) -> None:
+        while True:
+            try:
+                if await self.deliveries.send_due():
+                    # What falls due meanwhile shares the next call.
+                    await asyncio.sleep(0.01)
+                    continue
+            except StoreUnavailable as problem:
+                _often.warning("webhooks wait for the store", reason=str(problem))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await self._wake.wait()
+            self._wake.clear()

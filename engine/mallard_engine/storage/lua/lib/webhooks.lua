@@ -1,0 +1,52 @@
+-- The common start of the scripts of webhooks. They have one key: `endpoints`; the others have its
+-- hash tag and so its slot.
+local PREFIX = KEYS[1]:match('^(.*)endpoints$')
+local arg = cmsgpack.unpack(ARGV[2])
+local now = tonumber(ARGV[1])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function key(name) return PREFIX .. name end
+
+local function version() return tonumber(redis.call('GET', key('version')) or '0') end
+
+local function changed() redis.call('INCR', key('version')) end
+
+-- Drops what waits for an endpoint; returns the time of the oldest event of it, 0 if nothing waited.
+local function drop_waiting(endpoint)
+  local oldest
+  for _, name in ipairs(redis.call('HKEYS', key('waiting:' .. endpoint))) do
+    local at = tonumber(name:match('/(%d+)-%d+$'))
+    if at and (not oldest or at < oldest) then oldest = at end
+  end
+  redis.call('DEL', key('queue:' .. endpoint), key('waiting:' .. endpoint),
+    key('tries:' .. endpoint))
+  for _, field in ipairs(redis.call('HKEYS', key('replays'))) do
+    if field:match('^([^/]+)/') == endpoint then redis.call('HDEL', key('replays'), field) end
+  end
+  return oldest or 0
+end
+
+-- Whether it was enabled. `untold` is read by the nodes: one of them writes the event.
+local function disable(endpoint, reason)
+  if redis.call('HEXISTS', KEYS[1], endpoint) == 0 then return false end
+  if redis.call('HEXISTS', key('disabled'), endpoint) == 1 then return false end
+  local entry = { now, reason, drop_waiting(endpoint) }
+  redis.call('HSET', key('disabled'), endpoint, cmsgpack.pack(entry))
+  redis.call('ZADD', key('untold'), now, endpoint)
+  changed()
+  return true
+end
+
+local function is_enabled(endpoint)
+  return redis.call('HEXISTS', KEYS[1], endpoint) == 1
+    and redis.call('HEXISTS', key('disabled'), endpoint) == 0
+end
+
+-- Queues a delivery, due now, unless it waits already.
+local function queue(endpoint, name, entry)
+  redis.call('ZADD', key('queue:' .. endpoint), 'NX', now, name)
+  redis.call('HSET', key('waiting:' .. endpoint), name, entry)
+end

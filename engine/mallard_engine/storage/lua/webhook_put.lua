@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- Stores an endpoint of webhooks: a new one (`was` is empty) or a changed one. enable: it gets
+-- what is recorded from now on.
+-- KEYS: endpoints
+-- ARGV: now arg{id owner most enable} was record
+-- REPLY: ok | full | gone | changed
+-- include lib/webhooks.lua
+
+local stored = redis.call('HGET', KEYS[1], arg.id)
+local owned = tonumber(redis.call('HGET', key('owned'), arg.owner) or '0')
+if ARGV[3] == '' then
+  if stored then return { 'changed' } end
+  if owned >= arg.most then return { 'full' } end
+  redis.call('HINCRBY', key('owned'), arg.owner, 1)
+elseif not stored then
+  return { 'gone' }
+elseif stored ~= ARGV[3] then
+  return { 'changed' }
+end
+redis.call('HSET', KEYS[1], arg.id, ARGV[4])
+if arg.enable then
+  redis.call('HSET', key('since'), arg.id, now)
+  redis.call('HDEL', key('disabled'), arg.id)
+  redis.call('HDEL', key('failing'), arg.id)
+  redis.call('ZREM', key('untold'), arg.id)
+end
+changed()
+return { 'ok' }

@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- Reads what is due for endpoints and postpones it: what its node does not settle falls due again.
+-- slots: endpoint and how many of its deliveries.
+-- KEYS: endpoints
+-- ARGV: now arg{slots[] hold_ms}
+-- REPLY: due[endpoint name failed first_ms entry …]
+-- include lib/webhooks.lua
+
+local due = {}
+for _, each in ipairs(arg.slots) do
+  local endpoint = each[1]
+  local from = key('queue:' .. endpoint)
+  for _, name in ipairs(redis.call('ZRANGE', from, '-inf', now, 'BYSCORE', 'LIMIT', 0, each[2])) do
+    local entry = redis.call('HGET', key('waiting:' .. endpoint), name)
+    if entry then
+      redis.call('ZADD', from, now + arg.hold_ms, name)
+      local tries = redis.call('HGET', key('tries:' .. endpoint), name) or '0 0'
+      local failed, first = tries:match('^(%d+) (%d+)$')
+      due[#due + 1] = { endpoint, name, tonumber(failed), tonumber(first), entry }
+    else
+      redis.call('ZREM', from, name)
+    end
+  end
+end
+return due

@@ -1,0 +1,201 @@
+"""What an endpoint receives, and what becomes of what it does not take."""
+
+import asyncio
+from functools import partial
+
+import pytest
+from standardwebhooks import WebhookVerificationError
+
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import NodeFactory, RunningNode
+from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer, receiving
+from tests.engine.gateway.webhooks.support import create, deliveries, disabled, make_due, read
+from tests.support import eventually
+
+
+async def test_event_is_posted_signed_with_the_secret(
+    node: RunningNode, receiver: Receiver
+) -> None:
+    made = await create(node, receiver.url)
+    job = await node.submit()
+    (heard,) = await receiver.hears(1)
+    event = heard.verified(made["secret"])
+    assert heard.path == "/hook"
+    assert heard.headers["content-type"] == "application/json"
+    assert event["id"] == heard.id
+    assert event["type"] == "job.created"
+    assert event["job"] == job["id"]
+    assert event["data"]["external_id"] == job["external_id"]
+    assert "timeline" not in event["data"]
+    with pytest.raises(WebhookVerificationError):
+        heard.verified("whsec_" + "A" * 44)
+
+
+async def test_each_event_comes_once_in_its_streams_words(
+    node: RunningNode, receiver: Receiver
+) -> None:
+    await create(node, receiver.url)
+    job = await node.submit()
+    await node.http.post(
+        f"/v1/jobs/{job['id']}/cancel",
+        json={"reason": "customer"},
+        headers=node.bearer("shop", Role.ORDERS),
+    )
+    await receiver.hears(2)
+    assert sorted(receiver.types) == ["job.cancelled", "job.created"]
+    assert len({it.id for it in receiver.heard}) == 2
+
+
+async def test_service_gets_its_own_events_only(node: RunningNode, receiver: Receiver) -> None:
+    await create(node, receiver.url, sub="other")
+    async with receiving() as own:
+        await create(node, own.url)
+        await node.submit()
+        await own.hears(1)
+    assert not receiver.heard
+
+
+async def test_types_filter_events(node: RunningNode, receiver: Receiver) -> None:
+    await create(node, receiver.url, types=("job.cancelled",))
+    job = await node.submit()
+    await node.http.post(
+        f"/v1/jobs/{job['id']}/cancel",
+        json={"reason": "customer"},
+        headers=node.bearer("shop", Role.ORDERS),
+    )
+    await receiver.hears(1)
+    assert receiver.types == ["job.cancelled"]
+
+
+async def test_operator_gets_events_of_every_service(node: RunningNode, receiver: Receiver) -> None:
+    await create(node, receiver.url, sub="ops", role=Role.OPERATOR)
+    job = await node.submit()
+    (heard,) = await receiver.hears(1)
+    assert heard.event["job"] == job["id"]
+
+
+async def test_failed_delivery_is_repeated_with_its_id(
+    node: RunningNode, receiver: Receiver, redis_url: str
+) -> None:
+    receiver.reply = always(answer(500))
+    made = await create(node, receiver.url)
+    await node.submit()
+    await receiver.hears(1)
+
+    async def logged() -> bool:
+        return len(await deliveries(node, made["id"])) == 1
+
+    await eventually(logged)
+    seen = await read(node, made["id"])
+    assert seen["waiting"] == 1
+    assert seen["failing_since"]
+    receiver.reply = always(answer(200))
+    await make_due(redis_url, made["id"])
+    first, second = await receiver.hears(2)
+    assert first.id == second.id
+    assert second.verified(made["secret"]) == first.event | second.event
+
+    async def settled() -> bool:
+        return not (await read(node, made["id"]))["waiting"]
+
+    await eventually(settled)
+    ok, failed = await deliveries(node, made["id"])
+    assert (ok["outcome"], ok["status"], ok["attempt"]) == ("delivered", 200, 2)
+    assert (failed["outcome"], failed["status"], failed["error"]) == ("failed", 500, "status")
+    assert failed["next_at"] > failed["at"]
+    assert "next_at" not in ok
+    assert "failing_since" not in await read(node, made["id"])
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_redirect_is_a_failure_and_not_followed(
+    node: RunningNode, receiver: Receiver, status: int
+) -> None:
+    async with receiving() as other:
+        receiver.reply = always(answer(status, f"location: {other.url}"))
+        made = await create(node, receiver.url)
+        await node.submit()
+        await receiver.hears(1)
+
+        (failed,) = await eventually(partial(deliveries, node, made["id"]))
+        assert failed["error"] == "redirect"
+        assert not other.heard
+
+
+async def test_gone_disables_and_tells_the_owner(node: RunningNode, receiver: Receiver) -> None:
+    async with receiving() as other:
+        await create(node, other.url, types=("webhook.disabled",))
+        receiver.reply = always(answer(410))
+        made = await create(node, receiver.url)
+        await node.submit()
+        seen = await disabled(node, made["id"])
+        assert seen["disabled_reason"] == "gone"
+        assert seen["waiting"] == 0
+        heard = (await other.hears(1))[0].event
+    assert heard["type"] == "webhook.disabled"
+    assert heard["data"]["webhook"] == made["id"]
+    assert heard["data"]["reason"] == "gone"
+    await node.submit()
+    assert len(receiver.heard) == 1
+
+
+async def test_enabled_again_it_gets_events_again(node: RunningNode, receiver: Receiver) -> None:
+    receiver.reply = always(answer(410))
+    made = await create(node, receiver.url)
+    await node.submit()
+    await disabled(node, made["id"])
+    receiver.reply = always(answer(200))
+    response = await node.http.patch(
+        f"/v1/webhooks/{made['id']}",
+        json={"state": "enabled"},
+        headers=node.bearer("shop", Role.ORDERS),
+    )
+    assert response.json()["state"] == "enabled"
+    assert "disabled_reason" not in response.json()
+    job = await node.submit()
+    await receiver.hears(2)
+    assert receiver.heard[-1].event["job"] == job["id"]
+
+
+async def test_endpoint_that_hangs_delays_no_other(node: RunningNode, receiver: Receiver) -> None:
+    async def hang(_heard: Heard) -> bytes:
+        await asyncio.sleep(3_600)
+        return b""
+
+    async with receiving() as slow:
+        slow.reply = hang
+        for _ in range(5):
+            await create(node, slow.url)
+        await create(node, receiver.url)
+        for _ in range(20):
+            await node.submit()
+        await receiver.hears(20)
+        # Of each endpoint that hangs no more than its slots are under way.
+        assert len(slow.heard) <= 5 * 8
+
+
+async def test_other_node_takes_over_what_a_dead_one_held(
+    engine_node: NodeFactory, receiver: Receiver, redis_url: str
+) -> None:
+    first = await engine_node(webhook_allow=("127.0.0.0/8",))
+    held = asyncio.Event()
+
+    async def hang(_heard: Heard) -> bytes:
+        await held.wait()
+        return answer(200)
+
+    receiver.reply = hang
+    made = await create(first, receiver.url)
+    await first.submit()
+    await receiver.hears(1)
+    # The node dies with the delivery under way: nothing of it is settled, no lease given up.
+    for task in first.node.webhooks._tasks:
+        task.cancel()
+    await first.node.webhooks.deliveries.stop()
+    second = await engine_node(webhook_allow=("127.0.0.0/8",))
+    held.set()
+    await make_due(redis_url, made["id"])
+    once, again = (await receiver.hears(2))[:2]
+    assert once.id == again.id
+    job = await second.submit()
+    await eventually(lambda: any(it.event["job"] == job["id"] for it in receiver.heard), 20)
