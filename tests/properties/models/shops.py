@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mallard_engine.core.policy import MarketPolicy
+from mallard_protocol.codes import CUSTOMER_PROBLEMS
 from mallard_protocol.lifecycle import BEFORE_PICKUP
 from tests.properties.models.records import REFUSED, Job, Shop
 from tests.properties.models.staggered import StaggeredModel
@@ -105,7 +106,7 @@ class ShopModel(StaggeredModel):
             return "wrong_state"
         if job.state != "picked_up" and parcels:
             super().progress(name, job.holder, job.attempt, "picked_up", checked=True)
-        _note(shop, parcels)
+        _note(job, shop, parcels)
         if parcels < PARCELS:
             self._apply_rule(job, shop, "short" if parcels else "missing", None, by_driver=True)
         return "ok"
@@ -250,10 +251,10 @@ class ShopModel(StaggeredModel):
     def _collect_the_rest(self, job: Job) -> None:
         for shop in job.shops.values():
             if shop.is_open:
-                _note(shop, PARCELS if shop.there is None else shop.there)
+                _note(job, shop, PARCELS if shop.there is None else shop.there)
         if not any(shop.got for shop in job.shops.values()):
             for shop in job.shops.values():
-                _note(shop, PARCELS)
+                _note(job, shop, PARCELS)
 
     def give_up(self, name: str, driver: str, attempt: int) -> str:
         job = self.jobs[name]
@@ -327,6 +328,10 @@ class ShopModel(StaggeredModel):
         return "ok"
 
 
-def _note(shop: Shop, parcels: int) -> None:
+def _note(job: Job, shop: Shop, parcels: int) -> None:
     shop.got, shop.wait = parcels, None
     shop.state = "collected" if parcels == PARCELS else "short" if parcels else "missing"
+    for trouble in job.troubles.values():
+        is_here = job.shops.get(trouble.store) is shop and trouble.kind not in CUSTOMER_PROBLEMS
+        if parcels and is_here and (parcels == PARCELS or trouble.kind != "partial"):
+            trouble.state = "resolved"

@@ -63,9 +63,9 @@ def third_attempt_is_held(mallard: Mallard) -> None:
 
 
 def answer_is_for_the_shop(mallard: Mallard) -> None:
-    mallard.a_day_begins([(Order(), 2)])
-    mallard.problem(JOB, "d0", 1, "not_ready")
-    mallard.step(JOB, "d0", 1, "picked_up")
+    mallard.a_day_begins([(Order(stores=("lego", "gap")), 2)])
+    mallard.problem(JOB, "d0", 1, "not_ready", "gap")
+    mallard.collect(JOB, "d0", 1, "lego", 2)
     mallard.undelivered(JOB, "d0", 1)
     mallard.answer(JOB, "p1", "instructions")
 
