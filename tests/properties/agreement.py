@@ -1,6 +1,6 @@
 """Compares the store's records with the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -42,8 +42,14 @@ def check_agreement(model: TransferModel, seen: Snapshot) -> None:
             for n, r in seen.rounds.items()
         },
     )
-    _compare("pauses", dict.fromkeys(model.paused), dict.fromkeys(seen.paused))
+    _compare("letters", _all(model.letters), _all(seen.letters.values()))
+    _compare("pauses", _all(model.paused), _all(seen.paused))
     _compare("dwells", {n: s.pack() for n, s in model.dwells.items()}, seen.dwells)
+
+
+def _all(names: Iterable[str]) -> Mapping[str, object]:
+    """What is there, without anything more."""
+    return dict.fromkeys(names, True)
 
 
 def _named(plan: msgspec.Raw) -> str:

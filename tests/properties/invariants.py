@@ -14,6 +14,7 @@ import msgspec
 from mallard_engine.contract.transitions import may_move
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.ports import Effects
 from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
 from mallard_engine.storage.records import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, ShopState, Wish
@@ -404,3 +405,13 @@ def check_effects(
         mall = entry.partition("/")[0]
         is_named = mall in malls or not after.queues[mall]
         assert is_named, f"L1: no effect names {entry}, who may be offered more"
+
+
+def check_alerts(before: Snapshot, seen: Snapshot, effects: Effects | None) -> None:
+    """Every alert is in the list of its state, and each one that was told of is stored."""
+    acknowledged = {name for name, alert in seen.alerts.items() if alert.get("by")}
+    assert seen.alerts_done == acknowledged, "acknowledged alerts are in another list"
+    assert seen.alerts_open == seen.alerts.keys() - acknowledged, "open alerts are in another list"
+    if effects is not None:
+        new = [seen.alerts[name]["what"] for name in sorted(seen.alerts.keys() - before.alerts)]
+        assert new == list(effects.alerts), f"{effects.alerts} were told, {new} stored"

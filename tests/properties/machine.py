@@ -22,6 +22,7 @@ from mallard_engine.ports import (
     IdempotencyMismatch,
     JobRef,
     NoSuchDriver,
+    NoSuchLetter,
     NoSuchProblem,
     OfferLive,
     Refused,
@@ -66,6 +67,7 @@ _VERDICTS: Mapping[type[Exception], str] = {
     DuplicateExternalId: "duplicate",
     TransferOpen: "open",
     NoSuchProblem: "no_problem",
+    NoSuchLetter: "no_letter",
 }
 
 
@@ -192,6 +194,7 @@ class StoreMachine(RuleBasedStateMachine):
         invariants.check_step(before, self.seen)
         invariants.check(self.seen, self.policy, self.lapsed)
         check_agreement(self.model, self.seen)
+        invariants.check_alerts(before, self.seen, effects)
         if effects is not None:
             freed = {driver.driver for driver in effects.freed}
             invariants.check_effects(before, self.seen, effects.malls, freed)

@@ -46,10 +46,22 @@ MEETING = meeting_id(MARKET, *HOME)
 
 _HASHES = (
     *("drivers", "positions", "offers", "waiting", "counts", "externals", "holds", "dwell"),
-    "pauses",
+    *("pauses", "dead_letters", "alerts"),
 )
-_KEPT = ("waiting", "counts", "externals", "holds", "dwell", "pauses")
-_SETS = ("idle", "coming", "due", "nodes", "forget", "by_age", "by_service", "by_shop", "risks")
+_KEPT = ("waiting", "counts", "externals", "holds", "dwell", "pauses", "dead_letters")
+_SETS = (
+    "idle",
+    "coming",
+    "due",
+    "nodes",
+    "forget",
+    "by_age",
+    "by_service",
+    "by_shop",
+    "risks",
+    "alerts_open",
+    "alerts_done",
+)
 # Each key's content by its type: alternating names and values, members, or a stream's length.
 _READ_ALL = """
 local READ = {
@@ -90,6 +102,10 @@ class Snapshot:
     risks: Mapping[str, int]
     dwells: Mapping[str, bytes]
     paused: frozenset[str]
+    letters: Mapping[str, str]
+    alerts: Mapping[str, Mapping[str, Any]]
+    alerts_open: frozenset[str]
+    alerts_done: frozenset[str]
     values: Mapping[str, Any]
 
     @property
@@ -238,10 +254,11 @@ def submission(
     express: bool = False,
     pay: tuple[int, int] = (0, 0),
     body: bytes = b'{"order": 1}',
+    stores: tuple[str, ...] = ("lego",),
 ) -> Submission:
     """A valid order; ``release_ms``: when its driver search starts, if not at once."""
     need = Need(
-        stores=("lego",),
+        stores=stores,
         ready_ms=now,
         deadline_ms=now + lasts_ms,
         expires_ms=now + lasts_ms,
@@ -336,6 +353,17 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         risks=sets["risks"],
         dwells=hashes["dwell"],
         paused=frozenset(hashes["pauses"]),
+        letters={
+            name: msgspec.msgpack.decode(packed)["job"]
+            for name, packed in hashes["dead_letters"].items()
+        },
+        alerts={
+            name: msgspec.msgpack.decode(packed)
+            for name, packed in hashes["alerts"].items()
+            if name != "raised"
+        },
+        alerts_open=frozenset(sets["alerts_open"]),
+        alerts_done=frozenset(sets["alerts_done"]),
         values=raw,
     )
 

@@ -178,6 +178,7 @@ class Node:
             self.metrics,
         )
         self.revoked.on_service.append(self.webhooks.revoke)
+        self.revoked.on_change.append(lambda: self.streams.end_revoked(self.revoked.covers))
         self.services = SocketServices(
             streams=self.streams,
             sender=self.sender,

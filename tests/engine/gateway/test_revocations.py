@@ -159,3 +159,24 @@ async def test_wrong_field_of_a_revocation_is_refused(operator: Caller) -> None:
         assert pointers(await operator.post(REVOKE, body)) == [pointer], body
     problem(await operator.post(REVOKE, None), 400, "malformed_json")
     problem(await Caller(operator.node).post(REVOKE, good), 403, "forbidden")
+
+
+async def test_streams_of_revoked_tokens_end_on_every_node(engine_node: NodeFactory) -> None:
+    one, other = await engine_node(), await engine_node()
+    headers = [{"Authorization": f"Bearer {one.token(sub, Role.ORDERS)}"} for sub in ("a", "b")]
+    path = f"/v1/events?market={PHOENIX}"
+
+    async def ends(response: httpx2.Response) -> None:
+        async for _ in response.aiter_bytes():
+            pass
+
+    async with (
+        other.http.stream("GET", path, headers=headers[0], timeout=20) as revoked,
+        other.http.stream("GET", path, headers=headers[1], timeout=20) as kept,
+    ):
+        assert (revoked.status_code, kept.status_code) == (200, 200)
+        await revoke(one, sub="a", role="orders")
+        await asyncio.wait_for(ends(revoked), WITHIN_S)
+        assert len(other.node.streams) == 1
+        other.node.streams.end_all()
+        await asyncio.wait_for(ends(kept), WITHIN_S)

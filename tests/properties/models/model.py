@@ -50,11 +50,40 @@ class Model(DriverModel):
     def is_paused(self, jobs: Iterable[Job]) -> bool:
         """Whether nothing may be offered to the market, the mall or a shop with something left."""
         for job in jobs:
-            left = [store for store, shop in job.shops.items() if shop.is_open] or [*job.shops]
+            closed = [store for store, shop in job.shops.items() if shop.state == "closed"]
+            left = [store for store, shop in job.shops.items() if shop.is_open] or closed
+            left = left or [*job.shops]
             places = {"*", job.mall, *(f"{job.mall}/{store}" for store in left)}
             if places & self.paused:
                 return True
         return False
+
+    # -- dead letters
+
+    def bury(self, name: str, attempt: int) -> str:
+        job = self.jobs[name]
+        if job.state != "queued" or job.attempt != attempt:
+            return "gone"
+        if self.now >= job.expires:
+            job.state = "expired"
+        else:
+            job.state, job.release, job.dead = "scheduled", job.expires, True
+        return "ok"
+
+    def revive(self, letter: str) -> str:
+        name = letter.replace("dead_", "job_", 1)
+        job = self.jobs[name]
+        if job.state != "scheduled" or not job.dead:
+            return "no_letter"
+        job.state, job.release, job.dead = "queued", self.now, False
+        return "ok"
+
+    @property
+    def letters(self) -> set[str]:
+        """The jobs that are dead letters. One that has moved on is none any more."""
+        for job in self.jobs.values():
+            job.dead = job.dead and job.state == "scheduled"
+        return {name for name, job in self.jobs.items() if job.dead}
 
     # -- orders
 
@@ -355,7 +384,8 @@ class Model(DriverModel):
     def queue(self, name: str) -> None:
         job = self.jobs[name]
         if job.state == "scheduled" and self.now >= job.release:
-            job.state = "queued"
+            is_over = job.dead and self.now >= job.expires
+            job.state = "expired" if is_over else "queued"
 
     # -- held jobs
 

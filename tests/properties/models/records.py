@@ -82,6 +82,7 @@ class Job:
     won: dict[tuple[str, int], int] = field(default_factory=dict)
     ready: int = 0
     due: int = 0  # its deadline
+    dead: bool = False  # a dead letter, while it is scheduled
     pay: int = 0
     pay_most: int = 0
     came: int = 0

@@ -99,6 +99,7 @@ class JobRules(StoreMachine):
             weight_g=order.weight_g,
             pay=order.pay,
             body=order.body,
+            stores=order.stores,
             express=order.express,
         )
         self._submit(made, how, order)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.events.broadcast import Broadcast, Frame, Listener, frame_of
 from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.metrics import Metrics
@@ -39,6 +40,7 @@ class Wanted:
         sub: The token's subject.
         role: The token's role.
         expires_ms: When the token expires.
+        principal: The token's subject and what bounds it.
         job: The only job; empty: all.
         types: The types; None: all.
         has_ended: The job has had its last event.
@@ -51,6 +53,7 @@ class Wanted:
     sub: str
     role: str
     expires_ms: int
+    principal: Principal
     job: str = ""
     types: Collection[str] | None = None
     has_ended: bool = False
@@ -125,6 +128,12 @@ class EventStreams:
         """End the streams of a subject whose tokens are revoked."""
         for stream in self._open:
             if (stream.wanted.sub, stream.wanted.role) == (sub, role):
+                stream.end()
+
+    def end_revoked(self, is_revoked: Callable[[Principal], bool]) -> None:
+        """End the streams whose tokens are revoked."""
+        for stream in self._open:
+            if is_revoked(stream.wanted.principal):
                 stream.end()
 
     async def closed(self, stream: "EventStream") -> None:

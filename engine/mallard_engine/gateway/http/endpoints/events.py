@@ -100,6 +100,7 @@ class EventsApi:
             sub=principal.sub,
             role=principal.role.value,
             expires_ms=principal.expires_ms,
+            principal=principal,
             job=job,
             types=types,
             has_ended=has_ended,
