@@ -87,7 +87,7 @@ THIRD_PARTY_ARROWS = {
     ),
     "mallard_engine.core": ("numpy", "scipy", "shapely"),
     "mallard_engine.dispatch": ("structlog",),
-    "mallard_client": ("httpx2", "msgspec", "websockets"),
+    "mallard_client": ("httpx2", "msgspec", "standardwebhooks", "websockets"),
 }
 # What would let the world into the rules: time is an argument, and nothing is left to chance.
 WORLDLY = {"asyncio", "os", "random", "secrets", "socket", "threading", "time"}

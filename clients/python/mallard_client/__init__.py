@@ -43,6 +43,7 @@ from mallard_client.operator_client_sync import OperatorClientSync
 from mallard_client.orders.client import JobFilter, OrderClient, OrderClientSync
 from mallard_client.store_client import StoreClient, StoreClientSync
 from mallard_client.tokens import TokenProvider
+from mallard_client.webhooks import BadWebhook, read_webhook
 from mallard_protocol.changes import BatchResult, CancelResult, CustomerErased, JobPatch
 from mallard_protocol.codes import (
     SUBPROTOCOL_JSON,
@@ -95,6 +96,7 @@ __all__ = [
     "App",
     "Backoff",
     "BadAnswer",
+    "BadWebhook",
     "Barred",
     "BatchResult",
     "CallFailed",
@@ -175,4 +177,5 @@ __all__ = [
     "Wish",
     "WishName",
     "WishRefused",
+    "read_webhook",
 ]

@@ -35,6 +35,13 @@ from mallard_protocol.codes import (
 from mallard_protocol.events import EVENTS_KEPT_MS, HEARTBEAT_S, MAX_STREAMS, MOVED_EVERY_S
 from mallard_protocol.messages import MAX_FIXES
 from mallard_protocol.resources import MAX_STORES
+from mallard_protocol.webhooks import (
+    ANSWER_WITHIN_S,
+    GIVE_UP_S,
+    MAX_WAITING,
+    MAX_WEBHOOKS,
+    ROTATION_S,
+)
 
 # Name, value and meaning of each limit.
 Limits = tuple[tuple[str, float, str], ...]
@@ -72,6 +79,11 @@ HTTP_LIMITS: Final[Limits] = (
     ("terminal_kept_ms", TERMINAL_KEPT_MS, "a finished job can be read"),
     ("events_kept_ms", EVENTS_KEPT_MS, "an event can be resumed after"),
     ("event_comment_s", HEARTBEAT_S, "between two comments of an event stream"),
+    ("webhooks", MAX_WEBHOOKS, "endpoints of webhooks of a service or an operator"),
+    ("webhook_waiting", MAX_WAITING, "deliveries that wait for an endpoint; more disable it"),
+    ("webhook_answer_s", ANSWER_WITHIN_S, "until an endpoint has answered with 2xx"),
+    ("webhook_give_up_s", GIVE_UP_S, "a delivery is repeated so long"),
+    ("webhook_rotation_s", ROTATION_S, "the secret before a rotation signs so long"),
     ("event_streams", MAX_STREAMS, "open event streams of a token at a node"),
     ("driver_moved_s", MOVED_EVERY_S, "between two `job.driver_moved` of a job at least"),
     ("service_open_jobs", MAX_OPEN_JOBS, "open jobs of a service in a market; by default"),

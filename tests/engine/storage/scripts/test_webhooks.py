@@ -1,0 +1,237 @@
+"""The queues of webhooks: each event once, nothing lost, nothing kept for ever."""
+
+import pytest
+
+from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.core.webhooks.retries import GIVE_UP_MS
+from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks, WaitingDelivery
+from mallard_engine.storage.calls import webhooks as calls
+from mallard_engine.storage.calls.webhooks import LEASE_MS
+from mallard_protocol.events import Place
+from tests.engine.storage.webhook_endpoints import endpoint
+from tests.engine.storage.worlds import MARKET, NODE, World
+
+HOLD_MS = 20_000
+OTHER = "n2"
+
+
+def event(number: int, world: World) -> MarketEvent:
+    place = Place(world.now, number)
+    fields = {"kind": "proof", "what": "photo", "at": world.now, "job": "j", "service": "toys"}
+    return MarketEvent(
+        MARKET, place, world.now, "proof", "photo", "j", service="toys", fields=fields
+    )
+
+
+async def queued(world: World, count: int = 1, name: str = "wh_1") -> list[MarketEvent]:
+    """An endpoint for which so many events wait."""
+    port = world.store.webhooks
+    await port.create(endpoint(name))
+    events = [event(number, world) for number in range(count)]
+    known = await port.all()
+    was = await port.position(MARKET)
+    verdict = await port.queue(
+        MARKET, (was, events[-1].place), events, {name: list(range(count))}, known.version
+    )
+    assert verdict == "ok"
+    return events
+
+
+def attempt(world: World, outcome: str, next_ms: int | None = None) -> Attempt:
+    return Attempt("evt", "job.proof", 1, world.now, 5, outcome, status=500, next_ms=next_ms)
+
+
+async def taken(world: World, name: str = "wh_1", most: int = 100) -> list[WaitingDelivery]:
+    return list(await world.store.webhooks.take({name: most}, HOLD_MS))
+
+
+async def test_event_is_queued_once_whoever_queues_it(world: World) -> None:
+    (it,) = await queued(world)
+    port, known = world.store.webhooks, await world.store.webhooks.all()
+    again = await port.queue(MARKET, (None, it.place), [it], {"wh_1": [0]}, known.version)
+    assert again == "moved"
+    assert await port.position(MARKET) == it.place
+    (due,) = await taken(world)
+    assert (due.event, due.failed) == (it, 0)
+
+
+async def test_new_endpoint_makes_a_queuing_node_read_again(world: World) -> None:
+    port = world.store.webhooks
+    known = await port.all()
+    await port.create(endpoint("wh_1"))
+    it = event(1, world)
+    assert await port.queue(MARKET, (None, it.place), [], {}, known.version) == "stale"
+    assert await port.position(MARKET) is None
+
+
+async def test_taken_delivery_falls_due_again_unless_settled(world: World) -> None:
+    await queued(world)
+    assert len(await taken(world)) == 1
+    await world.pass_ms(HOLD_MS - 1)
+    assert await taken(world) == []
+    await world.pass_ms(1)
+    (due,) = await taken(world)
+    await world.store.webhooks.settle(due, attempt(world, "delivered"), is_gone=False)
+    await world.pass_ms(HOLD_MS)
+    assert await taken(world) == []
+    assert (await world.store.webhooks.get("wh_1")).waiting == 0
+
+
+async def test_failed_delivery_comes_back_at_its_time(world: World) -> None:
+    await queued(world)
+    (due,) = await taken(world)
+    failed = attempt(world, "failed", world.now + 5_000)
+    await world.store.webhooks.settle(due, failed, is_gone=False)
+    assert (await world.store.webhooks.get("wh_1")).failing_ms == world.now
+    await world.pass_ms(5_000)
+    (again,) = await taken(world)
+    assert (again.failed, again.event) == (1, due.event)
+
+
+async def test_success_ends_the_failing(world: World) -> None:
+    await queued(world, 2)
+    first, second = await taken(world)
+    port = world.store.webhooks
+    await port.settle(first, attempt(world, "failed", world.now + 1), is_gone=False)
+    await port.settle(second, attempt(world, "delivered"), is_gone=False)
+    assert (await port.get("wh_1")).failing_ms == 0
+
+
+@pytest.mark.parametrize(("days_ms", "state"), [(GIVE_UP_MS - 1, ""), (GIVE_UP_MS, "failing")])
+async def test_three_days_without_success_disable(world: World, days_ms: int, state: str) -> None:
+    await queued(world)
+    (due,) = await taken(world)
+    port = world.store.webhooks
+    await port.settle(due, attempt(world, "failed", world.now + days_ms), is_gone=False)
+    began = world.now
+    world.clock.now_ms += days_ms
+    await world.beat()
+    (again,) = await taken(world)
+    assert await port.settle(again, attempt(world, "gave_up"), is_gone=False) == state
+    seen = await port.get("wh_1")
+    assert seen.waiting == 0
+    assert (seen.disabled.reason if seen.disabled else "") == state
+    assert began
+
+
+async def test_gone_disables_and_drops_what_waits(world: World) -> None:
+    events = await queued(world, 3)
+    due = (await taken(world))[0]
+    port = world.store.webhooks
+    assert await port.settle(due, attempt(world, "gave_up"), is_gone=True) == "gone"
+    seen = await port.get("wh_1")
+    assert seen.disabled is not None
+    assert (seen.disabled.reason, seen.disabled.oldest_ms) == ("gone", events[0].place.ms)
+    assert await taken(world) == []
+    assert (await port.beat(NODE, [MARKET])).untold == ["wh_1"]
+    assert (await port.beat(NODE, [MARKET])).untold == []
+    await world.pass_ms(10_000)
+    assert (await port.beat(NODE, [MARKET])).untold == ["wh_1"]
+    await port.told("wh_1")
+    await world.pass_ms(10_000)
+    assert (await port.beat(NODE, [MARKET])).untold == []
+
+
+async def test_too_many_waiting_disable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "MAX_WAITING", 3)
+    await queued(world, 3)
+    port, known = world.store.webhooks, await world.store.webhooks.all()
+    it = event(9, world)
+    was = await port.position(MARKET)
+    await port.queue(MARKET, (was, it.place), [it], {"wh_1": [0]}, known.version)
+    seen = await port.get("wh_1")
+    assert seen.disabled is not None
+    assert seen.disabled.reason == "backlog"
+    assert seen.waiting == 0
+
+
+async def test_enabled_endpoint_begins_anew(world: World) -> None:
+    await queued(world)
+    port = world.store.webhooks
+    await port.disable("wh_1", "owner")
+    await world.pass_ms(1_000)
+    was = await port.get("wh_1")
+    enabled = await port.update(was, was, enable=True)
+    assert enabled is not None
+    assert (enabled.disabled, enabled.since_ms) == (None, world.now)
+    assert (await port.beat(NODE, [MARKET])).untold == []
+
+
+async def test_change_of_a_changed_endpoint_is_refused(world: World) -> None:
+    port = world.store.webhooks
+    was = await port.create(endpoint("wh_1"))
+    assert await port.update(was, endpoint("wh_1", description="a"))
+    assert await port.update(was, endpoint("wh_1", description="b")) is None
+    assert (await port.get("wh_1")).description == "a"
+
+
+async def test_deleted_endpoint_leaves_nothing(world: World) -> None:
+    await queued(world, 3)
+    port = world.store.webhooks
+    due = (await taken(world))[0]
+    await port.settle(due, attempt(world, "failed", world.now + 1), is_gone=False)
+    await port.begin_replay("wh_1", MARKET, Place(0, 0), Place(world.now, 9))
+    await port.delete(await port.get("wh_1"))
+    await port.settle(due, attempt(world, "delivered"), is_gone=False)
+    left = {key.decode() for key in await world.redis.keys("mallard:{/webhooks}:*")}
+    assert left <= {f"mallard:{{/webhooks}}:{name}" for name in ("version", "positions")}
+    with pytest.raises(NoSuchWebhook):
+        await port.get("wh_1")
+    with pytest.raises(NoSuchWebhook):
+        await port.update(endpoint("wh_1"), endpoint("wh_1"))
+
+
+async def test_owner_has_a_bounded_number(world: World) -> None:
+    port = world.store.webhooks
+    for number in range(50):
+        await port.create(endpoint(f"wh_{number}"))
+    with pytest.raises(TooManyWebhooks):
+        await port.create(endpoint("wh_x"))
+    await port.create(endpoint("wh_y", owner="other", service="other"))
+    await port.create(endpoint("wh_z", service=None))
+
+
+async def test_leases_are_shared_and_taken_over(world: World) -> None:
+    port = world.store.webhooks
+    for number in range(5):
+        await port.create(endpoint(f"wh_{number}"))
+    first = await port.beat(NODE, [MARKET])
+    assert len(first.endpoints) + len(first.markets) == 6
+    await port.beat(OTHER, [MARKET])
+    first, second = await port.beat(NODE, [MARKET]), await port.beat(OTHER, [MARKET])
+    for held in (first, second):
+        assert len(held.endpoints) + len(held.markets) == 3
+    assert not first.endpoints & second.endpoints
+    world.clock.now_ms += LEASE_MS
+    alone = await port.beat(OTHER, [MARKET])
+    assert len(alone.endpoints) + len(alone.markets) == 6
+    await port.leave(OTHER)
+    assert len((await port.beat(NODE, [MARKET])).endpoints) == 5
+
+
+async def test_replay_queues_again_and_ends(world: World) -> None:
+    events = await queued(world, 3)
+    port = world.store.webhooks
+    for due in await taken(world):
+        await port.settle(due, attempt(world, "delivered"), is_gone=False)
+    start, to = Place(0, 0), events[-1].place
+    await port.begin_replay("wh_1", MARKET, start, to)
+    assert await port.replays() == [("wh_1", MARKET, start, to)]
+    assert await port.replay("wh_1", MARKET, (start, events[0].place), to, events[:1])
+    # Another node repeats the step.
+    assert not await port.replay("wh_1", MARKET, (start, events[0].place), to, events[:1])
+    assert await port.replay("wh_1", MARKET, (events[0].place, to), to, events[1:])
+    assert await port.replays() == []
+    assert [it.event for it in await taken(world)] == events
+
+
+async def test_log_is_kept_for_a_week_and_read_in_pages(world: World) -> None:
+    await queued(world, 3)
+    port = world.store.webhooks
+    for due in await taken(world):
+        await port.settle(due, attempt(world, "delivered"), is_gone=False)
+    page, cursor = await port.log("wh_1", None, 2)
+    assert len(page) == 2
+    rest, end = await port.log("wh_1", cursor, 2)
+    assert (len(rest), end) == (1, None)
+    assert await world.redis.pttl("mallard:{/webhooks}:log:wh_1") > 6 * 86_400_000
