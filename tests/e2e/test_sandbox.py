@@ -1,11 +1,18 @@
 """The market `sandbox`: every ending, drivers of a team, bad values, and a node that dies."""
 
 import asyncio
+import dataclasses
+import json
+import os
+import re
+import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,8 +24,10 @@ from mallard_protocol.lifecycle import JobState, Step
 from mallard_protocol.messages import Proof
 from mallard_protocol.resources import Job
 from mallard_protocol.sandbox import FINAL_STATES, PIN, Ending
+from tests import commands
+from tests.clients.fault_proxy import FaultProxy
 from tests.e2e.app import PNG
-from tests.e2e.conftest import Node, make_token, start_node
+from tests.e2e.conftest import SECRET, Node, make_token, start_node
 from tests.e2e.places import Place
 from tests.support import eventually
 
@@ -271,3 +280,70 @@ async def test_another_nodes_robots_take_over(start: Callable[..., Node]) -> Non
         await orders.answer(job.id, problem, "retry", "ring again")
         job = await orders.wait(job.id, for_end=True, timeout_s=WITHIN_S)
     assert job.state == JobState.DELIVERED
+
+
+def watch(node: Node, folder: Path, *asked: dict[str, Any], **streams: Any) -> commands.Process:
+    """Start `mallard submit --watch` with these orders."""
+    file = folder / f"{uuid.uuid4().hex}.json"
+    file.write_text(json.dumps(list(asked)))
+    flags = ("--url", node.url, "--service", "shop", "--data", folder)
+    environment = {"PATH": os.environ["PATH"], "MALLARD_SECRET": SECRET}
+    return commands.start("submit", "--watch", file, *flags, env=environment, **streams)
+
+
+def watched(node: Node, folder: Path, *asked: dict[str, Any]) -> tuple[int, str, str]:
+    with (folder / "out").open("wb") as output, (folder / "err").open("wb") as errors:
+        status = watch(node, folder, *asked, output=output, errors=errors).wait(WITHIN_S)
+    return status, (folder / "out").read_text(), (folder / "err").read_text()
+
+
+def test_watch_follows_an_order_to_its_delivery(sandbox: Node, tmp_path: Path) -> None:
+    status, output, errors = watched(sandbox, tmp_path, order(Ending.DECLINED_THEN_DELIVERED))
+    assert (status, errors) == (0, "")
+    posted, *lines = output.splitlines()
+    job = posted.split()[0]
+    assert all(re.match(rf"\d\d:\d\d:\d\d {job} \w+", line) for line in lines)
+    words = [line.split()[2] for line in lines]
+    assert words[0] == "created"
+    assert words[-1] == "delivered"
+    assert any(line.endswith("(declined)") for line in lines if "queued" in line)
+    assert any("'Robot " in line for line in lines if "assigned" in line)
+
+
+def test_watch_fails_unless_all_are_delivered(sandbox: Node, tmp_path: Path) -> None:
+    asked = order(Ending.CANCELLED), order(Ending.DELIVERED)
+    status, output, errors = watched(sandbox, tmp_path, *asked)
+    assert status == 1
+    cancelled, delivered = (line.split()[0] for line in output.splitlines()[:2])
+    assert errors == f"{cancelled}: ended as cancelled\n"
+    assert f"{delivered} delivered" in output
+
+
+def test_watch_ends_cleanly_on_an_interrupt(sandbox: Node, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as output, (tmp_path / "err").open("wb") as errors:
+        asked = order(Ending.YOUR_DRIVER)
+        process = watch(sandbox, tmp_path, asked, output=output, errors=errors)
+        until_s = time.monotonic() + WITHIN_S
+        while " created" not in (tmp_path / "out").read_text() and time.monotonic() < until_s:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WITHIN_S) == 1
+    job = (tmp_path / "out").read_text().split()[0]
+    assert (tmp_path / "err").read_text() == (
+        f"mallard: no longer watching; the jobs go on: {job}\n"
+    )
+
+
+async def test_watch_resumes_when_its_stream_breaks(sandbox: Node, tmp_path: Path) -> None:
+    async with FaultProxy.to(sandbox.port) as proxy:
+        with (tmp_path / "out").open("wb") as output, (tmp_path / "err").open("wb") as errors:
+            through = dataclasses.replace(sandbox, port=urlsplit(proxy.url).port or 0)
+            asked = order(Ending.CUSTOMER_OUT)
+            process = watch(through, tmp_path, asked, output=output, errors=errors)
+            await eventually(lambda: " picked_up" in (tmp_path / "out").read_text(), WITHIN_S)
+            proxy.cut()
+            assert await asyncio.to_thread(process.wait, WITHIN_S) == 1
+    words = [line.split()[2] for line in (tmp_path / "out").read_text().splitlines()[1:]]
+    assert words[-1] == "returned"
+    assert words.count("picked_up") == 1
+    assert words.count("created") == 1

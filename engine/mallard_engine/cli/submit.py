@@ -1,13 +1,15 @@
 """`mallard submit`: post the jobs of a file, which is one JSON document or has one job per line."""
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from mallard_client import OrderClientSync
-from mallard_client.errors import ApiProblem, BadAnswer, Unreachable
+from mallard_client.errors import ApiProblem, BadAnswer, ClientError, Unreachable
+from mallard_engine.cli.following import failures, follow
 from mallard_engine.cli.options import add_settings_flags, number, settings_of
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth import Tokens
@@ -16,6 +18,8 @@ from mallard_engine.input_files import InputError, numbered_lines, parse_json, q
 from mallard_protocol.codes import MAX_WAIT_S, Role
 
 _TOKEN_TTL_S: Final = 3600
+# Longer than jobs last: a stream ends with its token.
+_WATCH_TOKEN_TTL_S: Final = 30 * 86_400
 
 
 def add_parser(subparsers: Any) -> None:
@@ -42,16 +46,27 @@ def add_parser(subparsers: Any) -> None:
         metavar="S",
         help=f"seconds to wait for a driver of each job (at most {MAX_WAIT_S})",
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="follow the jobs to their ends and print what happens; exit status 1 unless all are "
+        "delivered",
+    )
     add_settings_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Post the jobs and print ids and states. Exit status 1 if one was refused or unanswered."""
+    """Post the jobs and print ids and states.
+
+    Exit status 1 if one was refused or unanswered, or, with `--watch`, not delivered.
+    """
     name = "standard input" if args.file == "-" else args.file
     jobs = read_jobs(read_text(args.file), name)
     tokens = Tokens(load_token_keys(settings_of(args)))
-    token = tokens.mint(args.service, Role.ORDERS, ttl_s=_TOKEN_TTL_S)
+    ttl_s = _WATCH_TOKEN_TTL_S if args.watch else _TOKEN_TTL_S
+    token = tokens.mint(args.service, Role.ORDERS, ttl_s=ttl_s)
     refused = 0
+    posted = []
     try:
         client = OrderClientSync(args.url, token)
     except ValueError as error:
@@ -67,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
                 print(f"job {number}: {error}", file=sys.stderr)
                 return 1
             else:
+                posted.append(job.id)
                 try:
                     # Flush, so that a pipe's reader knows of each posted job whatever follows.
                     print(job.id, job.state, flush=True)
@@ -77,7 +93,25 @@ def run(args: argparse.Namespace) -> int:
                         file=sys.stderr,
                     )
                     raise
+    if args.watch and posted:
+        refused += _watch(args.url, token, posted)
     return 1 if refused else 0
+
+
+def _watch(url: str, token: str, jobs: list[str]) -> int:
+    """Follow the jobs to their ends; return how many were not delivered or are unknown."""
+    try:
+        states = asyncio.run(follow(url, token, jobs))
+    except KeyboardInterrupt:
+        print(f"mallard: no longer watching; the jobs go on: {' '.join(jobs)}", file=sys.stderr)
+        return len(jobs)
+    except ClientError as error:
+        print(f"mallard: {error}", file=sys.stderr)
+        return len(jobs)
+    missed = failures(states)
+    for job in missed:
+        print(f"{job}: ended as {states[job]}", file=sys.stderr)
+    return len(missed)
 
 
 def read_jobs(text: str, name: str = "the text") -> list[Mapping[str, object]]:
