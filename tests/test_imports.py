@@ -46,6 +46,10 @@ FIRST_PARTY_ARROWS = {
         *engine("gateway", "contract", "dispatch", "core", "ports"),
         *("mallard_protocol", *LEAVES),
     ),
+    "mallard_engine.archive": (
+        *engine("archive", "gateway", "storage", "core", "ports"),
+        *("mallard_protocol", *LEAVES),
+    ),
     "mallard_engine.workload": (
         *engine("workload", "core", "storage.embedded"),
         *("mallard_client", "mallard_protocol", *LEAVES),
@@ -57,7 +61,7 @@ FIRST_PARTY_ARROWS = {
     ),
     "mallard_engine.simulation": (
         *engine("simulation", "dispatch", "storage", "core", "ports"),
-        *engine("charts", "workload.demand", "workload.random_points"),
+        *engine("archive.segments", "charts", "workload.demand", "workload.random_points"),
         *engine("workload.bad_day", "workload.behaviour", "workload.road"),
         *("mallard_protocol", *LEAVES),
     ),

@@ -198,6 +198,22 @@ class Metrics:
             "mall",
             "statistic",
         )
+        self._archive_lag = self._gauge(
+            "mallard_archive_lag_seconds",
+            "How long the oldest ended job has been waiting for the archive, updated every 15 s; "
+            "only in markets with an archive. The same on every node: take the max() over nodes.",
+            "market",
+        )
+        self._archive_waiting = self._gauge(
+            "mallard_archive_waiting_jobs",
+            "Ended jobs that the archive lacks. The same on every node: take the max().",
+            "market",
+        )
+        self._archive_lost = self._gauge(
+            "mallard_archive_lost_jobs",
+            "Ended jobs that left Redis without being archived. The same on every node.",
+            "market",
+        )
         self._streams = self._gauge("mallard_event_streams", "Open event streams of this node.")
         self._events_sent = self._counter(
             "mallard_events_sent_total", "Events handed to event streams, by type.", "type"
@@ -344,6 +360,12 @@ class Metrics:
     def store_refused(self, code: str) -> None:
         """Count a call that the store refused; `code` is the first word of its error."""
         self._refusals.labels(code).inc()
+
+    def archive_behind(self, market: str, *, lag_s: float, waiting: int, lost: int) -> None:
+        """Set how far the archive of a market is behind."""
+        self._archive_lag.labels(market).set(lag_s)
+        self._archive_waiting.labels(market).set(waiting)
+        self._archive_lost.labels(market).set(lost)
 
     def store_ready(self, *, ready: bool) -> None:
         """Set whether the store is reachable and accepts writes."""

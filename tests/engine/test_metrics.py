@@ -18,6 +18,9 @@ NAMES = {
     "mallard_offers",
     "mallard_risk_changes",
     "mallard_event_lag_seconds",
+    "mallard_archive_lag_seconds",
+    "mallard_archive_lost_jobs",
+    "mallard_archive_waiting_jobs",
     "mallard_event_streams",
     "mallard_event_streams_cut",
     "mallard_events_sent",
@@ -92,6 +95,7 @@ def sampled() -> Metrics:
     metrics.count_drivers("phoenix", {"available": 2})
     metrics.count_jobs("phoenix", {"queued": 1, "submitted": 9})
     metrics.fair("phoenix", 0.25, 0.5)
+    metrics.archive_behind("phoenix", lag_s=2.5, waiting=3, lost=0)
     metrics.dwell("phoenix", "arizona-mills", 240.0, 600.0)
     return metrics
 

@@ -1,16 +1,17 @@
 """What the archive keeps of a job that has ended.
 
-Jobs are shown as operators see them, without the codes and the PIN that nobody may read later.
+Jobs are shown as operators see them, without the codes, the PIN and the link of the customer.
 """
 
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
 
+from mallard_engine.archive.segments import FORMAT
 from mallard_engine.core import model
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.http.driver_names import IDS
@@ -19,8 +20,6 @@ from mallard_engine.gateway.http.views import explanation_view, job_view
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import resources
 from mallard_protocol.events import event_id
-
-FORMAT: Final = "mallard archive 1"
 
 
 class ArchivedEvent(Struct, frozen=True, omit_defaults=True):
@@ -139,7 +138,8 @@ def _ended_ms(job: model.Job) -> int:
 
 def _without_codes(job: resources.Job) -> resources.Job:
     stores = tuple(structs.replace(it, pickup_code=UNSET) for it in job.pickup.stores)
-    return structs.replace(job, pickup=structs.replace(job.pickup, stores=stores), code=UNSET)
+    pickup = structs.replace(job.pickup, stores=stores)
+    return structs.replace(job, pickup=pickup, code=UNSET, tracking_url=None)
 
 
 def _event(event: MarketEvent) -> ArchivedEvent:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,18 +20,12 @@ import msgspec
 import structlog
 
 from mallard_engine.archive.document import ArchivedJob, read_line
+from mallard_engine.archive.segments import day_and_number, segment_name, segments_of
 from mallard_engine.archive.targets import Target, TargetUnavailable
 
 _log = structlog.get_logger(__name__)
-_SEGMENT: Final = re.compile(r"jobs-(\d{4}-\d\d-\d\d)-(\d{4,})\.jsonl")
 _REMEMBERED_SEGMENTS: Final = 2
 _TAIL_BYTES: Final = 1 << 16
-
-
-def segments_of(folder: Path) -> list[Path]:
-    """Return the segments of an archive, oldest first. Raises `OSError`."""
-    found = [(match[1], int(match[2]), it) for it in folder.iterdir() if (match := _named(it))]
-    return [path for _, _, path in sorted(found)]
 
 
 class FileArchive(Target):
@@ -128,15 +121,12 @@ class FileArchive(Target):
     def _segment(self) -> int:
         """Return the open segment: a new one, unless the last one is of today and not full."""
         today = datetime.now(UTC).date().isoformat()
-        match = _named(self._path) if self._path else None
-        if self._file is not None and match is not None:
-            # The clock may have been set back: segments are in the order of their names.
-            is_of_today = match[1] >= today
-            if is_of_today and os.fstat(self._file).st_size < self._segment_bytes:
-                return self._file
-        number = int(match[2]) + 1 if match and match[1] >= today else 1
-        day = max(today, match[1]) if match else today
-        path = self._folder / f"jobs-{day}-{number:04}.jsonl"
+        day, number = (self._path and day_and_number(self._path)) or ("", 0)
+        # The clock may have been set back: segments are in the order of their names.
+        is_of_today = day >= today
+        if self._file is not None and is_of_today and self._has_room(self._file):
+            return self._file
+        path = self._folder / segment_name(max(today, day), number + 1 if is_of_today else 1)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         self._close_segment()
         self._path, self._file = path, file
@@ -144,14 +134,13 @@ class FileArchive(Target):
         self._digests = [*self._digests[1 - _REMEMBERED_SEGMENTS :], {}]
         return file
 
+    def _has_room(self, file: int) -> bool:
+        return os.fstat(file).st_size < self._segment_bytes
+
     def _close_segment(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def _named(path: Path) -> re.Match[str] | None:
-    return _SEGMENT.fullmatch(path.name)
 
 
 def _repair(path: Path) -> None:

@@ -1,8 +1,9 @@
-"""`mallard archive`: write every job that has ended to files."""
+"""`mallard archive`: write every job that has ended to files and to PostgreSQL."""
 
 import argparse
 import asyncio
 import contextlib
+import importlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def add_parser(subparsers: Any) -> None:
         "--archive-files", metavar="DIR", help="the folder of the archive's JSON lines"
     )
     parser.add_argument(
+        "--archive-postgres", metavar="URL", help="the archive's PostgreSQL database"
+    )
+    parser.add_argument(
         "--market", action="append", metavar="M", help="only this market; may be repeated"
     )
     parser.add_argument(
@@ -76,9 +80,22 @@ def _targets(settings: Settings) -> list[Target]:
             raise ConfigError("archive_files is empty", "archive_files")
         segment_bytes = settings.archive_segment_mb * _MB
         targets.append(FileArchive(Path(settings.archive_files), segment_bytes))
+    if settings.archive_postgres is not None:
+        targets.append(_postgres(settings.archive_postgres))
     if not targets:
-        raise ConfigError("name an archive: --archive-files, MALLARD_ARCHIVE_FILES")
+        raise ConfigError("name an archive: --archive-files or --archive-postgres")
     return targets
+
+
+def _postgres(url: str) -> Target:
+    try:
+        postgres = importlib.import_module("mallard_engine.archive.postgres")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"there is no module {error.name}: pip install 'mallard-engine[archive]'"
+        ) from error
+    target: Target = postgres.PostgresArchive(url)
+    return target
 
 
 class _Work:

@@ -58,7 +58,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     Raises:
         ConfigError: A setting is invalid.
     """
-    names = ("host", "port", "config", "redis_url", "data", "archive_files")
+    names = ("host", "port", "config", "redis_url", "data", "archive_files", "archive_postgres")
     return load_settings({name: getattr(args, name, None) for name in names})
 
 

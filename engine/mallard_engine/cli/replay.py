@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mallard_engine.cli.simulation.day_options import (
 )
 from mallard_engine.input_files import InputError
 from mallard_engine.simulation.policy_overrides import policy_over
+from mallard_engine.simulation.recordings.archived import is_archive, read_archive
 from mallard_engine.simulation.recordings.recording import (
     Recording,
     read_recording,
@@ -73,7 +75,13 @@ def add_parser(subparsers: Any) -> None:
         description="Compares the day as it was with replays under the market's policy and, with "
         "--policy or --set, under another one.",
     )
-    action.add_argument("file", type=Path, metavar="FILE", help="the recording")
+    action.add_argument(
+        "file", type=Path, metavar="FILE", help="the recording, or the files of `mallard archive`"
+    )
+    action.add_argument("--market", help="the market, of an archive with several")
+    action.add_argument(
+        "--day", type=_date, metavar="DATE", help="the day (UTC) of an archive, as 2026-11-29"
+    )
     action.add_argument("--config", metavar="FILE", help="settings in TOML, with the policy")
     add_day_flags(action)
     action.set_defaults(replay=_day)
@@ -94,11 +102,23 @@ def _record(args: argparse.Namespace, console: Console) -> None:
 
 
 def _day(args: argparse.Namespace, console: Console) -> None:
-    recording = read_recording(args.file)
+    if is_archive(args.file):
+        recording = read_archive(args.file, args.market, args.day)
+    elif args.market or args.day:
+        raise InputError(f"{args.file}: --market and --day are for archives, and this is none")
+    else:
+        recording = read_recording(args.file)
     try:
         _replay(args, console, recording)
     except InputError as error:
         raise InputError(f"{args.file}: {error}") from error
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-29") from None
 
 
 def _replay(args: argparse.Namespace, console: Console, recording: Recording) -> None:

@@ -96,6 +96,12 @@ class Settings:
         "The folder to which `mallard archive` writes every job that has ended, as JSON lines "
         "([archive](../howto/archive.md)).",
     )
+    archive_postgres: str | None = described(
+        None,
+        "The PostgreSQL database to which `mallard archive` writes every job that has ended, as "
+        "`postgresql://USER:PASSWORD@HOST/DATABASE`. Needs the extra `archive`.",
+        secret=True,
+    )
     archive_segment_mb: int = bounded(
         64, 1, 4096, "MB", "At this size, and each day, `mallard archive` begins another file."
     )
@@ -312,6 +318,8 @@ class Settings:
             )
         if self.public_url is not None:
             _check_url(self.public_url, "public_url")
+        if self.archive_postgres is not None:
+            _check_postgres(self.archive_postgres)
         if self.proofs_endpoint is not None:
             _check_url(self.proofs_endpoint, "proofs_endpoint")
             if self.proofs_bucket is None:
@@ -367,6 +375,15 @@ def _check_url(text: str, name: str) -> None:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
         raise ConfigError(f"{text!r} is no http or https address", name)
+
+
+def _check_postgres(text: str) -> None:
+    try:
+        is_one = urlsplit(text).scheme in {"postgresql", "postgres"}
+    except ValueError:
+        is_one = False
+    if not is_one:  # the text may hold a password
+        raise ConfigError("archive_postgres is no postgresql:// address", "archive_postgres")
 
 
 def _check_network(text: str, name: str) -> None:

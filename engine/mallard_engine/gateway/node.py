@@ -401,6 +401,11 @@ class Node:
     async def _inspect(self) -> None:
         with contextlib.suppress(StoreUnavailable):
             await self.store.inspect()
+        now_ms = self.store.now_ms()
+        for market, lag in self.store.archive_lags.items():
+            since_ms = now_ms if lag.oldest_ms is None else lag.oldest_ms
+            lag_s = max(0, now_ms - since_ms) / 1000
+            self.metrics.archive_behind(market, lag_s=lag_s, waiting=lag.waiting, lost=lag.lost)
 
     def _supervise(self, storage_server: StorageServer) -> None:
         """Restart the embedded server if it has ended, and check that it persists its writes."""

@@ -18,12 +18,18 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import MarketKeys
+from mallard_protocol.codes import TERMINAL_KEPT_MS
 from mallard_protocol.events import Place
 
 GROUP: Final = "mallard-archive"
 # One name, so that an archive that starts again gets what the last one has not finished.
 _CONSUMER: Final = "archive"
 _PAGE: Final = 500
+_HOUR_MS: Final = 3_600_000
+# The archive is reported when it is this late, and to operators when jobs are deleted this soon.
+_LATE_MS: Final = _HOUR_MS
+_NEAR_MS: Final = 48 * _HOUR_MS
+ALERT_AGAIN_MS: Final = 24 * _HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,23 @@ class ArchiveLag:
     oldest_ms: int | None
     hold_ms: int
     lost: int
+
+    def text(self, market: str, now_ms: int) -> str | None:
+        """Return what an operator must know about it; None: nothing."""
+        behind_ms = 0 if self.oldest_ms is None else now_ms - self.oldest_ms
+        if behind_ms < _LATE_MS:
+            return None
+        left_h = max(0, TERMINAL_KEPT_MS + self.hold_ms - behind_ms) // _HOUR_MS
+        return (
+            f"the archive of {market} is {behind_ms // _HOUR_MS} h behind: {self.waiting} ended "
+            f"jobs wait for it, and Redis deletes the oldest in {left_h} h: start `mallard archive`"
+        )
+
+    def is_near(self, now_ms: int) -> bool:
+        """Whether Redis soon deletes jobs that the archive lacks: an operator must hear of it."""
+        if self.oldest_ms is None:
+            return False
+        return now_ms - self.oldest_ms > TERMINAL_KEPT_MS + self.hold_ms - _NEAR_MS
 
 
 class ArchiveQueue:
@@ -181,6 +204,18 @@ class ArchiveQueue:
         """
         with _refusals():
             return await read_lag(self._runner.link, self._runner.keys[market])
+
+    async def alert(self, market: str, lag: ArchiveLag) -> None:
+        """Tell operators, once a day, that jobs are about to leave without being archived.
+
+        Raises:
+            StoreUnavailable: the store could not be written.
+        """
+        args = {"again_ms": ALERT_AGAIN_MS, "waiting": lag.waiting, "since_ms": lag.oldest_ms}
+        with _refusals():
+            await self._runner.transition(
+                "archive_behind", self._runner.keys[market], (), args, when_full=True
+            )
 
     async def _ended(self, market: str, job: str, at_ms: int) -> EndedJob:
         key = self._runner.keys[market].job(job)

@@ -9,6 +9,7 @@ import structlog
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import NO_QUOTAS, Quotas
 from mallard_engine.storage import schema
+from mallard_engine.storage.archive_queue import ArchiveLag, ArchiveQueue
 from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
 from mallard_engine.storage.calls.control.audit_log import RedisAuditLog
@@ -108,6 +109,8 @@ class RedisStorage:
         self._embedded = embedded
         self._node = node
         self._warnings: Sequence[str] = ()
+        # By market, as of the last `inspect`; markets without an archive are missing.
+        self.archive_lags: Mapping[str, ArchiveLag] = {}
         self.use(policies)
 
     def use(self, policies: Mapping[str, MarketPolicy]) -> None:
@@ -171,10 +174,22 @@ class RedisStorage:
             now_ms = await self._server_ms()
             with contextlib.suppress(LinkReplyError):  # a refused write shows in `outage`
                 texts += await disagreements(call, self._node, self._prints, now_ms)
+        texts += await self._inspect_archives()
         before, self._warnings = self._warnings, tuple(texts)
         for text in self._warnings:
             if text not in before:
                 _log.warning("the store's configuration should be changed", why=text)
+
+    async def _inspect_archives(self) -> list[str]:
+        """Read how far the archives are behind; return what is to be said about it."""
+        archive, now_ms = ArchiveQueue(self.runner), self.now_ms()
+        found = {market: await archive.lag(market) for market in self.runner.keys}
+        self.archive_lags = {market: lag for market, lag in found.items() if lag is not None}
+        for market, lag in self.archive_lags.items():
+            if self._node and lag.is_near(now_ms):
+                await archive.alert(market, lag)
+        said = (lag.text(market, now_ms) for market, lag in self.archive_lags.items())
+        return [text for text in said if text is not None]
 
     async def close(self) -> None:
         """Close the connections."""

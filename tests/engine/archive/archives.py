@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from mallard_engine.archive.exporter import Exporter
-from mallard_engine.archive.files import FileArchive, segments_of
+from mallard_engine.archive.files import FileArchive
+from mallard_engine.archive.segments import segments_of
 from mallard_engine.archive.targets import Target
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_engine.storage.archive_queue import ArchiveQueue

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.archive.files import FileArchive, segments_of
+from mallard_engine.archive.files import FileArchive
+from mallard_engine.archive.segments import segments_of
 from mallard_engine.archive.targets import TargetUnavailable
 from tests.engine.archive.archives import Archive
 from tests.engine.storage.worlds import World

@@ -62,6 +62,7 @@ async def test_signal_ends_it_well(redis_url: str, client: Any, tmp_path: Path) 
         (("--archive-files", "x"), {"MALLARD_ARCHIVE_HOLD_DAYS": "91"}, "archive_hold_days"),
         (("--archive-files", "x"), {"MALLARD_ARCHIVE_HOLD_DAYS": "nan"}, "ARCHIVE_HOLD_DAYS"),
         (("--archive-files", "x"), {"MALLARD_ARCHIVE_FILE": "y"}, "MALLARD_ARCHIVE_FILE"),
+        (("--archive-postgres", "mysql://user:hush@host/db"), {}, "no postgresql:// address"),
         (("--archive-files", "x"), {}, "there is no store"),
     ],
 )
@@ -72,6 +73,7 @@ def test_bad_settings_are_one_line(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert message in line
+    assert "hush" not in line
 
 
 def test_folder_that_cannot_be_written_is_one_line(redis_url: str, tmp_path: Path) -> None:
@@ -87,3 +89,12 @@ def test_store_that_is_away_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "127.0.0.1:1" in line
+
+
+def test_database_that_is_away_is_one_line(redis_url: str, tmp_path: Path) -> None:
+    url = f"postgresql://user:hush@/db?host={tmp_path}"
+    done = archive("--redis", redis_url, "--archive-postgres", url)
+    assert done.returncode == 1
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("mallard: PostgreSQL: ")
+    assert "hush" not in done.stderr

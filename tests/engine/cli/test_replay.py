@@ -5,6 +5,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mallard_engine.cli.main import main
@@ -18,6 +19,27 @@ from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.workload.demand import Demand
 
 MALL = "chandler-fashion-center"
+_NOON = "2026-11-29T12:00:00Z"
+ARCHIVED = (
+    msgspec.json.encode(
+        {
+            "format": "mallard archive 1",
+            "id": "job_phoenix.1",
+            "market": "phoenix",
+            "mall": MALL,
+            "created_at": _NOON,
+            "need": {
+                **dict.fromkeys(("ready_at", "deadline", "expires_at"), _NOON),
+                "stores": ["lego"],
+                "lat": 33.3,
+                "lon": -111.9,
+            },
+            "attempts": [],
+            "events": [],
+        }
+    )
+    + b"\n"
+)
 
 
 @pytest.fixture
@@ -65,6 +87,37 @@ def test_recorded_day_matches_and_can_be_replayed(live: Day, file: Path) -> None
     assert 0.3 < sum(refusing) / len(refusing) < 0.95
     again = scenario_of(recording, live.scenario.places, policy)
     assert (again.orders, again.shifts) == (scenario.orders, scenario.shifts)
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "message"),
+    [
+        (["--day", "2020-01-01"], None, "there is no job in it of 2020-01-01"),
+        (["--market", "atlantis"], None, "there is no job in it"),
+        ([], b"{}\n", "line 2: Object missing required field"),
+        ([], b"\xff\n", "line 2:"),
+        (["--day", "yesterday"], None, "is no date such as"),
+    ],
+)
+def test_unusable_archive_is_reported(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    text: bytes | None,
+    message: str,
+) -> None:
+    (tmp_path / "jobs-2026-11-29-0001.jsonl").write_bytes(ARCHIVED + (text or b'{"form'))
+    try:
+        status = main(["replay", "day", str(tmp_path), *flags])
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+
+
+def test_days_and_markets_are_for_archives(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "day", str(file), "--day", "2026-11-29"]) == 2
+    assert "this is none" in capsys.readouterr().err
 
 
 @pytest.mark.slow

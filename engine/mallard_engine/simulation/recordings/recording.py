@@ -27,11 +27,11 @@ from mallard_protocol.lifecycle import JobState, Outcome
 _FORMAT: Final = "mallard recording 1"
 _AT_ONCE: Final = 1_000
 # An accepted offer, or one withdrawn because another driver was faster, is not a refusal.
-_REFUSALS: Final = frozenset({Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNACKNOWLEDGED})
+REFUSALS: Final = frozenset({Outcome.DECLINED, Outcome.EXPIRED, Outcome.UNACKNOWLEDGED})
 _TIMEOUT_S: Final = 30.0
 # The stream of a live market is trimmed long before it reaches this length.
 _LONGEST_DAYS: Final = 31
-_LONGEST_MS: Final = _LONGEST_DAYS * 86_400_000
+LONGEST_MS: Final = _LONGEST_DAYS * 86_400_000
 _STATES: Final = frozenset({"", *JobState})
 
 
@@ -138,7 +138,7 @@ def _job(fields: Mapping[bytes, bytes]) -> RecordedJob:
         need.ready_ms,
         need.deadline_ms,
         need.expires_ms,
-        tuple(turn.driver for turn in job.asked if turn.outcome in _REFUSALS),
+        tuple(turn.driver for turn in job.asked if turn.outcome in REFUSALS),
     )
 
 
@@ -225,7 +225,7 @@ def read_recording(path: Path) -> Recording:
     if not jobs:
         raise InputError(f"{path}: there is no job in it")
     for job in jobs.values():
-        if events and abs(job.created_ms - events[0].at) > _LONGEST_MS:
+        if events and abs(job.created_ms - events[0].at) > LONGEST_MS:
             raise InputError(
                 f"{places[job.id]}: job.created_ms: further than {_LONGEST_DAYS} d from the events"
             )
@@ -250,12 +250,12 @@ def _check_times(job: RecordedJob, where: str) -> None:
     """Reject times with which the replay would run for years."""
     if job.expires_ms < job.created_ms:
         raise InputError(f"{where}: job.expires_ms: before created_ms")
-    if abs(job.ready_ms - job.created_ms) > _LONGEST_MS:
+    if abs(job.ready_ms - job.created_ms) > LONGEST_MS:
         raise InputError(f"{where}: job.ready_ms: further than {_LONGEST_DAYS} d from created_ms")
 
 
 def _check_span(event: RecordedEvent, before: Sequence[RecordedEvent], where: str) -> None:
-    if before and abs(event.at - before[0].at) > _LONGEST_MS:
+    if before and abs(event.at - before[0].at) > LONGEST_MS:
         raise InputError(f"{where}: event.at: further than {_LONGEST_DAYS} d from the first event")
     if event.kind == "job" and not {event.was, event.became} <= _STATES:
         raise InputError(f"{where}: event.became: not a job's state")

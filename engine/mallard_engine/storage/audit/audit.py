@@ -20,6 +20,7 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage import schema
+from mallard_engine.storage.archive_queue import read_lag
 from mallard_engine.storage.audit.matches import Matches
 from mallard_engine.storage.audit.rules import judge_driver, judge_job, judge_offer
 from mallard_engine.storage.audit.traces import (
@@ -126,7 +127,9 @@ async def audit(
         async with _line(url) as link:
             await schema.check(link)
             found = await inspect(link.call, embedded=embedded)
+            texts = [finding.text for finding in found]
             for market, policy in policies.items():
+                texts += await _archive_texts(link, market)
                 look = Look(link, MarketKeys(market), policy, now_ms)
                 auditor = _MarketAudit(look, limit)
                 matches = Matches(look, malls.get(market, ()), auditor.limit)
@@ -139,8 +142,16 @@ async def audit(
                 left_out.update(auditor.left_out)
     except (LinkReplyError, ValueError) as error:  # ValueError: an unknown kind of URL
         raise StoreUnavailable(str(error)) from error
-    warnings = tuple(finding.text for finding in found)
-    return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), warnings)
+    return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), tuple(texts))
+
+
+async def _archive_texts(link: Link, market: str) -> list[str]:
+    """Return what is to be said about the archive of a market."""
+    lag = await read_lag(link, MarketKeys(market))
+    seconds, _ = await link.call("TIME")
+    text = lag.text(market, int(seconds) * 1000) if lag else None
+    lost = f"{lag.lost} jobs of {market} left without being archived" if lag and lag.lost else None
+    return [it for it in (text, lost) if it]
 
 
 async def _unmatched(

@@ -25,7 +25,7 @@ from mallard_engine.ports import (
     Stop,
     Storage,
 )
-from mallard_engine.storage.archive_queue import ArchiveQueue
+from mallard_engine.storage.archive_queue import ArchiveLag, ArchiveQueue
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
@@ -276,6 +276,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.deadlines.forget(MARKET)
     queue = ArchiveQueue(store.runner)
     await queue.register(MARKET, 1_000)
+    await queue.alert(MARKET, ArchiveLag(1, 1, 1_000, 0))
     await queue.remove(MARKET)
     await _webhooks(world)
 

@@ -1,0 +1,13 @@
+#!lua flags=allow-oom
+-- Tells operators, once in a while, that ended jobs are about to leave without being archived.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
+-- ARGV: now policy arg{again_ms waiting since_ms}
+-- REPLY: ok effects pushes | told
+-- include lib/base.lua
+-- include lib/archive.lua
+
+local told = tonumber(redis.call('HGET', K.archive, 'alerted_ms'))
+if told and now < told + arg.again_ms then return reply('told') end
+redis.call('HSET', K.archive, 'alerted_ms', now)
+alert('archive_behind', { waiting = arg.waiting, since_ms = arg.since_ms })
+return reply('ok')

@@ -1,0 +1,58 @@
+"""How far the archive is behind: what nodes, `mallard check` and operators are told."""
+
+from dataclasses import replace
+
+from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.storage.archive_queue import ArchiveLag
+from mallard_engine.storage.audit.audit import audit
+from mallard_engine.storage.redis_storage import RedisStorage
+from mallard_protocol.codes import TERMINAL_KEPT_MS
+from tests.engine.archive.archives import DAY_MS, HOLD_MS, Archive
+from tests.engine.storage.worlds import MARKET, World
+
+HOUR_MS = 3_600_000
+LAG = ArchiveLag(waiting=3, oldest_ms=1_000, hold_ms=HOLD_MS, lost=0)
+
+
+def test_lag_is_told_after_an_hour() -> None:
+    assert LAG.text(MARKET, 1_000 + HOUR_MS - 1) is None
+    assert LAG.text(MARKET, 1_000 + 2 * HOUR_MS) == (
+        "the archive of phoenix is 2 h behind: 3 ended jobs wait for it, and Redis deletes the "
+        "oldest in 334 h: start `mallard archive`"
+    )
+    assert replace(LAG, oldest_ms=None).text(MARKET, 10 * DAY_MS) is None
+
+
+def test_deletion_is_near_two_days_before_it() -> None:
+    ends_ms = 1_000 + TERMINAL_KEPT_MS + HOLD_MS
+    assert not LAG.is_near(ends_ms - 2 * DAY_MS)
+    assert LAG.is_near(ends_ms - 2 * DAY_MS + 1)
+    assert not replace(LAG, oldest_ms=None).is_near(ends_ms)
+
+
+async def test_node_warns_and_alerts_once_a_day(world: World, archive: Archive) -> None:
+    await archive.register()
+    await archive.cancelled(2)
+    raised: list[str] = []
+    policies = {MARKET: MarketPolicy()}
+    node = RedisStorage(world.url, policies, now_ms=world.clock, on_alert=raised.append, node="n1")
+    await node.connect()
+    assert node.archive_lags[MARKET].waiting == 2
+    assert raised == []
+    await world.pass_ms(TERMINAL_KEPT_MS + HOLD_MS - DAY_MS)
+    for _ in range(2):
+        await node.inspect()
+    assert raised == ["archive_behind"]
+    assert any("the archive of phoenix is 312 h behind" in text for text in node.warnings)
+    await world.pass_ms(DAY_MS)
+    await node.inspect()
+    assert raised == ["archive_behind"] * 2
+    await node.close()
+    await world.redis.flushall()
+
+
+async def test_audit_tells_of_jobs_that_left(world: World, archive: Archive) -> None:
+    await archive.register()
+    await world.redis.hset(world.keys.key("archive"), "lost", 7)
+    found = await audit(world.url, {MARKET: world.policy}, now_ms=world.clock)
+    assert "7 jobs of phoenix left without being archived" in found.warnings
