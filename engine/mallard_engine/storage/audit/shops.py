@@ -75,7 +75,7 @@ def _collected(job: Job, ordered: dict[str, int]) -> Iterator[tuple[str, str]]:
 
 
 def _unanswered(job: Job, on_short: str) -> str:
-    """Return the shop for which the job must wait; empty: none. As in `lib/holding.lua`."""
+    """Return the shop for which the job must wait; empty: none. As in `lib/hold_end.lua`."""
     lacking = [it.store for it in job.shops if not it.collected and it.state in _LACKING]
     waits = on_short == OnShort.HOLD or not any(map(_may_hand_over, job.shops))
     return lacking[-1] if lacking and waits else ""

@@ -14,6 +14,7 @@
 -- include lib/offering.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 local job = read_job(KEYS[15])
 if job and job.state == 'offered' and job.offer == arg.offer then

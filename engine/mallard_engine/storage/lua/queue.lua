@@ -10,6 +10,7 @@
 -- include lib/holders.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 local job = read_job(KEYS[15])
 if not job or job.state ~= 'scheduled' then return reply('gone') end

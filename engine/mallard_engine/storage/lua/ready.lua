@@ -12,6 +12,7 @@
 -- include lib/holders.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 -- What drivers reported of this shop is over.
 local function settle_problems(job, store)

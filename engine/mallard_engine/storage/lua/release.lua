@@ -13,6 +13,7 @@
 -- include lib/reasons.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end

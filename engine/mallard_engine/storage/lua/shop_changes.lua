@@ -14,6 +14,7 @@
 -- include lib/holds.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 -- Derived: the number of the jobs' keys varies.
 local HOLDS = K.due:sub(1, -4) .. 'holds'

@@ -12,6 +12,7 @@
 -- include lib/patience.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 local LOOK_AGAIN_MS = 10000
 

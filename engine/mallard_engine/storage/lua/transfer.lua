@@ -17,6 +17,7 @@
 -- include lib/room.lua
 -- include lib/shops.lua
 -- include lib/holding.lua
+-- include lib/hold_end.lua
 
 local JOB, BY_SERVICE, BY_AGE, HELD = KEYS[15], KEYS[16], KEYS[17], 17
 if redis.call('EXISTS', JOB) == 1 then return reply('ok') end -- a repeat

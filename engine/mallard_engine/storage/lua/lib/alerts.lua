@@ -15,7 +15,8 @@ local function alert(what, fields)
   redis.call('ZADD', K.alerts_open, now, id)
   -- Of more than 2,000 the oldest are dropped, acknowledged ones first.
   if redis.call('HLEN', K.alerts) > 2001 then
-    local oldest = redis.call('ZPOPMIN', K.alerts_done)[1] or redis.call('ZPOPMIN', K.alerts_open)[1]
+    local oldest = redis.call('ZPOPMIN', K.alerts_done)[1]
+      or redis.call('ZPOPMIN', K.alerts_open)[1]
     redis.call('HDEL', K.alerts, oldest)
   end
   event(fields)
