@@ -93,18 +93,21 @@ class DeadLetterView(Struct, frozen=True, omit_defaults=True):
     """Work that was given up and may be retried.
 
     ``kind``: ``job``: its data broke ``tries`` rounds; it is ``scheduled`` until it is retried,
-    and expires at its ``expires_at``. ``error``: the kind of the last error.
+    and expires at its ``expires_at``. ``error``: the kind of the last error. ``webhook``: the
+    engine has disabled an endpoint, for the reason ``error``; a retry enables it and replays what
+    it missed, as far as events are kept.
     """
 
     id: str
     market: str
-    kind: Annotated[str, open_enum(("job",))]
+    kind: Annotated[str, open_enum(("job", "webhook"))]
     at: Instant
     error: str
     tries: int
     job: str | UnsetType = UNSET
     mall: str | UnsetType = UNSET
     service: str | UnsetType = UNSET
+    webhook: str | UnsetType = UNSET
 
 
 class DeadLetterList(Struct, frozen=True):

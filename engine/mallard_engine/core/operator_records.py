@@ -32,7 +32,7 @@ class DeadLetter:
 
     Attributes:
         id: Its id, which holds its market.
-        kind: What it is: `job` (it broke its rounds).
+        kind: What it is: `job` (it broke its rounds), `webhook` (an endpoint was disabled).
         at_ms: When it was given up.
         error: Why.
         tries: How often it was tried: the rounds of a job.
@@ -40,6 +40,7 @@ class DeadLetter:
         service: The order service.
         mall: The job's mall; empty for other kinds.
         attempt: The job's attempt.
+        webhook: The endpoint.
     """
 
     id: str
@@ -51,3 +52,4 @@ class DeadLetter:
     service: str = ""
     mall: str = ""
     attempt: int = 0
+    webhook: str = ""

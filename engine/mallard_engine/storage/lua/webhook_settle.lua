@@ -17,6 +17,15 @@ end
 if arg.outcome == 'delivered' then redis.call('HDEL', key('failing'), arg.id) end
 local from, tries = key('queue:' .. arg.id), key('tries:' .. arg.id)
 if not redis.call('ZSCORE', from, arg.name) then return { 'over' } end
+local is_bad = arg.outcome ~= 'delivered' and arg.outcome ~= 'skipped'
+if is_bad then
+  redis.call('HSETNX', key('failing'), arg.id, now)
+  local failing = tonumber(redis.call('HGET', key('failing'), arg.id))
+  local reason = arg.outcome == 'gone' and 'gone'
+    or now - failing >= arg.give_up_ms and 'failing'
+  -- This delivery is still among what waits: `undelivered_since` counts it.
+  if reason and disable(arg.id, reason) then return { 'disabled', reason } end
+end
 if arg.outcome == 'failed' then
   redis.call('ZADD', from, arg.next_ms, arg.name)
   redis.call('HSET', tries, arg.name, string.format('%d %d', arg.failed, arg.first_ms))
@@ -25,13 +34,4 @@ else
   redis.call('HDEL', key('waiting:' .. arg.id), arg.name)
   redis.call('HDEL', tries, arg.name)
 end
-if arg.outcome == 'delivered' or arg.outcome == 'skipped' then return { 'ok' } end
-redis.call('HSETNX', key('failing'), arg.id, now)
-local reason
-if arg.outcome == 'gone' then
-  reason = 'gone'
-elseif now - tonumber(redis.call('HGET', key('failing'), arg.id)) >= arg.give_up_ms then
-  reason = 'failing'
-end
-if reason and disable(arg.id, reason) then return { 'disabled', reason } end
 return { 'ok' }

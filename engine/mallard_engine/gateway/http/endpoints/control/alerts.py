@@ -12,6 +12,11 @@ from mallard_engine.core.job_ids import market_in
 from mallard_engine.core.operator_records import Alert, DeadLetter
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.endpoints.control.pages import market_of_id, markets_of, page
+from mallard_engine.gateway.http.endpoints.webhooks.recovery import (
+    is_of_webhook,
+    letters_of,
+    retry_letter,
+)
 from mallard_engine.gateway.http.parameters import bad_request
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse
@@ -79,9 +84,12 @@ class AlertsApi:
         """Return a page of dead letters."""
         markets = markets_of(request, principal, self._services)
         found = await asyncio.gather(*map(self._store.dead_letters.list, markets))
+        served = tuple(self._services.places.markets)
+        endpoints = (await self._store.webhooks.all()).by_id.values()
+        disabled = [it for it in letters_of(endpoints, served) if market_in(it.id) in markets]
         letters, cursor = page(
             request,
-            [letter for each in found for letter in each],
+            [letter for each in (*found, disabled) for letter in each],
             lambda letter: (f"{letter.at_ms:014}", letter.id),
         )
         return JsonResponse(DeadLetterList(tuple(map(_letter_view, letters)), cursor))
@@ -93,6 +101,9 @@ class AlertsApi:
         if market is None:
             raise not_found("dead letter")
         try:
+            if is_of_webhook(letter):
+                served = tuple(self._services.places.markets)
+                return JsonResponse(_letter_view(await retry_letter(self._store, letter, served)))
             retried = await self._controls.retry(market, letter, principal.sub)
         except NoSuchLetter:
             raise not_found("dead letter") from None
@@ -136,4 +147,5 @@ def _letter_view(letter: DeadLetter) -> DeadLetterView:
         job=letter.job or UNSET,
         mall=letter.mall or UNSET,
         service=letter.service or UNSET,
+        webhook=letter.webhook or UNSET,
     )

@@ -15,6 +15,7 @@ from mallard_engine.core.webhooks.destinations import BadUrl
 from mallard_engine.core.webhooks.endpoints import Endpoint, Secret, rotated
 from mallard_engine.gateway.auth import Principal, WrongScope
 from mallard_engine.gateway.http.endpoints.job_access import owner_of
+from mallard_engine.gateway.http.endpoints.webhooks.recovery import begin_replay
 from mallard_engine.gateway.http.endpoints.webhooks.views import delivery_view, webhook_view
 from mallard_engine.gateway.http.parameters import bad_request, is_id, whole_number
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
@@ -26,7 +27,7 @@ from mallard_engine.gateway.timestamps import Moment, epoch_ms
 from mallard_engine.gateway.webhooks.sender import Message
 from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks
 from mallard_protocol.codes import MAX_PAGE, ProblemCode
-from mallard_protocol.events import OPERATORS_ONLY, Event, Place
+from mallard_protocol.events import OPERATORS_ONLY, Event
 from mallard_protocol.resources import FieldError
 from mallard_protocol.webhooks import (
     MAX_WEBHOOKS,
@@ -51,8 +52,6 @@ _MOST_TESTS: Final = 8
 _RETRY_AFTER_S: Final = 5
 # Changes of one endpoint at the same time: each tries again.
 _MOST_CHANGES: Final = 8
-# The highest number within a millisecond of the event stream.
-_LAST_OF_A_MS: Final = 2**32
 
 
 class WebhooksApi:
@@ -214,20 +213,13 @@ class WebhooksApi:
         """Begin to queue events again."""
         body = decode_json_body(await read_body(request), ReplayRequest)
         endpoint = await self._own(request, principal)
-        from_ms, now_ms = epoch_ms(body.from_), self._store.now_ms()
-        if from_ms > now_ms:
+        from_ms = epoch_ms(body.from_)
+        if from_ms > self._store.now_ms():
             raise invalid_fields(FieldError("/from", "this moment has not come yet"))
         if endpoint.disabled is not None:
             raise HttpProblem(ProblemCode.WRONG_STATE, "the endpoint is disabled: enable it first")
-        begins_ms = now_ms
-        for market in filter(endpoint.reaches, self._services.places.markets):
-            ends = await self._store.event_log.ends(market)
-            if ends is None:
-                continue
-            begins_ms = min(begins_ms, max(from_ms, ends[0].ms))
-            after = Place(max(0, from_ms - 1), _LAST_OF_A_MS)
-            if after < ends[1]:
-                await self._webhooks.begin_replay(endpoint.id, market, after, ends[1])
+        markets = self._services.places.markets
+        begins_ms = await begin_replay(self._store, endpoint, markets, from_ms)
         return JsonResponse(Replay(endpoint.id, Moment.at_ms(begins_ms)))
 
     async def deliveries(self, request: Request, principal: Principal) -> Response:
