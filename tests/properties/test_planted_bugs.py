@@ -177,6 +177,12 @@ def driver_waits_for_the_parcel(mallard: Mallard) -> None:
     mallard.step(mallard.job_at(0), "d0", 1, "picked_up")
 
 
+def parcels_of_two_shops_are_collected(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(stores=("lego", "gap")), 3)])
+    mallard.time_passes(60_000)
+    mallard.collect("job_phoenix.j000", "d0", 1, "lego", None)
+
+
 def two_stays(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 0), (Order(), 0)])
     for number, job in enumerate(("job_phoenix.j000", "job_phoenix.j001")):
@@ -287,6 +293,12 @@ PLANTED = (
         "progress",
         ((" or need.ready_ms > came", ""),),
         driver_waits_for_the_parcel,
+    ),
+    Planted(
+        "wait at two shops counts as a stay at the first",
+        "progress",
+        (("#need.stores ~= 1 or ", ""),),
+        parcels_of_two_shops_are_collected,
     ),
     Planted(
         "each stay resets the sketch",

@@ -418,8 +418,8 @@ class Model(DriverModel):
         return job.holder == driver and is_now
 
     def _is_stay(self, job: Job, driver: str, step: str) -> bool:
-        """Whether the pickup counts as a stay: a single job that was ready on arrival."""
-        is_alone = len(self.drivers[driver].jobs) == 1
+        """Whether the pickup counts as a stay: a single job of one store, ready on arrival."""
+        is_alone = len(self.drivers[driver].jobs) == 1 and len(job.shops) <= 1
         return (job.state, step) == ("at_mall", "picked_up") and job.ready <= job.came and is_alone
 
     def arrive(self, name: str, driver: str, attempt: int) -> None:

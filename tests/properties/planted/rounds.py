@@ -196,7 +196,7 @@ PLANTED_IN_ROUNDS = (
         "offer_more",
         (
             ("round.asked >= round.most or #round.rest == 0", "#round.rest == 0"),
-            ("if round.asked >= round.most or now", "if now"),
+            ("local is_over = round.asked >= round.most or now", "local is_over = now"),
             (
                 "local id = table.remove(round.ids)\n",
                 "local id = table.remove(round.ids) or 'o99'\n",
