@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
+from mallard_client.errors import ClientError
 from mallard_client.operator_client import OperatorClient
 from mallard_client.store_client import StoreClient
+from mallard_engine.logs import RateLimitedLog
 from mallard_engine.sandbox.plan import shops_to_find
 from mallard_protocol.codes import SANDBOX_MARKET
 from mallard_protocol.lifecycle import JobState
 
+_log = RateLimitedLog(structlog.get_logger(__name__))
 _FOUND_AFTER_S: Final = 1.5
 
 # Returns the token of a shop's counter, from its mall and id.
@@ -42,8 +47,12 @@ class Shops:
 
     async def _find(self, job_id: str) -> None:
         await asyncio.sleep(_FOUND_AFTER_S)
-        job = await self._operator.get(job_id)
-        for store in shops_to_find(job):
-            mall = job.pickup.mall
-            async with StoreClient(self._url, self._token(mall, store), mall, store) as till:
-                await till.ready(job_id)
+        try:
+            job = await self._operator.get(job_id)
+            for store in shops_to_find(job):
+                mall = job.pickup.mall
+                async with StoreClient(self._url, self._token(mall, store), mall, store) as till:
+                    await till.ready(job_id)
+        except ClientError as error:
+            # Others may have said or cancelled it meanwhile.
+            _log.info("a shop finds nothing", market=SANDBOX_MARKET, reason=str(error))

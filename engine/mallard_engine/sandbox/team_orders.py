@@ -9,15 +9,22 @@ import itertools
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
+import structlog
+
+from mallard_client.errors import ApiProblem
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient
 from mallard_engine.core.places.mall import Mall, Market
+from mallard_engine.logs import RateLimitedLog
 from mallard_engine.workload.random_points import point_around
 from mallard_protocol.codes import SANDBOX_MARKET
 from mallard_protocol.sandbox import KEY, PIN, ROBOT, Ending
 
+_log = RateLimitedLog(structlog.get_logger(__name__))
+_NO_TOKEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _LOOK_EVERY_S: Final = 1.0
 _MOST_OPEN: Final = 50
 _WINDOW: Final = timedelta(minutes=10)
@@ -59,7 +66,12 @@ class TeamOrders:
             if not job.terminal:
                 self._open.add(job.id)
         while True:
-            await self._fill_up()
+            try:
+                await self._fill_up()
+            except ApiProblem as problem:
+                if problem.status in _NO_TOKEN:
+                    raise  # the crew starts again, with new tokens
+                _log.warning("no robot order", market=SANDBOX_MARKET, reason=problem.code)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _fill_up(self) -> None:
@@ -69,9 +81,17 @@ class TeamOrders:
             if driver.connected and ROBOT not in driver.qualifications
         ]
         if people or self._open:
-            self._open = {job for job in self._open if not (await self._orders.get(job)).terminal}
+            self._open = {job for job in self._open if await self._is_open(job)}
         while len(self._open) < min(_MOST_OPEN, self._each * len(people)):
             self._open.add((await self._orders.submit(self._order())).id)
+
+    async def _is_open(self, job: str) -> bool:
+        try:
+            return not (await self._orders.get(job)).terminal
+        except ApiProblem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND:
+                raise
+            return False  # the store has lost or forgotten it
 
     def _order(self) -> dict[str, Any]:
         mall: Mall = self._rng.choice(self._malls)
