@@ -113,6 +113,9 @@ class FanOut:
                 await self._sleep(_RETRY_S)
             except _Moved:
                 await self._sleep(_RETRY_S)
+            except Exception as error:  # noqa: BLE001 - the market's next events must be queued
+                _often.error("webhook fan-out broke", example={"exc_info": error})
+                await self._sleep(_RETRY_S)
 
     async def _follow_from(self, market: str, position: Place | None) -> None:
         # What was recorded before every endpoint is read by none.

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import pytest
 from standardwebhooks import WebhookVerificationError
@@ -199,3 +200,24 @@ async def test_other_node_takes_over_what_a_dead_one_held(
     assert once.id == again.id
     job = await second.submit()
     await eventually(lambda: any(it.event["job"] == job["id"] for it in receiver.heard), 20)
+
+
+@pytest.mark.parametrize("step", ["beat", "queue", "take"])
+async def test_error_of_one_step_does_not_end_the_others(
+    node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    port = node.node.store.webhooks
+    works = getattr(port, step)
+    failed: list[bool] = []
+
+    async def fails_once(*args: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise RuntimeError(step)
+        return await works(*args)
+
+    monkeypatch.setattr(port, step, fails_once)
+    await create(node, receiver.url)
+    await node.submit()
+    await receiver.hears(1)
+    assert failed
