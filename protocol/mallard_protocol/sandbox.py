@@ -46,7 +46,7 @@ class Ending(StrEnum):
 
 FINAL_STATES: Final[Mapping[Ending, JobState]] = MappingProxyType(
     {
-        **dict.fromkeys(set(Ending) - {Ending.YOUR_DRIVER}, JobState.DELIVERED),
+        **dict.fromkeys((it for it in Ending if it != Ending.YOUR_DRIVER), JobState.DELIVERED),
         Ending.NO_DRIVER: JobState.EXPIRED,
         Ending.CANCELLED: JobState.CANCELLED,
         Ending.MISSING: JobState.FAILED,
