@@ -89,7 +89,9 @@ class ArchiveQueue:
         """
         keys, call = self._runner.keys[market], self._runner.link.call
         with _refusals():
-            await call("HSET", keys.key("archive"), "hold_ms", hold_ms)
+            # A full server refuses the write, and the archive must go on to make room there.
+            if await call("HGET", keys.key("archive"), "hold_ms") != str(hold_ms).encode():
+                await call("HSET", keys.key("archive"), "hold_ms", hold_ms)
             if await self._is_registered(keys):
                 return
             async for members in self._ended_before(keys):

@@ -278,3 +278,15 @@ async def test_lost_group_is_made_again(world: World, archive: Archive) -> None:
     await task
     await target.close()
     assert archive.ids() == [first, second]
+
+
+async def test_archive_goes_on_when_the_store_is_full(world: World, archive: Archive) -> None:
+    await archive.register()
+    jobs = await archive.cancelled(2)
+    await world.redis.config_set("maxmemory", 1)
+    try:
+        assert await archive.once() == 2
+    finally:
+        await world.redis.config_set("maxmemory", 0)
+    assert archive.ids() == list(jobs)
+    assert await archive.waiting() == []

@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
+from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.redis_storage import RedisStorage
 from tests import commands
+from tests.engine.archive.archives import Archive
+from tests.engine.storage.script_calls import RecordingLink
+from tests.engine.storage.worlds import Clock, World
 from tests.support import eventually
 
 KEYS = MarketKeys("phoenix")
@@ -98,3 +104,36 @@ def test_database_that_is_away_is_one_line(redis_url: str, tmp_path: Path) -> No
     *_, line = done.stderr.splitlines()
     assert line.startswith("mallard: PostgreSQL: ")
     assert "hush" not in done.stderr
+
+
+async def test_killed_archive_has_every_job_once(
+    redis_url: str, client: Any, tmp_path: Path
+) -> None:
+    folder, market = tmp_path / "a", "phoenix"
+    store = RedisStorage(redis_url, {market: MarketPolicy()})
+    await store.connect()
+    async with redis.asyncio.Redis.from_url(redis_url) as plain:
+        link = RecordingLink(redis_url, market)
+        world = World(store, plain, redis_url, MarketPolicy(), Clock(), link)
+        archived = Archive(world, folder)
+        flags = ("--redis", redis_url, "--market", market, "--archive-files", folder)
+        jobs: list[str] = []
+        with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+            for round_ in range(5):
+                process = commands.start("archive", *flags, env=clean(), output=out, errors=err)
+                known = len(complete_lines(folder))
+                jobs += await archived.cancelled(150)
+                # Killed within a batch or between two: the rounds differ in how much they let pass.
+                await eventually(
+                    lambda least=known + 30 * round_: len(complete_lines(folder)) > least, 60
+                )
+                process.send_signal(signal.SIGKILL)
+                process.wait(30)
+        assert archive(*flags, "--once").returncode == 0
+        assert sorted(archived.ids()) == sorted(jobs)
+        assert await archived.waiting() == []
+    await store.close()
+
+
+def complete_lines(folder: Path) -> list[bytes]:
+    return [line for path in folder.glob("*.jsonl") for line in path.read_bytes().split(b"\n")[:-1]]
