@@ -123,6 +123,7 @@ async def test_erased_customer_leaves_the_row(
     job = await world.store.jobs.get(name)
     body = BODY.replace(b"1 Example Way", b"")
     await world.store.changes.erase(job, body=body, need=job.need, ref="cust", actor="toys")
+    assert await archive.waiting() == [name]
     await archive.exporter(target).run_once()
     (row,) = await rows(url)
     assert "Example Way" not in row["document"]
