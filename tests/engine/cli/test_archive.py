@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,18 @@ async def test_killed_archive_has_every_job_once(
                 known = len(complete_lines(folder))
                 jobs += await archived.cancelled(150)
                 # Killed within a batch or between two: the rounds differ in how much they let pass.
-                await eventually(
-                    lambda least=known + 30 * round_: len(complete_lines(folder)) > least, 60
-                )
+                least = known + 30 * round_
+                await eventually(partial(has_more_than, folder, least), 60)
                 process.send_signal(signal.SIGKILL)
                 process.wait(30)
         assert archive(*flags, "--once").returncode == 0
         assert sorted(archived.ids()) == sorted(jobs)
         assert await archived.waiting() == []
     await store.close()
+
+
+def has_more_than(folder: Path, lines: int) -> bool:
+    return len(complete_lines(folder)) > lines
 
 
 def complete_lines(folder: Path) -> list[bytes]:
