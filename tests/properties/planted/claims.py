@@ -54,6 +54,14 @@ def lost_accept_is_claimed(mallard: Mallard) -> None:
     mallard.claim(JOB, "d1", 5, "picked_up", "twice")
 
 
+def lost_accept_of_an_offered_run_is_claimed(mallard: Mallard) -> None:
+    mallard.a_day_begins([(Order(), 0), (Order(), 0)])
+    mallard.offer_run({JOB: 0, "job_phoenix.j001": 0}, ["d0"])
+    mallard.time_passes(1)
+    mallard.lost_writes_are_noticed()
+    mallard.claim(JOB, "d1", 5, "picked_up", "twice")
+
+
 def job_with_an_age_check_is_claimed_as_delivered(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(age_check=True), 2)])
     mallard.claim(JOB, "d0", 1, "delivered")
@@ -119,6 +127,13 @@ PLANTED_IN_CLAIMS = (
         "job.attempt = math.max(job.attempt, attempt) + 1",
         "job.attempt = job.attempt + 1",
         lost_accept_is_claimed,
+    ),
+    Planted(
+        "alert is raised before the claimed job's run is known",
+        "claim",
+        (("    if not run then return reply('run', names) end\n    -- The", "    -- The"),),
+        lost_accept_of_an_offered_run_is_claimed,
+        max_run_jobs=3,
     ),
     _claimed(
         "claimed delivery needs no proof",

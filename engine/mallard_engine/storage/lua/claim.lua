@@ -50,6 +50,8 @@ local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
 if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
   local lost = tonumber(redis.call('HGET', LINEAGE, 'lost') or 0)
   if lost > job.created_ms and not has_refused() then
+    local run, names = offered_run(job)
+    if not run then return reply('run', names) end
     -- The transition that made it the holder is among the lost writes.
     alert_once(job, 'custody_after_lost_writes', arg.driver)
     job.former[#job.former + 1] = { arg.driver, arg.attempt }
