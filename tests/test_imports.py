@@ -37,7 +37,7 @@ FIRST_PARTY_ARROWS = {
         *("mallard_protocol", *LEAVES),
     ),
     "mallard_engine.storage": (
-        *engine("storage", "contract.transitions", "core", "ports"),
+        *engine("storage", "contract.transitions", "contract.webhooks", "core", "ports"),
         *("mallard_protocol", *LEAVES),
     ),
     # Sources of travel times: a port of the dispatcher's, in the words of the rules.
@@ -56,7 +56,7 @@ FIRST_PARTY_ARROWS = {
     ),
     # Robots use the public contract only, as every driver, shop and operator does.
     "mallard_engine.sandbox": (
-        *engine("sandbox", "workload", "core", "ports"),
+        *engine("sandbox", "contract.sandbox", "workload", "core", "ports"),
         *("mallard_client", "mallard_protocol", *LEAVES),
     ),
     "mallard_engine.simulation": (

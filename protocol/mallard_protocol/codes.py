@@ -48,7 +48,7 @@ HOLD_S = 4 * 3_600
 LEAST_HOLD_S, MOST_HOLD_S = 60, 86_400
 # The only requirement that is a check at the delivery; all others are equipment.
 ID_CHECK = "id_check"
-# The market of robot drivers; see `mallard_protocol.sandbox`.
+# The market of robot drivers; see `mallard_engine.contract.sandbox`.
 SANDBOX_MARKET = "sandbox"
 # The `aud` of every token.
 TOKEN_AUDIENCE = "mallard"  # noqa: S105 - not a secret

@@ -19,11 +19,11 @@ import pytest
 from mallard_client.driver.client import DriverClient
 from mallard_client.errors import ApiProblem
 from mallard_client.orders.client import OrderClient
+from mallard_engine.contract.sandbox import FINAL_STATES, PIN, Ending
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.lifecycle import JobState, Step
 from mallard_protocol.messages import Proof
 from mallard_protocol.resources import Job
-from mallard_protocol.sandbox import FINAL_STATES, PIN, Ending
 from tests import commands
 from tests.clients.fault_proxy import FaultProxy
 from tests.e2e.app import PNG

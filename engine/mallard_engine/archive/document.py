@@ -13,13 +13,13 @@ from msgspec import UNSET, Struct, UnsetType, structs
 
 from mallard_engine.archive.segments import FORMAT
 from mallard_engine.core import model
+from mallard_engine.core.event_ids import event_id
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.http.driver_names import IDS
 from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.gateway.http.views import explanation_view, job_view
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import resources
-from mallard_protocol.events import event_id
 
 
 class ArchivedEvent(Struct, frozen=True, omit_defaults=True):

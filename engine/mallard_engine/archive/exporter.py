@@ -16,12 +16,12 @@ import structlog
 
 from mallard_engine.archive.document import ArchivedJob, document_of
 from mallard_engine.archive.targets import Target, TargetUnavailable
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import NoSuchJob, StoreUnavailable
 from mallard_engine.storage.archive_queue import ArchiveQueue, EndedJob
 from mallard_engine.storage.redis_storage import RedisStorage
-from mallard_protocol.events import Place
 from mallard_protocol.lifecycle import TERMINAL
 
 _log = structlog.get_logger(__name__)

@@ -3,6 +3,7 @@
 from typing import Any, Final, get_args
 
 from mallard_engine.contract.advice import ERROR_ADVICE
+from mallard_engine.contract.events import EVENT_MEANING, OPERATORS_ONLY
 from mallard_engine.contract.info import HOST, HOST_IS, LICENSE, VERSION
 from mallard_engine.contract.json_schema import REF, schemas
 from mallard_engine.contract.limits import SOCKET_LIMITS, as_object
@@ -13,7 +14,7 @@ from mallard_protocol.codes import (
     SUBPROTOCOLS,
     Advice,
 )
-from mallard_protocol.events import EVENT_MEANING, OPERATORS_ONLY, Event
+from mallard_protocol.events import Event
 from mallard_protocol.messages import ClientMessage, ServerMessage
 
 # Suffix of the schema names of messages: `Error` and `Location` alone would clash with built-in

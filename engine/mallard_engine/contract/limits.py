@@ -2,6 +2,13 @@
 
 from typing import Any, Final
 
+from mallard_engine.contract.webhooks import (
+    ANSWER_WITHIN_S,
+    GIVE_UP_S,
+    MAX_WAITING,
+    MAX_WEBHOOKS,
+    ROTATION_S,
+)
 from mallard_protocol.changes import MAX_BATCH_BYTES, MAX_ITEMS
 from mallard_protocol.codes import (
     ANSWER_KEPT_MS,
@@ -35,13 +42,6 @@ from mallard_protocol.codes import (
 from mallard_protocol.events import EVENTS_KEPT_MS, HEARTBEAT_S, MAX_STREAMS, MOVED_EVERY_S
 from mallard_protocol.messages import MAX_FIXES
 from mallard_protocol.resources import MAX_STORES
-from mallard_protocol.webhooks import (
-    ANSWER_WITHIN_S,
-    GIVE_UP_S,
-    MAX_WAITING,
-    MAX_WEBHOOKS,
-    ROTATION_S,
-)
 
 # Name, value and meaning of each limit.
 Limits = tuple[tuple[str, float, str], ...]

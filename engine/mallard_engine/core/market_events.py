@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mallard_protocol.events import EventType, Place, event_id
+from mallard_engine.core.event_ids import Place, event_id
+from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState
 
 _T = EventType

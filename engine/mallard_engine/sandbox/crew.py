@@ -9,6 +9,7 @@ import structlog
 
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient
+from mallard_engine.contract.sandbox import ROBOT
 from mallard_engine.core.places.mall import Market
 from mallard_engine.sandbox.robot import Robot
 from mallard_engine.sandbox.shops import Shops
@@ -18,7 +19,6 @@ from mallard_engine.workload.fleet_tally import FleetTally
 from mallard_engine.workload.random_points import point_around
 from mallard_protocol.codes import SANDBOX_MARKET, SUBPROTOCOL_MSGPACK, Role
 from mallard_protocol.messages import Vehicle
-from mallard_protocol.sandbox import ROBOT
 
 _log = structlog.get_logger(__name__)
 _OPERATOR: Final = "sandbox:operator"

@@ -9,10 +9,10 @@ from typing import Final
 
 from msgspec import UNSET
 
+from mallard_engine.contract.sandbox import KEY, Ending
 from mallard_protocol.lifecycle import JobState
 from mallard_protocol.messages import ProblemKind
 from mallard_protocol.resources import Job
-from mallard_protocol.sandbox import KEY, Ending
 
 DOOR_PROBLEMS: Final[dict[Ending, ProblemKind]] = {
     Ending.CUSTOMER_OUT: "customer_unreachable",

@@ -9,6 +9,7 @@ import structlog
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ClientError
 from mallard_client.operator_client import OperatorClient
+from mallard_engine.contract.sandbox import PIN, Ending
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.sandbox import plan
 from mallard_engine.sandbox.shops import Shops
@@ -17,7 +18,6 @@ from mallard_protocol.codes import ID_CHECK, AnswerAction, RequiredProof
 from mallard_protocol.lifecycle import JobState, Step
 from mallard_protocol.messages import Offer, Proof
 from mallard_protocol.resources import Job
-from mallard_protocol.sandbox import PIN, Ending
 
 _log = RateLimitedLog(structlog.get_logger(__name__))
 _LATE_S: Final = 2.0

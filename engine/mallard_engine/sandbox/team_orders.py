@@ -17,11 +17,11 @@ import structlog
 from mallard_client.errors import ApiProblem
 from mallard_client.operator_client import OperatorClient
 from mallard_client.orders.client import OrderClient
+from mallard_engine.contract.sandbox import KEY, PIN, ROBOT, Ending
 from mallard_engine.core.places.mall import Mall, Market
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.workload.random_points import point_around
 from mallard_protocol.codes import SANDBOX_MARKET
-from mallard_protocol.sandbox import KEY, PIN, ROBOT, Ending
 
 _log = RateLimitedLog(structlog.get_logger(__name__))
 _NO_TOKEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})

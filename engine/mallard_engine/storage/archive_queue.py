@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.calls.event_log import read_event
@@ -19,7 +20,6 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.codes import TERMINAL_KEPT_MS
-from mallard_protocol.events import Place
 
 GROUP: Final = "mallard-archive"
 # One name, so that an archive that starts again gets what the last one has not finished.

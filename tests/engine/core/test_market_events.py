@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from mallard_engine.contract.transitions import JOB_TRANSITIONS
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
-from mallard_protocol.events import EventType, Place
+from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState
 
 T = EventType

@@ -32,6 +32,13 @@ class Caller:
     ) -> httpx2.Response:
         return await self.node.http.post(path, json=body, headers=self._headers() | (headers or {}))
 
+    async def send(self, method: str, path: str) -> httpx2.Response:
+        """Send a request with an empty object as its body, if its method has one."""
+        body: dict[str, str] | None = {} if method in {"post", "put", "patch"} else None
+        return await self.node.http.request(
+            method.upper(), path, json=body, headers=self._headers()
+        )
+
     async def put(self, path: str, body: Any) -> httpx2.Response:
         return await self.node.http.put(path, json=body, headers=self._headers())
 

@@ -112,7 +112,12 @@ def test_driver_token_has_market_and_equipment() -> None:
         "unknown": {"claims": "are ignored"},
     }
     assert tokens(SECRET).verify(signed(claims)) == Principal(
-        "d-1", Role.DRIVER, "phoenix", (NOW_S + 60) * 1000, DriverClaims(equipment=("id_check",))
+        "d-1",
+        Role.DRIVER,
+        "phoenix",
+        (NOW_S + 60) * 1000,
+        DriverClaims(equipment=("id_check",)),
+        issued_ms=(NOW_S - 5) * 1000,
     )
 
 
@@ -273,7 +278,12 @@ def test_minted_tokens_verify() -> None:
     checker = tokens(SECRET, OTHER)
     token = checker.mint("d-1", Role.DRIVER, ttl_s=1.5, market="phoenix", equipment=["bag"])
     assert checker.verify(token) == Principal(
-        "d-1", Role.DRIVER, "phoenix", (NOW_S + 2) * 1000, DriverClaims(equipment=("bag",))
+        "d-1",
+        Role.DRIVER,
+        "phoenix",
+        (NOW_S + 2) * 1000,
+        DriverClaims(equipment=("bag",)),
+        issued_ms=NOW_S * 1000,
     )
     with pytest.raises(ConfigError):
         tokens(public=KEY_SET).mint("shop", Role.ORDERS, ttl_s=60)

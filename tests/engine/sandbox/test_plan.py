@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mallard_engine.contract.sandbox import FINAL_STATES, Ending
 from mallard_engine.sandbox.plan import short_parcels
-from mallard_protocol.sandbox import FINAL_STATES, Ending
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Final
 
+from mallard_engine.contract import webhooks
 from mallard_engine.contract.operations.operation import Operation
 from mallard_engine.contract.operations.shapes import ORDERS, PAGE
-from mallard_protocol import webhooks
 from mallard_protocol.codes import ProblemCode
 
 P = ProblemCode

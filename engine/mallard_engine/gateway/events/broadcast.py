@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.events.tail import Tail
 from mallard_engine.gateway.events.views import EventViews, Reader
@@ -20,7 +21,7 @@ from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import StoreUnavailable
-from mallard_protocol.events import ENDS, Event, EventType, Place
+from mallard_protocol.events import ENDS, Event, EventType
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2

@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection,
 from dataclasses import dataclass
 from typing import Final
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.events.broadcast import Broadcast, Frame, Listener, frame_of
 from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import EventLog
-from mallard_protocol.events import HEARTBEAT_S, MAX_STREAMS, Place
+from mallard_protocol.events import HEARTBEAT_S, MAX_STREAMS
 
 # Entries of one read. Reading stored events takes turns, so that it delays no other request much.
 _PAGE: Final = 500

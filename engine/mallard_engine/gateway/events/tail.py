@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import EventLog, StoreUnavailable
-from mallard_protocol.events import Place
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET, structs
 
+from mallard_engine.contract.events import OPERATORS_ONLY
 from mallard_engine.core import model
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.http.driver_names import IDS, DriverNames, aliases_for, drivers_of
@@ -20,7 +21,7 @@ from mallard_engine.gateway.timestamps import Moment
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.ports import NoSuchJob, Storage
 from mallard_protocol import resources
-from mallard_protocol.events import OPERATORS_ONLY, Event, EventType
+from mallard_protocol.events import Event, EventType
 from mallard_protocol.lifecycle import TERMINAL, JobState
 
 _WAITING: Final = frozenset({JobState.QUEUED, JobState.SCHEDULED})

@@ -12,12 +12,12 @@ from typing import Final
 
 from msgspec import UNSET
 
+from mallard_engine.contract.sandbox import KEY, ROBOT, Ending
 from mallard_engine.core.model import Need
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.gateway.orders.complete_order import CompleteOrder
 from mallard_protocol.codes import ID_CHECK, SANDBOX_MARKET
 from mallard_protocol.resources import FieldError
-from mallard_protocol.sandbox import KEY, ROBOT, Ending
 
 _POINTER: Final = f"/metadata/{KEY}"
 _ENDINGS: Final = frozenset(Ending)

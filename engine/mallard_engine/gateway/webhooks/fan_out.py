@@ -14,13 +14,13 @@ from typing import Final
 
 import structlog
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.gateway.events.tail import Tail
 from mallard_engine.gateway.events.views import Reader
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Endpoints, EventLog, NoSuchWebhook, StoreUnavailable, Webhooks
-from mallard_protocol.events import Place
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2

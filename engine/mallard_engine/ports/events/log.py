@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.ports.drivers import DriverFix
-from mallard_protocol.events import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import DriverFix, EventLog, MovedJob
@@ -16,7 +17,6 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.records import pack
-from mallard_protocol.events import Place
 
 _EVENTS_A_READ: Final = 500
 _POLL_MS: Final = 20

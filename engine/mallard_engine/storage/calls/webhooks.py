@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from mallard_engine.contract.webhooks import DELIVERIES_KEPT, MAX_WAITING, MAX_WEBHOOKS
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.endpoints import Disabled, Endpoint, Secret
 from mallard_engine.core.webhooks.retries import GIVE_UP_MS
@@ -22,8 +24,6 @@ from mallard_engine.storage.calls.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.keys import WEBHOOKS
 from mallard_engine.storage.records import pack
-from mallard_protocol.events import Place
-from mallard_protocol.webhooks import DELIVERIES_KEPT, MAX_WAITING, MAX_WEBHOOKS
 
 LEASE_MS: Final = 3_000
 _TOLD_AGAIN_MS: Final = 10_000

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.endpoints import Disabled, Endpoint, Secret, rotated
-from mallard_protocol.events import Place
 
 ENDPOINT = Endpoint(
     id="wh_1",

@@ -7,9 +7,10 @@ import pytest
 
 from mallard_client.errors import ApiProblem
 from mallard_client.orders.client import OrderClient, OrderClientSync
+from mallard_engine.core.event_ids import event_id
 from mallard_engine.gateway.events.tail import START
 from mallard_protocol.codes import Role
-from mallard_protocol.events import Event, event_id
+from mallard_protocol.events import Event
 from tests.engine.gateway.conftest import PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.http_support import Caller
 from tests.support import eventually

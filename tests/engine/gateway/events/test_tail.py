@@ -6,11 +6,11 @@ from contextlib import aclosing
 
 import pytest
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.events import tail as tail_module
 from mallard_engine.gateway.events.tail import START, Tail
 from mallard_engine.ports import DriverFix, EventLog, MovedJob, StoreUnavailable
-from mallard_protocol.events import Place
 
 MARKET = "phoenix"
 

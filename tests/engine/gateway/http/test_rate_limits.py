@@ -18,7 +18,9 @@ EngineNode = Callable[..., Awaitable[RunningNode]]
 
 async def test_request_over_the_limit_is_429_with_fields(engine_node: EngineNode) -> None:
     node = await engine_node(service_rate_per_s=0.1, service_burst=5)
-    shop, other = Caller(node), Caller(node, "other")
+    # One token: a token has limits of its own beside those of its service.
+    shop = Caller(node, headers=node.bearer("shop", Role.ORDERS))
+    other = Caller(node, "other")
     answers = [await shop.get("/v1/markets") for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
     first, last = answers[0], answers[-1]

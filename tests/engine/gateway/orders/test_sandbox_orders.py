@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.contract.reading.bodies import body_as
+from mallard_engine.contract.sandbox import ROBOT, Ending
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.vehicles import usual_vehicle
@@ -13,7 +14,6 @@ from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, read_
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.resources import JobRequest
-from mallard_protocol.sandbox import ROBOT, Ending
 
 PLACES = Places.load(sandbox=True)
 NOW_MS = epoch_ms(datetime(2026, 11, 23, 3, tzinfo=UTC))

@@ -6,6 +6,7 @@ from importlib import resources
 
 import pytest
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.model import Device, Job, RoundRecord, Vehicle
 from mallard_engine.core.operator_calls import OperatorCall
@@ -31,7 +32,6 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
-from mallard_protocol.events import Place
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
     NOT_ASKED_AGAIN,

@@ -242,13 +242,14 @@ async def test_answer_ends_the_wait(world: World) -> None:
 
 @pytest.mark.parametrize("action", ["instructions", "wait", "retry"])
 async def test_answer_to_a_shops_problem_leaves_the_door(world: World, action: str) -> None:
+    # Parcels of that shop are still to come: those that are there would resolve its problem.
     await world.driver("ann")
-    order = {"pickup": {"stores": [{"store": "lego", "parcels": 2}]}}
+    order = {"pickup": {"stores": [{"store": store, "parcels": 2} for store in ("lego", "gap")]}}
     ref, attempt = await world.assigned(
         body=json.dumps(order).encode(), deadline_ms=world.now + 100 * HOUR_MS
     )
-    await world.problem(ref, "not_ready", attempt=attempt)
-    await world.step(ref, Step.PICKED_UP, attempt)
+    await world.problem(ref, "not_ready", attempt=attempt, store="gap")
+    await world.collect(ref, attempt, 2)
     await answers(world, ref, "p1", action, "first")
     assert await door_due(world, ref) is None
     await reports(world, ref, attempt)

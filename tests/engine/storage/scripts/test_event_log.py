@@ -2,10 +2,11 @@
 
 import pytest
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.model import Device
 from mallard_engine.ports import Stop
-from mallard_protocol.events import EventType, Place
+from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.storage.worlds import MARKET, World
 

@@ -2,12 +2,12 @@
 
 import pytest
 
+from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.retries import GIVE_UP_MS
 from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks, WaitingDelivery
 from mallard_engine.storage.calls import webhooks as calls
 from mallard_engine.storage.calls.webhooks import LEASE_MS
-from mallard_protocol.events import Place
 from tests.engine.storage.webhook_endpoints import endpoint
 from tests.engine.storage.worlds import MARKET, NODE, World
 

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from mallard_engine.contract.events import OPERATORS_ONLY
+from mallard_engine.core.event_ids import Place, event_id, read_event_id
 from mallard_engine.gateway.auth import Principal, bearer
 from mallard_engine.gateway.events.streams import EventStream, TooManyStreams, Wanted
 from mallard_engine.gateway.events.tail import START
@@ -22,14 +24,7 @@ from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.ports import StoreUnavailable
 from mallard_protocol.codes import ProblemCode
-from mallard_protocol.events import (
-    MAX_STREAMS,
-    OPERATORS_ONLY,
-    EventType,
-    Place,
-    event_id,
-    read_event_id,
-)
+from mallard_protocol.events import MAX_STREAMS, EventType
 
 # A job's first event is recorded when the job is; the place of an event may be off a little.
 _MARGIN_MS: Final = 5_000

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from mallard_engine.core.event_ids import event_id
 from mallard_engine.dispatch import live_etas
 from mallard_engine.gateway.events import broadcast, streams
 from mallard_engine.gateway.events.tail import START
 from mallard_protocol.codes import Role
-from mallard_protocol.events import MAX_STREAMS, EventType, event_id
+from mallard_protocol.events import MAX_STREAMS, EventType
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
 from tests.engine.gateway.events.sse import stream

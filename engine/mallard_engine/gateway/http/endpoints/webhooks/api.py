@@ -10,7 +10,24 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.events import OPERATORS_ONLY
 from mallard_engine.contract.reading.bodies import decode_json_body
+from mallard_engine.contract.webhooks import (
+    MAX_WEBHOOKS,
+    ROTATION_S,
+    TEST_EVENT,
+    DeliveryList,
+    DeliveryOutcome,
+    DisabledReason,
+    NewWebhook,
+    Replay,
+    ReplayRequest,
+    RotatedSecret,
+    WebhookList,
+    WebhookPatch,
+    WebhookRequest,
+    WebhookState,
+)
 from mallard_engine.core.webhooks.destinations import BadUrl
 from mallard_engine.core.webhooks.endpoints import Endpoint, Secret, rotated
 from mallard_engine.gateway.auth import Principal, WrongScope
@@ -27,24 +44,8 @@ from mallard_engine.gateway.timestamps import Moment, epoch_ms
 from mallard_engine.gateway.webhooks.sender import Message
 from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks
 from mallard_protocol.codes import MAX_PAGE, ProblemCode
-from mallard_protocol.events import OPERATORS_ONLY, Event
+from mallard_protocol.events import Event
 from mallard_protocol.resources import FieldError
-from mallard_protocol.webhooks import (
-    MAX_WEBHOOKS,
-    ROTATION_S,
-    TEST_EVENT,
-    DeliveryList,
-    DeliveryOutcome,
-    DisabledReason,
-    NewWebhook,
-    Replay,
-    ReplayRequest,
-    RotatedSecret,
-    WebhookList,
-    WebhookPatch,
-    WebhookRequest,
-    WebhookState,
-)
 
 _DEFAULT_PAGE: Final = 50
 _SECRET_BYTES: Final = 32

@@ -2,15 +2,9 @@
 
 import pytest
 
-from mallard_protocol.events import (
-    ENDS,
-    EVENT_MEANING,
-    OPERATORS_ONLY,
-    EventType,
-    Place,
-    event_id,
-    read_event_id,
-)
+from mallard_engine.contract.events import EVENT_MEANING, OPERATORS_ONLY
+from mallard_engine.core.event_ids import Place, event_id, read_event_id
+from mallard_protocol.events import ENDS, EventType
 
 MS = 1_800_000_000_000
 
