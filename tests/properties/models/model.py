@@ -280,7 +280,8 @@ class Model(DriverModel):
         return [name for name, offer in self.offers.items() if offer.state == "live"]
 
     def barred(self, job: Job) -> set[str]:
-        return {turn[0] for turn in job.asked if self.bar_end(job, turn) > self.now}
+        over = {turn[0] for turn in job.asked if self.bar_end(job, turn) > self.now}
+        return over | {job.first} if job.first else over
 
     def bar_end(self, job: Job, turn: tuple[str, int, str, int]) -> float:
         """Until when a turn keeps its driver from the job."""

@@ -21,6 +21,8 @@ local function barred_from(jobs)
     for _, turn in ipairs(job.asked) do
       if barred_until(job, turn) > now then barred[turn[1]] = true end
     end
+    -- Nobody takes over from itself, not even when it is free again before its transfer has ended.
+    if job.kind == 'transfer' then barred[redis.call('HGET', job.key, 'first')] = true end
   end
   return barred
 end
