@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,10 @@ Started = tuple[subprocess.Popen[str], Path]
 def start(folder: Path, *command: str) -> Started:
     folder.mkdir()
     environment = {name: it for name, it in os.environ.items() if "MALLARD_" not in name}
+    # Runs of parallel test workers must not meet on locust's usual port.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+    environment |= {"LOCUST_MASTER_BIND_PORT": port, "LOCUST_MASTER_NODE_PORT": port}
     process = subprocess.Popen(
         command,
         cwd=ROOT,
