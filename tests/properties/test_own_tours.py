@@ -55,6 +55,8 @@ LATE_BY_ITS_OWN_TOUR = (
     [("lego", 0), ("forever-21", 0), ("sees-candies", 0), ("torrid", 1_018)],
     1_161,
 )
+# What a run found in time by the plan, and late by its driver's own tour.
+LATE_BY_THE_RUNS_TOUR = ([("american-eagle", 316), ("lego", 0)], 513)
 IN_TIME_BY_ITS_OWN_TOUR = ([("sees-candies", 211), ("lego", 0), ("american-eagle", 0)], 696)
 # Metres north of the mall.
 drivers = st.lists(st.integers(200, 9_000), min_size=1, max_size=3, unique=True)
@@ -163,6 +165,7 @@ def check_offers(kind: str, profile: settings) -> None:
     """Check that each driver who may be offered jobs collects them in time."""
 
     @example(asked=[LATE_BY_ITS_OWN_TOUR], metres=[200], closes_min=None)
+    @example(asked=[LATE_BY_THE_RUNS_TOUR], metres=[200], closes_min=None)
     @given(asked=st.lists(orders, min_size=1, max_size=3), metres=drivers, closes_min=closings)
     @profile
     def each(asked: list[tuple[Any, int]], metres: list[int], closes_min: int | None) -> None:
