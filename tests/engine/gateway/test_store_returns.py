@@ -78,6 +78,11 @@ async def is_back(node: RunningNode) -> bool:
     return (await node.http.get("/readyz")).status_code == 200
 
 
+async def are_to_be_asked(node: RunningNode) -> bool:
+    """Whether the node has its drivers back and still has to ask their apps for a hello."""
+    return all(session.owes_hello for session in node.node.hub.sessions("phoenix"))
+
+
 @pytest.mark.finding("B3")
 @pytest.mark.slow
 async def test_sockets_stay_open_while_the_store_is_restarted(
@@ -153,6 +158,8 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
         await asyncio.sleep(OUTAGE_S)
         server.revive()
         await eventually(lambda: is_back(node), 10)
+        # An offer made while its driver is being restored comes with a welcome.
+        await eventually(lambda: are_to_be_asked(node), 10)
         await node.submit()
         offer = await d1.receive("offer", within_s=10)
         assert await d1.received("welcome") == []
