@@ -25,7 +25,7 @@ async def follow(url: str, token: str, jobs: Sequence[str]) -> dict[str, str]:
     """Print the events of jobs until all have ended; return their final states.
 
     A stream that breaks resumes where it was. If more jobs are followed than a token may have
-    streams, the others are told of once earlier ones have ended.
+    streams, the others follow as earlier ones end.
 
     Raises:
         ClientError: the engine refuses to tell of a job.
@@ -55,7 +55,7 @@ async def _follow_job(orders: OrderClient, job: str) -> str:
                 print(line(event), flush=True)
             told = max(told, event.sequence)
     except ApiProblem as problem:
-        # Its first events are older than the stream reaches: only the end is told.
+        # Its first events are older than the stream reaches: only its end is printed.
         if problem.code != ProblemCode.EVENTS_TRIMMED:
             raise
     ended = await orders.get(job)

@@ -359,7 +359,7 @@ class Changes(Protocol):
         etas: Sequence[Stop] = (),
         unless_touched: bool = False,
     ) -> Effects | None:
-        """Change an order: all of it or nothing. A live offer is withdrawn; a holder is told.
+        """Change an order: all of it or nothing. A live offer is withdrawn; a holder gets a push.
 
         Args:
             ref: The job.

@@ -1,4 +1,4 @@
-"""Robot orders: test orders for the drivers of whoever develops a driver app.
+"""Robot orders: test orders for the drivers of teams that develop an app.
 
 As long as drivers that are no robots are connected in the sandbox, each of them finds orders there,
 up to a configured number of open ones. They name the ending `your_driver`, so no robot takes them.

@@ -206,7 +206,8 @@ class UploadedProof(Struct, frozen=True):
 class JobProof(Struct, frozen=True):
     """A proof of a job, with a link to its image if it has one.
 
-    ``url``: whoever has it may download the image until ``url_expires_at``. No codes are shown.
+    ``url``: gives access to the image without a token until ``url_expires_at``. No codes are
+    shown.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Signs the links of images: whoever has one may read that image until it expires."""
+"""Signs the links of images: a link gives access to its image until it expires."""
 
 import base64
 import hashlib

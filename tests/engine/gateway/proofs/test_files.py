@@ -98,7 +98,7 @@ async def test_bucket_that_fails_answers_503(engine_node: NodeFactory, endpoint:
     [
         ({"proofs_endpoint": "http://s3"}, "needs proofs_bucket"),
         ({"proofs_bucket": "b", "proofs_endpoint": "s3:9000"}, "no http or https address"),
-        ({"proofs_bucket": "b", "proofs": "/tmp/p"}, "both set"),
+        ({"proofs_bucket": "b", "proofs": "images"}, "both set"),
         ({"public_url": "api.example"}, "no http or https address"),
         ({"public_url": "https://api.example/?x=1"}, "no http or https address"),
     ],
