@@ -16,7 +16,7 @@ from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import Effects
 from mallard_engine.storage.calls.script_runner import RETURN_CHECK_MS
-from mallard_engine.storage.records import OfferRecord
+from mallard_engine.storage.records.offers import OfferRecord
 from mallard_protocol.lifecycle import BEFORE_PICKUP, ON_BOARD, JobState, Outcome, ShopState, Wish
 from tests.properties.event_trail import check_events
 from tests.properties.risks import check_risks

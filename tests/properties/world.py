@@ -15,15 +15,13 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, job_at
-from mallard_engine.storage.records import (
+from mallard_engine.storage.records.drivers import read_driver, read_position
+from mallard_engine.storage.records.jobs import read_job, read_waiting
+from mallard_engine.storage.records.offers import (
     OfferRecord,
     RoundOfOffers,
-    read_driver,
-    read_job,
     read_offer,
-    read_position,
     read_round_of_offers,
-    read_waiting,
 )
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import Script

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverFix
-from mallard_engine.storage.records import pack, read_stored_position
+from mallard_engine.storage.records.drivers import read_stored_position
+from mallard_engine.storage.records.packing import pack
 from mallard_protocol.codes import FUTURE_FIX_MS
 
 # One entry for each driver. Without its entry, a fix is validated by the script.

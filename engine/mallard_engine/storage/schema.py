@@ -13,7 +13,7 @@ from typing import Final
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.scripts import all_scripts
 
 KEY: Final = "mallard:schema"

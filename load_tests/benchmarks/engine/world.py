@@ -26,7 +26,7 @@ from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, JobRef, Push
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.scripts import load_commands
 from mallard_protocol.lifecycle import JobState, Wish

@@ -20,7 +20,7 @@ from redis.retry import Retry
 from mallard_engine.input_files import InputError, numbered_lines, read_text
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import read_job
+from mallard_engine.storage.records.jobs import read_job
 from mallard_protocol.fields import EpochMs, Id, Lat, Lon
 from mallard_protocol.lifecycle import JobState, Outcome
 

@@ -24,7 +24,8 @@ from mallard_engine.storage.audit.traces import PAGE
 from mallard_engine.storage.audit.views import Look, View
 from mallard_engine.storage.calls.offers import near_of, with_holds
 from mallard_engine.storage.keys import job_at
-from mallard_engine.storage.records import read_holds, read_pauses, read_waiting
+from mallard_engine.storage.records.jobs import read_waiting
+from mallard_engine.storage.records.places import read_holds, read_pauses
 from mallard_protocol.codes import ID_CHECK
 
 Found = Sequence[tuple[str, str, str]]

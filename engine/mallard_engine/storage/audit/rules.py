@@ -21,7 +21,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.storage.audit.shops import judge_shops
 from mallard_engine.storage.audit.views import DriverView, Held, JobView, OfferView
-from mallard_engine.storage.records import OfferedJobRecord, OfferRecord, RoundOfOffers
+from mallard_engine.storage.records.offers import OfferedJobRecord, OfferRecord, RoundOfOffers
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
     HELD,

@@ -15,12 +15,9 @@ from mallard_engine.ports import DueKind
 from mallard_engine.storage.audit.rules import SWEEP_GRACE_MS, due_members
 from mallard_engine.storage.audit.views import Changing, Look, View
 from mallard_engine.storage.keys import BLOCK, job_at
-from mallard_engine.storage.records import (
-    read_driver,
-    read_need,
-    read_round_of_offers,
-    read_waiting,
-)
+from mallard_engine.storage.records.drivers import read_driver
+from mallard_engine.storage.records.jobs import read_need, read_waiting
+from mallard_engine.storage.records.offers import read_round_of_offers
 from mallard_protocol.events import EVENTS_KEPT_MS
 from mallard_protocol.lifecycle import TERMINAL, JobState
 

@@ -17,20 +17,16 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.vehicles import DriverProfile
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import MarketKeys, place_of
-from mallard_engine.storage.records import (
+from mallard_engine.storage.records.drivers import read_driver, read_position, read_profile
+from mallard_engine.storage.records.jobs import causes_of, read_job, read_need
+from mallard_engine.storage.records.offers import (
     OfferRecord,
     RoundOfOffers,
-    causes_of,
-    pack,
-    read_driver,
-    read_job,
-    read_need,
     read_offer,
-    read_pauses,
-    read_position,
-    read_profile,
     read_round_of_offers,
 )
+from mallard_engine.storage.records.packing import pack
+from mallard_engine.storage.records.places import read_pauses
 from mallard_engine.storage.scripts import Script
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState

@@ -8,7 +8,8 @@ from mallard_engine.core.model import Job, Need
 from mallard_engine.core.order_change import OrderChange
 from mallard_engine.ports import Changes, Effects, JobRef, Stop
 from mallard_engine.storage.calls.script_runner import ScriptRunner, checked
-from mallard_engine.storage.records import pack, readable_job
+from mallard_engine.storage.records.jobs import readable_job
+from mallard_engine.storage.records.packing import pack
 
 _RETRIED = frozenset({"again", "late"})
 _UNTIL_ITS_END = "terminal"

@@ -14,7 +14,8 @@ from mallard_engine.ports import (
     nowhere,
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.records import pack, read_position
+from mallard_engine.storage.records.drivers import read_position
+from mallard_engine.storage.records.packing import pack
 from mallard_protocol.lifecycle import Outcome, Risk
 
 # For this long no other sweeper gets an overdue entry that was read.

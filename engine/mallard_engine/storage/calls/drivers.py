@@ -26,14 +26,10 @@ from mallard_engine.storage.calls.register import KINDS, given_alias
 from mallard_engine.storage.calls.script_runner import ScriptRunner, driver_answer
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.position_cache import PositionCache
-from mallard_engine.storage.records import (
-    as_string,
-    read_driver,
-    read_job,
-    read_offer,
-    read_position,
-    read_profile,
-)
+from mallard_engine.storage.records.drivers import read_driver, read_position, read_profile
+from mallard_engine.storage.records.jobs import read_job
+from mallard_engine.storage.records.offers import read_offer
+from mallard_engine.storage.records.packing import as_string
 from mallard_protocol.lifecycle import Wish
 
 MAX_BATCH = 256

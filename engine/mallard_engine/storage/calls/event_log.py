@@ -16,7 +16,7 @@ from mallard_engine.ports import DriverFix, EventLog, MovedJob
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records.packing import pack
 
 _EVENTS_A_READ: Final = 500
 _POLL_MS: Final = 20

@@ -30,7 +30,9 @@ from mallard_engine.ports import (
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import job_of, pack, read_holds, read_job, readable_job
+from mallard_engine.storage.records.jobs import job_of, read_job, readable_job
+from mallard_engine.storage.records.packing import pack
+from mallard_engine.storage.records.places import read_holds
 from mallard_protocol.codes import CancelReason, ErrorCode
 from mallard_protocol.events import EVENTS_KEPT_MS
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step

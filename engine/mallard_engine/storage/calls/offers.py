@@ -25,17 +25,11 @@ from mallard_engine.ports import (
 from mallard_engine.storage.calls.offered_runs import OfferedRun, OfferedRuns
 from mallard_engine.storage.calls.script_runner import Reply, ScriptRunner, driver_answer
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import (
-    pack,
-    read_driver,
-    read_holds,
-    read_job,
-    read_market_waiting,
-    read_offer,
-    read_position,
-    read_round,
-    read_waiting,
-)
+from mallard_engine.storage.records.drivers import read_driver, read_position
+from mallard_engine.storage.records.jobs import read_job, read_market_waiting, read_waiting
+from mallard_engine.storage.records.offers import read_offer, read_round
+from mallard_engine.storage.records.packing import pack
+from mallard_engine.storage.records.places import read_holds
 from mallard_protocol.codes import TERMINAL_KEPT_MS, ErrorCode
 
 _ROUND_KEPT_MS = TERMINAL_KEPT_MS

@@ -6,7 +6,7 @@ from mallard_engine.ports import PushEntry, PushStream
 from mallard_engine.storage.calls.offered_runs import OfferedRun, OfferedRuns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.client import Link
-from mallard_engine.storage.records import read_push
+from mallard_engine.storage.records.effects import read_push
 
 _PUSHES_A_READ = 500
 

@@ -16,7 +16,7 @@ from mallard_engine.core.vehicles import (
 )
 from mallard_engine.ports import Effects, NoSuchDriver, Register
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.records import read_driver, read_position, read_profile
+from mallard_engine.storage.records.drivers import read_driver, read_position, read_profile
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 
 # What `lib/vehicles.lua` reads.

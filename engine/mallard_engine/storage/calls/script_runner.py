@@ -24,7 +24,9 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.health import StoreHealth
 from mallard_engine.storage.keys import MarketKeys
-from mallard_engine.storage.records import pack, read_driver, read_effects, read_position
+from mallard_engine.storage.records.drivers import read_driver, read_position
+from mallard_engine.storage.records.effects import read_effects
+from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
 from mallard_protocol.codes import (
     ANSWER_KEPT_MS,

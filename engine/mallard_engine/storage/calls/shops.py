@@ -15,7 +15,8 @@ from mallard_engine.ports import (
     TooManyWrongCodes,
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
-from mallard_engine.storage.records import read_driver, readable_job
+from mallard_engine.storage.records.drivers import read_driver
+from mallard_engine.storage.records.jobs import readable_job
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState
 

@@ -17,7 +17,8 @@ from mallard_engine.ports import (
     Transfers,
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner, driver_answer
-from mallard_engine.storage.records import pack, read_job
+from mallard_engine.storage.records.jobs import read_job
+from mallard_engine.storage.records.packing import pack
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.messages import Proof
 

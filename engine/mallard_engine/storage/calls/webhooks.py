@@ -23,7 +23,7 @@ from mallard_engine.ports import (
 from mallard_engine.storage.calls.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.keys import WEBHOOKS
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records.packing import pack
 
 LEASE_MS: Final = 3_000
 _TOLD_AGAIN_MS: Final = 10_000

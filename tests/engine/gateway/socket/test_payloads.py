@@ -18,7 +18,7 @@ from mallard_engine.gateway.socket.payloads import (
     push_frame,
 )
 from mallard_engine.ports import Push, PushKind
-from mallard_engine.storage.records import job_of
+from mallard_engine.storage.records.jobs import job_of
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.messages import JobChanged, OfferClosed, PayAmount, StateChanged
 from mallard_protocol.resources import JobRequest

@@ -7,7 +7,7 @@ import msgspec
 from mallard_engine.core.operator_calls import OperatorCall
 from mallard_engine.ports.control.audit_log import AuditLog
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records.packing import pack
 
 KEY = "mallard:audit"
 # In the slot of the other key.

@@ -3,7 +3,7 @@
 from mallard_engine.core.pauses import Pauses
 from mallard_engine.ports import Controls, Paused
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.records import read_pause, read_pauses
+from mallard_engine.storage.records.places import read_pause, read_pauses
 
 
 class RedisControls(Controls):

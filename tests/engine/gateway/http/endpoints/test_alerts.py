@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.storage.records import pack
+from mallard_engine.storage.records.packing import pack
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
