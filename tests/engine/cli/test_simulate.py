@@ -86,6 +86,7 @@ def test_goals_of_bad_days_decide_the_exit_status(
     assert main([*command, "0"]) == 0
     printed = capsys.readouterr().out
     assert "every parcel is accounted for" in printed
+    assert printed.index("day 1 of 2") < printed.index("day 2 of 2") < printed.index("gini")
     figures = json.loads(file.read_text())["bad_days"]
     assert sum(row["orders"] for row in figures["where"]) == 12
     assert figures["deliverable"] == 0

@@ -75,6 +75,9 @@ def simulate_mallday(args: argparse.Namespace, console: Console) -> int:
             days.append(run_day(scenario, url, console, args.plots))
             if scenario.bad_day is not None:
                 breaches += _breaches(scenario, url)
+            if len(scenarios) > 1:
+                # A week takes an hour: its reader sees each day when it ends.
+                day_report.print_day(console, days[-1], len(days), len(scenarios))
     found = [day_statistics.statistics_of(day) for day in days]
     day_report.print_days(console, found, [demand])
     how = how_of(args, mall=args.mall, parcels=args.parcels, drivers=args.drivers, demand=demand)

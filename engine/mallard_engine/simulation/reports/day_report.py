@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from mallard_engine.simulation.reports.day_statistics import DayStatistics
+from mallard_engine.simulation.reports.day_statistics import DayStatistics, statistics_of
+from mallard_engine.simulation.scenario import Day
 
 # Column, attribute, decimals.
 _COLUMNS = (
@@ -27,6 +28,21 @@ _COLUMNS = (
     ("of pay", "gini_earnings", 2),
     ("s", "wall_s", 1),
 )
+
+
+def print_day(console: Console, day: Day, number: int, days: int) -> None:
+    """Print a line about a day that has ended, while others of the `days` are still to come."""
+    row = statistics_of(day)
+    on_time = f"{row.on_time_percent:.1f} % on time"
+    if day.accounts is not None:
+        on_time = f"{day.accounts.on_time} of {day.accounts.deliverable} deliverable on time"
+    console.print(
+        f"day {number} of {days}: {row.day}: {row.delivered} of {row.orders} orders delivered, "
+        f"{on_time}; {row.wall_s:.0f} s",
+        soft_wrap=True,
+    )
+    # Output to a file is buffered otherwise until the last day.
+    console.file.flush()
 
 
 def print_days(console: Console, rows: Sequence[DayStatistics], notes: Sequence[str]) -> None:
