@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mallard_client import OrderClientSync
 from mallard_client.errors import ApiProblem, BadAnswer, ClientError, Unreachable
-from mallard_engine.cli.following import failures, follow
+from mallard_engine.cli.live.following import failures, follow
 from mallard_engine.cli.options import add_settings_flags, number, settings_of
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth import Tokens

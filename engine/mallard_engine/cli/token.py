@@ -4,6 +4,7 @@ import argparse
 import re
 from typing import Any, Final
 
+from mallard_engine.cli.live.engine import tokens_of
 from mallard_engine.cli.options import (
     add_settings_flags,
     market_named,
@@ -13,8 +14,6 @@ from mallard_engine.cli.options import (
 )
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys, secret_path
 from mallard_protocol.codes import Role
 from mallard_protocol.fields import ID_PATTERN
 
@@ -74,13 +73,7 @@ def run(args: argparse.Namespace) -> int:
     store: str | None = getattr(args, "store", None)
     if mall is not None and store is not None:
         _check_store(places_of(settings), mall, store)
-    # No engine would accept tokens signed with a secret created here.
-    if not settings.has_token_key and not secret_path(settings.data).exists():
-        raise ConfigError(
-            f"no engine has run with the data folder {settings.data}: run `mallard serve` there "
-            "first, or name its folder with --data, or set MALLARD_SECRET"
-        )
-    tokens = Tokens(load_token_keys(settings))
+    tokens = tokens_of(settings)
     for name in args.ids:
         role = Role(args.role)
         minted = tokens.mint(

@@ -1,0 +1,1 @@
+"""What commands share that speak with a running engine."""

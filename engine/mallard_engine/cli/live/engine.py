@@ -1,0 +1,111 @@
+"""How a command reaches a running engine: its address, a token, and what it says when that fails.
+
+The token is made with the deployment's secret, as `mallard token` makes it, or read from a file
+where an issuer of its own signs the tokens.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import urlsplit
+
+from mallard_client.errors import ApiProblem, CallFailed, ClientError
+from mallard_client.http.transport import ClientOptions
+from mallard_engine.cli.options import add_settings_flags, settings_of
+from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.token_keys import load_token_keys, secret_path
+from mallard_engine.input_files import quoted, read_text
+from mallard_protocol.codes import Role
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+# A person waits for the answer.
+PATIENCE: Final = ClientOptions(tries=4, within_s=10.0)
+_NAME: Final = "cli"
+_TTL_S: Final = 3600
+_BAD_REQUEST: Final = 400
+_SERVER_ERROR: Final = 500
+_TOO_MANY: Final = 429
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--url`, `--token-file` and the flags of the settings, which name the secret."""
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, help=f"address of the engine (default: {DEFAULT_URL})"
+    )
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="a file with a token; - reads standard input (default: a token made with the "
+        "deployment's secret)",
+    )
+    add_settings_flags(parser)
+
+
+def token_of(
+    args: argparse.Namespace, role: Role = Role.OPERATOR, *, name: str = _NAME, ttl_s: int = _TTL_S
+) -> str:
+    """Return the token of the file that the flags name, or make one.
+
+    Raises:
+        ConfigError: There is no token in the file, or no secret to make one.
+    """
+    if args.token_file is not None:
+        token = read_text(args.token_file).strip()
+        if not token or len(token.split()) > 1 or not token.isascii():
+            raise ConfigError(f"{args.token_file}: there is no token in it")
+        return token
+    return tokens_of(settings_of(args)).mint(name, role, ttl_s=ttl_s)
+
+
+def tokens_of(settings: Settings) -> Tokens:
+    """Return what signs tokens. An engine would accept none that is signed with a new secret.
+
+    Raises:
+        ConfigError: There is no secret.
+    """
+    if not settings.has_token_key and not secret_path(settings.data).exists():
+        raise ConfigError(
+            f"no engine has run with the data folder {settings.data}: run `mallard serve` there "
+            "first, or name its folder with --data, or set MALLARD_SECRET"
+        )
+    return Tokens(load_token_keys(settings))
+
+
+def engine_url(text: str) -> str:
+    """Check the address of an engine. Raises `ConfigError`."""
+    try:
+        url = urlsplit(text)
+        is_http = url.scheme in {"http", "https"} and url.port != 0
+        is_usable = is_http and bool(url.hostname) and not (url.query or url.fragment)
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConfigError(f"{quoted(text)} is no address of an engine: http://HOST:PORT")
+    return text.rstrip("/")
+
+
+def call_engine(url: str, calls: Callable[[], int]) -> int:
+    """Make calls of an engine; return their exit status, or say in a line why one failed.
+
+    A refusal that the caller can mend is status 2; no engine, or one that cannot answer now, 1.
+    """
+    try:
+        return calls()
+    except ApiProblem as problem:
+        return failed(url, problem)
+    except CallFailed as failure:
+        print(f"mallard: no engine answers at {url}: {failure}", file=sys.stderr)
+        return 1
+
+
+def failed(url: str, error: ClientError) -> int:
+    """Print what an engine refused; return the exit status."""
+    if not isinstance(error, ApiProblem):
+        print(f"mallard: {url}: {error}", file=sys.stderr)
+        return 1
+    fields = "".join(f"; {it.pointer}: {it.detail}" for it in error.errors)
+    print(f"mallard: {url}: {error}{fields}", file=sys.stderr)
+    is_ours = _BAD_REQUEST <= error.status < _SERVER_ERROR and error.status != _TOO_MANY
+    return 2 if is_ours and error.code else 1
