@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
 from msgspec import UNSET
 
-from mallard_client.http.request import Caller, Steps
+from mallard_client.http.request import Caller, Steps, path_of
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.control import (
     AlertList,
@@ -42,7 +41,7 @@ class ControlCalls:
         parts += [] if mall is None else ["malls", mall]
         parts += [] if mall is None or store is None else ["stores", store]
         body = PauseRequest(reason or UNSET)
-        return self._caller.call("POST", _path(*parts, verb), PauseView, body=body)
+        return self._caller.call("POST", path_of(*parts, verb), PauseView, body=body)
 
     def revoke(self, sub: str, role: RoleName, market: str | None) -> Steps[Revoked]:
         """``POST /v1/tokens/revoke``."""
@@ -58,7 +57,7 @@ class ControlCalls:
 
     def acknowledge(self, alert: str) -> Steps[AlertView]:
         """``POST /v1/alerts/{id}/acknowledge``."""
-        return self._caller.call("POST", _path("alerts", alert, "acknowledge"), AlertView)
+        return self._caller.call("POST", path_of("alerts", alert, "acknowledge"), AlertView)
 
     def dead_letters(self, market: str | None, cursor: str | None) -> Steps[DeadLetterList]:
         """``GET /v1/dead-letters``: one page."""
@@ -67,12 +66,12 @@ class ControlCalls:
 
     def retry(self, letter: str) -> Steps[DeadLetterView]:
         """``POST /v1/dead-letters/{id}/retry``. A second one would be 404: it is not repeated."""
-        path = _path("dead-letters", letter, "retry")
+        path = path_of("dead-letters", letter, "retry")
         return self._caller.call("POST", path, DeadLetterView, repeatable=False)
 
     def policy(self, market: str) -> Steps[PolicyView]:
         """``GET /v1/markets/{m}/policy``."""
-        return self._caller.call("GET", _path("markets", market, "policy"), PolicyView)
+        return self._caller.call("GET", path_of("markets", market, "policy"), PolicyView)
 
     def put_policy(
         self, market: str, preset: str | None, values: Mapping[str, Any], version: int | None
@@ -81,7 +80,7 @@ class ControlCalls:
         level = UNSET if preset is None else ServiceLevel(preset)
         return self._caller.call(
             "PUT",
-            _path("markets", market, "policy"),
+            path_of("markets", market, "policy"),
             PolicyView,
             headers={"If-Match": _ANY if version is None else f'"{version}"'},
             body=PolicyRequest(level, dict(values)),
@@ -98,7 +97,3 @@ class ControlCalls:
             "cursor": cursor,
         }
         return self._caller.call("GET", "/v1/audit", AuditPage, params=params)
-
-
-def _path(*parts: str) -> str:
-    return "/v1/" + "/".join(quote(part, safe=":") for part in parts)

@@ -12,11 +12,10 @@ All calls may be repeated; they are, and fail, as those of an order service
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar, Unpack
-from urllib.parse import quote
 
 from msgspec import UNSET, Struct
 
-from mallard_client.http.request import Caller, Steps
+from mallard_client.http.request import Caller, Steps, path_of
 from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
 from mallard_protocol.counter import (
     HandoverRequest,
@@ -39,7 +38,7 @@ class StoreCalls:
 
     def __init__(self, caller: Caller, mall: str, store: str) -> None:
         self._caller = caller
-        self._shop = f"/v1/stores/{_part(mall)}/{_part(store)}"
+        self._shop = ["stores", mall, store]
 
     def pickups(self, limit: int | None, cursor: str | None) -> Steps[ShopPickupList]:
         """``GET …/pickups``: one page."""
@@ -47,17 +46,17 @@ class StoreCalls:
 
     def report(self, job: str, report: PickupReport) -> Steps[ShopPickup]:
         """``POST …/pickups/{job}``."""
-        return self._post(f"pickups/{_part(job)}", ShopPickup, report)
+        return self._post(["pickups", job], ShopPickup, report)
 
     def hand_over(self, job: str, code: str, parcels: int | None) -> Steps[ShopPickup]:
         """``POST …/pickups/{job}/handover``."""
         body = HandoverRequest(code, UNSET if parcels is None else parcels)
-        return self._post(f"pickups/{_part(job)}/handover", ShopPickup, body)
+        return self._post(["pickups", job, "handover"], ShopPickup, body)
 
     def hours(self, closed_until: datetime | None) -> Steps[ShopHours]:
         """``POST …/hours``."""
         until = UNSET if closed_until is None else closed_until
-        return self._post("hours", ShopHours, ShopHoursRequest(until))
+        return self._post(["hours"], ShopHours, ShopHoursRequest(until))
 
     def returns(self, limit: int | None, cursor: str | None) -> Steps[ShopReturnList]:
         """``GET …/returns``: one page."""
@@ -65,14 +64,14 @@ class StoreCalls:
 
     def receive(self, job: str) -> Steps[ShopReturn]:
         """``POST …/returns/{job}``."""
-        return self._post(f"returns/{_part(job)}", ShopReturn, None)
+        return self._post(["returns", job], ShopReturn, None)
 
-    def _get(self, path: str, answer: type[T], limit: int | None, cursor: str | None) -> Steps[T]:
+    def _get(self, kind: str, answer: type[T], limit: int | None, cursor: str | None) -> Steps[T]:
         params = {"limit": limit, "cursor": cursor}
-        return self._caller.call("GET", f"{self._shop}/{path}", answer, params=params)
+        return self._caller.call("GET", path_of(*self._shop, kind), answer, params=params)
 
-    def _post(self, path: str, answer: type[T], body: Struct | None) -> Steps[T]:
-        return self._caller.call("POST", f"{self._shop}/{path}", answer, body=body)
+    def _post(self, path: list[str], answer: type[T], body: Struct | None) -> Steps[T]:
+        return self._caller.call("POST", path_of(*self._shop, *path), answer, body=body)
 
 
 class StoreClient(AsyncShell):
@@ -95,15 +94,9 @@ class StoreClient(AsyncShell):
         """Return a page of the shop's jobs, newest first."""
         return await self._run(self._calls.pickups(limit, cursor))
 
-    async def pickups(self) -> AsyncIterator[ShopPickup]:
+    def pickups(self) -> AsyncIterator[ShopPickup]:
         """Iterate over the shop's jobs that are open or were collected today, newest first."""
-        cursor: str | None = None
-        while True:
-            page = await self.pickups_page(cursor=cursor)
-            for pickup in page.items:
-                yield pickup
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._all(lambda cursor: self._calls.pickups(None, cursor))
 
     async def ready(self, job: str, ready_at: datetime | None = None) -> ShopPickup:
         """Say that the parcels of a job are ready, or when they will be."""
@@ -135,15 +128,9 @@ class StoreClient(AsyncShell):
         """Return a page of the jobs that come back to the shop, newest first."""
         return await self._run(self._calls.returns(limit, cursor))
 
-    async def returns(self) -> AsyncIterator[ShopReturn]:
+    def returns(self) -> AsyncIterator[ShopReturn]:
         """Iterate over the jobs that come back to the shop, newest first."""
-        cursor: str | None = None
-        while True:
-            page = await self.returns_page(cursor=cursor)
-            for each in page.items:
-                yield each
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._all(lambda cursor: self._calls.returns(None, cursor))
 
     async def receive(self, job: str) -> ShopReturn:
         """Say that the parcels of a job have come back: it ends as ``returned``."""
@@ -172,12 +159,7 @@ class StoreClientSync(SyncShell):
 
     def pickups(self) -> Iterator[ShopPickup]:
         """As `StoreClient.pickups`."""
-        cursor: str | None = None
-        while True:
-            page = self.pickups_page(cursor=cursor)
-            yield from page.items
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._all(lambda cursor: self._calls.pickups(None, cursor))
 
     def ready(self, job: str, ready_at: datetime | None = None) -> ShopPickup:
         """As `StoreClient.ready`."""
@@ -211,12 +193,7 @@ class StoreClientSync(SyncShell):
 
     def returns(self) -> Iterator[ShopReturn]:
         """As `StoreClient.returns`."""
-        cursor: str | None = None
-        while True:
-            page = self.returns_page(cursor=cursor)
-            yield from page.items
-            if (cursor := page.next_cursor) is None:
-                return
+        return self._all(lambda cursor: self._calls.returns(None, cursor))
 
     def receive(self, job: str) -> ShopReturn:
         """As `StoreClient.receive`."""
@@ -225,7 +202,3 @@ class StoreClientSync(SyncShell):
 
 def _ready(ready_at: datetime | None) -> PickupReport:
     return PickupReport("ready", UNSET, UNSET if ready_at is None else ready_at)
-
-
-def _part(text: str) -> str:
-    return quote(text, safe=":")

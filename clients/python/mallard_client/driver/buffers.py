@@ -5,15 +5,17 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from mallard_client.driver.clock import Clock, Moment
 from mallard_client.errors import QueueFull, RequestRefused, Stopped
 from mallard_protocol.lifecycle import Step
 from mallard_protocol.messages import MAX_FIXES, Fix, Progress, Proof, Reply
 
+T = TypeVar("T")
 # 1e-7 degrees are about a centimetre; more digits would only cost bytes.
 _DEGREE_DIGITS: Final = 7
 # Bounds of a fix in the contract.
@@ -133,12 +135,23 @@ class Report:
             attempt=self.attempt,
             step=self.step,
             at_ms=clock.on_server(self.at),
-            proof=UNSET if self.proof is None else self.proof,
-            reason=UNSET if self.reason is None else self.reason,
-            store=UNSET if self.store is None else self.store,
-            parcels=UNSET if self.parcels is None else self.parcels,
-            jobs=UNSET if self.jobs is None else self.jobs,
+            proof=_given(self.proof),
+            reason=_given(self.reason),
+            store=_given(self.store),
+            parcels=_given(self.parcels),
+            jobs=_given(self.jobs),
         )
+
+    def check(self, clock: Clock) -> None:
+        """Refuse at once what the engine would refuse at every retry. Raises `ValueError`."""
+        try:
+            msgspec.convert(msgspec.to_builtins(self.message(0, clock)), Progress)
+        except (TypeError, msgspec.MsgspecError) as error:
+            raise ValueError(str(error)) from error
+
+
+def _given(value: T | None) -> T | UnsetType:
+    return UNSET if value is None else value
 
 
 class ReportQueue:
@@ -161,6 +174,9 @@ class ReportQueue:
         """Queue a report behind the others. Raises `QueueFull`."""
         if len(self._reports) >= _MAX_REPORTS:
             raise QueueFull(f"{_MAX_REPORTS} reports are unanswered")
+        if report.answer is not None:
+            # A refusal without a caller that awaits it is in the log already.
+            report.answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._reports.append(report)
         self._filled.set()
 

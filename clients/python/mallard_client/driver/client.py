@@ -16,31 +16,30 @@ server's: `seconds_left` says how long an offer can still be answered.
 """
 
 import asyncio
-import logging
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, Self
 
-import msgspec
 from msgspec import UNSET
 
 from mallard_client.backoff import Backoff
 from mallard_client.driver.buffers import Report, clean_fix
-from mallard_client.driver.clock import Clock, Moment, uptime_ms, wall_clock_ms
+from mallard_client.driver.clock import Clock, uptime_ms, wall_clock_ms
 from mallard_client.driver.connection import Connection, Transport
-from mallard_client.driver.events import Announcer, Ended, Event, EventStream, Listener
+from mallard_client.driver.events import Announcer, Event, EventStream, Listener
+from mallard_client.driver.lifetime import Lifetime
 from mallard_client.driver.proof_upload import ProofUpload
 from mallard_client.driver.session import AppOptions, AppSession
-from mallard_client.driver.socket import Liveness, MakeRequest, OnRefusal, OnReply
+from mallard_client.driver.socket import Liveness
 from mallard_client.driver.state import HeldJob
 from mallard_client.driver.state_keeper import Intent, Keeping
 from mallard_client.driver.storage import Storage
 from mallard_client.errors import Stopped
 from mallard_client.tokens import TokenProvider, TokenSource
 from mallard_protocol.codes import SUBPROTOCOL_MSGPACK
-from mallard_protocol.lifecycle import TIMED_STEPS, Step, Wish
+from mallard_protocol.lifecycle import Step, Wish
 from mallard_protocol.messages import (
     Accept,
     App,
@@ -51,7 +50,6 @@ from mallard_protocol.messages import (
     OfferAck,
     Problem,
     ProblemKind,
-    Progress,
     Proof,
     Reply,
     Vehicle,
@@ -70,8 +68,6 @@ StepName = Literal[
     "give_up",
 ]
 WishName = Literal["available", "paused", "offline"]
-
-_log = logging.getLogger(__name__)
 
 
 class DriverClient:
@@ -116,7 +112,6 @@ class DriverClient:
     ) -> None:
         rng = rng or random.Random()
         clock = Clock(now_ms, uptime)
-        self._request_timeout_s = request_timeout_s
         self._announcer = Announcer()
         self._session = AppSession(
             AppOptions(
@@ -126,7 +121,6 @@ class DriverClient:
                 auto_acknowledge=auto_acknowledge,
                 location_every_ms=location_every_ms,
                 fix_limit=fix_limit,
-                request_timeout_s=request_timeout_s,
             ),
             self._announcer,
             Keeping(storage, clock),
@@ -141,15 +135,14 @@ class DriverClient:
             self._urls,
             self._tokens,
             self._session,
-            Transport(subprotocol, tls, backoff or Backoff(), liveness or Liveness()),
+            Transport(
+                subprotocol, tls, backoff or Backoff(), liveness or Liveness(), request_timeout_s
+            ),
             clock=clock,
             rng=rng,
             sleep=sleep,
         )
-        self._running: asyncio.Task[None] | None = None
-        self._over = asyncio.Event()
-        # When each job's last timed step was.
-        self._last_timed: dict[str, Moment] = {}
+        self._lifetime = Lifetime(self._connection, self._session, self._announcer)
 
     @property
     def connected(self) -> bool:
@@ -214,21 +207,11 @@ class DriverClient:
 
     def start(self) -> None:
         """Connect, and stay connected until `stop`; what was kept before is sent."""
-        if self._running is not None and not self._running.done():
-            return
-        self._over.clear()
-        self._connection.reset()
-        self._running = asyncio.create_task(self._run(), name="driver")
+        self._lifetime.start()
 
     async def stop(self) -> None:
         """Disconnect; fixes and reports are kept for a later `start`."""
-        running, self._running = self._running, None
-        if running is None:
-            return
-        if not running.done():
-            self._connection.stop(Stopped("stopped by the app", by_app=True))
-            running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await self._lifetime.stop()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -243,9 +226,7 @@ class DriverClient:
 
     async def closed(self) -> Stopped:
         """Wait until the client has stopped, by `stop` or finally; return the reason."""
-        if self._connection.stopped is None:
-            await self._over.wait()
-        return self._connection.stopped or Stopped("the client was started again")
+        return await self._lifetime.closed()
 
     def network_is_back(self) -> None:
         """Report that the network came back or changed, or that the app woke up.
@@ -264,17 +245,15 @@ class DriverClient:
     def listen(self, listener: Listener, *kinds: type[Event]) -> Callable[[], None]:
         """Call `listener` with every event in order (of these kinds, or all).
 
-        Returns a function that unsubscribes. Events are those of `mallard_client.driver.events` and
-        the engine's
+        Returns a function that unsubscribes. Events are those of `driver.events` and the engine's
         ``welcome``, ``offer``, ``offer_closed``, ``job``, ``state``, ``pace``, ``drain`` and the
-        ``error`` that answers no request. A coroutine function is run as a task. What a listener
-        raises is logged.
+        ``error`` that answers no request. A coroutine function runs as a task; errors are logged.
         """
         return self._announcer.listen(listener, kinds)
 
     def events(self, *kinds: type[Event]) -> EventStream:
         """Iterate over all later events (of these kinds, or all); ends after `Ended`."""
-        return self._announcer.stream(kinds, ended=self._over.is_set())
+        return self._announcer.stream(kinds, ended=self._lifetime.is_over)
 
     async def offers(self) -> AsyncIterator[Offer]:
         """Iterate over the offers that can still be answered. For one consumer.
@@ -307,8 +286,8 @@ class DriverClient:
     ) -> bool:
         """Report a position; sent in batches, kept while offline. `at_ms` missing: now.
 
-        An accuracy, heading or speed out of range (-1, NaN) counts as unknown. Returns False, and
-        keeps nothing, if the place is invalid.
+        An accuracy, heading or speed out of range counts as unknown. Returns False, and keeps
+        nothing, if the place is invalid.
         """
         at = self._session.clock.happened(None if at_ms is None else round(at_ms))
         return self._session.add_fix(clean_fix(at.ms, lat, lon, acc_m, heading_deg, speed_mps))
@@ -334,21 +313,21 @@ class DriverClient:
         out or was cancelled still counts: the jobs are then in `jobs`. Raises
         `RequestRefused` (``offer_closed`` when it was too late), `NoAnswer`, `Stopped`.
         """
-        reply = await self._request(
+        reply = await self._connection.request(
             lambda request_id: Accept(request_id, offer.offer),
             lambda reply: self._session.apply_accepted(offer.offer, reply),
-            lambda refusal: self._session.apply_refused(offer.offer, refusal),
+            on_refusal=lambda refusal: self._session.apply_refused(offer.offer, refusal),
         )
         return tuple(HeldJob.of(detail) for detail in (reply.jobs or ()))
 
     async def decline(self, offer: Offer, reason: str | None = None) -> None:
         """Refuse an offer. Raises as `accept`."""
-        await self._request(
+        await self._connection.request(
             lambda request_id: Decline(
                 request_id, offer.offer, UNSET if reason is None else reason
             ),
             lambda reply: self._session.apply_declined(offer.offer, reply),
-            lambda refusal: self._session.apply_refused(offer.offer, refusal),
+            on_refusal=lambda refusal: self._session.apply_refused(offer.offer, refusal),
         )
 
     def progress(
@@ -366,30 +345,22 @@ class DriverClient:
     ) -> asyncio.Future[Reply]:
         """Report a step; queued in order and repeated until the engine has answered.
 
-        `jobs`: with the pickup of a transfer, see `picked_up`.
-
         The future may be awaited or left alone; it raises `RequestRefused`, or `Stopped`, when the
         report is kept for a later `start`. `attempt` missing: that of the job as held
         (`LookupError` when it never was). `at_ms` missing: now. Raises `ValueError` for fields that
-        the contract forbids, and `QueueFull`.
+        the contract forbids, and `QueueFull`. `jobs`: see `picked_up`.
         """
-        number = self._session.view.attempt_of(job) if attempt is None else attempt
+        session = self._session
+        number = session.view.attempt_of(job) if attempt is None else attempt
         if number is None:
             raise LookupError(f"job {job} was never held here; name its attempt")
-        at = self._session.clock.happened(at_ms)
-        if step in TIMED_STEPS:
-            # One that is not later than the last is a repeat to the engine.
-            last = self._last_timed.get(job)
-            if at_ms is None and last is not None and at.ms <= last.ms:
-                at = Moment(last.ms + 1)
-            self._last_timed[job] = at
+        step = Step(step)
+        at = session.happened(job, step, at_ms)
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        # A refusal without a caller that awaits it is in the log already.
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         got = None if jobs is None else tuple(jobs)
-        report = Report(job, number, Step(step), at, proof, reason, answer, store, parcels, got)
-        _check(report.message(0, self._session.clock))
-        self._session.add_report(report)
+        session.add_report(
+            Report(job, number, step, at, proof, reason, answer, store, parcels, got)
+        )
         return answer
 
     def collected(
@@ -436,7 +407,7 @@ class DriverClient:
         return self.progress(job, Step.PICKED_UP, at_ms=at_ms, proof=proof, jobs=jobs)
 
     def at_door(self, job: str, *, at_ms: int | None = None) -> asyncio.Future[Reply]:
-        """Report the arrival at the customer's door, which begins a visit; see `progress`."""
+        """Report the arrival at the customer's door; see `progress`."""
         return self.progress(job, Step.AT_DOOR, at_ms=at_ms)
 
     def returning(
@@ -504,7 +475,7 @@ class DriverClient:
         """
         at = self._session.on_server_ms(at_ms) if at_ms is not None else self.server_now_ms()
         attempt = None if job is None else self._session.view.attempt_of(job)
-        return await self._request(
+        return await self._connection.request(
             lambda request_id: Problem(
                 request_id,
                 kind,
@@ -517,65 +488,3 @@ class DriverClient:
             ),
             self._session.apply_state,
         )
-
-    async def _request(
-        self,
-        make: MakeRequest,
-        on_reply: OnReply,
-        on_refusal: OnRefusal = lambda _refusal: None,
-    ) -> Reply:
-        return await self._connection.request(
-            make, on_reply, on_refusal=on_refusal, timeout_s=self._request_timeout_s
-        )
-
-    async def _run(self) -> None:
-        """Run the loops until one of them ends (none ends by itself), and report the reason."""
-        connection, session = self._connection, self._session
-        loops = [
-            asyncio.create_task(loop, name=f"driver-{name}")
-            for name, loop in (
-                ("connection", connection.run()),
-                ("fixes", session.send_fixes(connection)),
-                ("reports", session.send_reports(connection)),
-                ("wish", session.restate_wish(connection)),
-            )
-        ]
-        try:
-            await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for loop in loops:
-                loop.cancel()
-            outcomes = await asyncio.gather(*loops, return_exceptions=True)
-            self._end(connection.stopped or _why(outcomes))
-
-    def _end(self, why: Stopped) -> None:
-        """End every wait for offers, answers and events."""
-        if not why.by_app:
-            _log.error("the driver client has stopped: %s", why)
-        self._connection.stop(why)
-        self._session.reports.fail_pending(why)
-        self._session.turned.set()
-        self._over.set()
-        self._announcer.emit(Ended(why))
-
-
-def _check(message: Progress) -> None:
-    """Refuse at once what the engine would refuse at every retry. Raises `ValueError`."""
-    try:
-        msgspec.convert(msgspec.to_builtins(message), Progress)
-    except (TypeError, msgspec.MsgspecError) as error:
-        raise ValueError(str(error)) from error
-
-
-def _why(outcomes: Sequence[object]) -> Stopped:
-    """Return why the loops ended: the engine forbids reconnecting, or a loop failed."""
-    for outcome in outcomes:
-        if isinstance(outcome, Stopped):
-            return outcome
-    for outcome in outcomes:
-        if isinstance(outcome, Exception):
-            _log.error("a part of the driver client failed", exc_info=outcome)
-            stopped = Stopped(f"the client failed: {outcome!r}")
-            stopped.__cause__ = outcome
-            return stopped
-    return Stopped("the client's task was cancelled")

@@ -87,6 +87,7 @@ class Transport:
     tls: ssl.SSLContext | None
     backoff: Backoff
     liveness: Liveness
+    request_timeout_s: float
 
 
 class _Connect(connect):
@@ -214,15 +215,15 @@ class Connection:
         make: MakeRequest,
         on_reply: OnReply,
         *,
-        timeout_s: float,
         on_refusal: OnRefusal = lambda _refusal: None,
         before: Callable[[Link], Awaitable[None]] | None = None,
     ) -> Reply:
         """Send a request, again on the next socket if one ends, until it is answered.
 
         `before` sends what must precede it on the same socket. Raises `RequestRefused`, `NoAnswer`
-        after `timeout_s`, `Stopped`.
+        after the timeout, `Stopped`.
         """
+        timeout_s = self._transport.request_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
                 while True:

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from mallard_client.backoff import FullJitter
 from mallard_client.driver.buffers import FixBuffer, LocalFix, Report, ReportQueue
-from mallard_client.driver.clock import Clock
+from mallard_client.driver.clock import Clock, Moment
 from mallard_client.driver.connection import Connection
 from mallard_client.driver.events import (
     Announcer,
@@ -27,7 +27,7 @@ from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
 from mallard_client.tokens import Sleep
 from mallard_client.waiting import first_of
 from mallard_protocol.codes import LOCATION_MS, ErrorCode, StateWhy
-from mallard_protocol.lifecycle import BEFORE_PICKUP, DriverState, Step, Wish
+from mallard_protocol.lifecycle import BEFORE_PICKUP, TIMED_STEPS, DriverState, Step, Wish
 from mallard_protocol.messages import (
     App,
     Device,
@@ -61,7 +61,6 @@ class AppOptions:
     auto_acknowledge: bool
     location_every_ms: int | None
     fix_limit: int
-    request_timeout_s: float
 
 
 class _Obsolete(Exception):
@@ -105,6 +104,8 @@ class AppSession:
         self._announcer = announcer
         self._keeping = keeping
         self._last_offer: str | None = None
+        # When each job's last timed step was.
+        self._last_timed: dict[str, Moment] = {}
         self._advised_every_ms = LOCATION_MS
         self._jitter = FullJitter(rng)
         self._sleep = sleep
@@ -141,9 +142,20 @@ class AppSession:
         return kept
 
     def add_report(self, report: Report) -> None:
-        """Keep a report until the engine has answered it. Raises `QueueFull`."""
+        """Keep a report until the engine has answered it. Raises `QueueFull`, `ValueError`."""
+        report.check(self.clock)
         self.reports.add(report)
         self._keep()
+
+    def happened(self, job: str, step: Step, at_ms: int | None) -> Moment:
+        """Return when a step happened. One not later than the last is a repeat to the engine."""
+        at = self.clock.happened(at_ms)
+        if step in TIMED_STEPS:
+            last = self._last_timed.get(job)
+            if at_ms is None and last is not None and at.ms <= last.ms:
+                at = Moment(last.ms + 1)
+            self._last_timed[job] = at
+        return at
 
     def hello(self, token: str) -> Hello:
         """Return the first message: identity and held jobs. All fixes follow the welcome."""
@@ -267,7 +279,6 @@ class AppSession:
             on_reply,
             before=prepare,
             on_refusal=on_refusal,
-            timeout_s=self._options.request_timeout_s,
         )
 
     async def restate_wish(self, connection: Connection) -> None:
@@ -301,9 +312,7 @@ class AppSession:
             self.intent = intent
             self.apply_state(reply)
 
-        return await connection.request(
-            make, on_reply, timeout_s=self._options.request_timeout_s, before=self.flush
-        )
+        return await connection.request(make, on_reply, before=self.flush)
 
     def offer_is_live(self, offer: Offer) -> bool:
         """Whether an offer can still be answered, by the known server time."""

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
 
 import msgspec
 from msgspec import UNSET
@@ -79,6 +80,17 @@ class Pause:
     seconds: float
 
 
+class CallOptions(TypedDict, total=False):
+    """`content` is a body that is no JSON; `longer_s`, how much longer the server may take."""
+
+    params: Mapping[str, str | int | None] | None
+    headers: Mapping[str, str] | None
+    body: msgspec.Struct | Mapping[str, object] | None
+    content: bytes | None
+    repeatable: bool
+    longer_s: float
+
+
 Step = Request | Pause
 Steps = Generator[Step, Response | Failure | None, T]
 
@@ -110,53 +122,24 @@ class Caller:
         self._clock = clock
 
     def call(
-        self,
-        method: str,
-        path: str,
-        answer: type[T],
-        *,
-        params: Mapping[str, str | int | None] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: msgspec.Struct | Mapping[str, object] | None = None,
-        content: bytes | None = None,
-        repeatable: bool = True,
-        longer_s: float = 0,
+        self, method: str, path: str, answer: type[T], **options: Unpack[CallOptions]
     ) -> Steps[T]:
         """Call until the engine gives a final answer, and decode it as `answer`.
 
         Retries requests that failed or that something other than the engine answered (if
         `repeatable`), and 429, 502, 503, 504, after full jitter but not before ``Retry-After``, on
-        the next server if there are several. `longer_s` is how much longer than usual the server
-        may take. `content` is a body that is no JSON. Raises `ApiProblem`, `BadAnswer`,
-        `Unreachable`.
+        the next server if there are several. Raises `ApiProblem`, `BadAnswer`, `Unreachable`.
         """
-        answered = yield from self.tagged(
-            method,
-            path,
-            answer,
-            params=params,
-            headers=headers,
-            body=body,
-            content=content,
-            repeatable=repeatable,
-            longer_s=longer_s,
-        )
+        answered = yield from self.tagged(method, path, answer, **options)
         return answered.value
 
     def tagged(
-        self,
-        method: str,
-        path: str,
-        answer: type[T],
-        *,
-        params: Mapping[str, str | int | None] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: msgspec.Struct | Mapping[str, object] | None = None,
-        content: bytes | None = None,
-        repeatable: bool = True,
-        longer_s: float = 0,
+        self, method: str, path: str, answer: type[T], **options: Unpack[CallOptions]
     ) -> Steps[Tagged[T]]:
         """As `call`, with the entity tag of the answer; empty if it has none."""
+        body, content = options.get("body"), options.get("content")
+        repeatable, longer_s = options.get("repeatable", True), options.get("longer_s", 0)
+        params, headers = options.get("params") or {}, options.get("headers") or {}
         encoded = content if body is None else msgspec.json.encode(body)
         media_type = "application/json" if content is None else "application/octet-stream"
         jitter = FullJitter(self.rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
@@ -167,8 +150,8 @@ class Caller:
             outcome = yield Request(
                 method,
                 base_url + path,
-                {name: value for name, value in (params or {}).items() if value is not None},
-                {**(headers or {}), **({"Content-Type": media_type} if encoded else {})},
+                {name: value for name, value in params.items() if value is not None},
+                {**headers, **({"Content-Type": media_type} if encoded else {})},
                 encoded,
                 repeatable,
                 _ANSWER_WITHIN_S + longer_s,
@@ -191,6 +174,11 @@ class Caller:
                 ):
                     raise
             yield Pause(wait_s)
+
+
+def path_of(*parts: str) -> str:
+    """Return the path of a resource."""
+    return "/v1/" + "/".join(quote(part, safe=":") for part in parts)
 
 
 def retry_after_s(header: str | None, date: str | None = None) -> float | None:

@@ -4,8 +4,8 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 
@@ -25,6 +25,7 @@ from mallard_protocol.events import ENDS, Event
 from mallard_protocol.resources import Job
 
 T = TypeVar("T")
+Item_co = TypeVar("Item_co", covariant=True)
 _OK: Final = 200
 
 
@@ -42,6 +43,13 @@ class ClientOptions(TypedDict, total=False):
     within_s: float
     tls: ssl.SSLContext | bool
     rng: random.Random
+
+
+class _Page(Protocol[Item_co]):
+    @property
+    def items(self) -> Sequence[Item_co]: ...
+    @property
+    def next_cursor(self) -> str | None: ...
 
 
 class AsyncShell:
@@ -93,6 +101,16 @@ class AsyncShell:
                 if of_job and not heard and (await self._run(_job_of(self._caller, path))).terminal:
                     return  # nothing has come after the last event: it was the job's last
             await asyncio.sleep(wait_s)
+
+    async def _all(self, page: Callable[[str | None], Steps[_Page[T]]]) -> AsyncIterator[T]:
+        """Yield the items of all pages; `page` takes a cursor."""
+        cursor: str | None = None
+        while True:
+            found = await self._run(page(cursor))
+            for item in found.items:
+                yield item
+            if (cursor := found.next_cursor) is None:
+                return
 
     async def _run(self, steps: Steps[T]) -> T:
         outcome: Response | Failure | None = None
@@ -160,6 +178,15 @@ class SyncShell:
                 if of_job and not heard and self._run(_job_of(self._caller, path)).terminal:
                     return  # nothing has come after the last event: it was the job's last
             time.sleep(wait_s)
+
+    def _all(self, page: Callable[[str | None], Steps[_Page[T]]]) -> Iterator[T]:
+        """Yield the items of all pages; `page` takes a cursor."""
+        cursor: str | None = None
+        while True:
+            found = self._run(page(cursor))
+            yield from found.items
+            if (cursor := found.next_cursor) is None:
+                return
 
     def _run(self, steps: Steps[T]) -> T:
         outcome: Response | Failure | None = None

@@ -15,15 +15,15 @@ whether a submission had an effect, repeat it with that key, never without.
 
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from datetime import datetime
+from functools import cached_property
 from typing import Literal, Unpack
 
 from msgspec import UNSET
 
 from mallard_client.http.event_stream import event_params
 from mallard_client.http.request import Tagged
-from mallard_client.http.transport import AsyncShell, ClientOptions, SyncShell
+from mallard_client.http.transport import AsyncShell, SyncShell
 from mallard_client.orders.requests import (
     JobBody,
     JobFilter,
@@ -55,11 +55,9 @@ AnswerName = Literal["retry", "leave", "return", "wait", "instructions"]
 class OrderClient(AsyncShell):
     """An order service's client; an async context manager. `token` is of the role ``orders``."""
 
-    def __init__(
-        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
-    ) -> None:
-        super().__init__(base_url, token, **options)
-        self._calls = OrderCalls(self._caller, time.monotonic)
+    @cached_property
+    def _calls(self) -> OrderCalls:
+        return OrderCalls(self._caller, time.monotonic)
 
     async def submit(
         self, job: JobBody, *, key: str | None = None, wait_s: int | None = None
@@ -118,16 +116,9 @@ class OrderClient(AsyncShell):
         """Return a page of jobs, newest first."""
         return await self._run(self._calls.page(filters, cursor))
 
-    async def jobs(self, **filters: Unpack[JobFilter]) -> AsyncIterator[Job]:
+    def jobs(self, **filters: Unpack[JobFilter]) -> AsyncIterator[Job]:
         """Iterate over all jobs, newest first, page by page; filters as in `page`."""
-        cursor: str | None = None
-        while True:
-            page = await self.page(cursor=cursor, **filters)
-            for job in page.items:
-                yield job
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return self._all(lambda cursor: self._calls.page(filters, cursor))
 
     async def cancel(self, job: str, reason: str = "cancelled", note: str | None = None) -> Job:
         """Cancel a job; cancelling again changes nothing.
@@ -185,7 +176,7 @@ class OrderClient(AsyncShell):
         """One market."""
         return await self._run(self._calls.market(market))
 
-    async def events(
+    def events(
         self, market: str, *, types: Sequence[str] | None = None, after: str | None = None
     ) -> AsyncIterator[Event]:
         """Iterate over what happens in a market, from now on or after the event with that id.
@@ -194,27 +185,19 @@ class OrderClient(AsyncShell):
         you have handled: an event comes at least once, so handle each ``sequence`` once. Raises
         `ApiProblem` with ``events_trimmed`` and ``oldest`` if events after that one are gone.
         """
-        params = event_params(market, types)
-        async with aclosing(self._follow("/v1/events", params, after)) as events:
-            async for event in events:
-                yield event
+        return self._follow("/v1/events", event_params(market, types), after)
 
-    async def job_events(self, job: str, *, after: str | None = None) -> AsyncIterator[Event]:
+    def job_events(self, job: str, *, after: str | None = None) -> AsyncIterator[Event]:
         """Iterate over the events of a job, from its first one on, until it has ended."""
-        path = job_events_path(job)
-        async with aclosing(self._follow(path, {}, after, of_job=True)) as events:
-            async for event in events:
-                yield event
+        return self._follow(job_events_path(job), {}, after, of_job=True)
 
 
 class OrderClientSync(SyncShell):
     """`OrderClient` without asyncio: the same calls, a plain context manager."""
 
-    def __init__(
-        self, base_url: str | Sequence[str], token: str, **options: Unpack[ClientOptions]
-    ) -> None:
-        super().__init__(base_url, token, **options)
-        self._calls = OrderCalls(self._caller, time.monotonic)
+    @cached_property
+    def _calls(self) -> OrderCalls:
+        return OrderCalls(self._caller, time.monotonic)
 
     def submit(self, job: JobBody, *, key: str | None = None, wait_s: int | None = None) -> Job:
         """As `OrderClient.submit`."""
@@ -256,13 +239,7 @@ class OrderClientSync(SyncShell):
 
     def jobs(self, **filters: Unpack[JobFilter]) -> Iterator[Job]:
         """As `OrderClient.jobs`."""
-        cursor: str | None = None
-        while True:
-            page = self.page(cursor=cursor, **filters)
-            yield from page.items
-            cursor = page.next_cursor
-            if cursor is None:
-                return
+        return self._all(lambda cursor: self._calls.page(filters, cursor))
 
     def cancel(self, job: str, reason: str = "cancelled", note: str | None = None) -> Job:
         """As `OrderClient.cancel`."""
@@ -318,8 +295,8 @@ class OrderClientSync(SyncShell):
         self, market: str, *, types: Sequence[str] | None = None, after: str | None = None
     ) -> Iterator[Event]:
         """As `OrderClient.events`."""
-        yield from self._follow("/v1/events", event_params(market, types), after)
+        return self._follow("/v1/events", event_params(market, types), after)
 
     def job_events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
         """As `OrderClient.job_events`."""
-        yield from self._follow(job_events_path(job), {}, after, of_job=True)
+        return self._follow(job_events_path(job), {}, after, of_job=True)

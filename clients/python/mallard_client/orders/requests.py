@@ -9,7 +9,7 @@ from urllib.parse import quote
 from msgspec import UNSET, Struct
 
 from mallard_client.errors import CallFailed
-from mallard_client.http.request import Caller, Pause, Steps, Tagged, may_pass
+from mallard_client.http.request import Caller, Pause, Steps, Tagged, may_pass, path_of
 from mallard_protocol.changes import (
     BatchResult,
     BatchResults,
@@ -203,7 +203,7 @@ class OrderCalls:
 
     def track(self, token: str) -> Steps[Tracking]:
         """``GET /v1/track/{token}``."""
-        return self._caller.call("GET", _path("track", token.rpartition("/")[2]), Tracking)
+        return self._caller.call("GET", path_of("track", token.rpartition("/")[2]), Tracking)
 
     def proofs(self, job: str) -> Steps[tuple[JobProof, ...]]:
         """``GET /v1/jobs/{id}/proofs``."""
@@ -286,12 +286,8 @@ def _text(at: datetime | None) -> str | None:
 
 
 def _job(*parts: str) -> str:
-    return _path("jobs", *parts)
+    return path_of("jobs", *parts)
 
 
 def _market(*parts: str) -> str:
-    return _path("markets", *parts)
-
-
-def _path(*parts: str) -> str:
-    return "/v1/" + "/".join(quote(part, safe=":") for part in parts)
+    return path_of("markets", *parts)
