@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
 PYTEST_ARGS ?= -n 3
 
-.PHONY: demo test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
+.PHONY: demo web test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
 
 demo: $(READY)
 	$(BIN)/mallard demo $(DEMO_ARGS)
@@ -85,6 +85,11 @@ docs: $(READY)
 	$(BIN)/python docs/demo_screen.py
 	$(BIN)/python -m mallard_engine.reference
 	$(BIN)/python -m load_tests.benchmarks.pages.report
+
+# The pages, from engine/pages into engine/mallard_engine/pages, where they are committed: a wheel and
+# `make demo` need no Node. Node 20.19 or later.
+web:
+	cd engine/pages && npm ci --silent --ignore-scripts --no-audit --no-fund && npm run --silent build
 
 # The build backend is in the lock, so the editable install fetches nothing that is not pinned.
 $(READY): requirements.lock clients/python/pyproject.toml engine/pyproject.toml

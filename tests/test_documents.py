@@ -20,7 +20,9 @@ EVERY_DOCUMENT = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("", "docs", "load_tests", "tests", "clients", "engine")
     for path in (ROOT / folder).glob("**/*.md" if folder else "*.md")
-    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    if not any(
+        part.startswith(".") or part == "node_modules" for part in path.relative_to(ROOT).parts
+    )
 )
 FOR_USERS = [
     document

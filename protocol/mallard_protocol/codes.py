@@ -324,7 +324,6 @@ class ProblemCode(StrEnum):
     WRONG_CODE = "wrong_code"
     PRECONDITION_REQUIRED = "precondition_required"
     RATE_LIMITED = "rate_limited"
-    NOT_IMPLEMENTED = "not_implemented"
     STORE_UNAVAILABLE = "store_unavailable"
     QUOTA_EXCEEDED = "quota_exceeded"
     STORE_FULL = "store_full"

@@ -105,10 +105,6 @@ async def test_body_over_64_kib_is_413(shop: Shop, place: Place) -> None:
     assert_problem(response, 413)
 
 
-async def test_unserved_operation_is_501(shop: Shop) -> None:
-    assert_problem(await shop.http.get("/docs"), 501, "not_implemented")
-
-
 async def test_public_operations_need_no_token(node: Node) -> None:
     async with http_client(node.url) as http:
         for path in ("/livez", "/readyz"):

@@ -28,7 +28,7 @@ IN_THE_CONTRACT: dict[type[Enum], str] = {
     BarredWhy: "suspended cooling_down unreachable stale no_position block_over market_paused",
     JobReason: "collected held not_at_counter store_closed short updated",
     ProblemCode: "idempotency_key_missing idempotency_mismatch duplicate_external_id mall_closed"
-    " not_cancellable wrong_state not_implemented",
+    " not_cancellable wrong_state",
     JobState: "scheduled queued offered assigned at_mall picked_up delivered returning returned"
     " cancelled expired lost failed",
     DriverState: "offline paused available offered on_run",

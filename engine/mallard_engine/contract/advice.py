@@ -62,7 +62,6 @@ PROBLEMS: dict[ProblemCode, ProblemKind] = {
     ProblemCode.EVENTS_TRIMMED: ProblemKind(410, "These events are no longer kept"),
     ProblemCode.PRECONDITION_REQUIRED: ProblemKind(428, "Send If-Match with the version"),
     ProblemCode.RATE_LIMITED: ProblemKind(429, "Too many requests", retry=True),
-    ProblemCode.NOT_IMPLEMENTED: ProblemKind(501, "Not served yet"),
     ProblemCode.STORE_UNAVAILABLE: ProblemKind(503, "The store cannot be reached", retry=True),
     ProblemCode.QUOTA_EXCEEDED: ProblemKind(
         429, "This service has used up a quota of this market", retry=True

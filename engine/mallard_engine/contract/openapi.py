@@ -87,8 +87,6 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.media_types:
         content = {kind: {"schema": _FILE} for kind in operation.media_types}
         document["requestBody"] = {"required": True, "content": content}
-    if not operation.served:
-        document["description"] = "Not served yet: answers 501 `not_implemented`."
     return document
 
 
@@ -153,8 +151,6 @@ def _problem_responses(operation: Operation) -> dict[str, Any]:
         codes |= {*_WITH_TOKEN}
     if operation.body is not None or operation.media_types:
         codes |= {*_WITH_BODY}
-    if not operation.served:
-        codes |= {_P.NOT_IMPLEMENTED}
     ordered = sorted(codes, key=lambda code: (PROBLEMS[code].status, code.value))
     return {
         str(status): _problem_response(list(of_status))

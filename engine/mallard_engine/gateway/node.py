@@ -34,6 +34,7 @@ from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
 from mallard_engine.gateway.limits.revocations import RevokedTokens
+from mallard_engine.gateway.pages.routes import PageRoutes
 from mallard_engine.gateway.proofs.bucket import BucketFiles
 from mallard_engine.gateway.proofs.files import FolderFiles, ProofFiles
 from mallard_engine.gateway.proofs.image_store import ImageStore
@@ -207,6 +208,7 @@ class Node:
             routes=[
                 WebSocketRoute(_DRIVER_PATH, self.socket),
                 *api_routes(self.services, with_metrics=settings.ops_port is None),
+                *PageRoutes().routes(),
             ],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,

@@ -137,11 +137,6 @@ def test_path_parameters_are_declared() -> None:
         assert declared == set(re.findall(r"{(\w+)}", path))
 
 
-def test_unserved_operations_are_marked() -> None:
-    later = {path for path, operation in operations() if "501" in operation["responses"]}
-    assert later == {"/docs"}
-
-
 # What a link gives, without a token.
 BY_LINK = {"/v1/proofs/{proof}", "/v1/track/{token}"}
 

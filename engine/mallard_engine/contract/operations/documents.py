@@ -28,6 +28,6 @@ DOCUMENTS: Final = (
         path="/docs",
         summary="Both documents as a page",
         answer="text/html",
-        served=False,
+        cost=0,
     ),
 )

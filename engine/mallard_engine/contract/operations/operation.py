@@ -37,7 +37,6 @@ class Operation:
         headers: name and description of each response header.
         problems: its own problem codes. Those of every operation with a token or a body are added.
         cost: what one request takes from its rate limits; 0 if it is not limited.
-        served: False if the operation is specified and not implemented: it answers 501.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Operation:
     headers: tuple[tuple[str, str], ...] = ()
     problems: tuple[ProblemCode, ...] = ()
     cost: float = 1.0
-    served: bool = True
 
     @property
     def query_names(self) -> frozenset[str]:

@@ -58,10 +58,17 @@ def has_condition(request: Request) -> bool:
 def tagged(request: Request, view: Any, tag: str, cache_control: str | None = None) -> Response:
     """Return the response with its tag; 304 if the reader has it already (`If-None-Match`)."""
     headers = {"ETag": tag} | ({"Cache-Control": cache_control} if cache_control else {})
-    known = _tags_of(request, "if-none-match") if request.method in {"GET", "HEAD"} else None
-    if known is not None and (known == [_ANY] or tag in {it.removeprefix("W/") for it in known}):
+    if is_known(request, tag):
         return Response(status_code=304, headers=headers)
     return JsonResponse(view, headers)
+
+
+def is_known(request: Request, tag: str) -> bool:
+    """Whether the reader has what a tag names (`If-None-Match`, a weak comparison)."""
+    known = _tags_of(request, "if-none-match") if request.method in {"GET", "HEAD"} else None
+    if known is None:
+        return False
+    return known == [_ANY] or tag.removeprefix("W/") in {it.removeprefix("W/") for it in known}
 
 
 def _tags_of(request: Request, name: str) -> list[str] | None:

@@ -27,6 +27,7 @@ from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
+from mallard_engine.gateway.pages.routes import is_page
 from mallard_engine.logs import CountingLog
 from mallard_protocol.codes import ProblemCode, Role
 
@@ -237,6 +238,7 @@ class RateLimitMiddleware:
         if (
             scope["type"] != "http"
             or scope["path"] in _UNLIMITED_PATHS
+            or is_page(scope["path"])
             or scope["method"] == "OPTIONS"
         ):
             await self._app(scope, receive, send)

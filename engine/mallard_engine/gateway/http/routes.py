@@ -27,6 +27,7 @@ from mallard_engine.gateway.http.endpoints.tracking import TrackingApi
 from mallard_engine.gateway.http.endpoints.webhooks.api import WebhooksApi
 from mallard_engine.gateway.http.routing import bind
 from mallard_engine.gateway.http.submissions import Submissions
+from mallard_engine.gateway.pages.routes import PageRoutes
 from mallard_engine.gateway.socket.services import SocketServices
 
 _METRICS: Final = "getMetrics"
@@ -63,7 +64,11 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | CounterApi(services).handlers()
         | proofs.handlers()
         | tracking.handlers(),
-        health | DOCUMENT_HANDLERS | proofs.public_handlers() | tracking.public_handlers(),
+        health
+        | DOCUMENT_HANDLERS
+        | PageRoutes().handlers()
+        | proofs.public_handlers()
+        | tracking.public_handlers(),
         AuditedCalls(services.store),
     )
 

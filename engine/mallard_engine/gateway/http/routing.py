@@ -38,8 +38,7 @@ def bind(
 ) -> list[Route]:
     """Return the routes of a table of operations.
 
-    HEAD and OPTIONS come with the methods of each path. An operation that is not served answers
-    501.
+    HEAD and OPTIONS come with the methods of each path.
 
     Args:
         operations: the rows of the table.
@@ -52,18 +51,18 @@ def bind(
         ValueError: operations and handlers differ.
     """
     operations = tuple(operations)
-    served = {operation.name for operation in operations if operation.served}
-    if difference := served ^ (handlers.keys() | public.keys()):
+    names = {operation.name for operation in operations}
+    if difference := names ^ (handlers.keys() | public.keys()):
         raise ValueError(f"operations and handlers differ: {', '.join(sorted(difference))}")
     routes = [
-        Route(operation.path, public.get(operation.name, _not_served), methods=[operation.method])
+        Route(operation.path, public[operation.name], methods=[operation.method])
         for operation in operations
-        if operation.name in public or not (operation.served or operation.roles)
+        if operation.name in public
     ]
     endpoints: defaultdict[str, dict[str, _Method]] = defaultdict(dict)
     for operation in operations:
-        if operation.name in handlers or (not operation.served and operation.roles):
-            handler = handlers.get(operation.name, _not_served_to)
+        if operation.name in handlers:
+            handler = handlers[operation.name]
             endpoints[operation.path][operation.method.upper()] = _Method(operation, handler)
     for path, methods in endpoints.items():
         routes.append(Route(path, _Endpoint(tokens, methods, audited)))
@@ -158,11 +157,3 @@ def _market_named(request: Request) -> str | None:
         named: str = market
         return named
     return market_in(path.get("id", ""))
-
-
-async def _not_served(_request: Request) -> Response:
-    raise HttpProblem(ProblemCode.NOT_IMPLEMENTED)
-
-
-async def _not_served_to(_request: Request, _principal: Principal) -> Response:
-    raise HttpProblem(ProblemCode.NOT_IMPLEMENTED)

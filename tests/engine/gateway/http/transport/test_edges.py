@@ -88,10 +88,6 @@ async def test_head_and_options(shop: Caller) -> None:
     assert int(headers["content-length"]) > 1000
 
 
-async def test_unserved_operations_answer_501(shop: Caller) -> None:
-    problem(await shop.get("/docs"), 501, "not_implemented")
-
-
 async def test_contract_documents_are_served(shop: Caller) -> None:
     openapi = (await shop.node.http.get("/openapi.json")).json()
     asyncapi = (await shop.node.http.get("/asyncapi.json")).json()

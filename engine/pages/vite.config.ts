@@ -1,0 +1,41 @@
+import { defineConfig } from "vitest/config";
+import { licences } from "./tools/licences.ts";
+import { sources } from "./tools/sources.ts";
+
+// One HTML file a page; Vite finds its script and styles from there.
+const PAGES = ["console", "docs", "driver", "shop"];
+
+// The engine that `npm run dev` passes requests on to.
+const ENGINE = process.env.MALLARD_URL ?? "http://127.0.0.1:8000";
+
+export default defineConfig({
+  base: "/",
+  plugins: [licences(), sources()],
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  build: {
+    outDir: "../mallard_engine/pages",
+    emptyOutDir: true,
+    assetsDir: "assets",
+    // What is built is committed: the same sources must give the same bytes on every machine.
+    sourcemap: false,
+    target: "es2022",
+    // The content security policy allows no inline script and no data: URL in a style.
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    reportCompressedSize: true,
+    rollupOptions: {
+      input: PAGES.map((page) => `${page}.html`),
+      output: {
+        entryFileNames: "assets/[name]-[hash].js",
+        chunkFileNames: "assets/[name]-[hash].js",
+        assetFileNames: "assets/[name]-[hash][extname]",
+      },
+    },
+  },
+  server: {
+    proxy: Object.fromEntries(
+      ["/v1", "/openapi.json", "/asyncapi.json"].map((path) => [path, { target: ENGINE, ws: true }]),
+    ),
+  },
+  test: { environment: "happy-dom", include: ["src/**/*.test.{ts,tsx}"] },
+});

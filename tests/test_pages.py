@@ -1,0 +1,67 @@
+"""The built pages that are committed are those of the sources, and complete."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mallard_engine.gateway.pages.files import FOLDER, page_files
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ROOT / "engine/pages"
+NO_SOURCES = {"node_modules", "README.md"}
+PAGES = sorted(FOLDER.glob("*.html"))
+ADDRESS = re.compile(r'(?:src|href)="(/[^"]+)"')
+# What a module loads later, such as the map.
+IMPORTED = re.compile(r'["`](?:\./|/?assets/)([\w.-]+\.(?:js|css|svg|png))["`]')
+# The lock must install from whatever registry the reader uses.
+REGISTRY = re.compile(r'"resolved"|https?://registry')
+
+
+def sources(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name not in NO_SOURCES:
+            yield from sources(path) if path.is_dir() else [path]
+
+
+def test_pages_are_built_from_these_sources() -> None:
+    digest = hashlib.sha256()
+    for path in sorted(sources(SOURCES), key=lambda it: it.relative_to(SOURCES).as_posix()):
+        name = path.relative_to(SOURCES).as_posix()
+        digest.update(f"{name}\0".encode() + path.read_bytes() + b"\0")
+    built = (FOLDER / "SOURCES.sha256").read_text().strip()
+    assert built == digest.hexdigest(), "run `make web` and commit engine/mallard_engine/pages"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_page_names_only_files_that_are_there(page: Path) -> None:
+    addresses = ADDRESS.findall(page.read_text())
+    assert addresses
+    for address in addresses:
+        assert address.removeprefix("/") in page_files(FOLDER), address
+
+
+def test_no_built_file_is_left_over() -> None:
+    built = page_files(FOLDER)
+    texts = [file.content.decode() for file in built.values() if file.media_type.startswith("text")]
+    named = {name for text in texts for name in IMPORTED.findall(text)}
+    named |= {address.rpartition("/")[2] for text in texts for address in ADDRESS.findall(text)}
+    left = [path for path in built if path.startswith("assets/") and Path(path).name not in named]
+    assert left == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_page_has_no_inline_script_or_style(page: Path) -> None:
+    text = page.read_text()
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text)
+
+
+def test_lock_names_no_registry() -> None:
+    assert not REGISTRY.search((SOURCES / "package-lock.json").read_text())
+
+
+def test_every_bundled_package_has_its_licence() -> None:
+    licences = (FOLDER / "LICENCES.txt").read_text()
+    assert re.search(r"^preact [\d.]+ \(MIT\)$", licences, re.MULTILINE)
