@@ -37,5 +37,6 @@ export default defineConfig({
       ["/v1", "/openapi.json", "/asyncapi.json"].map((path) => [path, { target: ENGINE, ws: true }]),
     ),
   },
+  worker: { format: "es" },
   test: { environment: "happy-dom", include: ["src/**/*.test.{ts,tsx}"] },
 });

@@ -1,13 +1,20 @@
-import { Empty, LineBanner } from "../shared/components.tsx";
+/** Starts the console for whoever is signed in as an operator. */
+
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";
+import { Console } from "./console.tsx";
+import "./console.css";
 
 start(
-  <SignedIn title="Operations" roles={["operator"]} help={<code>mallard token operator NAME --link</code>}>
-    <LineBanner />
-    <main>
-      <h1>Operations</h1>
-      <Empty title="Nothing here yet" />
-    </main>
+  <SignedIn
+    title="Operations"
+    roles={["operator"]}
+    help={
+      <>
+        An operator’s token or a link: <code>mallard token operator NAME --link</code>
+      </>
+    }
+  >
+    <Console />
   </SignedIn>,
 );

@@ -1,1 +1,0 @@
-import{i as e,o as t,s as n,t as r}from"./page-r_-tXS4f.js";import{t as i}from"./sign-in-BPriqutV.js";r(n(i,{title:`Operations`,roles:[`operator`],help:n(`code`,{children:`mallard token operator NAME --link`}),children:[n(t,{}),n(`main`,{children:[n(`h1`,{children:`Operations`}),n(e,{title:`Nothing here yet`})]})]}));

@@ -1,1 +1,0 @@
-import{i as e,o as t,s as n,t as r}from"./page-r_-tXS4f.js";import{t as i}from"./sign-in-BPriqutV.js";r(n(i,{title:`Counter`,roles:[`store`],help:n(`code`,{children:`mallard token store NAME --link`}),children:[n(t,{}),n(`main`,{children:[n(`h1`,{children:`Counter`}),n(e,{title:`Nothing here yet`})]})]}));

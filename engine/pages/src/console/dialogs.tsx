@@ -1,0 +1,201 @@
+/** Questions before a command: is it sure, to whom, with which reason. */
+
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Button, Dialog, Field } from "../shared/components.tsx";
+import { call } from "../shared/session.ts";
+import { distance, duration, named } from "../shared/words.ts";
+import type { Command } from "./commands.ts";
+import { useConsole, useLoaded } from "./context.ts";
+import { candidateRows } from "./explain.ts";
+import type { Explanation } from "./types.ts";
+import { Select } from "./views/jobs.tsx";
+
+export type Question = { command: Command; text: string } | { command: Extract<Command, { kind: `ask-${string}` }> };
+
+interface Props<C> {
+  command: C;
+  onDo: (command: Command) => void;
+  onClose: () => void;
+}
+
+export function Ask({ question, onDo, onClose }: { question: Question; onDo: (command: Command) => void; onClose: () => void }): JSX.Element {
+  if ("text" in question) return <Confirm text={question.text} onDo={() => onDo(question.command)} onClose={onClose} />;
+  const { command } = question;
+  switch (command.kind) {
+    case "ask-assign":
+      return <Assign command={command} onDo={onDo} onClose={onClose} />;
+    case "ask-close":
+      return <Close command={command} onDo={onDo} onClose={onClose} />;
+    case "ask-cancel":
+      return <Cancel command={command} onDo={onDo} onClose={onClose} />;
+    case "ask-instructions":
+      return <Instructions command={command} onDo={onDo} onClose={onClose} />;
+  }
+}
+
+function Confirm({ text, onDo, onClose }: { text: string; onDo: () => void; onClose: () => void }): JSX.Element {
+  return (
+    <Dialog title="Are you sure?" onClose={onClose}>
+      <p>{text}</p>
+      <div class="dialog-actions">
+        <Button onClick={onClose}>No</Button>
+        <Button kind="primary" onClick={onDo} autofocus>
+          Yes
+        </Button>
+      </div>
+    </Dialog>
+  );
+}
+
+/** Who fits best comes first, as the last round ranked them; any other driver can be named too. */
+function Assign({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-assign" }>>): JSX.Element {
+  const { live } = useConsole();
+  const [text, setText] = useState("");
+  const { value } = useLoaded(command.job, () => call<Explanation>(`/v1/jobs/${encodeURIComponent(command.job)}/explain`));
+  const ranked = value ? candidateRows(value).filter((row) => row.candidate.eligible) : [];
+  const facts = new Map(ranked.map((row) => [row.candidate.driver, `${duration(row.candidate.eta_s)}, ${distance(row.candidate.distance_m)}`]));
+  const others = [...live.board.drivers.values()]
+    .filter((it) => !facts.has(it.driver) && it.connected !== false && it.state !== "offline")
+    .map((it) => it.driver)
+    .sort();
+  const found = [...facts.keys(), ...others].filter((it) => it.toLowerCase().includes(text.toLowerCase())).slice(0, 8);
+  return (
+    <Dialog title="Assign to a driver" onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          const driver = found[0] ?? text.trim();
+          if (driver) onDo({ kind: "assign", job: command.job, driver });
+        }}
+      >
+        <Field label="Driver" value={text} onInput={(event) => setText(event.currentTarget.value)} autocomplete="off" autofocus hint="Enter takes the first of the list." />
+        <ul class="choices">
+          {found.map((driver) => (
+            <li key={driver}>
+              <button type="button" class="choice" onClick={() => onDo({ kind: "assign", job: command.job, driver })}>
+                <span class="mono">{driver}</span>{" "}
+                <span class="muted">{facts.get(driver) ?? named(live.board.drivers.get(driver)?.state ?? "")}</span>
+              </button>
+            </li>
+          ))}
+        </ul>
+        {found.length === 0 ? <p class="muted">No such driver is connected; Enter tries the name all the same.</p> : null}
+        <div class="dialog-actions">
+          <Button onClick={onClose}>Leave it</Button>
+          <Button type="submit" kind="primary">
+            Assign
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+function Close({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-close" }>>): JSX.Element {
+  const [state, setState] = useState("returned");
+  const [reason, setReason] = useState("");
+  return (
+    <Dialog title="Close this order" onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          onDo({ kind: "close", job: command.job, state, reason: reason.trim() || "operator" });
+        }}
+      >
+        <p>The driver is freed of it. Close it only if you know where the parcels are.</p>
+        <Select label="As" value={state} none={null} onChange={setState} options={[["returned", "Returned"], ["delivered", "Delivered"], ["lost", "Lost"]]} />
+        <Field label="Reason" value={reason} maxLength={200} onInput={(event) => setReason(event.currentTarget.value)} />
+        <div class="dialog-actions">
+          <Button onClick={onClose}>Leave it</Button>
+          <Button type="submit" kind="danger">
+            Close the order
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+const CANCEL_REASONS = ["customer", "store", "out_of_stock", "duplicate", "late", "fraud", "other"];
+
+function Cancel({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-cancel" }>>): JSX.Element {
+  const { live } = useConsole();
+  const [reason, setReason] = useState("customer");
+  const [note, setNote] = useState("");
+  const state = live.board.jobs.get(command.job)?.state;
+  return (
+    <Dialog title="Cancel this order" onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          onDo({ kind: "cancel", job: command.job, reason, ...(note.trim() ? { note: note.trim() } : {}) });
+        }}
+      >
+        {state === "picked_up" || state === "returning" ? <p>It is on board: the driver brings it back.</p> : null}
+        <Select label="Reason" value={reason} none={null} onChange={setReason} options={CANCEL_REASONS.map((it) => [it, named(it)])} />
+        <Field label="Note" value={note} maxLength={200} onInput={(event) => setNote(event.currentTarget.value)} />
+        <div class="dialog-actions">
+          <Button onClick={onClose}>Leave it</Button>
+          <Button type="submit" kind="danger">
+            Cancel the order
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+function Instructions({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-instructions" }>>): JSX.Element {
+  const [text, setText] = useState("");
+  return (
+    <Dialog title="Instructions for the driver" onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          onDo({ kind: "answer", job: command.job, problem: command.problem, action: "instructions", text: text.trim() });
+        }}
+      >
+        <Field label="What the driver is to do" value={text} required maxLength={500} onInput={(event) => setText(event.currentTarget.value)} autofocus />
+        <div class="dialog-actions">
+          <Button onClick={onClose}>Leave it</Button>
+          <Button type="submit" kind="primary">
+            Send
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+const KEYS: [string, string][] = [
+  ["j k ↑ ↓", "move in the list"],
+  ["Enter", "open the selected row"],
+  [".", "all that can be done about a row"],
+  ["/", "find"],
+  ["g e · g o · g d", "exceptions, orders, drivers"],
+  ["g m · g r · g p · g n", "map, replay, policy, new order"],
+  ["Esc", "close, or go back"],
+  ["?", "these keys"],
+];
+
+export function Keys({ onClose }: { onClose: () => void }): JSX.Element {
+  return (
+    <Dialog title="Keys" onClose={onClose}>
+      <dl class="keys">
+        {KEYS.map(([key, what]) => (
+          <div key={key}>
+            <dt><kbd>{key}</kbd></dt>
+            <dd>{what}</dd>
+          </div>
+        ))}
+      </dl>
+      <p class="muted">A row of the exceptions shows the keys of what can be done about it.</p>
+      <div class="dialog-actions">
+        <Button onClick={onClose} autofocus>
+          Close
+        </Button>
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,166 @@
+/** A long list with rows of one height: only what is in sight is drawn, and the keyboard moves in it. */
+
+import type { ComponentChildren, JSX } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+
+export interface Column<Row> {
+  name: string;
+  /** Its width as a track of the grid. */
+  width: string;
+  cell: (row: Row) => ComponentChildren;
+  align?: "end";
+  /** Left out where there is no room. */
+  wide?: boolean;
+}
+
+interface Props<Row> {
+  label: string;
+  rows: Row[];
+  columns: Column<Row>[];
+  rowKey: (row: Row) => string;
+  rowClass?: (row: Row) => string;
+  /** Enter, or a click. */
+  onOpen: (row: Row) => void;
+  /** Any other key on the selected row. True: it was taken. */
+  onKey?: (row: Row, key: string) => boolean;
+  selected: string | null;
+  onSelect: (key: string) => void;
+  empty: ComponentChildren;
+}
+
+const OVERSCAN = 8;
+/** There is room for a table. */
+export const WIDE = "(min-width: 56rem)";
+
+export function Grid<Row>(props: Props<Row>): JSX.Element {
+  const { rows, rowKey, selected, onSelect } = props;
+  const isWide = useMedia(WIDE);
+  const height = isWide ? 40 : 68;
+  const body = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const [room, setRoom] = useState(600);
+  const columns = isWide ? props.columns : props.columns.filter((column) => !column.wide);
+  const tracks = columns.map((column) => column.width).join(" ");
+
+  useLayoutEffect(() => {
+    const element = body.current;
+    if (!element) return;
+    const sizes = new ResizeObserver(() => setRoom(element.clientHeight));
+    sizes.observe(element);
+    return () => sizes.disconnect();
+  }, []);
+
+  const index = rows.findIndex((row) => rowKey(row) === selected);
+  const from = Math.max(0, Math.floor(top / height) - OVERSCAN);
+  const to = Math.min(rows.length, Math.ceil((top + room) / height) + OVERSCAN);
+
+  const move = (next: number): void => {
+    const row = rows[Math.max(0, Math.min(rows.length - 1, next))];
+    const element = body.current;
+    if (!row || !element) return;
+    onSelect(rowKey(row));
+    const at = rows.indexOf(row) * height;
+    if (at < element.scrollTop) element.scrollTop = at;
+    else if (at + height > element.scrollTop + element.clientHeight) element.scrollTop = at + height - element.clientHeight;
+    requestAnimationFrame(() => element.querySelector<HTMLElement>(`[data-key="${CSS.escape(rowKey(row))}"]`)?.focus());
+  };
+
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.metaKey || event.ctrlKey || event.altKey || isTyping(event.target)) return;
+    const page = Math.max(1, Math.floor(room / height) - 1);
+    const steps: Record<string, number> = {
+      j: index + 1,
+      ArrowDown: index + 1,
+      k: index - 1,
+      ArrowUp: index - 1,
+      PageDown: index + page,
+      PageUp: index - page,
+      Home: 0,
+      End: rows.length - 1,
+    };
+    const step = steps[event.key];
+    const row = rows[index];
+    if (step !== undefined) move(step);
+    else if (row && event.key === "Enter" && !isButton(event.target)) props.onOpen(row);
+    else if (!(row && props.onKey?.(row, event.key))) return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+
+  // The arrows work as soon as the list is there, without a click into it.
+  useEffect(() => {
+    const listen = (event: KeyboardEvent): void => {
+      const isElsewhere = document.querySelector("dialog[open]") !== null || body.current === null;
+      if (!isElsewhere && !body.current?.contains(event.target as Node)) onKeyDown(event);
+    };
+    addEventListener("keydown", listen);
+    return () => removeEventListener("keydown", listen);
+  });
+
+  return (
+    <div class="grid" role="grid" aria-label={props.label} aria-rowcount={rows.length + 1}>
+      <div class="grid-head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: tracks }}>
+        {columns.map((column) => (
+          <span role="columnheader" class={column.align === "end" ? "end" : ""}>
+            {column.name}
+          </span>
+        ))}
+      </div>
+      <div class="grid-body" ref={body} onScroll={(event) => setTop(event.currentTarget.scrollTop)} onKeyDown={onKeyDown} role="rowgroup">
+        {rows.length === 0 ? (
+          <div class="empty" role="row">
+            <div role="gridcell">{props.empty}</div>
+          </div>
+        ) : (
+          <div role="presentation" style={{ height: `${rows.length * height}px`, position: "relative" }}>
+            {rows.slice(from, to).map((row, offset) => {
+              const key = rowKey(row);
+              const isSelected = key === selected;
+              return (
+                <div
+                  key={key}
+                  data-key={key}
+                  role="row"
+                  aria-rowindex={from + offset + 2}
+                  aria-selected={isSelected}
+                  tabIndex={isSelected || (index < 0 && from + offset === 0) ? 0 : -1}
+                  class={`grid-row ${props.rowClass?.(row) ?? ""}`}
+                  style={{ transform: `translateY(${(from + offset) * height}px)`, height: `${height}px`, gridTemplateColumns: tracks }}
+                  onFocus={() => onSelect(key)}
+                  onClick={(event) => {
+                    if (!isButton(event.target)) props.onOpen(row);
+                  }}
+                >
+                  {columns.map((column) => (
+                    <span role="gridcell" class={column.align === "end" ? "end" : ""}>
+                      {column.cell(row)}
+                    </span>
+                  ))}
+                </div>
+              );
+            })}
+          </div>
+        )}
+      </div>
+    </div>
+  );
+}
+
+export function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable);
+}
+
+function isButton(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.closest("button, a") !== null;
+}
+
+export function useMedia(query: string): boolean {
+  const [matches, setMatches] = useState(() => matchMedia(query).matches);
+  useEffect(() => {
+    const list = matchMedia(query);
+    const change = (): void => setMatches(list.matches);
+    list.addEventListener("change", change);
+    return () => list.removeEventListener("change", change);
+  }, [query]);
+  return matches;
+}
