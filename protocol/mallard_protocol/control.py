@@ -1,6 +1,6 @@
 """The bodies of the operations by which operators control a deployment.
 
-Pauses, alerts, dead letters, policies, the audit log and the revocation of tokens.
+Pauses, alerts, dead letters, policies, the audit log, the revocation of tokens, and the nodes.
 """
 
 from enum import StrEnum
@@ -166,3 +166,38 @@ class AuditPage(Struct, frozen=True):
 
     items: tuple[AuditEntry, ...]
     next_cursor: str | None
+
+
+class NodeState(StrEnum):
+    """Whether a node serves. ``lost``: it has not been heard of and has not said that it stops."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+class NodeView(Struct, frozen=True, omit_defaults=True):
+    """A node of the deployment, as it said itself at ``seen_at``.
+
+    ``address``: where it listens, as far as it knows; empty before it does. ``drivers``: open
+    sockets of drivers, in the markets that the token reaches. ``here``: it is the node that
+    answers. ``drain_by``, ``drain_at``: which operator asked it to drain, and when.
+    """
+
+    id: str
+    state: Annotated[str, open_enum(NodeState)]
+    address: str
+    version: str
+    started_at: Instant
+    seen_at: Instant
+    drivers: int
+    here: bool = False
+    drain_by: str | UnsetType = UNSET
+    drain_at: Instant | UnsetType = UNSET
+
+
+class NodeList(Struct, frozen=True):
+    """All nodes, oldest first. Those that have stopped are kept for ten minutes."""
+
+    items: tuple[NodeView, ...]

@@ -14,6 +14,8 @@ from mallard_protocol.control import (
     AuditPage,
     DeadLetterList,
     DeadLetterView,
+    NodeList,
+    NodeView,
     PauseRequest,
     PauseView,
     PolicyRequest,
@@ -85,6 +87,14 @@ class ControlCalls:
             headers={"If-Match": _ANY if version is None else f'"{version}"'},
             body=PolicyRequest(level, dict(values)),
         )
+
+    def nodes(self) -> Steps[NodeList]:
+        """``GET /v1/nodes``."""
+        return self._caller.call("GET", "/v1/nodes", NodeList)
+
+    def drain(self, node: str) -> Steps[NodeView]:
+        """``POST /v1/nodes/{node}/drain``."""
+        return self._caller.call("POST", path_of("nodes", node, "drain"), NodeView)
 
     def audit(
         self, actor: str | None, since: datetime | None, market: str | None, cursor: str | None

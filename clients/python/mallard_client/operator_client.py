@@ -17,6 +17,7 @@ from mallard_protocol.control import (
     AuditPage,
     DeadLetterList,
     DeadLetterView,
+    NodeView,
     PauseView,
     PolicyView,
     Revoked,
@@ -183,6 +184,15 @@ class OperatorClient(OrderClient):
         It returns once all live nodes use it. Nothing set: the configuration counts alone.
         """
         return await self._run(self._control_calls.put_policy(market, preset, values, version))
+
+    async def nodes(self) -> tuple[NodeView, ...]:
+        """Return the nodes of the deployment, oldest first."""
+        answer = await self._run(self._control_calls.nodes())
+        return answer.items
+
+    async def drain(self, node: str) -> NodeView:
+        """Ask a node to hand its drivers over and to stop; again changes nothing."""
+        return await self._run(self._control_calls.drain(node))
 
     async def audit(
         self,

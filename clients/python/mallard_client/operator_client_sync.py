@@ -17,6 +17,7 @@ from mallard_protocol.control import (
     AuditPage,
     DeadLetterList,
     DeadLetterView,
+    NodeView,
     PauseView,
     PolicyView,
     Revoked,
@@ -167,6 +168,15 @@ class OperatorClientSync(OrderClientSync):
     ) -> PolicyView:
         """As `OperatorClient.put_policy`."""
         return self._run(self._control_calls.put_policy(market, preset, values, version))
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """As `OperatorClient.nodes`."""
+        answer = self._run(self._control_calls.nodes())
+        return answer.items
+
+    def drain(self, node: str) -> NodeView:
+        """As `OperatorClient.drain`."""
+        return self._run(self._control_calls.drain(node))
 
     def audit(
         self,

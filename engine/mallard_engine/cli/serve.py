@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import resource
+import socket
 import sys
 from functools import partial
 from typing import Any, Final
@@ -36,6 +37,7 @@ _log = structlog.get_logger(__name__)
 _LOADING_WITHIN_S: Final = 300.0
 _OPS_BACKLOG: Final = 16
 _OPS_CONNECTIONS: Final = 32
+_ANY_HOST: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared
 
 
 def add_parser(subparsers: Any) -> None:
@@ -127,6 +129,8 @@ def _serve(
 
     def listening(port: int) -> None:
         collect_and_freeze()
+        node.presence.address = _own_address(settings.host, port)
+        node.presence.on_drain = server.begin_exit
         if robots is not None:
             robots.start(_own_url(settings.host, port))
         print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
@@ -191,6 +195,12 @@ def _robots(settings: Settings, node: Node) -> RobotService | None:
         await crew.work()
 
     return RobotService(node.store.leases, node.id, work)
+
+
+def _own_address(host: str, port: int) -> str:
+    """Return the address at which an operator may reach the node: by its host's name if it listens
+    on all addresses."""
+    return _url(socket.gethostname() if host in _ANY_HOST else host, port)
 
 
 def _own_url(host: str, port: int) -> str:

@@ -20,7 +20,6 @@ from mallard_engine.core.webhooks.destinations import Destinations
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.drain import drain_sockets
 from mallard_engine.gateway.driver_recovery import Recovery
 from mallard_engine.gateway.events.broadcast import Broadcast
 from mallard_engine.gateway.events.streams import EventStreams
@@ -34,6 +33,8 @@ from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
 from mallard_engine.gateway.limits.revocations import RevokedTokens
+from mallard_engine.gateway.membership.drain import drain_sockets
+from mallard_engine.gateway.membership.presence import Presence
 from mallard_engine.gateway.pages.routes import PageRoutes
 from mallard_engine.gateway.proofs.bucket import BucketFiles
 from mallard_engine.gateway.proofs.files import FolderFiles, ProofFiles
@@ -181,6 +182,7 @@ class Node:
         self.revoked.on_service.append(self.webhooks.revoke)
         self.revoked.on_change.append(lambda: self.streams.end_revoked(self.revoked.covers))
         self.services = SocketServices(
+            node=self.id,
             streams=self.streams,
             sender=self.sender,
             limiter=self.limiter,
@@ -204,6 +206,9 @@ class Node:
             weigh_earnings=_weigh_earnings(policies),
         )
         self.socket = DriverSocket(self.services)
+        self.presence = Presence(
+            self.store.nodes, self.id, self.hub, self.services.leaving.is_set, self.store.now_ms
+        )
         self._http = Starlette(
             routes=[
                 WebSocketRoute(_DRIVER_PATH, self.socket),
@@ -349,6 +354,7 @@ class Node:
         for market in self.places.markets:
             self._tasks.start(self.images.keep_removing(market), f"remove proofs {market}")
         self._tasks.start(self.revoked.follow(), "follow revocations")
+        self._tasks.start(self.presence.follow(), "announce node")
         if self._owns_process:
             self._tasks.start(tune_gc(lambda: len(self.socket)), "tune gc")
         _log.info("node up", node=self.id, markets=list(self.places.markets))
@@ -382,6 +388,7 @@ class Node:
         await self.webhooks.stop()
         await self.event_tail.stop()
         await self.dispatcher.stop()
+        await self.presence.stop()
         await self.travel.close()
         await self.images.close()
 

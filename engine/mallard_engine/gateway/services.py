@@ -17,10 +17,11 @@ from mallard_engine.ports import Storage
 class Services:
     """One instance serves all requests of a node.
 
-    Links that the node gives out start with `public_url`. `leaving` is set when the node is about
-    to shut down: requests that wait are answered at once.
+    `node` is its id. Links that it gives out start with `public_url`. `leaving` is set when it is
+    about to shut down: requests that wait are answered at once.
     """
 
+    node: str
     store: Storage
     dispatcher: Dispatcher
     places: Places

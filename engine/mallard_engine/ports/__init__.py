@@ -8,6 +8,13 @@ optimisation: if a node crashes before it has applied them, the sweeper recovers
 
 from mallard_engine.ports.control.alerts import Alerts, DeadLetters, NoSuchAlert, NoSuchLetter
 from mallard_engine.ports.control.audit_log import AuditLog
+from mallard_engine.ports.control.nodes import (
+    DrainWish,
+    KnownNode,
+    Nodes,
+    NodeWord,
+    NoSuchNode,
+)
 from mallard_engine.ports.control.pauses import Controls, Paused
 from mallard_engine.ports.control.policies import Policies, StaleVersion
 from mallard_engine.ports.control.revocations import Revocation, Revocations
@@ -96,6 +103,7 @@ __all__ = [
     "Controls",
     "DeadLetters",
     "Deadlines",
+    "DrainWish",
     "DriverFix",
     "DriverSnapshot",
     "DriverUnavailable",
@@ -116,6 +124,7 @@ __all__ = [
     "JobQuery",
     "JobRef",
     "Jobs",
+    "KnownNode",
     "LateJob",
     "Leased",
     "Leases",
@@ -126,8 +135,11 @@ __all__ = [
     "NoSuchDriver",
     "NoSuchJob",
     "NoSuchLetter",
+    "NoSuchNode",
     "NoSuchProblem",
     "NoSuchWebhook",
+    "NodeWord",
+    "Nodes",
     "OfferLive",
     "OfferPlan",
     "Offered",

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from mallard_engine.ports.control.alerts import Alerts, DeadLetters
 from mallard_engine.ports.control.audit_log import AuditLog
+from mallard_engine.ports.control.nodes import Nodes
 from mallard_engine.ports.control.pauses import Controls
 from mallard_engine.ports.control.policies import Policies
 from mallard_engine.ports.control.revocations import Revocations
@@ -119,6 +120,11 @@ class Storage(Protocol):
     @property
     def revocations(self) -> Revocations:
         """The revoked tokens."""
+        ...
+
+    @property
+    def nodes(self) -> Nodes:
+        """The nodes of the deployment."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from mallard_engine.storage.archive_queue import ArchiveLag, ArchiveQueue
 from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
 from mallard_engine.storage.calls.control.audit_log import RedisAuditLog
+from mallard_engine.storage.calls.control.nodes import RedisNodes
 from mallard_engine.storage.calls.control.pauses import RedisControls
 from mallard_engine.storage.calls.control.policies import RedisPolicies
 from mallard_engine.storage.calls.control.revocations import RedisRevocations
@@ -103,6 +104,7 @@ class RedisStorage:
         self.policies = RedisPolicies(self.runner)
         self.dead_letters = RedisDeadLetters(self.runner)
         self.revocations = RedisRevocations(self.runner)
+        self.nodes = RedisNodes(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
         self.event_log = RedisEventLog(self.runner, self.event_tail)
         self.webhooks = RedisWebhooks(self.runner)

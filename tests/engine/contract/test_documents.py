@@ -54,6 +54,8 @@ OPERATIONS = {
     "/v1/alerts": {"get"},
     "/v1/markets/{market}/policy": {"get", "put"},
     "/v1/audit": {"get"},
+    "/v1/nodes": {"get"},
+    "/v1/nodes/{node}/drain": {"post"},
     "/v1/alerts/{id}/acknowledge": {"post"},
     "/v1/dead-letters": {"get"},
     "/v1/dead-letters/{id}/retry": {"post"},

@@ -160,8 +160,10 @@ async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIt
         # Not `serve`, which would handle the signals of the test process.
         task = asyncio.create_task(server._serve(), name="node")
         await eventually(lambda: server.started or task.done())
+        node.presence.on_drain = server.begin_exit
         if task.done():
             task.result()
+        node.presence.address = f"http://127.0.0.1:{server.port}"
         http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
         running.append(RunningNode(node, server, task, http))
         return running[-1]

@@ -12,7 +12,7 @@ import structlog
 
 from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.drain import reconnect_times_ms
+from mallard_engine.gateway.membership.drain import reconnect_times_ms
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app

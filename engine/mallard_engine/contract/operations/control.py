@@ -110,6 +110,22 @@ CONTROL: Final = (
         problems=(P.NOT_FOUND, P.PRECONDITION_REQUIRED, P.PRECONDITION_FAILED),
     ),
     _operation(
+        name="listNodes",
+        method="get",
+        path="/v1/nodes",
+        summary="List the nodes of the deployment, oldest first",
+        answer=control.NodeList,
+    ),
+    _operation(
+        name="drainNode",
+        method="post",
+        path="/v1/nodes/{node}/drain",
+        summary="Ask a node to hand its drivers over and to stop, as SIGTERM does",
+        status=202,
+        answer=control.NodeView,
+        problems=(P.NOT_FOUND,),
+    ),
+    _operation(
         name="listAudit",
         method="get",
         path="/v1/audit",

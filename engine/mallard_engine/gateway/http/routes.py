@@ -8,6 +8,7 @@ from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_engine.gateway.http.audited_calls import AuditedCalls
 from mallard_engine.gateway.http.endpoints.control.alerts import AlertsApi
 from mallard_engine.gateway.http.endpoints.control.audit import AuditApi
+from mallard_engine.gateway.http.endpoints.control.nodes import NodesApi
 from mallard_engine.gateway.http.endpoints.control.pauses import PausesApi
 from mallard_engine.gateway.http.endpoints.control.policies import PoliciesApi
 from mallard_engine.gateway.http.endpoints.control.tokens import TokensApi
@@ -56,6 +57,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | AlertsApi(services).handlers()
         | PausesApi(services).handlers()
         | PoliciesApi(services).handlers()
+        | NodesApi(services).handlers()
         | AuditApi(services).handlers()
         | TokensApi(services).handlers()
         | MarketsApi(services).handlers()

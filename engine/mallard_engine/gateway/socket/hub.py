@@ -81,6 +81,10 @@ class Hub:
         """The markets that have sessions on this node."""
         return tuple(self._markets)
 
+    def drivers(self) -> dict[str, int]:
+        """Return how many drivers have sessions, by market."""
+        return {market: len(drivers) for market, drivers in self._markets.items()}
+
     def add(self, market: str, driver: str, session: Listener) -> None:
         """Deliver the driver's pushes to the session from now on."""
         drivers = self._markets.setdefault(market, {})

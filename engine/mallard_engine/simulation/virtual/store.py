@@ -11,6 +11,7 @@ from mallard_engine.simulation.virtual.client import TurnLink
 from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
 from mallard_engine.storage.calls.control.audit_log import RedisAuditLog
+from mallard_engine.storage.calls.control.nodes import RedisNodes
 from mallard_engine.storage.calls.control.pauses import RedisControls
 from mallard_engine.storage.calls.control.policies import RedisPolicies
 from mallard_engine.storage.calls.control.revocations import RedisRevocations
@@ -63,6 +64,7 @@ class SimulationStorage:
         self.policies = RedisPolicies(runner)
         self.dead_letters = RedisDeadLetters(runner)
         self.revocations = RedisRevocations(runner)
+        self.nodes = RedisNodes(runner)
         self.pushes = RedisPushes(runner, self._turns, runs)
         self.event_log = RedisEventLog(runner, self._turns)
         self.webhooks = RedisWebhooks(runner)

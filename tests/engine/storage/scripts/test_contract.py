@@ -21,6 +21,7 @@ from mallard_engine.ports import (
     JobQuery,
     JobRef,
     LateJob,
+    NodeWord,
     OwnDriver,
     Refused,
     Stop,
@@ -272,6 +273,8 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.drivers.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
     await store.leases.reap(MARKET, "dead", 10)
     await store.leases.leave(MARKET, NODE)
+    await store.nodes.announce(NodeWord(NODE, "", "1", world.now, {}, is_leaving=False))
+    await store.nodes.ask_drain(NODE, "operator")
     await store.leases.hold_role(MARKET, "robots", NODE, 1)
     await store.deadlines.forget(MARKET)
     queue = ArchiveQueue(store.runner)

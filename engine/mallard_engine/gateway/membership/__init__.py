@@ -1,0 +1,1 @@
+"""A node among others: how they and operators know of it, and how it leaves."""

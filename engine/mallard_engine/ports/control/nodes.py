@@ -1,0 +1,60 @@
+"""The port of the deployment's nodes: what each says of itself, and who is to drain."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class NoSuchNode(Exception):
+    """No such node is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeWord:
+    """What a node says of itself. ``drivers``: open sockets by market."""
+
+    id: str
+    address: str
+    version: str
+    started_ms: int
+    drivers: Mapping[str, int]
+    is_leaving: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWish:
+    """An operator wants a node to drain."""
+
+    actor: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownNode:
+    """A node as the storage knows it.
+
+    ``is_lost``: it has not been heard of for seconds, and has not said that it stops.
+    """
+
+    word: NodeWord
+    seen_ms: int
+    has_stopped: bool
+    is_lost: bool
+    drain: DrainWish | None
+
+
+class Nodes(Protocol):
+    """The nodes of the deployment, of all markets."""
+
+    async def announce(self, word: NodeWord, *, has_stopped: bool = False) -> DrainWish | None:
+        """Store what a node says of itself; return whether it is to drain."""
+
+    async def all(self) -> Sequence[KnownNode]:
+        """Return the nodes heard of within the last minutes, oldest first."""
+
+    async def ask_drain(self, node: str, actor: str) -> DrainWish:
+        """Ask a node to drain; a repeat keeps the first wish.
+
+        Raises:
+            NoSuchNode: It is unknown, has stopped or is lost.
+        """
