@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
 PYTEST_ARGS ?= -n 3
 
-.PHONY: demo web test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine
+.PHONY: demo web test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine typescript
 
 demo: $(READY)
 	$(BIN)/mallard demo $(DEMO_ARGS)
@@ -68,6 +68,10 @@ bench-quick: $(READY)
 # The README's two commands in a minimal Debian, as an ordinary user; root and debootstrap needed.
 fresh-machine:
 	.ci/minimal-debian
+
+# Builds and tests clients/typescript; Node.js needed. `make test` skips what needs the built package.
+typescript: $(READY)
+	.ci/typescript
 
 lint: $(READY)
 	$(BIN)/ruff check .

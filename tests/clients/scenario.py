@@ -1,4 +1,4 @@
-"""Plays the scenarios of `scenarios/driver.json` against the Python client."""
+"""Plays the scenarios of `scenarios/driver.json` against a client; see `apps`."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 
-from mallard_client.backoff import Backoff
-from mallard_client.driver.client import DriverClient
-from mallard_client.driver.socket import Liveness
-from mallard_client.driver.storage import MemoryStorage
+from tests.clients.apps import PythonApp, ScenarioApp, TokenProvider
 from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
 from tests.clients.fault_proxy import FaultProxy
 from tests.support import eventually
@@ -42,17 +40,12 @@ class Stage:
 
     engine: Counterpart
     network: FaultProxy
-    options: dict[str, Any]
-    storage: MemoryStorage = field(default_factory=MemoryStorage)
-    phone_step_ms: int = 0
-    token_mode: str = "fresh"
-    tokens_given: int = 0
+    tokens: TokenProvider
+    app: ScenarioApp
     tries_seen: int = 0
-    app: DriverClient | None = None
     socket: Socket | None = None
     read: dict[str, Any] = field(default_factory=dict)
     calls: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
-    offers: Any = None
     offer: Any = None
 
     async def play(self, step: Step) -> None:
@@ -64,36 +57,10 @@ class Stage:
         if outcome is not None:
             await outcome
 
-    def start(self) -> None:
-        self.app = DriverClient(
-            self.network.url,
-            self._token,
-            storage=self.storage,
-            now_ms=lambda: time.time_ns() // 1_000_000 + self.phone_step_ms,
-            backoff=Backoff(
-                first_s=0.02,
-                max_s=0.1,
-                unreachable_max_s=0.1,
-                refused_first_s=0.04,
-                refused_max_s=0.2,
-            ),
-            liveness=Liveness(answer_s=0.3, idle_s=0.3, pong_s=1.0),
-            **self.options,
-        )
-        self.offers = self.app.offers()
-        self.app.start()
-
     async def stop(self) -> None:
         for call in self.calls.values():
             call.cancel()
-        if self.app is not None:
-            await self.app.stop()
-
-    def _token(self) -> str:
-        self.tokens_given += 1
-        if self.token_mode == "fails":
-            raise OSError("no network")
-        return "token" if self.token_mode == "same" else f"token {self.tokens_given}"
+        await self.app.stop()
 
     # The engine
 
@@ -200,23 +167,17 @@ class Stage:
     # The app
 
     def _app_accept(self, step: Step) -> None:
-        assert self.app is not None
         self._call(step, self.app.accept(self.offer))
 
     def _app_status(self, step: Step) -> None:
-        assert self.app is not None
         self._call(step, self.app.status(step["wish"]))
 
-    async def _app_progress(self, step: Step) -> None:
-        assert self.app is not None
-        at_ms = time.time_ns() // 1_000_000 + self.phone_step_ms - step.get("age_ms", 0)
-        self.calls[step.get("as", "progress")] = self.app.progress(
-            step["job"], step["step"], at_ms=at_ms
-        )
+    def _app_progress(self, step: Step) -> None:
+        at_ms = time.time_ns() // 1_000_000 - step.get("age_ms", 0)
+        self._call(step, self.app.progress(step["job"], step["step"], at_ms))
 
     def _app_location(self, step: Step) -> None:
-        assert self.app is not None
-        self.app.location(33.3, -111.9, acc_m=5)
+        self.app.location()
 
     async def _app_cancel(self, step: Step) -> None:
         call = self.calls[step["of"]]
@@ -233,15 +194,15 @@ class Stage:
         assert type(outcomes[0]).__name__ == step["error"], outcomes
 
     async def _app_offered(self, step: Step) -> None:
-        self.offer = await asyncio.wait_for(anext(self.offers), _WITHIN_S)
+        self.offer = await asyncio.wait_for(self.app.next_offer(), _WITHIN_S)
         assert self.offer.offer == step["offer"]
 
     async def _app_shows(self, step: Step) -> None:
         wanted = {name: value for name, value in step.items() if name != "app"}
         shown: dict[str, Any] = {}
 
-        def matches() -> bool:
-            shown.update({name: self._shown[name]() for name in wanted})
+        async def matches() -> bool:
+            shown.update(await self.app.shown(list(wanted)))
             return shown == wanted
 
         try:
@@ -250,54 +211,35 @@ class Stage:
             raise AssertionError(f"{shown} instead of {wanted}") from None
 
     def _app_hint(self, step: Step) -> None:
-        assert self.app is not None
-        self.app.network_is_back()
+        self.app.hint()
 
     async def _app_kill(self, step: Step) -> None:
-        assert self.app is not None
-        saved = self.storage.document
         self.network.reset()
-        await self.app.stop()
-        self.storage.document = saved
+        await self.app.kill()
 
-    def _app_restart(self, step: Step) -> None:
-        self.start()
+    async def _app_restart(self, step: Step) -> None:
+        await self.app.start()
 
     # The phone and its tokens
 
     def _phone_step(self, step: Step) -> None:
-        self.phone_step_ms += step["phone"]["step_ms"]
+        self.app.step_clock(step["phone"]["step_ms"])
 
     def _tokens_same(self, step: Step) -> None:
-        self.token_mode = "same"
+        self.tokens.mode = "same"
 
     def _tokens_fresh(self, step: Step) -> None:
-        self.token_mode = "fresh"
+        self.tokens.mode = "fresh"
 
     def _tokens_fails(self, step: Step) -> None:
-        self.token_mode = "fails"
+        self.tokens.mode = "fails"
 
     async def _tokens_asked(self, step: Step) -> None:
-        assert self.tokens_given <= step["at_most"]
+        assert self.tokens.given <= step["at_most"]
 
     def _call(self, step: Step, call: Any) -> None:
         name: str = step.get("as") or step["app"]
         self.calls[name] = asyncio.ensure_future(call)
-
-    @property
-    def _shown(self) -> dict[str, Callable[[], Any]]:
-        app = self.app
-        assert app is not None
-        stopped = app._connection.stopped
-        return {
-            "connected": lambda: app.connected,
-            "state": lambda: app.state,
-            "barred": lambda: app.barred and app.barred.why,
-            "jobs": lambda: {job: held.state for job, held in app.jobs.items()},
-            "location_ms": lambda: app.location_ms,
-            "unreported": lambda: app.unreported,
-            "stopped": lambda: stopped and stopped.close_code,
-        }
 
     def _fields(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Fill in what a table cannot know: whole jobs and offers, and times."""
@@ -337,16 +279,43 @@ def _must_hold(message: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert {name: message.get(name) for name in wanted} == wanted
 
 
+MakeApp = Callable[[str, TokenProvider, dict[str, Any]], ScenarioApp]
+
+
 @contextlib.asynccontextmanager
-async def staged(options: dict[str, Any]) -> AsyncIterator[Stage]:
+async def staged(options: dict[str, Any], make: MakeApp = PythonApp) -> AsyncIterator[Stage]:
     """A client, a network and an engine, until the end of the block."""
     async with (
         Counterpart.listening() as engine,
         FaultProxy.to(int(engine.url.rpartition(":")[2])) as network,
     ):
-        stage = Stage(engine, network, options)
-        stage.start()
+        tokens = TokenProvider()
+        stage = Stage(engine, network, tokens, make(network.url, tokens, options))
+        await stage.app.start()
         try:
             yield stage
         finally:
             await stage.stop()
+
+
+async def play(scenario: dict[str, Any], make: MakeApp = PythonApp) -> None:
+    """Play a scenario to its end, or fail with an AssertionError that names the step."""
+    async with staged(scenario.get("options", {}), make) as stage:
+        for number, step in enumerate(scenario["steps"], 1):
+            try:
+                await stage.play(step)
+            except BaseException as error:
+                error.add_note(f"in step {number}: {step}")
+                raise
+
+
+def as_params() -> list[Any]:
+    """All scenarios as parameters of a test, each with the findings that it keeps mended."""
+    return [
+        pytest.param(
+            scenario,
+            id=scenario["name"],
+            marks=[pytest.mark.finding(row) for row in scenario["findings"]],
+        )
+        for scenario in scenarios()
+    ]

@@ -1,4 +1,4 @@
-"""Generates the contract's documents in `docs/contract`.
+"""Generates the contract's documents in `docs/contract`, and its types for TypeScript.
 
     python -m mallard_engine.contract.documents [--check]
 
@@ -25,21 +25,26 @@ from mallard_engine.contract.meanings import (
 )
 from mallard_engine.contract.openapi import openapi
 from mallard_engine.contract.transitions import DRIVER_TRANSITIONS, INITIAL, JOB_TRANSITIONS
+from mallard_engine.contract.typescript import typescript
 from mallard_protocol.codes import CLOSE_ADVICE
 from mallard_protocol.lifecycle import TERMINAL, DriverState, JobState, Outcome
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "contract"
+# Relative to the folder of the documents.
+TYPESCRIPT = "../../clients/typescript/src/contract.ts"
 S = TypeVar("S", bound=str)
 _GENERATED = "Generated from the contract's tables by `make docs`; do not edit.\n"
 
 
 def documents() -> dict[str, str]:
     """Return the text of each file by its name."""
+    http, socket = openapi(), asyncapi()
     return {
-        "openapi.json": _json(openapi()),
-        "asyncapi.json": _json(asyncapi()),
+        "openapi.json": _json(http),
+        "asyncapi.json": _json(socket),
         "job-states.md": job_states(),
         "driver-states.md": driver_states(),
+        TYPESCRIPT: typescript(http, socket),
     }
 
 
@@ -196,8 +201,8 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     if check:
         sys.stderr.writelines(f"stale: {name}; run `make docs`\n" for name in stale)
         return 1 if stale else 0
-    folder.mkdir(parents=True, exist_ok=True)
     for name in stale:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(documents()[name], encoding="utf-8")
     return 0
 

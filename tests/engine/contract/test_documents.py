@@ -193,10 +193,11 @@ def test_documents_are_up_to_date() -> None:
 
 
 def test_stale_documents_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert documents.main(["--check"], folder=tmp_path) == 1
-    assert documents.main([], folder=tmp_path) == 0
-    assert documents.main(["--check"], folder=tmp_path) == 0
-    (tmp_path / "openapi.json").write_text("{}")
+    folder = tmp_path / "docs" / "contract"
+    assert documents.main(["--check"], folder=folder) == 1
+    assert documents.main([], folder=folder) == 0
+    assert documents.main(["--check"], folder=folder) == 0
+    (folder / "openapi.json").write_text("{}")
     capsys.readouterr()
-    assert documents.main(["--check"], folder=tmp_path) == 1
+    assert documents.main(["--check"], folder=folder) == 1
     assert "openapi.json" in capsys.readouterr().err

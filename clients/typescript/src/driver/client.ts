@@ -1,0 +1,636 @@
+/**
+ * The client of a driver app: `DriverClient`.
+ *
+ *     const app = new DriverClient("wss://engine.example", token, { vehicle: { kind: "car" } });
+ *     app.start();
+ *     app.location({ lat: 33.42, lon: -111.93, acc_m: 8 });
+ *     await app.status("available");
+ *     for await (const offer of app.offers()) {
+ *       for (const { job } of await app.accept(offer)) await app.progress(job, "at_mall");
+ *     }
+ *
+ * It stays connected: it reconnects as the close codes advise, reports the held jobs and sends the
+ * buffered fixes and reports. Times that you pass are by the device's clock; the client converts them
+ * to the server's, even if the device's clock is set meanwhile. Times inside messages are the
+ * server's: `secondsLeft` says how long an offer can still be answered.
+ */
+
+import type {
+  App,
+  Barred,
+  Device,
+  OfferMessage,
+  ProblemMessage,
+  Proof,
+  ReplyMessage,
+  Step,
+  Vehicle,
+  Wish,
+} from "../contract.js";
+import { SUBPROTOCOL_MSGPACK } from "../contract.js";
+import { Stopped } from "../errors.js";
+import type { Action } from "./actions.js";
+import type { Now } from "./clock.js";
+import { DriverCore } from "./core.js";
+import type { DriverEvent, Transport } from "./events.js";
+import type { Reading } from "./fixes.js";
+import { overHttp } from "./http_transport.js";
+import { type Liveness, LIVENESS } from "./link.js";
+import { BACKOFF, type Backoff } from "./reconnect.js";
+import type { QueuedReport } from "./reports.js";
+import type { Storage } from "./storage.js";
+import {
+  type Connect,
+  type OpenConnection,
+  overWebSocket,
+  socketUrl,
+} from "./transport.js";
+import type { HeldJob } from "./view.js";
+
+/** Returns the driver's token, or another one when the last has expired. */
+export type TokenProvider = () => string | Promise<string>;
+
+export interface DriverOptions {
+  vehicle?: Vehicle;
+  app?: App;
+  /** Where the operator's push service can wake the app. */
+  device?: Device;
+  /** `mallard.v1.msgpack` (the default) or `mallard.v1.json`. */
+  subprotocol?: string;
+  /** Whether every offer is acknowledged as it comes in; else call `acknowledge`. */
+  autoAcknowledge?: boolean;
+  /** Replaces the server's advice on how often to send fixes. */
+  locationEveryMs?: number;
+  /** How many fixes are kept while offline. */
+  fixLimit?: number;
+  requestTimeoutS?: number;
+  /** Keeps what must outlive the app: the wanted status and the unanswered reports. */
+  storage?: Storage;
+  backoff?: Partial<Backoff>;
+  liveness?: Partial<Liveness>;
+  /** After so many seconds without a socket, HTTP stands in for it; null: only while suspended. */
+  httpAfterS?: number | null;
+  /** A WebSocket class, where the platform has none (Node 20: that of the package `ws`). */
+  webSocket?: unknown;
+  /** What `fetch` is; for the HTTP fallback and the upload of proofs. */
+  fetch?: typeof fetch;
+  /** Whether to listen to the browser's `online` and `visibilitychange`; by default where it can. */
+  watchNetwork?: boolean;
+  /** Told of failures that have no caller: of a listener or of the storage. */
+  onError?: (error: unknown) => void;
+  /** The sources of randomness and time; tests replace them. */
+  random?: () => number;
+  now?: () => Now;
+}
+
+/** What belongs to a step besides its name. `at_ms`: by the device's clock; missing: now. */
+export interface StepFields {
+  attempt?: number;
+  at_ms?: number;
+  proof?: Proof;
+  reason?: string;
+  store?: string;
+  parcels?: number;
+  jobs?: string[];
+}
+
+/** A call that the app may give up; its answer still counts. */
+export interface CallOptions {
+  signal?: AbortSignal;
+}
+
+type Events = DriverEvent["type"];
+type EventOf<T extends Events> = Extract<DriverEvent, { type: T }>;
+
+interface Caller {
+  resolve(outcome: { reply: ReplyMessage; jobs: readonly HeldJob[] }): void;
+  reject(error: Error): void;
+}
+
+// A browser's longest timeout is 2^31 ms.
+const LONGEST_TIMEOUT_MS = 2_000_000_000;
+const MAX_OFFERS = 8;
+
+/** One driver's app. `url`: the engine's, or several that are tried in turn. */
+export class DriverClient {
+  private readonly core: DriverCore;
+  private readonly connectors: Record<Transport, Connect>;
+  private readonly provider?: TokenProvider;
+  private readonly fetch: typeof fetch;
+  private readonly now: () => Now;
+  private readonly onError: (error: unknown) => void;
+  private readonly storage?: Storage;
+  private readonly listeners = new Map<object, [Events[], (event: DriverEvent) => void]>();
+  private readonly calls = new Map<number, Caller>();
+  private readonly open = new Map<number, OpenConnection>();
+  private offered: OfferMessage[] = [];
+  private turned = new Set<() => void>();
+  private lastCall = 0;
+  private timer?: ReturnType<typeof setTimeout>;
+  private loaded?: Promise<void>;
+  private unsaved?: string;
+  private saving?: Promise<void>;
+  private readonly todo: Action[] = [];
+  private doing = false;
+  private unwatch?: () => void;
+  private token?: string;
+
+  constructor(
+    url: string | readonly string[],
+    token: string | TokenProvider,
+    private readonly options: DriverOptions = {},
+  ) {
+    const urls = (typeof url === "string" ? [url] : url).map(socketUrl);
+    if (!urls.length) throw new TypeError("an engine's address is needed");
+    this.now = options.now ?? platformNow;
+    this.onError = options.onError ?? ((error) => console.error("mallard:", error));
+    this.fetch = options.fetch ?? ((...request) => globalThis.fetch(...request));
+    this.storage = options.storage;
+    if (typeof token === "string") this.token = token;
+    else this.provider = token;
+    this.connectors = { socket: overWebSocket(options.webSocket), http: overHttp(this.fetch) };
+    this.core = new DriverCore(
+      {
+        urls,
+        token: this.token,
+        subprotocol: options.subprotocol ?? SUBPROTOCOL_MSGPACK,
+        vehicle: options.vehicle,
+        app: options.app,
+        device: options.device,
+        autoAcknowledge: options.autoAcknowledge ?? true,
+        locationEveryMs: options.locationEveryMs,
+        fixLimit: options.fixLimit ?? 1_000,
+        requestTimeoutS: options.requestTimeoutS ?? 10,
+        backoff: { ...BACKOFF, ...options.backoff },
+        liveness: { ...LIVENESS, ...options.liveness },
+        httpAfterS: options.httpAfterS === undefined ? 20 : options.httpAfterS,
+        random: options.random ?? Math.random,
+      },
+      this.now(),
+    );
+  }
+
+  /** Whether a connection is open and welcomed. */
+  get connected(): boolean {
+    return this.core.connection.connected;
+  }
+
+  /** What the open connection runs over; undefined without one. */
+  get over(): Transport | undefined {
+    return this.core.connection.over;
+  }
+
+  /** Seconds until the next try to connect; undefined while connected, connecting or stopped. */
+  get reconnectingInS(): number | undefined {
+    this.core.clock.set(this.now());
+    return this.core.connection.reconnectingInS;
+  }
+
+  /** Why the client does not run; undefined while it does. */
+  get stopped(): Stopped | undefined {
+    return this.core.connection.stopped;
+  }
+
+  /** The address of the open connection, or of the last one. */
+  get url(): string {
+    return this.core.connection.url;
+  }
+
+  /** The driver's state in the engine's last message. */
+  get state(): string {
+    return this.core.session.view.state;
+  }
+
+  /** Why the driver gets no offers although it wants them, and until when. */
+  get barred(): Barred | null {
+    const { barred } = this.core.session.view;
+    const until = barred?.until_ms;
+    return until != null && this.serverNowMs() >= until ? null : barred;
+  }
+
+  /** The offer that can be answered now. */
+  get offer(): OfferMessage | null {
+    const { offer } = this.core.session.view;
+    return offer !== null && this.secondsLeft(offer) > 0 ? offer : null;
+  }
+
+  /** The jobs that the driver holds, by id. */
+  get jobs(): ReadonlyMap<string, HeldJob> {
+    return this.core.session.view.jobs;
+  }
+
+  /** The wanted status, once the engine has taken it. */
+  get wish(): Wish | undefined {
+    return this.core.session.intent?.wish;
+  }
+
+  /** The interval at which to call `location` (ms), which a `pace` event changes. */
+  get locationMs(): number {
+    return this.core.session.locationMs;
+  }
+
+  /** The steps that the engine has not answered yet, oldest first. */
+  get queued(): readonly QueuedReport[] {
+    return this.core.session.queued;
+  }
+
+  /** How many steps the engine has not answered yet. */
+  get unreported(): number {
+    return this.core.session.reports.size;
+  }
+
+  /** How many fixes were dropped for newer ones, or were of no use. */
+  get fixesDropped(): number {
+    return this.core.session.fixes.dropped;
+  }
+
+  /** How many fixes wait to be sent. */
+  get fixesWaiting(): number {
+    return this.core.session.fixes.size;
+  }
+
+  /** The server's clock, by the last known offset. */
+  serverNowMs(): number {
+    this.core.clock.set(this.now());
+    return this.core.clock.serverNowMs;
+  }
+
+  /** How long an offer can still be answered, whatever the device's clock shows; 0: it cannot. */
+  secondsLeft(offer: OfferMessage): number {
+    const nowMs = this.serverNowMs();
+    return this.core.session.isLive(offer) ? Math.max(0, offer.expires_ms - nowMs) / 1000 : 0;
+  }
+
+  /** Connect, and stay connected until `stop`; what was kept before is sent. */
+  start(): void {
+    this.unwatch ??= this.watchNetwork();
+    this.loaded ??= this.load();
+    void this.loaded.then(() => this.do(this.core.start(this.now())));
+  }
+
+  /** Disconnect; fixes and reports are kept for a later `start`. Ends when what is kept is saved. */
+  async stop(): Promise<void> {
+    this.unwatch?.();
+    this.unwatch = undefined;
+    await this.loaded;
+    this.do(this.core.stop(this.now(), new Stopped("stopped by the app", undefined, true)));
+    while (this.saving !== undefined) await this.saving;
+  }
+
+  /** Wait until a connection is open and welcomed. Rejects with `Stopped`. */
+  async online(): Promise<void> {
+    await this.loaded;
+    while (!this.connected) {
+      if (this.stopped !== undefined) throw this.stopped;
+      await this.turn();
+    }
+  }
+
+  /** Report that the network came back or changed, or that the app woke up. */
+  networkIsBack(): void {
+    this.do(this.core.networkIsBack(this.now()));
+  }
+
+  /** Cut the connection, as a device that loses its network does; reconnect in `awayS`. */
+  drop(awayS?: number): void {
+    this.do(this.core.cut(this.now(), awayS));
+  }
+
+  /**
+   * Use HTTP while the platform suspends sockets (a background task of a phone), until `resume`. The
+   * same calls work: they are sent one by one, and the state is asked for every few seconds.
+   */
+  suspend(): void {
+    this.do(this.core.suspend(this.now(), true));
+  }
+
+  /** Use a socket again. */
+  resume(): void {
+    this.do(this.core.suspend(this.now(), false));
+  }
+
+  /**
+   * Call `listener` with every event of these types (none: all), in order. Returns a function that
+   * unsubscribes. What a listener throws goes to `onError`.
+   */
+  on<T extends Events>(types: T | T[], listener: (event: EventOf<T>) => void): () => void {
+    const key = {};
+    const wanted = Array.isArray(types) ? types : [types];
+    this.listeners.set(key, [wanted, listener as (event: DriverEvent) => void]);
+    return () => void this.listeners.delete(key);
+  }
+
+  /** Call `listener` with every event, in order; see `on`. */
+  onEvent(listener: (event: DriverEvent) => void): () => void {
+    const key = {};
+    this.listeners.set(key, [[], listener]);
+    return () => void this.listeners.delete(key);
+  }
+
+  /**
+   * Iterate over the offers that can still be answered. For one consumer. Ends when the client is
+   * stopped; throws `Stopped` if the engine forbids reconnecting.
+   */
+  async *offers(): AsyncGenerator<OfferMessage, void> {
+    await this.loaded;
+    while (true) {
+      const offer = this.offered.shift();
+      if (offer !== undefined) {
+        if (this.secondsLeft(offer) > 0) yield offer;
+      } else if (this.stopped !== undefined) {
+        if (this.stopped.byApp) return;
+        throw this.stopped;
+      } else {
+        await this.turn();
+      }
+    }
+  }
+
+  /**
+   * Report a position; sent in batches, kept while offline. Returns false, and keeps nothing, for a
+   * place that is not on earth and for a reading that the platform had cached.
+   */
+  location(reading: Reading): boolean {
+    const { kept, actions } = this.core.location(this.now(), reading);
+    this.do(actions);
+    return kept;
+  }
+
+  /** Report a position of the browser's Geolocation API. */
+  position({ coords, timestamp }: Pick<GeolocationPosition, "coords" | "timestamp">): boolean {
+    return this.location({
+      lat: coords.latitude,
+      lon: coords.longitude,
+      acc_m: coords.accuracy,
+      heading_deg: coords.heading,
+      speed_mps: coords.speed,
+      at_ms: timestamp,
+    });
+  }
+
+  /**
+   * Set the status that the driver wants, and until when; sent after all fixes so far. The client
+   * repeats it whenever the engine has forgotten it. Rejects with `RequestRefused`, `NoAnswer`,
+   * `Stopped`.
+   */
+  async status(wish: Wish, options: { until_ms?: number } & CallOptions = {}): Promise<ReplyMessage> {
+    const { until_ms, signal } = options;
+    const answer = await this.call(signal, (call) =>
+      this.core.status(this.now(), call, wish, until_ms),
+    );
+    return answer.reply;
+  }
+
+  /** Acknowledge that an offer is on the screen. */
+  acknowledge(offer: OfferMessage): void {
+    this.do(this.core.acknowledge(this.now(), offer));
+  }
+
+  /**
+   * Take an offer; return its jobs in full. Repeated on the next connection when one ends. An answer
+   * that arrives after the call has failed still counts: the jobs are then in `jobs`. Rejects with
+   * `RequestRefused` (`offer_closed`: it was too late), `NoAnswer`, `Stopped`.
+   */
+  async accept(offer: OfferMessage, options: CallOptions = {}): Promise<readonly HeldJob[]> {
+    const answer = await this.call(options.signal, (call) =>
+      this.core.accept(this.now(), call, offer.offer),
+    );
+    return answer.jobs;
+  }
+
+  /** Refuse an offer. Rejects as `accept`. */
+  async decline(offer: OfferMessage, reason?: string, options: CallOptions = {}): Promise<void> {
+    await this.call(options.signal, (call) =>
+      this.core.decline(this.now(), call, offer.offer, reason),
+    );
+  }
+
+  /**
+   * Report a step; queued in order, saved, and repeated until the engine has answered. The promise
+   * may be left alone. It rejects with `RequestRefused`, or `Stopped` when the report is kept for a
+   * later `start`. Throws `RangeError` for a job that was never held, and `QueueFull`.
+   */
+  progress(job: string, step: Step, fields: StepFields = {}): Promise<ReplyMessage> {
+    const answer = this.call(undefined, (call) =>
+      this.core.progress(this.now(), call, { ...fields, job, step }),
+    );
+    const reply = answer.then((outcome) => outcome.reply);
+    // A refusal without a caller that awaits it is an event already.
+    reply.catch(() => undefined);
+    return reply;
+  }
+
+  /** Report what a shop handed over: all, or so many parcels; 0: nothing. See `progress`. */
+  collected(job: string, store: string, parcels?: number): Promise<ReplyMessage> {
+    return this.progress(job, "collected", { store, parcels });
+  }
+
+  /** Report that parcels are on board; of a transfer with the other driver's code. See `progress`. */
+  pickedUp(job: string, transfer: { code?: string; jobs?: string[] } = {}): Promise<ReplyMessage> {
+    return this.progress(job, "picked_up", { proof: codeProof(transfer.code), jobs: transfer.jobs });
+  }
+
+  /** Report that the parcels are back, with the place's code or a photo. See `progress`. */
+  returned(job: string, proof: { code?: string; photo?: string } = {}): Promise<ReplyMessage> {
+    const photo: Proof | undefined =
+      proof.photo === undefined ? undefined : { kind: "photo", value: proof.photo };
+    return this.progress(job, "returned", { proof: codeProof(proof.code) ?? photo });
+  }
+
+  /** Report that something is wrong; times by the device's clock. Rejects as `status`. */
+  async problem(
+    kind: ProblemMessage["kind"],
+    fields: Omit<ProblemMessage, "type" | "id" | "kind"> = {},
+    options: CallOptions = {},
+  ): Promise<ReplyMessage> {
+    const answer = await this.call(options.signal, (call) =>
+      this.core.problem(this.now(), call, { ...fields, kind }),
+    );
+    return answer.reply;
+  }
+
+  private async load(): Promise<void> {
+    let document: string | null | undefined;
+    try {
+      const loading = this.storage?.load();
+      document = loading instanceof Promise ? await loading : loading;
+    } catch (error) {
+      this.onError(error);
+    }
+    this.do(this.core.recall(this.now(), document));
+  }
+
+  private call(
+    signal: AbortSignal | undefined,
+    begin: (call: number) => Action[],
+  ): Promise<{ reply: ReplyMessage; jobs: readonly HeldJob[] }> {
+    this.lastCall += 1;
+    const call = this.lastCall;
+    // Before anything is kept: what it throws is the caller's.
+    const actions = begin(call);
+    return new Promise((resolve, reject) => {
+      this.calls.set(call, { resolve, reject });
+      const giveUp = (): void => this.do(this.core.giveUp(this.now(), call));
+      signal?.addEventListener("abort", giveUp, { once: true });
+      this.do(actions);
+      if (signal?.aborted) giveUp();
+    });
+  }
+
+  /** Carry out what the core asks for, in order, and set the timer. */
+  private do(actions: readonly Action[]): void {
+    this.todo.push(...actions);
+    // A listener may call the client: what that causes follows what is being done.
+    if (this.doing) return;
+    this.doing = true;
+    for (let action = this.todo.shift(); action !== undefined; action = this.todo.shift()) {
+      try {
+        this.doOne(action);
+      } catch (error) {
+        this.onError(error);
+      }
+    }
+    this.doing = false;
+    this.setTimer();
+    const turned = [...this.turned];
+    this.turned.clear();
+    for (const wake of turned) wake();
+  }
+
+  private doOne(action: Action): void {
+    switch (action.do) {
+      case "connect":
+        this.token = action.token;
+        this.connect(action);
+        break;
+      case "send":
+        if (!this.open.get(action.link)?.send(action.frame)) this.core.unsent(action.fixes ?? []);
+        break;
+      case "ping":
+        this.open.get(action.link)?.ping();
+        break;
+      case "close":
+        this.open.get(action.link)?.close(action.abort);
+        this.open.delete(action.link);
+        break;
+      case "token":
+        void this.provide(action.ask);
+        break;
+      case "save":
+        this.save(action.document);
+        break;
+      case "emit":
+        this.emit(action.event);
+        break;
+      case "offer":
+        this.offered = [...this.offered, action.offer].slice(-MAX_OFFERS);
+        break;
+      case "settle": {
+        const caller = this.calls.get(action.call);
+        this.calls.delete(action.call);
+        if (action.error !== undefined) caller?.reject(action.error);
+        else if (action.reply) caller?.resolve({ reply: action.reply, jobs: action.jobs ?? [] });
+        break;
+      }
+    }
+  }
+
+  private connect(action: Action & { do: "connect" }): void {
+    const { link, over, url, subprotocol, token } = action;
+    const { core } = this;
+    try {
+      const connection = this.connectors[over](url, subprotocol, token, {
+        opened: (canPing) => this.do(core.opened(this.now(), link, canPing)),
+        received: (frame) => this.do(core.received(this.now(), link, frame)),
+        ponged: () => this.do(core.ponged(this.now(), link)),
+        closed: (ending) => {
+          this.open.delete(link);
+          this.do(core.closed(this.now(), link, ending));
+        },
+      });
+      this.open.set(link, connection);
+    } catch (error) {
+      this.onError(error);
+      queueMicrotask(() => this.do(core.closed(this.now(), link, { reason: String(error) })));
+    }
+  }
+
+  private async provide(ask: number): Promise<void> {
+    try {
+      const token = await this.provider?.();
+      this.do(this.core.tokenGiven(this.now(), ask, token));
+    } catch (error) {
+      this.do(this.core.tokenFailed(this.now(), ask, `the token provider failed: ${error}`));
+    }
+  }
+
+  /** Save at once where the storage can; else one document after the other, the latest at last. */
+  private save(document: string): void {
+    this.unsaved = document;
+    if (this.saving === undefined) this.saveNext();
+  }
+
+  private saveNext(): void {
+    const document = this.unsaved;
+    this.unsaved = undefined;
+    if (document === undefined) return;
+    const saving = this.storage?.save(document);
+    if (!(saving instanceof Promise)) return;
+    this.saving = saving.catch(this.onError).then(() => {
+      this.saving = undefined;
+      this.saveNext();
+    });
+  }
+
+  private emit(event: DriverEvent): void {
+    for (const [types, listener] of [...this.listeners.values()]) {
+      if (types.length && !types.includes(event.type)) continue;
+      try {
+        const outcome: unknown = listener(event);
+        if (outcome instanceof Promise) outcome.catch((error: unknown) => this.onError(error));
+      } catch (error) {
+        this.onError(error);
+      }
+    }
+  }
+
+  private setTimer(): void {
+    clearTimeout(this.timer);
+    const { wakeUpMs } = this.core;
+    if (wakeUpMs === undefined) return;
+    const waitMs = Math.min(Math.max(0, wakeUpMs - this.now().upMs), LONGEST_TIMEOUT_MS);
+    this.timer = setTimeout(() => this.do(this.core.tick(this.now())), waitMs);
+  }
+
+  /** Wait until anything has happened. */
+  private turn(): Promise<void> {
+    return new Promise((resolve) => this.turned.add(resolve));
+  }
+
+  /** Take the browser's hints that the network is back, or that the page is shown again. */
+  private watchNetwork(): () => void {
+    const target = globalThis as Partial<Pick<Window, "addEventListener" | "removeEventListener">>;
+    const page = globalThis.document as Document | undefined;
+    if (this.options.watchNetwork === false || page?.addEventListener === undefined) {
+      return () => undefined;
+    }
+    const back = (): void => this.networkIsBack();
+    const shown = (): void => {
+      if (page.visibilityState === "visible") back();
+    };
+    target.addEventListener?.("online", back);
+    page.addEventListener("visibilitychange", shown);
+    return () => {
+      target.removeEventListener?.("online", back);
+      page.removeEventListener("visibilitychange", shown);
+    };
+  }
+}
+
+function platformNow(): Now {
+  return { wallMs: Date.now(), upMs: performance.now() };
+}
+
+function codeProof(code: string | undefined): Proof | undefined {
+  return code === undefined ? undefined : { kind: "code", value: code };
+}

@@ -1,0 +1,45 @@
+/** Named deadlines by the uptime. Pure: `run` is told the time. */
+
+interface Deadline {
+  atMs: number;
+  run: () => void;
+}
+
+export class Timers {
+  private readonly deadlines = new Map<string, Deadline>();
+
+  /** The earliest deadline. */
+  get nextMs(): number | undefined {
+    const times = [...this.deadlines.values()].map(({ atMs }) => atMs);
+    return times.length ? Math.min(...times) : undefined;
+  }
+
+  /** The deadline of a name. */
+  at(name: string): number | undefined {
+    return this.deadlines.get(name)?.atMs;
+  }
+
+  has(name: string): boolean {
+    return this.deadlines.has(name);
+  }
+
+  /** Call `run` at `atMs`, instead of what the name stood for. */
+  set(name: string, atMs: number, run: () => void): void {
+    this.deadlines.set(name, { atMs, run });
+  }
+
+  clear(...names: string[]): void {
+    for (const name of names) this.deadlines.delete(name);
+  }
+
+  /** Run what is due, the earliest first. What is set meanwhile waits for the next call. */
+  run(nowMs: number): void {
+    const due = [...this.deadlines].filter(([, { atMs }]) => atMs <= nowMs);
+    due.sort(([, a], [, b]) => a.atMs - b.atMs);
+    for (const [name, deadline] of due) {
+      if (this.deadlines.get(name) !== deadline) continue;
+      this.deadlines.delete(name);
+      deadline.run();
+    }
+  }
+}

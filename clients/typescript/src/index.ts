@@ -1,0 +1,17 @@
+/** Mallard's client for driver apps, order services, shops and operators. */
+
+export * from "./codec.js";
+export * from "./contract.js";
+export * from "./driver/actions.js";
+export * from "./driver/client.js";
+export type { Moment, Now } from "./driver/clock.js";
+export * from "./driver/core.js";
+export type * from "./driver/events.js";
+export type { Reading } from "./driver/fixes.js";
+export type { Liveness } from "./driver/link.js";
+export type { Backoff } from "./driver/reconnect.js";
+export type { QueuedReport } from "./driver/reports.js";
+export * from "./driver/storage.js";
+export type { HeldJob } from "./driver/view.js";
+export * from "./errors.js";
+export type { ClientOptions, Tagged } from "./http/request.js";

@@ -1,0 +1,362 @@
+/** The pure core of a driver's session: bytes in, actions out, the time as an argument. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { JSON_CODEC } from "../src/codec.js";
+import type { ClientMessage, ServerMessage } from "../src/contract.js";
+import type { Action } from "../src/driver/actions.js";
+import { DriverCore, type CoreOptions } from "../src/driver/core.js";
+import { LIVENESS } from "../src/driver/link.js";
+import { BACKOFF } from "../src/driver/reconnect.js";
+import { RequestRefused, Stopped } from "../src/errors.js";
+
+const SERVER_MS = 1_700_000_900_000;
+const WELCOME = {
+  type: "welcome",
+  session: "s1",
+  driver: "d1",
+  market: "phoenix",
+  seq: 0,
+  server_time_ms: SERVER_MS,
+  ping_ms: 25_000,
+  location_ms: 4_000,
+  max_bytes: 16_384,
+  token_expires_ms: 4_000_000_000_000,
+  state: "available",
+  offer: null,
+  jobs: [],
+} as ServerMessage;
+
+/** A core with a clock that the test moves; the phone's is 15 minutes behind the server's. */
+class Phone {
+  nowMs = 1_000;
+  wallMs = 1_700_000_000_000;
+  core: DriverCore;
+  actions: Action[] = [];
+
+  constructor(options: Partial<CoreOptions> = {}) {
+    this.core = new DriverCore(
+      {
+        urls: ["ws://engine"],
+        token: "token",
+        subprotocol: "mallard.v1.json",
+        autoAcknowledge: true,
+        fixLimit: 10,
+        requestTimeoutS: 10,
+        backoff: BACKOFF,
+        liveness: LIVENESS,
+        httpAfterS: null,
+        random: () => 1,
+        ...options,
+      },
+      this.now,
+    );
+  }
+
+  get now() {
+    return { wallMs: this.wallMs, upMs: this.nowMs };
+  }
+
+  did(actions: Action[]): Action[] {
+    this.actions.push(...actions);
+    return actions;
+  }
+
+  /** Pass time, and do what falls due meanwhile. */
+  pass(ms: number): Action[] {
+    const end = this.nowMs + ms;
+    const done: Action[] = [];
+    for (let due = this.core.wakeUpMs; due !== undefined && due <= end; due = this.core.wakeUpMs) {
+      this.wallMs += Math.max(0, due - this.nowMs);
+      this.nowMs = Math.max(this.nowMs, due);
+      done.push(...this.did(this.core.tick(this.now)));
+    }
+    this.wallMs += end - this.nowMs;
+    this.nowMs = end;
+    return done;
+  }
+
+  start(document?: string): Action[] {
+    return this.did([...this.core.recall(this.now, document), ...this.core.start(this.now)]);
+  }
+
+  hears(message: object, link = 1): Action[] {
+    return this.did(this.core.received(this.now, link, JSON_CODEC.encode(message as ServerMessage)));
+  }
+
+  online(welcome: object = {}, link = 1): Action[] {
+    this.did(this.core.opened(this.now, link, true));
+    return this.hears({ ...WELCOME, ...welcome }, link);
+  }
+}
+
+function sent(actions: Action[]): ClientMessage[] {
+  return actions.flatMap((action) =>
+    action.do === "send" ? [JSON.parse(action.frame as string) as ClientMessage] : [],
+  );
+}
+
+function only<T extends Action["do"]>(actions: Action[], kind: T): Array<Action & { do: T }> {
+  return actions.filter((action): action is Action & { do: T } => action.do === kind);
+}
+
+function events(actions: Action[]): string[] {
+  return only(actions, "emit").map(({ event }) => event.type);
+}
+
+test("it connects, says hello and is welcomed", () => {
+  const phone = new Phone();
+  const [connect] = only(phone.start(), "connect");
+  assert.equal(connect?.url, "ws://engine");
+  const [hello] = sent(phone.core.opened(phone.now, 1, true));
+  assert.deepEqual(hello, { type: "hello", token: "token", now_ms: phone.wallMs, holds: [] });
+  assert.deepEqual(events(phone.hears(WELCOME)), ["welcome", "driver_changed", "connected"]);
+  assert.ok(phone.core.connection.connected);
+});
+
+test("times on the wire are the server's, whatever the phone's clock shows", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online({ state: "on_run", jobs: [{ job: "j", attempt: 1, state: "assigned" }] });
+  phone.wallMs += 7_200_000;
+  const at_ms = phone.wallMs - 60_000;
+  const [report] = sent(phone.core.progress(phone.now, 1, { job: "j", step: "at_mall", at_ms }));
+  assert.equal(report?.type === "progress" && report.at_ms, SERVER_MS - 60_000);
+});
+
+test("reports go one by one, in order, and settle their calls", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online({ state: "on_run", jobs: [{ job: "j", attempt: 2, state: "assigned" }] });
+  const first = sent(phone.core.progress(phone.now, 1, { job: "j", step: "at_mall" }));
+  const second = sent(phone.core.progress(phone.now, 2, { job: "j", step: "picked_up" }));
+  assert.deepEqual([first.length, second.length], [1, 0]);
+  const id = (first[0] as { id: number }).id;
+  const taken = phone.hears({ type: "reply", id, state: "on_run", job: "j", job_state: "at_mall", attempt: 2 });
+  assert.deepEqual(only(taken, "settle").map(({ call }) => call), [1]);
+  assert.deepEqual(sent(taken).map((message) => message.type === "progress" && message.step), ["picked_up"]);
+});
+
+test("a report that is refused for now is sent again after a wait", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online({ state: "on_run", jobs: [{ job: "j", attempt: 1, state: "assigned" }] });
+  const [report] = sent(phone.core.progress(phone.now, 1, { job: "j", step: "at_mall" }));
+  const id = (report as { id: number }).id;
+  const refused = phone.hears({ type: "error", id, code: "store_unavailable", message: "", retry: true });
+  assert.deepEqual(sent(refused), []);
+  assert.equal(sent(phone.pass(600)).length, 1);
+});
+
+test("a report that is refused for good fails and makes way", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online({ state: "on_run", jobs: [{ job: "j", attempt: 1, state: "assigned" }] });
+  const [report] = sent(phone.core.progress(phone.now, 1, { job: "j", step: "delivered" }));
+  const id = (report as { id: number }).id;
+  const refused = phone.hears({
+    type: "error", id, code: "proof_needed", message: "", retry: false, missing: ["pin"],
+  });
+  const [settled] = only(refused, "settle");
+  assert.ok(settled?.error instanceof RequestRefused && settled.error.missing[0] === "pin");
+  assert.equal(phone.core.session.reports.size, 0);
+});
+
+test("what was saved is reported by the next run of the app", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online({ state: "on_run", jobs: [{ job: "j", attempt: 3, state: "assigned" }] });
+  phone.did(phone.core.closed(phone.now, 1, { reason: "lost", code: 1006 }));
+  phone.did(phone.core.progress(phone.now, 1, { job: "j", step: "picked_up" }));
+  const saved = only(phone.actions, "save").at(-1)?.document;
+  const next = new Phone();
+  next.wallMs += 3_600_000;
+  next.start(saved);
+  assert.equal(next.core.session.reports.size, 1);
+  const [hello] = sent(next.core.opened(next.now, 1, true));
+  assert.deepEqual(hello?.type === "hello" && hello.holds, [{ job: "j", attempt: 3, state: "assigned" }]);
+  const [report] = sent(next.hears({ ...WELCOME, server_time_ms: SERVER_MS + 3_600_000 }));
+  assert.ok(report?.type === "progress" && report.step === "picked_up" && report.attempt === 3);
+  assert.equal(report.at_ms, SERVER_MS);
+});
+
+test("a document that cannot be read is not fatal", () => {
+  for (const document of ["", "x", "null", "7", '{"reports": [7, {"job": 1}], "holds": {}}', null]) {
+    const phone = new Phone();
+    phone.start(document ?? undefined);
+    assert.equal(phone.core.session.reports.size, 0);
+  }
+});
+
+test("close codes: try again with jitter, or stop", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  const lost = phone.did(phone.core.closed(phone.now, 1, { reason: "slow", code: 4002 }));
+  assert.deepEqual(events(lost), ["disconnected"]);
+  assert.equal(only(phone.pass(500), "connect").length, 1);
+  const over = phone.did(phone.core.closed(phone.now, 2, { reason: "", code: 4507 }));
+  assert.deepEqual(events(over), ["ended"]);
+  assert.equal(phone.core.connection.stopped?.closeCode, 4507);
+  assert.equal(only(phone.pass(600_000), "connect").length, 0);
+});
+
+test("a drain's time takes precedence, and a hint does not shorten it", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  phone.hears({ type: "drain", reconnect_after_ms: 3_000 });
+  phone.did(phone.core.closed(phone.now, 1, { reason: "", code: 4001 }));
+  phone.did(phone.core.networkIsBack(phone.now));
+  assert.equal(only(phone.pass(2_999), "connect").length, 0);
+  assert.equal(only(phone.pass(1), "connect").length, 1);
+});
+
+test("a hint ends a wait, once a second", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.did(phone.core.closed(phone.now, 1, { reason: "refused" }));
+  assert.equal(phone.core.connection.reconnectingInS, 0.5);
+  phone.did(phone.core.networkIsBack(phone.now));
+  assert.equal(only(phone.pass(0), "connect").length, 1);
+});
+
+test("an idle socket is pinged, and dropped when nothing comes", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  assert.equal(only(phone.pass(10_000), "ping").length, 1);
+  phone.did(phone.core.ponged(phone.now, 1));
+  assert.equal(only(phone.pass(10_000), "ping").length, 1);
+  const dropped = phone.pass(8_000);
+  assert.deepEqual(only(dropped, "close"), [{ do: "close", link: 1, abort: true }]);
+  assert.deepEqual(events(dropped), ["disconnected"]);
+});
+
+test("without pings of its own it sends a request that any engine answers", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.did(phone.core.opened(phone.now, 1, false));
+  phone.hears(WELCOME);
+  const [probe] = sent(phone.pass(10_000));
+  const { id } = probe as { id: number };
+  phone.hears({ type: "error", id, code: "unknown_type", message: "", retry: false });
+  assert.deepEqual(only(phone.pass(8_000), "close"), []);
+});
+
+test("a timer that fires late shows a sleep: the socket is checked", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  phone.nowMs += 600_000;
+  const woken = phone.did(phone.core.tick(phone.now));
+  assert.ok(only(woken, "ping").length === 1 || events(woken).includes("disconnected"));
+});
+
+test("fixes are cleaned, batched at the advised pace and kept while offline", () => {
+  const phone = new Phone();
+  phone.start();
+  const { kept } = phone.core.location(phone.now, {
+    lat: 33.123456789, lon: -111.9, acc_m: -1, heading_deg: NaN, speed_mps: -1,
+  });
+  assert.ok(kept);
+  assert.equal(phone.core.location(phone.now, { lat: NaN, lon: 0 }).kept, false);
+  assert.equal(phone.core.location(phone.now, { lat: 91, lon: 0 }).kept, false);
+  assert.equal(phone.core.location(phone.now, { lat: "33" as never, lon: 0 }).kept, false);
+  // A reading that the platform had cached: from an hour ago, or older than the last one.
+  assert.equal(phone.core.location(phone.now, { lat: 33, lon: 0, at_ms: phone.wallMs - 3_600_000 }).kept, false);
+  assert.equal(phone.core.location(phone.now, { lat: 33, lon: 0, at_ms: phone.wallMs - 30_000 }).kept, false);
+  const [location] = sent(phone.online()).filter(({ type }) => type === "location");
+  assert.deepEqual(location?.type === "location" && location.fixes, [
+    [SERVER_MS, 33.1234568, -111.9, null, null, null],
+  ]);
+  const now = phone.core.location(phone.now, { lat: 33, lon: -111 });
+  assert.equal(sent(now.actions).length, 1);
+  phone.pass(1_000);
+  assert.equal(sent(phone.core.location(phone.now, { lat: 33, lon: -111 }).actions).length, 0);
+  assert.equal(sent(phone.pass(3_000)).length, 1);
+});
+
+test("fixes of a frame that could not be sent are kept", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  const { actions } = phone.core.location(phone.now, { lat: 33, lon: -111 });
+  phone.core.unsent(only(actions, "send")[0]?.fixes ?? []);
+  assert.equal(phone.core.session.fixes.size, 1);
+});
+
+test("a full buffer drops the oldest fix", () => {
+  const phone = new Phone();
+  for (let n = 0; n < 12; n += 1) {
+    phone.nowMs += 1_000;
+    phone.core.location(phone.now, { lat: 33, lon: n });
+  }
+  assert.deepEqual([phone.core.session.fixes.size, phone.core.session.fixes.dropped], [10, 2]);
+  assert.equal(phone.core.session.fixes.take()[0]?.lon, 2);
+});
+
+test("a call without an answer fails, and its late answer still counts", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  const offer = { type: "offer", seq: 1, offer: "o", attempt: 1, jobs: [], mall: {}, eta_s: 1, distance_m: 1,
+    expires_ms: SERVER_MS + 60_000, server_time_ms: SERVER_MS };
+  assert.deepEqual(sent(phone.hears(offer)), [{ type: "offer_ack", offer: "o" }]);
+  const [accept] = sent(phone.core.accept(phone.now, 7, "o"));
+  const failed = phone.pass(10_000);
+  assert.equal(only(failed, "settle")[0]?.error?.name, "NoAnswer");
+  const id = (accept as { id: number }).id;
+  phone.hears({ type: "reply", id, state: "on_run", jobs: [{ job: "j", attempt: 1, state: "assigned" }] });
+  assert.deepEqual([...phone.core.session.view.jobs.keys()], ["j"]);
+});
+
+test("a stopped client fails its calls and keeps its reports", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online({ state: "on_run", jobs: [{ job: "j", attempt: 1, state: "assigned" }] });
+  phone.core.status(phone.now, 1, "paused");
+  phone.core.progress(phone.now, 2, { job: "j", step: "at_mall" });
+  const stopped = phone.core.stop(phone.now, new Stopped("by the app", undefined, true));
+  assert.deepEqual(only(stopped, "settle").map(({ call, error }) => [call, error?.name]), [[1, "Stopped"], [2, "Stopped"]]);
+  assert.equal(phone.core.session.reports.size, 1);
+  phone.did(phone.core.start(phone.now));
+  assert.equal(sent(phone.online({}, 2)).filter(({ type }) => type === "progress").length, 1);
+});
+
+test("tokens are asked for with growing gaps while the provider gives the expired one", () => {
+  const phone = new Phone({ token: undefined });
+  const asks: number[] = [];
+  const give = (actions: Action[]): void => {
+    for (const { ask } of only(actions, "token")) {
+      asks.push(phone.nowMs);
+      give(phone.did(phone.core.tokenGiven(phone.now, ask, "same")));
+    }
+  };
+  give(phone.start());
+  phone.online();
+  give(phone.did(phone.core.closed(phone.now, 1, { reason: "", code: 4005 })));
+  for (let second = 0; second < 60; second += 1) give(phone.pass(1_000));
+  assert.ok(asks.length >= 4 && asks.length <= 7, String(asks));
+  const gaps = asks.slice(2).map((at, n) => at - (asks[n + 1] ?? 0));
+  assert.ok(gaps.every((gap, n) => gap >= Math.min(30_000, 2_000 * 2 ** n)), String(gaps));
+});
+
+test("HTTP stands in when no socket can be had, and a socket is tried again", () => {
+  const phone = new Phone({ httpAfterS: 20 });
+  phone.start();
+  let link = 1;
+  let over = "socket";
+  for (let tries = 0; tries < 20 && over === "socket"; tries += 1) {
+    phone.did(phone.core.closed(phone.now, link, { reason: "refused" }));
+    const [connect] = only(phone.pass(10_000), "connect");
+    link = connect?.link ?? 0;
+    over = connect?.over ?? "";
+  }
+  assert.equal(over, "http");
+  phone.did(phone.core.opened(phone.now, link, false));
+  phone.hears(WELCOME, link);
+  assert.equal(phone.core.connection.over, "http");
+  const [connect] = only(phone.pass(30_000), "connect");
+  assert.equal(connect?.over, "socket");
+});

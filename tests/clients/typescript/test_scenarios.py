@@ -1,0 +1,15 @@
+"""The TypeScript client on bad networks: the scenarios, and the checks, of the Python client."""
+
+from typing import Any
+
+import pytest
+
+from tests.clients.scenario import as_params, play
+from tests.clients.typescript.node_app import NodeApp, needs_node
+
+pytestmark = needs_node
+
+
+@pytest.mark.parametrize("scenario", as_params())
+async def test_scenario(scenario: dict[str, Any]) -> None:
+    await play(scenario, NodeApp)
