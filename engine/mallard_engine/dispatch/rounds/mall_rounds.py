@@ -8,12 +8,10 @@ from typing import Any
 
 import structlog
 
-from mallard_engine.core.matching.patience import first_bar_end_ms
 from mallard_engine.core.matching.ranking import Matcher, Ranking, offerable
 from mallard_engine.core.matching.search_policy import (
     Search,
     end_reason,
-    first_look_ms,
     first_search,
     wide_enough,
     widened,
@@ -28,6 +26,7 @@ from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
 from mallard_engine.dispatch.rounds.offer_ladder import OfferLadder
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
+from mallard_engine.dispatch.rounds.search_times import SearchTimes
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
     Found,
@@ -77,13 +76,13 @@ class MallRounds:
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
         self._service_time = context.service_time(mall.market)
-        self._straight_line = context.straight_line(mall.market)
         # The source of travel times that is queried before a ranking; None: no query is needed.
         self._ahead = context.ahead.get(mall.market)
         self._ladder = OfferLadder(self._policy.offer_rungs, context.runtime.new_offer_id)
         self._clock = context.runtime.clock
         self._new_offer_id = context.runtime.new_offer_id
         self._apply_effects = apply_effects
+        self._times = SearchTimes(context, mall.market)
         self._openings = NextOpening(context, mall.market, apply_effects)
         self._tasks = tasks
         self._running = False
@@ -431,37 +430,13 @@ class MallRounds:
         await asyncio.gather(*calls)
 
     def _is_time(self, job: Waiting, now_ms: int) -> bool:
-        """Return whether the search for a driver may run now.
-
-        It may not while a store is held, while an operator has paused matching, or while a driver
-        would arrive long before the parcels are ready. An expired job is served in any case, so
-        that it ends.
-        """
-        if job.need.expires_ms <= now_ms:
-            return True
-        is_paused = self._context.is_paused(self._mall, job.need)
-        return not is_paused and self._start_ms(job, now_ms) <= now_ms
-
-    def _start_ms(self, job: Waiting, now_ms: int) -> int:
-        """Return when the search for a driver may start (epoch ms).
-
-        The ready time may have been moved since the job was queued.
-        """
-        ready_ms = job.need.ready_ms
-        if ready_ms <= now_ms:
-            return job.held_until_ms
-        way_s = self._straight_line.road_s(self._policy.initial_radius_m, ready_ms)
-        return max(job.held_until_ms, first_look_ms(ready_ms, now_ms, way_s, self._policy))
+        return self._times.is_time(self._mall, job, now_ms)
 
     def _again_ms(self, job: Waiting, now_ms: int) -> int:
-        start_ms = self._start_ms(job, now_ms)
-        retry_ms = int(self._policy.retry_s * 1000 * self._pace.factor)
-        expires_ms = job.need.expires_ms
-        again_ms = start_ms if start_ms > now_ms else now_ms + retry_ms
-        bar_end_ms = first_bar_end_ms(job.asked, expires_ms, now_ms, self._policy) or again_ms
-        again_ms = max(start_ms, min(again_ms, bar_end_ms))
+        """Return when a job that found no driver is looked at again (epoch ms)."""
+        again_ms = self._times.again_ms(job, now_ms, self._pace.factor)
         look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
-        return min(again_ms, look_by_ms, expires_ms)
+        return min(again_ms, look_by_ms, job.need.expires_ms)
 
     async def _retry_at(self, job: Waiting, at_ms: int) -> None:
         effects = await self._deadlines.retry_later(self._ref(job), job.attempt, at_ms)
