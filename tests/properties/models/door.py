@@ -5,7 +5,7 @@ from typing import Literal
 
 from mallard_protocol.codes import CUSTOMER_PROBLEMS, MOST_DELIVERY_ATTEMPTS
 from mallard_protocol.lifecycle import TIMED_STEPS
-from tests.properties.models.model import Model
+from tests.properties.models.held import HeldModel
 from tests.properties.models.records import FROM, Job
 
 ON_BOARD = ("picked_up", "returning")
@@ -29,7 +29,7 @@ MOST_WRONG = 3
 KEPT = "kept"
 
 
-class DoorModel(Model):
+class DoorModel(HeldModel):
     """What happens to parcels on board until they are delivered or back."""
 
     def timed_step(self, name: str, driver: str, attempt: int, step: str, at: int) -> str:

@@ -9,7 +9,8 @@ from mallard_engine.ports import JobRef, StoreUnavailable
 from mallard_engine.storage.audit.audit import Breach, audit
 from mallard_engine.storage.keys import place_of
 from mallard_protocol.lifecycle import JobState, Outcome, Step
-from tests.engine.storage.planted_breaches import PLANTED, Plant, set_job
+from tests.engine.storage.breaches.planted import PLANTED
+from tests.engine.storage.breaches.writing import Plant, set_job
 from tests.engine.storage.worlds import HOUR_MS, MALL, MARKET, World
 
 

@@ -10,7 +10,7 @@ from mallard_engine.core.model import Vehicle
 from mallard_engine.core.policy import MarketPolicy
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import Outcome, Step
-from tests.engine.storage.planted_breaches import change, set_job
+from tests.engine.storage.breaches.writing import change, set_job
 from tests.engine.storage.worlds import ACK_MS, MALL, MARKET, STALE_MS, World
 
 VAN = Vehicle(kind="van", max_jobs=3)

@@ -8,7 +8,7 @@ import pytest
 
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
-from tests.engine.storage.planted_breaches import change, set_job
+from tests.engine.storage.breaches.writing import change, set_job
 from tests.engine.storage.scripts.test_staggered import begin, more, offer_to_next, offer_to_two
 from tests.engine.storage.worlds import MALL, MARKET, World
 
