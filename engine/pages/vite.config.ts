@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 import { licences } from "./tools/licences.ts";
 import { sources } from "./tools/sources.ts";
@@ -8,8 +9,17 @@ const PAGES = ["console", "docs", "driver", "shop"];
 // The engine that `npm run dev` passes requests on to.
 const ENGINE = process.env.MALLARD_URL ?? "http://127.0.0.1:8000";
 
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
 export default defineConfig({
   base: "/",
+  resolve: {
+    // The SDK is built in from its sources, and with the codec of this lock, not of its own.
+    alias: {
+      "@mallard/client": here("../../clients/typescript/src/index.ts"),
+      "@msgpack/msgpack": here("node_modules/@msgpack/msgpack"),
+    },
+  },
   plugins: [licences(), sources()],
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {

@@ -1,13 +1,22 @@
-import { Empty, LineBanner } from "../shared/components.tsx";
+/** Starts the driver app for whoever is signed in as a driver. */
+
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";
+import { installWorker } from "./device.ts";
+import { Driver } from "./driver.tsx";
+import "./driver.css";
 
 start(
-  <SignedIn title="Driver" roles={["driver"]} help={<code>mallard token driver NAME --link</code>}>
-    <LineBanner />
-    <main>
-      <h1>Driver</h1>
-      <Empty title="Nothing here yet" />
-    </main>
+  <SignedIn
+    title="Driver"
+    roles={["driver"]}
+    help={
+      <>
+        Open the link that your operator has sent, or paste a token. Operators: <code>mallard token driver NAME --market MARKET --link</code>
+      </>
+    }
+  >
+    <Driver />
   </SignedIn>,
 );
+void installWorker();

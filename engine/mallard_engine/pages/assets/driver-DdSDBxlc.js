@@ -1,1 +1,0 @@
-import{c as e,o as t,t as n}from"./page-B0viBO8h.js";import{t as r}from"./sign-in-DoPVf0km.js";import{t as i}from"./jsxRuntime-BvSdb6XJ.js";n(i(r,{title:`Driver`,roles:[`driver`],help:i(`code`,{children:`mallard token driver NAME --link`}),children:[i(e,{}),i(`main`,{children:[i(`h1`,{children:`Driver`}),i(t,{title:`Nothing here yet`})]})]}));

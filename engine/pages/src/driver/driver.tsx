@@ -1,0 +1,164 @@
+/** The driver app: one thing to do at a time, reached with a thumb. */
+
+import type { JSX } from "preact";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { Button, Dialog } from "../shared/components.tsx";
+import { now } from "../shared/now.ts";
+import { session, signOut } from "../shared/session.ts";
+import { clock, count, duration, named } from "../shared/words.ts";
+import { DriverApp, type Line, type Vehicle } from "./app.ts";
+import { followVisibility, keepAwake, place, wasAwayMs, watchPosition } from "./device.ts";
+import { Idle } from "./views/idle.tsx";
+import { OfferCard } from "./views/offer.tsx";
+import { Run } from "./views/run.tsx";
+
+const VEHICLE = "mallard.driver.vehicle";
+
+export function Driver(): JSX.Element {
+  const who = session.value!;
+  const [vehicle, setVehicle] = useState<Vehicle>(readVehicle);
+  const app = useMemo(() => new DriverApp(who, vehicle), [who.sub, who.market, vehicle.kind]);
+  useEffect(() => {
+    app.start();
+    const ends = [watchPosition(app.client), followVisibility(app.client), keepAwake(() => app.state.value !== "offline")];
+    return () => {
+      for (const end of ends) end();
+      void app.stop();
+    };
+  }, [app]);
+  const keep = (next: Vehicle): void => {
+    localStorage.setItem(VEHICLE, JSON.stringify(next));
+    setVehicle(next);
+  };
+
+  const offer = app.offer.value;
+  const jobs = app.jobs.value;
+  return (
+    <div class="driver">
+      <Top app={app} />
+      <Notices app={app} />
+      <main>
+        {jobs.length > 0 ? <Run app={app} /> : <Idle app={app} vehicle={vehicle} onVehicle={keep} />}
+      </main>
+      {offer ? <OfferCard key={offer.offer} app={app} offer={offer} /> : null}
+    </div>
+  );
+}
+
+function Top({ app }: { app: DriverApp }): JSX.Element {
+  const [isMenuOpen, setMenuOpen] = useState(false);
+  const state = app.state.value;
+  const isWorking = state === "available" || state === "on_run" || state === "offered";
+  return (
+    <header class="driver-top">
+      <span class={`pill pill-${isWorking ? "on" : state}`}>{isWorking ? "Online" : named(state)}</span>
+      <LineState line={app.line.value} />
+      <Button size="small" kind="quiet" onClick={() => setMenuOpen(true)} aria-haspopup="dialog">
+        Menu
+      </Button>
+      {isMenuOpen ? <Menu app={app} onClose={() => setMenuOpen(false)} /> : null}
+    </header>
+  );
+}
+
+function LineState({ line }: { line: Line }): JSX.Element {
+  switch (line.is) {
+    case "online":
+      return <span class="line line-up" role="status">{line.over === "http" ? "Slow line" : "Connected"}</span>;
+    case "connecting":
+      return <span class="line" role="status">Connecting…</span>;
+    case "away":
+      return (
+        <span class="line line-down" role="status">
+          No line{line.untilMs > now.value ? <>, again in {duration((line.untilMs - now.value) / 1000)}</> : null}
+        </span>
+      );
+    case "stopped":
+      return <span class="line line-down" role="status">Stopped</span>;
+  }
+}
+
+function Menu({ app, onClose }: { app: DriverApp; onClose: () => void }): JSX.Element {
+  const who = session.value;
+  const isIdle = app.jobs.value.length === 0;
+  const close = (act: () => void | Promise<void>) => () => {
+    onClose();
+    void act();
+  };
+  return (
+    <Dialog title={who?.sub ?? "Driver"} onClose={onClose}>
+      <div class="choices">
+        {app.state.value === "paused" ? (
+          <Button size="large" onClick={close(() => app.goOnline(null))}>Take offers again</Button>
+        ) : (
+          <Button size="large" onClick={close(() => app.pause())}>Pause: no more offers</Button>
+        )}
+        {isIdle ? <Button size="large" onClick={close(() => app.goOffline())}>Go offline</Button> : null}
+        <Button
+          size="large"
+          kind="quiet"
+          onClick={close(async () => {
+            await app.stop();
+            signOut();
+          })}
+        >
+          Sign out
+        </Button>
+        <Button size="large" kind="quiet" onClick={onClose}>Close</Button>
+      </div>
+      {isIdle ? null : <p class="muted">You can go offline once your orders are done.</p>}
+    </Dialog>
+  );
+}
+
+/** What the driver must know now: old data, reports that wait, a position that is missing. */
+function Notices({ app }: { app: DriverApp }): JSX.Element {
+  const line = app.line.value;
+  const queued = app.queued.value;
+  const images = app.outbox.waiting.value.length;
+  const waiting = queued.length + images;
+  return (
+    <div class="notices" role="status" aria-live="polite">
+      {line.is === "stopped" && line.why ? (
+        <p class="notice notice-danger">
+          {line.why} <Button size="small" onClick={() => app.start()}>Use this phone</Button>
+        </p>
+      ) : null}
+      {waiting > 0 ? (
+        <details class="notice">
+          <summary>
+            {count(waiting, "report")} {waiting === 1 ? "waits" : "wait"} for the line. Go on working; nothing is lost.
+          </summary>
+          <ol>
+            {queued.map((report, index) => (
+              <li key={index}>
+                {clock(report.at_ms, now.value)} {named(report.step)} {report.store ? `at ${report.store}` : ""}
+              </li>
+            ))}
+            {images > 0 ? <li>{count(images, "delivery", "deliveries")} with a photo or signature</li> : null}
+          </ol>
+        </details>
+      ) : null}
+      {place.value === "denied" ? (
+        <p class="notice notice-danger">This page may not see where you are, so you get no offers. Allow the location in the browser’s settings.</p>
+      ) : null}
+      {place.value === "unavailable" ? <p class="notice notice-warn">Your position cannot be found right now.</p> : null}
+      {wasAwayMs.value > 0 ? (
+        <p class="notice notice-warn">
+          The phone stopped this page for {duration(wasAwayMs.value / 1000)}. Keep it open and in front: offers may have passed you.{" "}
+          <Button size="small" kind="quiet" onClick={() => (wasAwayMs.value = 0)}>Good</Button>
+        </p>
+      ) : null}
+    </div>
+  );
+}
+
+function readVehicle(): Vehicle {
+  try {
+    const kept = JSON.parse(localStorage.getItem(VEHICLE) ?? "null");
+    if (kept && ["car", "van", "bike", "foot"].includes(kept.kind)) return { kind: kept.kind, untilMs: null };
+  } catch {
+    // What was kept is of no use.
+  }
+  return { kind: "car", untilMs: null };
+}

@@ -1,0 +1,44 @@
+import { beforeEach, expect, test } from "vitest";
+import { blobOf, Outbox, type Handover } from "./outbox.ts";
+
+const IMAGE = `data:image/png;base64,${btoa("pixels")}`;
+const AREA = new Map<string, string>();
+const STORE = {
+  getItem: (key: string) => AREA.get(key) ?? null,
+  setItem: (key: string, value: string) => void AREA.set(key, value),
+  removeItem: (key: string) => void AREA.delete(key),
+};
+
+function handover(job: string, proofs: Handover["proofs"]): Handover {
+  return { job, step: "delivered", atMs: 1, proofs };
+}
+
+beforeEach(() => AREA.clear());
+
+test("without an image the reports go at once, one for each proof", async () => {
+  const told: unknown[] = [];
+  const outbox = new Outbox("k", () => Promise.reject(new Error("no line")), (it, proof) => told.push([it.job, proof]), STORE);
+  await outbox.add(handover("a", []));
+  await outbox.add(handover("b", [{ kind: "age_checked" }, { kind: "code", value: "1234" }]));
+  expect(told).toEqual([["a", undefined], ["b", { kind: "age_checked" }], ["b", { kind: "code", value: "1234" }]]);
+});
+
+test("a photo waits for the line, over a kill of the tab, and is told once", async () => {
+  const told: unknown[] = [];
+  const before = new Outbox("k", () => Promise.reject(new Error("no line")), () => told.push("too early"), STORE);
+  await expect(before.add(handover("a", [{ kind: "photo", image: IMAGE }]))).rejects.toThrow("no line");
+  const uploads: string[] = [];
+  const upload = async (image: Blob): Promise<string> => `proof-${uploads.push(await image.text())}`;
+  const after = new Outbox("k", upload, (it, proof) => told.push([it.job, proof]), STORE);
+  expect(after.waiting.value).toHaveLength(1);
+  await Promise.all([after.send(), after.send()]);
+  expect(uploads).toEqual(["pixels"]);
+  expect(told).toEqual([["a", { kind: "photo", value: "proof-1" }]]);
+  expect(AREA.size).toBe(0);
+});
+
+test("what is kept is of no use when it cannot be read", () => {
+  AREA.set("k", "{");
+  expect(new Outbox("k", async () => "", () => undefined, STORE).waiting.value).toEqual([]);
+  expect(blobOf(IMAGE).type).toBe("image/png");
+});

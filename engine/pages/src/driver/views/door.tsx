@@ -1,0 +1,138 @@
+/** At the customer's door: who, where, what is asked for, and what goes wrong. */
+
+import type { HeldJob } from "@mallard/client";
+import type { JSX } from "preact";
+import { useState } from "preact/hooks";
+import { Button, Card, Dialog } from "../../shared/components.tsx";
+import { now } from "../../shared/now.ts";
+import { clock, count, until } from "../../shared/words.ts";
+import type { DriverApp } from "../app.ts";
+import type { GivenProof } from "../outbox.ts";
+import { directions, proofsWanted } from "../run.ts";
+import { ProofForm } from "./proof.tsx";
+
+const TROUBLES = [
+  ["customer_unreachable", "Nobody opens"],
+  ["refused", "They do not want it"],
+  ["wrong_address", "The address is wrong"],
+] as const;
+
+export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Element {
+  const { dropoff, transfer } = job.detail;
+  const [asked, setAsked] = useState<"no" | "proof" | "trouble" | "breakdown" | "return">("no");
+  const [isThere, setThere] = useState(false);
+  const offsetMs = Date.now() - app.serverNowMs();
+  const due = dropoff.deadline_ms + offsetMs;
+  const wanted = proofsWanted(job);
+  const answer = app.answers.value.get(job.job);
+  const mustLeave = job.detail.answer?.action === "leave";
+  const close = (): void => setAsked("no");
+  const deliver = (proofs: GivenProof[]): void => {
+    close();
+    app.handover({ job: job.job, step: "delivered", atMs: Date.now(), proofs });
+  };
+  const needed = mustLeave ? [...new Set([...wanted.filter((it) => it !== "pin" && it !== "signature"), "photo"])] : wanted;
+  return (
+    <Card aria-label="Deliver">
+      <p class="stop-kind">Deliver</p>
+      <h2 class="stop-title breaks">{dropoff.name ?? "Customer"}</h2>
+      <p class="stop-address breaks">{dropoff.address ?? `${dropoff.lat.toFixed(5)}, ${dropoff.lon.toFixed(5)}`}</p>
+      <p class={due < now.value ? "overdue" : "muted"}>
+        {count(job.detail.parcels.count, "parcel")} · by {clock(due, now.value)} ({until(due, now.value)})
+      </p>
+      {dropoff.note ? <p class="note breaks">{dropoff.note}</p> : null}
+      {answer ? <p class="notice notice-info breaks" role="status">The order service says: {answer}</p> : null}
+      {transfer ? (
+        <p class="notice notice-warn">
+          {transfer.alias ?? "Another driver"} takes this over{transfer.eta ? <> at about {clock(transfer.eta + offsetMs, now.value)}</> : null}. Give the parcels only with this
+          code: <strong class="code">{transfer.code}</strong>
+        </p>
+      ) : null}
+      <div class="stop-actions stop-pair">
+        <a class="button button-large" href={directions(dropoff.lat, dropoff.lon)} target="_blank" rel="noreferrer">Navigate</a>
+        {dropoff.contact ? <a class="button button-large" href={contactLink(dropoff.contact)}>Call</a> : null}
+      </div>
+      <div class="stop-actions">
+        {isThere ? null : (
+          <Button
+            size="large"
+            onClick={() => {
+              setThere(true);
+              app.step(job, "at_door", { at_ms: Date.now() });
+            }}
+          >
+            I am at the door
+          </Button>
+        )}
+        <Button kind="primary" size="large" onClick={() => (needed.length > 0 ? setAsked("proof") : deliver([]))}>
+          {mustLeave ? "Left at the door" : "Delivered"}
+        </Button>
+        <Button size="large" onClick={() => setAsked("trouble")}>Cannot deliver</Button>
+      </div>
+      {asked === "proof" ? <ProofForm wanted={needed} onClose={close} onDone={deliver} /> : null}
+      {asked === "trouble" ? (
+        <Dialog title="What is the matter?" onClose={close}>
+          <div class="choices">
+            {TROUBLES.map(([kind, words]) => (
+              <Button
+                key={kind}
+                size="large"
+                onClick={() => {
+                  close();
+                  setThere(true);
+                  void app.problem(kind, { job: job.job, attempt: job.attempt, at_ms: Date.now() });
+                }}
+              >
+                {words}
+              </Button>
+            ))}
+            <Button size="large" onClick={() => setAsked("breakdown")}>My vehicle has broken down</Button>
+            <Button size="large" onClick={() => setAsked("return")}>I bring it back</Button>
+            <Button size="large" kind="quiet" onClick={close}>Back</Button>
+          </div>
+        </Dialog>
+      ) : null}
+      {asked === "breakdown" ? (
+        <Dialog title="Send another driver?" onClose={close}>
+          <p>Another driver comes to where you are and takes over all that is on board. You get no more offers.</p>
+          <div class="choices">
+            <Button
+              size="large"
+              kind="danger"
+              onClick={() => {
+                close();
+                void app.problem("breakdown", {});
+              }}
+            >
+              Yes, I cannot go on
+            </Button>
+            <Button size="large" onClick={close}>No</Button>
+          </div>
+        </Dialog>
+      ) : null}
+      {asked === "return" ? (
+        <Dialog title="Bring it back?" onClose={close}>
+          <p>The order goes back to its shop. Do this only if it cannot be delivered.</p>
+          <div class="choices">
+            <Button
+              size="large"
+              kind="danger"
+              onClick={() => {
+                close();
+                app.step(job, "returning", { at_ms: Date.now() });
+              }}
+            >
+              Yes, bring it back
+            </Button>
+            <Button size="large" onClick={close}>No</Button>
+          </div>
+        </Dialog>
+      ) : null}
+    </Card>
+  );
+}
+
+/** A number is called, anything else is shown: text of an order never becomes another kind of link. */
+function contactLink(contact: string): string {
+  return `tel:${contact.replace(/[^+0-9*#,]/g, "")}`;
+}

@@ -1,0 +1,158 @@
+/** What the customer or the order asks for before a parcel changes hands. */
+
+import type { JSX } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Button, Dialog, Field } from "../../shared/components.tsx";
+import type { GivenProof } from "../outbox.ts";
+
+// A phone's photo has 4 MB; a parcel at a door can be told from far fewer.
+const LONGEST_SIDE_PX = 1280;
+const JPEG_QUALITY = 0.8;
+
+interface Props {
+  /** Of `pin`, `photo`, `signature`, `age_check`. */
+  wanted: readonly string[];
+  onDone: (proofs: GivenProof[]) => void;
+  onClose: () => void;
+}
+
+export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
+  const [pin, setPin] = useState("");
+  const [photo, setPhoto] = useState<string | null>(null);
+  const [signature, setSignature] = useState<string | null>(null);
+  const [isOld, setOld] = useState(false);
+  const [fault, setFault] = useState<string | null>(null);
+  const asks = (kind: string): boolean => wanted.includes(kind);
+  const isComplete =
+    (!asks("pin") || pin.trim() !== "") && (!asks("photo") || photo !== null) && (!asks("signature") || signature !== null) && (!asks("age_check") || isOld);
+  const done = (): void => {
+    const proofs: GivenProof[] = [];
+    if (asks("age_check")) proofs.push({ kind: "age_checked" });
+    if (photo !== null) proofs.push({ kind: "photo", image: photo });
+    if (signature !== null) proofs.push({ kind: "signature", image: signature });
+    // Last: a wrong PIN leaves the other proofs given.
+    if (asks("pin")) proofs.push({ kind: "code", value: pin.trim() });
+    onDone(proofs);
+  };
+  return (
+    <Dialog title="Before you hand it over" onClose={onClose}>
+      <form
+        class="choices"
+        onSubmit={(event) => {
+          event.preventDefault();
+          if (isComplete) done();
+        }}
+      >
+        {asks("age_check") ? (
+          <label class="check">
+            <input type="checkbox" checked={isOld} onChange={(event) => setOld(event.currentTarget.checked)} />
+            <span>I have seen an ID; the person is old enough</span>
+          </label>
+        ) : null}
+        {asks("pin") ? (
+          <Field label="The customer’s PIN" inputMode="numeric" autocomplete="off" required value={pin} onInput={(event) => setPin(event.currentTarget.value)} />
+        ) : null}
+        {asks("photo") ? (
+          <label class="photo">
+            <span class="button button-large">{photo === null ? "Take a photo" : "Take another photo"}</span>
+            <input
+              type="file"
+              accept="image/*"
+              capture="environment"
+              class="visually-hidden"
+              onChange={(event) => {
+                const file = event.currentTarget.files?.[0];
+                if (!file) return;
+                setFault(null);
+                shrink(file).then(setPhoto, () => setFault("This file is no photo."));
+              }}
+            />
+            {photo === null ? null : <img src={photo} alt="The photo" />}
+          </label>
+        ) : null}
+        {asks("signature") ? <SignaturePad onChange={setSignature} /> : null}
+        {fault ? <p class="error" role="alert">{fault}</p> : null}
+        <Button type="submit" kind="primary" size="large" disabled={!isComplete}>Delivered</Button>
+        <Button size="large" kind="quiet" onClick={onClose}>Back</Button>
+      </form>
+    </Dialog>
+  );
+}
+
+function SignaturePad({ onChange }: { onChange: (image: string | null) => void }): JSX.Element {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  useEffect(() => {
+    const element = canvas.current;
+    const pen = element?.getContext("2d");
+    if (!element || !pen) return;
+    blank(element, pen);
+    let isDown = false;
+    const at = (event: PointerEvent): [number, number] => {
+      const box = element.getBoundingClientRect();
+      return [((event.clientX - box.left) / box.width) * element.width, ((event.clientY - box.top) / box.height) * element.height];
+    };
+    const down = (event: PointerEvent): void => {
+      isDown = true;
+      element.setPointerCapture(event.pointerId);
+      pen.beginPath();
+      pen.moveTo(...at(event));
+    };
+    const move = (event: PointerEvent): void => {
+      if (!isDown) return;
+      pen.lineTo(...at(event));
+      pen.stroke();
+    };
+    const up = (): void => {
+      if (isDown) onChange(element.toDataURL("image/png"));
+      isDown = false;
+    };
+    element.addEventListener("pointerdown", down);
+    element.addEventListener("pointermove", move);
+    element.addEventListener("pointerup", up);
+    element.addEventListener("pointercancel", up);
+    return () => {
+      element.removeEventListener("pointerdown", down);
+      element.removeEventListener("pointermove", move);
+      element.removeEventListener("pointerup", up);
+      element.removeEventListener("pointercancel", up);
+    };
+  }, []);
+  return (
+    <div class="signature">
+      <p>Sign here</p>
+      <canvas ref={canvas} width={600} height={220} aria-label="Signature field" />
+      <Button
+        size="small"
+        kind="quiet"
+        onClick={() => {
+          const pen = canvas.current?.getContext("2d");
+          if (canvas.current && pen) blank(canvas.current, pen);
+          onChange(null);
+        }}
+      >
+        Clear
+      </Button>
+    </div>
+  );
+}
+
+function blank(element: HTMLCanvasElement, pen: CanvasRenderingContext2D): void {
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(0, 0, element.width, element.height);
+  pen.strokeStyle = "#14201b";
+  pen.lineWidth = 4;
+  pen.lineCap = "round";
+  pen.lineJoin = "round";
+}
+
+/** Returns a photo as a small JPEG, a data URL. Drawing it anew also drops where it was taken. */
+async function shrink(file: Blob): Promise<string> {
+  const image = await createImageBitmap(file);
+  const scale = Math.min(1, LONGEST_SIDE_PX / Math.max(image.width, image.height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.round(image.width * scale);
+  canvas.height = Math.round(image.height * scale);
+  canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+  image.close();
+  return canvas.toDataURL("image/jpeg", JPEG_QUALITY);
+}
