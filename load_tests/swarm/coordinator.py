@@ -108,6 +108,10 @@ class Swarm:
         """Set the orders per second of all workers together."""
         self._broadcast("rate", rate / len(self._workers))
 
+    def keep_under_way(self, count: int) -> None:
+        """Keep so many orders under way, instead of a rate. Needs one worker, with all drivers."""
+        send(self._workers[0].writer, "under_way", count)
+
     def burst(self, count: int, seconds: float = 1.0) -> None:
         """Start a flash sale: `count` orders of the first mall within `seconds`."""
         send(self._workers[0].writer, "burst", (count, seconds))

@@ -6,6 +6,7 @@ coordinator orders and joins them. What began and ended in one worker is a sampl
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from load_tests.drivers.recorder import EventKind
@@ -24,6 +25,8 @@ class EventLog:
         self._samples: list[Sample] = []
         self._events: list[Event] = []
         self._counts: Counter[str] = Counter()
+        # Called when something of that name is counted.
+        self.on_count: dict[str, Callable[[], None]] = {}
 
     def sample(self, measure: Measure, began_s: float, ended_s: float) -> None:
         """Log a success."""
@@ -37,6 +40,8 @@ class EventLog:
     def count(self, what: str) -> None:
         """Count an occurrence."""
         self._counts[what] += 1
+        if what in self.on_count:
+            self.on_count[what]()
 
     def event(self, at_s: float, kind: EventKind, *what: Any) -> None:
         """Log an event that is joined with another worker's."""

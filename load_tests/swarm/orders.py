@@ -54,6 +54,7 @@ class Orders:
         self._rate = 0.0
         self._due_s = 0.0
         self._timer = PreciseTimer(self._arrive)
+        self._is_closed_loop = False
 
     async def warm(self) -> None:
         """Open connections, so that the first orders do not include that. Raises `OSError`."""
@@ -65,6 +66,21 @@ class Orders:
         self._rate = rate
         self._due_s = time.monotonic()
         self._plan_next()
+
+    def keep_under_way(self, count: int) -> None:
+        """Keep so many orders under way: send that many, and one for each that is delivered.
+
+        The drivers of these orders must be this worker's.
+        """
+        self._log.on_count["delivered"] = self._send_next
+        self._is_closed_loop = True
+        for _ in range(count):
+            self._send_next()
+
+    def _send_next(self) -> None:
+        if self._is_closed_loop:
+            body = self._bodies[self._number % _PREPARED]
+            self._post(body, time.monotonic(), Measure.POST_JOB, self._nodes)
 
     async def burst(self, count: int, seconds: float) -> None:
         """Send `count` orders of the first mall evenly over `seconds`, besides all others.
@@ -81,6 +97,7 @@ class Orders:
 
     def close(self) -> None:
         """Stop ordering and close the connections."""
+        self._is_closed_loop = False
         self._timer.close()
         for node in (*self._nodes, *self._sale_nodes):
             node.close()

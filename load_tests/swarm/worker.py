@@ -70,6 +70,8 @@ class Worker:
                 self._fleet.start_reporting()
             case "rate":
                 self._orders.set_rate(what)
+            case "under_way":
+                self._orders.keep_under_way(what)
             case "burst":
                 self._tasks.append(asyncio.get_running_loop().create_task(self._burst(*what)))
 

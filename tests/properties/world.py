@@ -121,7 +121,7 @@ class Snapshot:
                 for name, members in values.items()
                 if name.startswith(("held:", "queue:"))
             },
-            "pushes": values["push"],
+            "pushes": [values[f"push:{node}"] for node in NODES],
         }
 
 
@@ -222,7 +222,7 @@ class World:
         names = [
             *_HASHES,
             *_SETS,
-            "push",
+            *(f"push:{node}" for node in NODES),
             "events",
             *(f"queue:{mall}" for mall in (*MALLS, MEETING)),
             *(f"held:{node}" for node in NODES),

@@ -67,7 +67,7 @@ class Dispatcher:
     ) -> None:
         self.node = node
         self.recover: Callable[[str, bool], Awaitable[None]] | None = None
-        self._push_sink = push_sink
+        storage.pushes.deliver_to(push_sink, self.recover_soon)
         self._context = Context(
             storage,
             places,
@@ -159,11 +159,9 @@ class Dispatcher:
         self._sweeper.beat_now()
 
     def _apply_effects(self, market: str, effects: Effects) -> None:
-        if effects.pushes:
-            self._push_sink.deliver(market, effects.pushes)
-            for push in effects.pushes:
-                if push.kind is PushKind.JOB:
-                    self.drivers.job_pushed(market, push.driver, push.state, push.reason)
+        for push in effects.pushes:
+            if push.kind is PushKind.JOB:
+                self.drivers.job_pushed(market, push.driver, push.state, push.reason)
         for mall, job in effects.queued:
             self._rounds.wake(mall, job)
         for mall in effects.malls:

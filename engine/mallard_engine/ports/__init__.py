@@ -65,7 +65,7 @@ from mallard_engine.ports.offers import (
     PlannedJob,
 )
 from mallard_engine.ports.proofs import Proofs
-from mallard_engine.ports.pushes import PushEntry, PushSink, PushStream
+from mallard_engine.ports.pushes import PushEntry, PushSink, PushSource, PushStream
 from mallard_engine.ports.refusals import (
     DriverUnavailable,
     DuplicateExternalId,
@@ -153,6 +153,7 @@ __all__ = [
     "PushEntry",
     "PushKind",
     "PushSink",
+    "PushSource",
     "PushStream",
     "QuotaExceeded",
     "Quotas",

@@ -1,6 +1,6 @@
-"""The ports of pushes: the market's stream, and the sink that delivers them to sockets."""
+"""The ports of pushes: the streams that nodes read, and the sink that delivers them to sockets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,26 +8,53 @@ from mallard_engine.ports.effects import Push
 
 
 @dataclass(frozen=True, slots=True)
-class PushEntry:
-    """A push read from a market's stream; ``cursor`` is the position behind it."""
+class PushSource:
+    """A stream of pushes of a market.
+
+    ``shared``: what nodes of the previous version write, for the drivers of all nodes; otherwise
+    what other nodes write for the drivers of this node.
+    """
 
     market: str
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PushEntry:
+    """A push read from a stream; ``cursor`` is the position behind it."""
+
+    source: PushSource
     cursor: str
     push: Push
-
-
-class PushStream(Protocol):
-    """The pushes of all nodes, in the order of their transitions."""
-
-    async def head(self, market: str) -> str:
-        """Return the end of a market's push stream."""
-
-    async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
-        """Return what follows the cursor of each market, in order; wait up to ``block_ms``."""
 
 
 class PushSink(Protocol):
     """Delivers pushes to the sockets of this node."""
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
-        """Deliver at once the pushes that are next in order. The relay brings the rest."""
+        """Deliver the pushes of this node's own transitions."""
+
+
+class PushStream(Protocol):
+    """The pushes for the drivers of this node.
+
+    Those of its own transitions come with their replies, those of other nodes through streams. Each
+    of the two keeps its order; a driver's ``seq`` gives the order of both.
+    """
+
+    def deliver_to(self, sink: PushSink, reply_lost: Callable[[str], None]) -> None:
+        """Deliver the pushes of this node's own transitions as soon as their replies arrive.
+
+        Args:
+            sink: Receives them.
+            reply_lost: Called with the market of a transition whose reply is ignored.
+        """
+
+    async def heads(self, market: str) -> Mapping[PushSource, str]:
+        """Return the ends of a market's streams.
+
+        Replies to transitions that ran before have arrived when this returns.
+        """
+
+    async def read(self, cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
+        """Return what follows each cursor, in order; wait up to ``block_ms``."""

@@ -50,7 +50,7 @@ class MarketKeys:
         | ``offers`` | hash | record by id |
         | ``waiting`` | hash | what a round reads of a queued job |
         | ``counts`` | hash | jobs by state |
-        | ``events``, ``push`` | stream | events; pushes |
+        | ``events``, ``push`` | stream | events; pushes for drivers on nodes of schema 3 |
         | ``moves`` | stream | where drivers with jobs are, for readers of events; a thousand |
         | ``forget`` | zset | until when data is kept |
         | ``externals`` | hash | job by service/external id |
@@ -119,6 +119,10 @@ class MarketKeys:
     def role(self, role: str) -> str:
         """Return the key of the node that has a role of the market for now (string)."""
         return self.key(f"role:{role}")
+
+    def pushes(self, node: str) -> str:
+        """Return the key of the pushes for drivers whose sockets a node holds (stream)."""
+        return self.key(f"push:{node}")
 
     def held(self, node: str) -> str:
         """Return the key of the drivers whose sockets a node holds (set)."""

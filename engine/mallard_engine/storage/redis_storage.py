@@ -52,8 +52,8 @@ class RedisStorage:
         on_refusal: Called with the error code of each refusal that the server's condition causes.
         on_alert: Called with the kind of each alert, also of one whose call was refused.
         embedded: This process started the server and syncs its log.
-        node: The name under which other nodes compare this node's policies with theirs; empty:
-            they do not.
+        node: This node's name: other nodes compare its policies with theirs, and its drivers get
+            the pushes of its own transitions directly. Empty: neither.
         quotas: The limits of each service in each market.
         on_quota: Called with the name of a quota that refuses a job.
     """
@@ -83,6 +83,7 @@ class RedisStorage:
             observe=observe,
             on_refusal=on_refusal,
             on_alert=on_alert,
+            node=node,
         )
         self.tail = Link(url, name="mallard-tail")
         self.event_tail = Link(url, name="mallard-events")

@@ -14,7 +14,7 @@ WEEK_MS = 7 * 86_400_000
 LASTING = {
     "counts",  # one number a state; S13 adds them up over the market's life
     "events",  # a stream, trimmed by age
-    "push",  # a stream, trimmed by length
+    f"push:{NODE}",  # a stream, trimmed by length, deleted with its node's lease
     "dwell",  # a sketch of 73 bytes a store
     "nodes",  # the leases of the nodes that live
     schema.KEY,  # the versions that may share the store

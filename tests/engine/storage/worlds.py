@@ -37,6 +37,7 @@ from mallard_engine.ports import (
 )
 from mallard_engine.storage.audit.audit import Breach, audit
 from mallard_engine.storage.keys import MarketKeys, job_at
+from mallard_engine.storage.records.effects import read_push
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import TIMED_STEPS, JobState, Step, Wish
 from mallard_protocol.messages import Proof
@@ -432,8 +433,10 @@ class World:
 
     async def pushes(self, driver: str = "ann") -> list[Push]:
         """The pushes to the driver so far."""
-        entries = await self.store.pushes.read({MARKET: "0-0"}, 1)
-        return [entry.push for entry in entries if entry.push.driver == driver]
+        streams = [self.keys.key("push"), *(self.keys.pushes(node) for node in sorted(self.nodes))]
+        entries = [entry for key in streams for _, entry in await self.redis.xrange(key)]
+        pushes = [read_push(entry[b"p"], entry[b"c"]) for entry in entries]
+        return [push for push in pushes if push.driver == driver]
 
     async def dump(self) -> dict[bytes, bytes]:
         """The packed value of every key: equal dumps mean equal stores."""

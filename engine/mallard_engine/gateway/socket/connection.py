@@ -35,7 +35,7 @@ from mallard_engine.gateway.socket.outbox import FrameTransport, Outbox
 from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
 from mallard_engine.gateway.socket.request_handlers import Request, Requests, refusal
 from mallard_engine.gateway.socket.services import SocketServices
-from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session
+from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Settle
 from mallard_engine.gateway.socket.timers import SocketTimers
 from mallard_engine.gateway.transfers import alias_of_coming, open_transfer
 from mallard_engine.ports import (
@@ -99,6 +99,7 @@ class DriverConnection:
         # A reply and a `welcome` must be sent in the order in which their data was read.
         self._busy = asyncio.Lock()
         self._read_task: asyncio.Task[None] | None = None
+        self._settle_task: asyncio.Task[None] | None = None
         self._expires_ms = 0
         self._welcomes = 0
         # `session.answers` when pushes were last held back; whether a `welcome` must follow.
@@ -381,7 +382,8 @@ class DriverConnection:
         if taken.verdict == "lost":
             self.end(Close.REPLACED)
             return
-        if taken.verdict == "kept" and not rewound and not self._owes_welcome:
+        missed = not session.has_all_until(taken.driver.seq)  # with a reply that was lost
+        if taken.verdict == "kept" and not (rewound or missed or self._owes_welcome):
             self._apply(session.release())
             return
         self._owes_hello |= rewound or self._hellos_due > 0
@@ -420,10 +422,10 @@ class DriverConnection:
         self._owes_welcome = True
         self._services.dispatcher.recover_soon(session.market)
 
-    def push(self, push: Push, *, relayed: bool) -> None:
+    def push(self, push: Push) -> None:
         """See `hub.Listener`."""
         if self._session is not None and self.code is None:
-            self._apply(self._session.push(push, relayed=relayed))
+            self._apply(self._session.push(push))
             self._speed_up(self._session)
 
     def end(self, code: Close) -> None:
@@ -448,9 +450,9 @@ class DriverConnection:
         if self._timer_handle is not None:
             self._timer_handle.cancel()
         self._outbox.clear()
-        if self._read_task is not None:
-            self._read_task.cancel()
-            await asyncio.wait({self._read_task})
+        for task in filter(None, (self._read_task, self._settle_task)):
+            task.cancel()
+            await asyncio.wait({task})
         session = self._session
         if session is not None:
             market, driver, epoch = session.market, session.driver, session.epoch
@@ -468,6 +470,8 @@ class DriverConnection:
                 self._read_task = asyncio.create_task(self._load(action.push), name="load job")
             elif isinstance(action, Refresh):
                 self._read_task = asyncio.create_task(self._refresh(), name="refresh")
+            elif isinstance(action, Settle):
+                self._settle_task = asyncio.create_task(self._settle(), name="settle")
             else:
                 self._write(action.push)
 
@@ -497,6 +501,17 @@ class DriverConnection:
             if welcomes == self._welcomes:  # else a later welcome has the job
                 self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         self._apply(session.loaded())
+
+    async def _settle(self) -> None:
+        """Find out whether the pushes before an early one still come."""
+        session = self._session
+        if session is None:
+            return
+        try:
+            await self._services.relay.settled(session.market)
+        except StoreUnavailable:
+            self._resynchronise(session)
+        self._apply(session.settled())
 
     async def _refresh(self) -> None:
         """Send a `welcome` with the current state. Pushes are held back already."""

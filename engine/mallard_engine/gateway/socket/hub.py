@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -45,13 +45,8 @@ class Listener(Protocol):
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
         """Continue after `hold` with the store's verdict. Raises `StoreUnavailable`."""
 
-    def push(self, push: Push, *, relayed: bool) -> None:
-        """Receive a push.
-
-        Args:
-            push: the push.
-            relayed: it comes from the market's stream, so no earlier push is missing.
-        """
+    def push(self, push: Push) -> None:
+        """Receive a push."""
 
     def drain(self, reconnect_after_ms: int) -> None:
         """Tell the app that the node shuts down and when to reconnect."""
@@ -102,12 +97,17 @@ class Hub:
             self._markets.pop(market, None)
 
     def deliver(self, market: str, pushes: Sequence[Push]) -> None:
-        """Deliver pushes of this node's own transitions."""
-        self._deliver(market, pushes, relayed=False)
-
-    def relay(self, market: str, push: Push) -> None:
-        """Deliver a push from the market's stream."""
-        self._deliver(market, (push,), relayed=True)
+        """Deliver pushes to the drivers' sessions; those of drivers without one are ignored."""
+        drivers = self._markets.get(market)
+        if drivers is None:
+            return
+        for push in pushes:
+            for session in drivers.get(push.driver, ()):
+                try:
+                    session.push(push)
+                except Exception:  # noqa: BLE001 - a failing push must not stop the others
+                    _log.exception("push failed", market=market, kind=push.kind)
+                    session.end(Close.DRAINING)
 
     def sessions(self, market: str | None = None) -> tuple[Listener, ...]:
         """Return the sessions of a market, or all."""
@@ -138,18 +138,6 @@ class Hub:
                 session.end(code)
             # Thousands of simultaneous reconnections would overload the nodes.
             await asyncio.sleep(_PAUSE_S * (0.5 + draw()))
-
-    def _deliver(self, market: str, pushes: Iterable[Push], *, relayed: bool) -> None:
-        drivers = self._markets.get(market)
-        if drivers is None:
-            return
-        for push in pushes:
-            for session in drivers.get(push.driver, ()):
-                try:
-                    session.push(push, relayed=relayed)
-                except Exception:  # noqa: BLE001 - a failing push must not stop the others
-                    _log.exception("push failed", market=market, kind=push.kind)
-                    session.end(Close.DRAINING)
 
     def _all(self) -> Iterator[Listener]:
         for drivers in self._markets.values():

@@ -1,4 +1,4 @@
-"""Reads the push streams of the markets that have sessions on this node."""
+"""Reads the pushes of other nodes for the sessions of this node."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ import structlog
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import PushEntry, PushStream, StoreUnavailable
+from mallard_engine.ports import PushEntry, PushSource, PushStream, StoreUnavailable
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -19,7 +19,7 @@ _RETRY_S: Final = 0.2
 
 
 class Relay:
-    """Delivers every push of the followed markets to the hub, in stream order and without gaps."""
+    """Delivers what other nodes push to drivers of this node to the hub, in stream order."""
 
     def __init__(
         self,
@@ -30,8 +30,10 @@ class Relay:
         self._pushes = pushes
         self._hub = hub
         self._sleep = sleep
-        self._cursors: dict[str, str] = {}
+        self._cursors: dict[PushSource, str] = {}
         self._followed = asyncio.Event()
+        # Set, and replaced, whenever cursors have moved.
+        self._moved = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -47,27 +49,41 @@ class Relay:
             self._task = None
 
     async def follow(self, market: str) -> None:
-        """Read the stream of this market from now on. Call it after adding the session to the hub.
+        """Read the streams of this market from now on. Call it after adding the session to the hub.
 
         Raises:
-            StoreUnavailable: the end of the stream could not be read.
+            StoreUnavailable: the ends of the streams could not be read.
         """
-        if market not in self._cursors:
-            head = await self._pushes.head(market)
-            self._cursors.setdefault(market, head)
+        if not self._follows(market):
+            for source, head in (await self._pushes.heads(market)).items():
+                self._cursors.setdefault(source, head)
         self._followed.set()
 
     async def rewind(self, market: str) -> None:
-        """Continue from the end of the market's stream.
+        """Continue from the ends of the market's streams.
 
-        The store has lost writes, so the old cursor may lie ahead of new pushes. Call it while the
+        The store has lost writes, so the old cursors may lie ahead of new pushes. Call it while the
         market's sessions hold pushes back.
 
         Raises:
-            StoreUnavailable: the end of the stream could not be read.
+            StoreUnavailable: the ends of the streams could not be read.
         """
-        if market in self._cursors:
-            self._cursors[market] = await self._pushes.head(market)
+        if self._follows(market):
+            self._cursors.update(await self._pushes.heads(market))
+            self._note_moved()
+
+    async def settled(self, market: str) -> None:
+        """Return when every push of the transitions up to now has been delivered, if it ever is.
+
+        Those of this node's own transitions come before the reply of `PushStream.heads`, those of
+        other nodes are in the streams by then.
+
+        Raises:
+            StoreUnavailable: the ends of the streams could not be read.
+        """
+        heads = await self._pushes.heads(market)
+        while any(_is_behind(self._cursors.get(source), head) for source, head in heads.items()):
+            await self._moved.wait()
 
     async def _tail(self) -> None:
         while True:
@@ -85,14 +101,36 @@ class Relay:
                 continue
             self._deliver(entries, read_from)
 
-    def _deliver(self, entries: Sequence[PushEntry], read_from: Mapping[str, str]) -> None:
-        rewound = {market for market in read_from if self._cursors[market] != read_from[market]}
+    def _deliver(self, entries: Sequence[PushEntry], read_from: Mapping[PushSource, str]) -> None:
+        rewound = {source for source in read_from if self._cursors[source] != read_from[source]}
         for entry in entries:
-            if entry.market not in rewound:
-                self._cursors[entry.market] = entry.cursor
-                self._hub.relay(entry.market, entry.push)
+            if entry.source not in rewound:
+                self._cursors[entry.source] = entry.cursor
+                self._hub.deliver(entry.source.market, (entry.push,))
+        if entries:
+            self._note_moved()
+
+    def _follows(self, market: str) -> bool:
+        return PushSource(market) in self._cursors
+
+    def _note_moved(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
 
     def _drop_empty_markets(self) -> None:
         held = self._hub.markets
-        for market in [market for market in self._cursors if market not in held]:
-            del self._cursors[market]
+        dropped = [source for source in self._cursors if source.market not in held]
+        for source in dropped:
+            del self._cursors[source]
+        if dropped:
+            self._note_moved()
+
+
+def _is_behind(cursor: str | None, head: str) -> bool:
+    """Whether entries up to this end are still unread; None: nothing reads them."""
+    return cursor is not None and _place(cursor) < _place(head)
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    ms, _, number = cursor.partition("-")
+    return int(ms), int(number)

@@ -1,8 +1,8 @@
 """One driver's session: decides which pushes to send, hold back or ignore. No I/O.
 
 The stored state is authoritative, and a push only announces a change of it. A push that a `welcome`
-already covers is ignored, one that arrives out of order waits for the relay, and a gap is closed by
-a new `welcome`.
+already covers is ignored. One that comes too early waits for those before it: pushes of this node
+and of others come by different ways. If they are lost, a new `welcome` closes the gap.
 """
 
 from collections import deque
@@ -53,21 +53,28 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
+class Settle:
+    """Wait until all pushes made up to now are here (`Relay.settled`); then `Session.settled`."""
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """Close the socket."""
 
     code: Close
 
 
-Action = Write | Load | Refresh | End
+Action = Write | Load | Refresh | Settle | End
 
 
 class Session:
     """The state of one (market, driver) socket, from its hello to its end."""
 
     __slots__ = (
+        "_early",
         "_held",
         "_loading",
+        "_missing",
         "_offered",
         "_replaced_by",
         "_seq",
@@ -101,7 +108,10 @@ class Session:
         # Pushes wait until `welcome` is sent and while a job is loaded.
         self._unwelcomed = True
         self._loading = False
-        self._waiting: deque[tuple[Push, bool]] = deque()
+        self._waiting: deque[Push] = deque()
+        # Pushes that came before others, by `seq`; the `seq` for which `Settle` was asked.
+        self._early: dict[int, Push] = {}
+        self._missing: int | None = None
         # The last known wish of the driver, and the malls of the jobs it holds or is offered.
         self._wish = Wish.OFFLINE
         self._until_ms: int | None = None
@@ -148,6 +158,7 @@ class Session:
     def welcomed(self, snapshot: DriverSnapshot) -> Iterator[Action]:
         """Record that `welcome` was sent with this snapshot; continue with the waiting pushes."""
         self._seq = snapshot.driver.seq
+        self._early.clear()  # they were made before the snapshot was read
         self.unreachable = snapshot.driver.unreachable
         self.learn(snapshot.driver)
         self._offered = _malls_offered(snapshot.offer) if snapshot.offer else {}
@@ -184,21 +195,16 @@ class Session:
         if driver.offer is None:
             self._offered = {}
 
-    def push(self, push: Push, *, relayed: bool) -> Iterator[Action]:
-        """Receive a push.
-
-        Args:
-            push: the push.
-            relayed: it comes from the market's stream, not from this node's own transition.
-        """
+    def push(self, push: Push) -> Iterator[Action]:
+        """Receive a push."""
         if push.kind is PushKind.REPLACED:
             self._replaced_by = max(self._replaced_by, push.epoch)
             if 0 < self.epoch < push.epoch:
                 yield End(Close.REPLACED)
         elif not self._is_holding_back:
-            yield from self._deliver(push, relayed)
+            yield from self._deliver(push)
         elif len(self._waiting) < _MAX_WAITING:
-            self._waiting.append((push, relayed))
+            self._waiting.append(push)
         else:
             yield End(Close.TOO_SLOW)
 
@@ -207,32 +213,62 @@ class Session:
         self._loading = False
         yield from self._flush()
 
+    def settled(self) -> Iterator[Action]:
+        """Record that what had to arrive since a `Settle` has arrived."""
+        missing, self._missing = self._missing, None
+        if self._is_holding_back:
+            return  # the missing push may wait here
+        if self._early and missing == self._seq + 1:
+            self.hold()
+            yield Refresh()
+        else:
+            yield from self._look_for_gap()
+
+    def has_all_until(self, seq: int) -> bool:
+        """Whether no push up to this one is missing."""
+        known = {push.seq for push in self._waiting} | self._early.keys()
+        return all(each in known for each in range(self._seq + 1, seq + 1))
+
     @property
     def _is_holding_back(self) -> bool:
         return self._unwelcomed or self._loading
 
     def _flush(self) -> Iterator[Action]:
         while self._waiting and not self._is_holding_back:
-            push, relayed = self._waiting.popleft()
-            yield from self._deliver(push, relayed)
+            yield from self._deliver(self._waiting.popleft())
+        if not self._is_holding_back:
+            yield from self._look_for_gap()
 
-    def _deliver(self, push: Push, relayed: bool) -> Iterator[Action]:  # noqa: FBT001 - private
+    def _deliver(self, push: Push) -> Iterator[Action]:
         if push.seq <= self._seq:
             return
         if push.seq > self._seq + 1:
-            # A gap. The relay delivers the missing pushes in order, unless the relay itself has the
-            # gap: then they are lost.
-            if relayed:
-                self.hold()
-                yield Refresh()
+            yield from self._keep_early(push)
             return
         self._seq = push.seq
+        self._early.pop(push.seq, None)
         self._apply(push)
         if push.kind is PushKind.JOB and (push.reason in _WITH_DETAIL or _goes_back(push)):
             self._loading = True
             yield Load(push)
         else:
             yield Write(push)
+        following = self._early.pop(push.seq + 1, None)
+        if following is not None:
+            self._waiting.appendleft(following)
+            yield from self._flush()
+
+    def _keep_early(self, push: Push) -> Iterator[Action]:
+        if len(self._early) >= _MAX_WAITING:
+            yield End(Close.TOO_SLOW)
+            return
+        self._early[push.seq] = push
+        yield from self._look_for_gap()
+
+    def _look_for_gap(self) -> Iterator[Action]:
+        if self._early and self._missing is None:
+            self._missing = self._seq + 1
+            yield Settle()
 
     def _apply(self, push: Push) -> None:
         """Take over the state that a push announces."""

@@ -245,6 +245,8 @@ async def judge_key(look: Look, name: str) -> Judged:
     """Check that a key (without its prefix) is known and is removed some day."""
     if name.startswith("held:"):
         return await _held_set(look, name)
+    if name.startswith("push:"):
+        return await _push_stream(look, name)
     if name.startswith(_MUST_END):
         return await _passing_key(look, name)
     if is_judged_elsewhere(name):
@@ -258,6 +260,14 @@ async def _held_set(look: Look, name: str) -> Judged:
     common, (is_there,) = await look.at_once(("EXISTS", look.keys.key(name)))
     if is_there and node not in common["leases"]:
         return [("S10", f"the node {node} has no lease, so no sweeper reaps its drivers")]
+    return []
+
+
+async def _push_stream(look: Look, name: str) -> Judged:
+    node = name.removeprefix("push:")
+    common, (is_there,) = await look.at_once(("EXISTS", look.keys.key(name)))
+    if is_there and node not in common["leases"]:
+        return [("leak", f"the node {node} has no lease, so no node deletes its pushes")]
     return []
 
 

@@ -55,5 +55,5 @@ class RedisLeases(Leases):
         return bool(await self._runner.run("hold_role", [key], args))
 
     async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
-        names = [keys.key("nodes"), keys.held(node), keys.key("leases")]
+        names = [keys.key("nodes"), keys.held(node), keys.key("leases"), keys.pushes(node)]
         return bool(await self._runner.run("leave", names, {"node": node, **dead}))

@@ -1,5 +1,6 @@
 """Runs the Lua scripts for all groups of calls: keys, policy, packed arguments, and the verdict."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from mallard_engine.ports import (
     Effects,
     JobRef,
     NoSuchJob,
+    Push,
     Refused,
     StoreUnavailable,
     WrongState,
@@ -109,6 +111,7 @@ class ScriptRunner:
         observe: Called with the name and the seconds of each call.
         on_refusal: Called with the error code of each refusal that the server's condition causes.
         on_alert: Called with the kind of each alert that a transition raised.
+        node: The node whose drivers get the pushes of its own transitions from it directly.
     """
 
     def __init__(
@@ -120,8 +123,14 @@ class ScriptRunner:
         observe: Callable[[str, float], None] | None = None,
         on_refusal: Callable[[str], None] | None = None,
         on_alert: Callable[[str], None] | None = None,
+        node: str = "",
     ) -> None:
         self.link = link
+        self.node = node
+        # Called with the pushes of each transition as soon as its reply is there, and with the
+        # market of a transition whose reply nobody awaits any more.
+        self.deliver: Callable[[str, Sequence[Push]], None] | None = None
+        self.reply_lost: Callable[[str], None] | None = None
         self.scripts: Mapping[str, Script] = all_scripts()
         self.keys = {market: MarketKeys(market) for market in policies}
         self.health = StoreHealth(on_refusal)
@@ -141,7 +150,8 @@ class ScriptRunner:
     def use(self, policies: Mapping[str, MarketPolicy]) -> None:
         """Apply these policies from the next call on. The set of markets never changes."""
         self._policies = {
-            market: pack(_script_policy(policy)) for market, policy in policies.items()
+            market: pack({**_script_policy(policy), "node": self.node})
+            for market, policy in policies.items()
         }
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
         self.risk_margin_ms = {
@@ -193,13 +203,21 @@ class ScriptRunner:
             blobs: Opaque values, as arguments of their own: the scripts' MessagePack has no bytes.
             when_full: Run it on a full server too, though the script's flags forbid that.
         """
-        raw = await self._run(
-            name,
-            [*keys.block, *extra],
-            [self._now_arg(), self._policies[keys.market], pack(args), *blobs],
-            when_full=when_full,
-        )
+        try:
+            raw = await self._run(
+                name,
+                [*keys.block, *extra],
+                [self._now_arg(), self._policies[keys.market], pack(args), *blobs],
+                when_full=when_full,
+            )
+        except asyncio.CancelledError:
+            if self.reply_lost is not None:
+                self.reply_lost(keys.market)
+            raise
         reply = Reply(raw)
+        if reply.effects.pushes and self.deliver is not None:
+            # Here and not by the caller: a caller that raises would lose them.
+            self.deliver(keys.market, reply.effects.pushes)
         for kind in reply.effects.alerts:
             _log.warning("alert", market=keys.market, kind=kind)
             if self._on_alert is not None:

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Gives up the lease of a node that holds no drivers, or of a dead node.
--- KEYS: nodes held leases
+-- Gives up the lease of a node that holds no drivers, or of a dead node. Its pushes are deleted: no
+-- record names it any more.
+-- KEYS: nodes held leases push
 -- ARGV: now arg{node dead?}
 -- REPLY: left, 0 while drivers are still held, or if it is taken for dead and is not
 local arg = cmsgpack.unpack(ARGV[2])
@@ -13,4 +14,5 @@ if redis.call('SCARD', KEYS[2]) > 0 then return 0 end
 local lease = redis.call('ZSCORE', KEYS[1], arg.node)
 if arg.dead and lease and tonumber(lease) > now then return 0 end
 redis.call('HDEL', KEYS[3], arg.node)
+redis.call('DEL', KEYS[4])
 return redis.call('ZREM', KEYS[1], arg.node)

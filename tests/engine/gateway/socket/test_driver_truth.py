@@ -189,5 +189,5 @@ async def test_repeated_welcome_resets_the_interval(node: RunningNode) -> None:
             assert (await driver.receive("pace"))["location_ms"] == 20_000
             if n == 1:
                 (session,) = node.node.hub.sessions()
-                session.push(Push("d1", welcome["seq"] + 9, PushKind.STATE), relayed=True)
+                session.push(Push("d1", welcome["seq"] + 9, PushKind.STATE))
                 assert (await driver.receive("welcome"))["location_ms"] == 4_000

@@ -13,14 +13,14 @@ class Ear:
     epoch = 1
 
     def __init__(self, *, deaf: bool = False) -> None:
-        self.heard: list[tuple[int, bool]] = []
+        self.heard: list[int] = []
         self.code: Close | None = None
         self.deaf = deaf
 
-    def push(self, push: Push, *, relayed: bool) -> None:
+    def push(self, push: Push) -> None:
         if self.deaf:
             raise RuntimeError("deaf")
-        self.heard.append((push.seq, relayed))
+        self.heard.append(push.seq)
 
     owes_hello = False
 
@@ -36,7 +36,7 @@ class Ear:
     def end_if_revoked(self) -> None: ...
 
     def drain(self, reconnect_after_ms: int) -> None:
-        self.heard.append((reconnect_after_ms, False))
+        self.heard.append(reconnect_after_ms)
 
     def end(self, code: Close) -> None:
         self.code = code
@@ -53,9 +53,9 @@ def test_push_reaches_the_driver_of_its_market() -> None:
     hub.add("las-vegas", "d1", there)
     hub.add("phoenix", "d2", other)
     hub.deliver("phoenix", [push("d1", 1), push("nobody", 1)])
-    hub.relay("phoenix", push("d1", 2))
+    hub.deliver("phoenix", [push("d1", 2)])
     hub.deliver("atlantis", [push("d1", 3)])
-    assert here.heard == [(1, False), (2, True)]
+    assert here.heard == [1, 2]
     assert there.heard == other.heard == []
     assert sorted(hub.markets) == ["las-vegas", "phoenix"]
 
@@ -69,8 +69,8 @@ def test_two_sockets_of_a_driver_both_get_pushes() -> None:
     hub.remove("phoenix", "d1", old)
     hub.remove("phoenix", "d1", old)
     hub.deliver("phoenix", [push("d1", 2)])
-    assert old.heard == [(1, False)]
-    assert new.heard == [(1, False), (2, False)]
+    assert old.heard == [1]
+    assert new.heard == [1, 2]
     hub.remove("phoenix", "d1", new)
     assert (len(hub), hub.markets) == (0, ())
 
@@ -82,7 +82,7 @@ def test_failing_session_does_not_stop_the_others() -> None:
     hub.add("phoenix", "d2", well)
     hub.deliver("phoenix", [push("d1", 1), push("d2", 1)])
     assert deaf.code is Close.DRAINING
-    assert well.heard == [(1, False)]
+    assert well.heard == [1]
 
 
 async def test_all_of_a_market_are_closed_in_batches() -> None:

@@ -1,13 +1,22 @@
 """The relay between the push streams and the hub."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import pytest
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.gateway.socket.push_relay import Relay
-from mallard_engine.ports import OwnDriver, Push, PushEntry, PushKind, StoreUnavailable, TakenBack
+from mallard_engine.ports import (
+    OwnDriver,
+    Push,
+    PushEntry,
+    PushKind,
+    PushSink,
+    PushSource,
+    StoreUnavailable,
+    TakenBack,
+)
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState
 from tests.support import eventually
@@ -26,19 +35,21 @@ class Streams:
         self.pushed.setdefault(market, []).extend(Push("d1", seq, PushKind.STATE) for seq in seqs)
         self._news.set()
 
-    async def head(self, market: str) -> str:
-        return str(len(self.pushed.get(market, [])))
+    def deliver_to(self, sink: PushSink, reply_lost: Callable[[str], None]) -> None: ...
 
-    async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
-        self.asked.append(dict(cursors))
+    async def heads(self, market: str) -> Mapping[PushSource, str]:
+        return {PushSource(market): f"{len(self.pushed.get(market, []))}-0"}
+
+    async def read(self, cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
+        self.asked.append({source.market: cursor for source, cursor in cursors.items()})
         await asyncio.sleep(0)
         if self.down:
             raise StoreUnavailable("down")
         found = [
-            PushEntry(market, str(place + 1), push)
-            for market, cursor in cursors.items()
-            for place, push in enumerate(self.pushed.get(market, []))
-            if place >= int(cursor)
+            PushEntry(source, f"{place + 1}-0", push)
+            for source, cursor in cursors.items()
+            for place, push in enumerate(self.pushed.get(source.market, []))
+            if place >= int(cursor.removesuffix("-0"))
         ]
         if not found:
             self._news.clear()
@@ -56,8 +67,7 @@ class Ear:
     def __init__(self) -> None:
         self.heard: list[int] = []
 
-    def push(self, push: Push, *, relayed: bool) -> None:
-        assert relayed
+    def push(self, push: Push) -> None:
         self.heard.append(push.seq)
 
     owes_hello = False
@@ -153,4 +163,35 @@ async def test_rewound_stream_is_read_from_its_new_end(
     streams.push("phoenix", 12)
     await eventually(lambda: ear.heard == [1, 2, 3, 12])
     await relay.rewind("las-vegas")
-    assert "las-vegas" not in relay._cursors
+    assert PushSource("las-vegas") not in relay._cursors
+
+
+async def test_settled_waits_for_what_was_pushed_before(
+    relay: Relay, streams: Streams, hub: Hub
+) -> None:
+    ear = Ear()
+    hub.add("phoenix", "d1", ear)
+    await relay.follow("phoenix")
+    streams.down = True
+    streams.push("phoenix", 1, 2)
+    settled = asyncio.create_task(relay.settled("phoenix"))
+    calls = len(streams.asked)
+    await eventually(lambda: len(streams.asked) > calls + 3)
+    assert not settled.done()
+    streams.down = False
+    await settled
+    assert ear.heard == [1, 2]
+
+
+async def test_settled_ends_when_the_market_is_left(
+    relay: Relay, streams: Streams, hub: Hub
+) -> None:
+    ear = Ear()
+    hub.add("phoenix", "d1", ear)
+    await relay.follow("phoenix")
+    streams.down = True
+    streams.push("phoenix", 1)
+    settled = asyncio.create_task(relay.settled("phoenix"))
+    hub.remove("phoenix", "d1", ear)
+    await settled
+    assert ear.heard == []

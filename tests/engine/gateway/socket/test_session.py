@@ -6,7 +6,7 @@ import pytest
 
 from mallard_engine.core.model import Device, Driver, HeldJob, LiveOffer, OfferedJob
 from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
-from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Write
+from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Settle, Write
 from mallard_engine.ports import DriverSnapshot, OwnDriver, Push, PushKind
 from mallard_protocol.codes import Close
 from mallard_protocol.lifecycle import DriverState, Wish
@@ -39,46 +39,83 @@ def state(seq: int, why: str = "stale") -> Push:
 
 
 def direct(session: Session, push: Push) -> list[Action]:
-    return list(session.push(push, relayed=False))
-
-
-def relayed(session: Session, push: Push) -> list[Action]:
-    return list(session.push(push, relayed=True))
+    return list(session.push(push))
 
 
 def test_push_is_sent_once_whichever_copy_comes_first() -> None:
     session = welcomed(seq=3)
     assert direct(session, state(3)) == []
     assert direct(session, state(4)) == [Write(state(4))]
-    assert relayed(session, state(4)) == []
-    assert relayed(session, state(5)) == [Write(state(5))]
-    assert direct(session, state(5)) == []
+    assert direct(session, state(4)) == []
+    assert direct(session, state(5)) == [Write(state(5))]
 
 
-def test_early_push_waits_for_the_relay() -> None:
+def test_early_push_waits_for_those_before_it() -> None:
     session = welcomed(seq=3)
+    assert direct(session, state(6)) == [Settle()]
     assert direct(session, state(5)) == []
-    assert relayed(session, state(4)) == [Write(state(4))]
-    assert relayed(session, state(5)) == [Write(state(5))]
+    assert direct(session, state(4)) == [Write(state(4)), Write(state(5)), Write(state(6))]
+    assert list(session.settled()) == []
+    assert direct(session, state(7)) == [Write(state(7))]
 
 
 @pytest.mark.finding("B3")
-def test_gap_in_the_relay_causes_a_welcome() -> None:
+def test_gap_that_nothing_fills_causes_a_welcome() -> None:
     session = welcomed(seq=3)
-    assert relayed(session, state(5)) == [Refresh()]
-    assert relayed(session, state(6)) == []
+    assert direct(session, state(5)) == [Settle()]
+    assert list(session.settled()) == [Refresh()]
+    assert direct(session, state(6)) == []
     snapshot = DriverSnapshot(0, driver(seq=5), None, ())
     assert list(session.welcomed(snapshot)) == [Write(state(6))]
+
+
+def test_second_gap_is_waited_for_by_itself() -> None:
+    session = welcomed(seq=3)
+    assert direct(session, state(5)) == [Settle()]
+    assert direct(session, state(4)) == [Write(state(4)), Write(state(5))]
+    assert direct(session, state(7)) == []
+    assert list(session.settled()) == [Settle()]
+    assert list(session.settled()) == [Refresh()]
+
+
+def test_early_push_waits_while_a_job_is_loaded() -> None:
+    session = welcomed()
+    assigned = Push("d1", 1, PushKind.JOB, job="j1", state="assigned", reason="assigned", mall="m1")
+    assert direct(session, state(2)) == [Settle()]
+    assert direct(session, assigned) == [Load(assigned)]
+    assert direct(session, state(4)) == []
+    assert list(session.settled()) == []
+    assert list(session.loaded()) == [Write(state(2)), Settle()]
+    assert list(session.settled()) == [Refresh()]
+
+
+def test_many_early_pushes_close_the_socket() -> None:
+    session = welcomed()
+    endings = [direct(session, state(seq)) for seq in range(2, 300)]
+    assert endings[0] == [Settle()]
+    assert endings[-1] == [End(Close.TOO_SLOW)]
+
+
+def test_session_knows_which_pushes_it_misses() -> None:
+    session = welcomed(seq=3)
+    assert session.has_all_until(3)
+    assert not session.has_all_until(4)
+    session.hold()
+    direct(session, state(5))
+    assert not session.has_all_until(5)
+    direct(session, state(4))
+    assert session.has_all_until(5)
+    assert not session.has_all_until(6)
 
 
 @pytest.mark.finding("B4")
 def test_welcome_may_decrease_seq() -> None:
     session = welcomed(seq=9)
     session.hold()
-    assert relayed(session, state(4)) == []
+    assert direct(session, state(4)) == []
     snapshot = DriverSnapshot(0, driver(seq=3), None, ())
     assert list(session.welcomed(snapshot)) == [Write(state(4))]
-    assert relayed(session, state(5)) == [Write(state(5))]
+    assert direct(session, state(5)) == [Write(state(5))]
 
 
 def test_waiting_pushes_are_sent_after_release() -> None:
@@ -113,7 +150,7 @@ def test_session_keeps_what_the_store_may_lose() -> None:
 def test_pushes_covered_by_welcome_are_not_sent() -> None:
     session = Session("phoenix", "d1")
     assert direct(session, state(4)) == []
-    assert relayed(session, state(4)) == []
+    assert direct(session, state(4)) == []
     assert direct(session, state(5)) == []
     assert list(session.registered(1)) == []
     snapshot = DriverSnapshot(0, driver(seq=4), None, ())

@@ -76,8 +76,7 @@ async def test_lost_push_causes_a_welcome(
         job = await node.submit()
         lost: list[object] = []
         with monkeypatch.context() as deaf:
-            deaf.setattr(node.node.hub, "deliver", lambda *_: None)
-            deaf.setattr(node.node.hub, "relay", lambda _, push: lost.append(push))
+            deaf.setattr(node.node.store.runner, "deliver", lambda _, pushes: lost.extend(pushes))
             await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
             await eventually(lambda: lost)
         await node.order(f"/v1/jobs/{job['id']}/unassign", reason="mistake")

@@ -49,17 +49,30 @@ local function wake(driver, rec, why)
   event({ kind = 'driver', driver = driver, what = 'wake', device = rec.device, reason = why })
 end
 
--- Appends to the market's push stream. The caller saves the driver's record afterwards: it holds
--- the counter.
+-- Where the node that holds a driver's socket reads its pushes: its own stream, or the market's if it
+-- is a node of schema 3, whose hello does not write `reads`. nil: no node does, or the calling node
+-- does, which delivers what the reply names.
+local function stream_of(rec)
+  if not rec.connected or rec.node == policy.node then return nil end
+  return rec.reads == rec.node and K.push .. ':' .. rec.node or K.push
+end
+
+local function send(rec, body, card)
+  local packed, stream = cmsgpack.pack(body), stream_of(rec)
+  if stream then
+    redis.call('XADD', stream, 'MAXLEN', '~', policy.push_len, stamp, 'p', packed, 'c', card or '')
+  end
+  pushes[#pushes + 1] = packed
+  pushes[#pushes + 1] = card or ''
+end
+
+-- The caller saves the driver's record afterwards: it holds the counter.
 local function push(driver, rec, body, card)
   rec.seq = rec.seq + 1
   if not rec.connected then wake(driver, rec, body.kind) end
   body.driver = driver
   body.seq = rec.seq
-  local packed = cmsgpack.pack(body)
-  redis.call('XADD', K.push, 'MAXLEN', '~', policy.push_len, stamp, 'p', packed, 'c', card or '')
-  pushes[#pushes + 1] = packed
-  pushes[#pushes + 1] = card or ''
+  send(rec, body, card)
 end
 
 local function falls_due(member, at)

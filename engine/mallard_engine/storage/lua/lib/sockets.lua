@@ -15,13 +15,11 @@ end
 local function connect(rec, node, epoch, held)
   if rec.connected then
     -- No seq: it is for the node that holds the older socket, not for the app.
-    local body = cmsgpack.pack({ kind = 'replaced', driver = rec.id, seq = 0, epoch = epoch })
-    redis.call('XADD', K.push, 'MAXLEN', '~', policy.push_len, stamp, 'p', body, 'c', '')
-    pushes[#pushes + 1] = body
-    pushes[#pushes + 1] = ''
+    send(rec, { kind = 'replaced', driver = rec.id, seq = 0, epoch = epoch })
   end
   local was_connected = rec.connected
   rec.epoch, rec.node, rec.connected = epoch, node, true
+  rec.reads = node
   redis.call('SADD', held, rec.id)
   event({ kind = 'driver', driver = rec.id, what = 'connected', epoch = epoch, node = node,
     wish = rec.wish, again = was_connected and 1 or nil })
