@@ -153,18 +153,23 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
+        self._is_over = False
 
     def __len__(self) -> int:
         return len(self._running)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Start a background task."""
+        """Start a background task, unless they have been stopped."""
+        if self._is_over:
+            work.close()
+            return
         task = asyncio.create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._done)
 
     async def stop(self) -> None:
         """Cancel the running tasks and wait for them."""
+        self._is_over = True
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -164,8 +164,10 @@ class Dispatcher:
                 self.drivers.job_pushed(market, push.driver, push.state, push.reason)
         for mall, job in effects.queued:
             self._rounds.wake(mall, job)
+        queued_at = {mall for mall, _ in effects.queued}
         for mall in effects.malls:
-            self._rounds.wake(mall)
+            # If no job was queued, a driver there has room now, or a shop has opened.
+            self._rounds.wake(mall, driver=mall not in queued_at)
         if effects.freed:
             self._reach.freed(market, effects.freed)
         for late in effects.late:
@@ -187,7 +189,7 @@ class Dispatcher:
             await self.recover(market, rewound)
         await self._report_stale_sockets(market)
         # A lost reply may have freed a driver or queued a job.
-        self._rounds.wake_all(market)
+        self._rounds.wake_all(market, driver=True)
 
     async def _report_stale_sockets(self, market: str) -> None:
         """Report sockets as closed that only the storage has, because a reply was lost."""

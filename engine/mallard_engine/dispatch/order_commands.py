@@ -223,7 +223,7 @@ class OrderCommands:
         """See :meth:`mallard_engine.ports.Jobs.lift_hold`. Wakes the mall's rounds."""
         market = self._context.places.market_of_mall(mall).id
         await self._jobs.lift_hold(market, mall, store, until_ms)
-        self._rounds.wake(mall)
+        self._rounds.wake(mall, driver=True)
 
     def tour(self, job: Job) -> Tour:
         """Return the tour of the stores for the job's holder."""

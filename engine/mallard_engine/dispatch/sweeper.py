@@ -232,6 +232,8 @@ class Sweeper:
         for node in beat.dead:
             if node != self._node:
                 await self._reap(market, node)
+                # It may have freed drivers or queued jobs and woken no round.
+                self._rounds.wake_all(market, driver=True)
 
     def beat_now(self) -> None:
         """Beat in every market at once: after an outage each lease may have expired."""

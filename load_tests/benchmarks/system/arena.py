@@ -39,6 +39,7 @@ class Contestant:
     meters: Meters
     # The market of the first mall only.
     markets: tuple[str, ...]
+    folder: Path
 
     def plan(self, **settings: Any) -> SwarmPlan:
         """Return the plan of a swarm against the system."""
@@ -109,7 +110,7 @@ class Arena:
         markets = tuple(
             market["id"] for market in json.loads(self._markets_of_an_engine())["items"]
         )
-        return Contestant(name, urls, Credentials(secret=self._secret), meters, markets)
+        return Contestant(name, urls, Credentials(secret=self._secret), meters, markets, folder)
 
     def _markets_of_an_engine(self) -> bytes:
         """Return an engine's places, so that all contestants get the same load."""

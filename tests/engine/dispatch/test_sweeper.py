@@ -98,8 +98,9 @@ async def test_entries_swept_by_two_nodes_take_effect_once(
 
 async def test_node_sets_timers_for_its_own_due_entries(make_node: MakeNode) -> None:
     node = await make_node(offer_ack_timeout_ms=150)
-    # Stop the periodic sweep.
-    await node.dispatcher._sweeper._tasks.stop()
+    # Stop the periodic sweep, but no later task.
+    for task in node.dispatcher._sweeper._tasks._running:
+        task.cancel()
     await node.online("d1", 300)
     await node.online("d2", 900)
     ref = await node.submit()

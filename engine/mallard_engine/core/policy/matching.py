@@ -50,8 +50,9 @@ class SearchPolicy:
         0.1,
         3600,
         "s",
-        "How long at most a job without a driver waits until it is tried again. Raise it to save "
-        "work in markets that are often short of drivers.",
+        "How long a job without a driver waits until it is tried again, although nothing has "
+        "called for it; longer where many jobs wait. Raise it to save work in markets that are "
+        "often short of drivers.",
     )
     max_attempts: int = bounded(
         200,

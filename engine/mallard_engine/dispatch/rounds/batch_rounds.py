@@ -5,45 +5,46 @@ need not set off now is carried over to the next batch.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import structlog
 
 from mallard_engine.core.batch.job_selection import JobSelection
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan
 from mallard_engine.core.matching.eligibility import servable
-from mallard_engine.core.matching.patience import first_bar_end_ms
 from mallard_engine.core.matching.search_policy import end_reason
 from mallard_engine.core.matching.travel_matrix import requests_of_batch
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import RankedDriver, RoundRecord, Waiting
+from mallard_engine.core.places.markets import Mall
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
-from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.mall_rounds import take
+from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
+from mallard_engine.dispatch.rounds.round_memory import SeenDrivers
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOffered
 from mallard_engine.dispatch.rounds.solver_thread import solved
+from mallard_engine.dispatch.rounds.unserved_in_batch import UnservedInBatch
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import JobRef, MarketQueue, OfferPlan, PlannedJob, StoreUnavailable
+from mallard_engine.ports import (
+    FreeDrivers,
+    JobRef,
+    MarketQueue,
+    OfferPlan,
+    PlannedJob,
+    StoreUnavailable,
+)
 from mallard_protocol.codes import JobReason, ServiceLevel
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# A job whose data fails in this many rounds becomes a dead letter.
-_MAX_FAILURES = 5
 # A batch reads at least this many queued jobs and chooses the most urgent of them.
 _LEAST_READ = 4_000
-# Up to this number, all jobs are retried every `retry_s`; with more, each is retried less often.
-_FULL_RATE_JOBS = 4_096
 # New and due jobs that one batch reads in any case.
 _MOST_NAMED = 1_024
-# How many jobs are postponed in one write.
-_WRITE_BATCH = 256
 
 
 class MarketRounds:
@@ -56,6 +57,7 @@ class MarketRounds:
         apply_effects: ApplyEffects,
         tasks: Tasks,
         upcoming: UpcomingDrivers,
+        pace: RetryPace,
     ) -> None:
         self._market = market
         self._context = context
@@ -67,36 +69,36 @@ class MarketRounds:
         # The source of travel times that is queried before a plan; None: no query is needed.
         self._ahead = context.ahead.get(market)
         self._apply_effects = apply_effects
-        self._openings = NextOpening(context, market, apply_effects)
         self._tasks = tasks
         self._upcoming = upcoming
+        self._pace = pace
         self._runs = RunOffers(context, market, apply_effects, tasks)
         self._running = False
         self._woken = 0
         self._full = asyncio.Event()
-        # By waiting job: until when it is postponed, and in how many batches its data failed.
-        self._postponed_ms: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
-        # Of jobs that failed: the kind of the last error. Its text may quote an order.
-        self._errors: dict[str, str] = {}
+        self._unserved = UnservedInBatch(context, market, apply_effects, pace)
+        self._seen = SeenDrivers()
+        # Whether the last look at drivers has found a changed one, and one who has moved.
+        self._seen_now = False, False
+        # Whether the next batch was started by more than retries.
+        self._stirred = False
         self._selection = JobSelection(self._policy.max_batch_jobs)
         # New and due jobs: the next batch reads them.
         self._named: dict[str, None] = {}
         # How many jobs no batch has read since a driver became free; None: all of them.
         self._unseen: int | None = 0
-        # Multiplies the retry interval, so that a long queue costs no more than a short one.
-        self._retry_factor = 1.0
         # Drivers of the last batch who were not free any more when it offered.
         self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
-        return len(self._postponed_ms.keys() | self._failures.keys() | self._selection.in_vain)
+        return len(self._unserved.jobs | self._selection.in_vain)
 
-    def wake(self, job: str = "", *, driver: bool = False) -> None:
-        """Start a batch. ``job``: a new or due job; ``driver``: a driver has become free."""
-        if job:
-            self._named[job] = None
+    def wake(self, job: str = "", *, due: str = "", driver: bool = False) -> None:
+        """Start a batch. ``driver``: a driver has become free. See `MallRounds.wake`."""
+        if job or due:
+            self._named[job or due] = None
+        self._stirred = self._stirred or not due
         if driver:
             self._unseen = None
         self._woken += 1
@@ -114,12 +116,17 @@ class MarketRounds:
                 self._full.clear()
                 await self._round()
         except StoreUnavailable as error:
-            # The due entries remain: a node that reaches the storage continues.
             _often.warning(
                 "batch ended: storage unavailable", market=self._market, error=str(error)
             )
+            self._tasks.start(self._repeat(), f"repeat batch {self._market}")
         finally:
             self._running = False
+
+    async def _repeat(self) -> None:
+        """Start the interrupted batch again: retries alone would find its jobs much later."""
+        await asyncio.sleep(STORAGE_AWAY_S)
+        self.wake(driver=True)
 
     async def _collect(self) -> None:
         """Wait until the window ends or enough jobs have come."""
@@ -134,13 +141,15 @@ class MarketRounds:
         started = clock()
         most = max(self._policy.max_batch_jobs, _LEAST_READ)
         named = take(self._named, _MOST_NAMED)
-        queue = _without_meetings(await self._offers.queue_of(self._market, most, named))
-        self._retry_factor = max(1.0, queue.total / _FULL_RATE_JOBS)
+        self._unserved.called_for(named)
+        is_retry, self._stirred = not self._stirred, False
+        if is_retry and await self._is_in_vain(named):
+            self._woken += bool(self._named)
+            return
+        queue = await self._read(most, named)
         self._wake_for_rest(queue)
         if not queue.jobs:
-            self._postponed_ms.clear()
-            self._failures.clear()
-            self._errors.clear()
+            self._unserved.forget()
             self._selection.forget()
             return
         dequeued: set[str] = set()
@@ -154,12 +163,68 @@ class MarketRounds:
         if len(alone) < len(jobs):
             runs = await self._offer_runs(queue, [job for job in jobs if self._may_share(job)])
             for name, error in runs.failed.items():
-                self._note_failure(name, error)
+                self._unserved.note_failure(name, error)
         self._wake_for_missed(missed | runs.missed)
         was_offered = runs.offered or len(dequeued) > ended
-        await self._postpone(queue, dequeued | runs.dequeued, again_ms | dict(runs.held_ms))
+        dequeued |= runs.dequeued
+        waiting = replace(queue, jobs=tuple([it for it in queue.jobs if it[1].job not in dequeued]))
+        await self._unserved.postpone(waiting, again_ms | dict(runs.held_ms))
+        self._selection.keep(self._unserved.jobs)
         if was_offered:
             self._context.metrics.matched(clock() - started)
+
+    async def _read(self, most: int, named: Sequence[str]) -> MarketQueue:
+        queue = _without_meetings(await self._offers.queue_of(self._market, most, named))
+        self._pace.note(self._market, queue.total)
+        return queue
+
+    async def _is_in_vain(self, due: Sequence[str]) -> bool:
+        """Look at the due jobs and the drivers alone; return whether no job can be served.
+
+        Postpones the jobs then: see `MallRounds`.
+        """
+        queue = await self._read(0, due)
+        malls = self._context.places.malls
+        jobs = [BatchJob(job, malls[mall]) for mall, job in queue.jobs if mall in malls]
+        now_ms = queue.now_ms
+        for job in jobs:
+            is_over = end_reason(job.waiting, (), now_ms, self._policy)
+            if is_over or self._unserved.has_failed(job.waiting.job):
+                return False
+        if jobs and await self._may_serve(jobs, now_ms):
+            return False
+        await self._move_to_opening(queue)
+        await self._unserved.postpone(queue, {}, is_whole=False)
+        return True
+
+    async def _may_serve(self, jobs: Sequence[BatchJob], now_ms: int) -> bool:
+        """Return whether a driver is near who could take a job, or was not seen here before."""
+        malls = {job.mall.id: job.mall for job in jobs}
+        around = await self._around(malls, tuple(malls) if self._policy.plans_runs else ())
+        is_changed, has_moved = self._seen_now
+        if is_changed:
+            self._unseen = None
+        drivers = [near.driver for near in (*around.near, *around.coming)]
+        drivers += [it.driver for it in self._upcoming.drivers(self._market, now_ms)]
+        waiting = [job.waiting for job in jobs]
+        fitting = servable(waiting, lambda job: job, drivers, now_ms, self._policy)
+        return is_changed or has_moved or bool(fitting)
+
+    async def _around(
+        self, malls: Mapping[str, Mall], coming_to: Sequence[str] = ()
+    ) -> FreeDrivers:
+        """Return the free drivers around the malls, and those on their way to some of them."""
+        around = await self._offers.free_around(
+            self._market,
+            [(mall.lat, mall.lon) for mall in malls.values()],
+            radius_m=self._policy.initial_radius_m,
+            max_radius_m=self._policy.max_radius_m,
+            drivers=self._policy.candidates,
+            most=self._policy.max_candidates,
+            malls=coming_to,
+        )
+        self._seen_now = self._seen.note((*around.near, *around.coming))
+        return around
 
     def _may_share(self, job: BatchJob) -> bool:
         """Return whether the job is planned as part of a run; if not, it is assigned."""
@@ -182,7 +247,7 @@ class MarketRounds:
             travel = await self._ahead.fetch(requests_of_batch(jobs, drivers), queue.now_ms)
         plans = await self._plans(jobs, drivers, queue.now_ms, travel)
         if self._selection.planned(jobs, drivers, plans):
-            self._woken += 1
+            self._wake_again()
         early_ms = int(self._policy.send_early_s * 1000)
         due = [
             plan
@@ -192,7 +257,7 @@ class MarketRounds:
         offered = await asyncio.gather(*(self._offer(plan, queue.now_ms) for plan in due))
         dequeued.update(*offered)
         if self._selection.left_some_out and any(offered):
-            self._woken += 1  # there is room for other jobs now
+            self._wake_again()  # there is room for other jobs now
         set_off_ms = {
             job.waiting.job: plan.depart_ms - early_ms
             for plan in plans
@@ -212,26 +277,23 @@ class MarketRounds:
             self._unseen = queue.total
         self._unseen = max(0, self._unseen - len(queue.jobs))
         if self._named or self._unseen:
-            self._woken += 1
+            self._wake_again()
+
+    def _wake_again(self) -> None:
+        """Start another batch, which reads more than the due jobs."""
+        self._woken += 1
+        self._stirred = True
 
     def _wake_for_missed(self, missed: frozenset[str]) -> None:
         """Start another batch, unless the same drivers were missed in the one before."""
         if missed - self._missed:
-            self._woken += 1
+            self._wake_again()
         self._missed = missed
 
     async def _offer_runs(self, queue: MarketQueue, jobs: Sequence[BatchJob]) -> RunsOffered:
         """Plan and offer the runs of every mall at which jobs wait."""
         malls = {job.mall.id: job.mall for job in jobs}
-        around = await self._offers.free_around(
-            self._market,
-            [(mall.lat, mall.lon) for mall in malls.values()],
-            radius_m=self._policy.initial_radius_m,
-            max_radius_m=self._policy.max_radius_m,
-            drivers=self._policy.candidates,
-            most=self._policy.max_candidates,
-            malls=tuple(malls),
-        )
+        around = await self._around(malls, tuple(malls))
         waiting: dict[str, list[Waiting]] = {mall: [] for mall in malls}
         for job in jobs:
             waiting[job.mall.id].append(job.waiting)
@@ -278,7 +340,7 @@ class MarketRounds:
                 at_mall.setdefault(mall, []).append(waiting)
         moved = await asyncio.gather(
             *(
-                self._openings.move(malls[mall], jobs, queue.now_ms)
+                self._unserved.openings.move(malls[mall], jobs, queue.now_ms)
                 for mall, jobs in at_mall.items()
             )
         )
@@ -286,15 +348,7 @@ class MarketRounds:
 
     async def _drivers(self, jobs: Sequence[BatchJob], now_ms: int) -> list[BatchDriver]:
         """Return the free drivers around the jobs' malls, and the upcoming ones."""
-        points = {job.mall.id: (job.mall.lat, job.mall.lon) for job in jobs}
-        free = await self._offers.free_around(
-            self._market,
-            list(points.values()),
-            radius_m=self._policy.initial_radius_m,
-            max_radius_m=self._policy.max_radius_m,
-            drivers=self._policy.candidates,
-            most=self._policy.max_candidates,
-        )
+        free = await self._around({job.mall.id: job.mall for job in jobs})
         drivers = {
             near.driver.id: BatchDriver(near.driver, near.position.lat, near.position.lon)
             for near in free.near
@@ -325,13 +379,9 @@ class MarketRounds:
         try:
             await self._solve([job], drivers, now_ms, travel)
         except Exception as error:  # noqa: BLE001  this job fails
-            self._note_failure(job.waiting.job, type(error).__name__)
+            self._unserved.note_failure(job.waiting.job, type(error).__name__)
             return False
         return True
-
-    def _note_failure(self, job: str, error: str) -> None:
-        self._failures[job] = self._failures.get(job, 0) + 1
-        self._errors[job] = error
 
     async def _solve(
         self,
@@ -371,68 +421,11 @@ class MarketRounds:
             jobs = [job.waiting.job for job in plan.jobs]
             known = offered.dequeued or (jobs if offered.verdict == "gone" else ())
             if known and len(known) < len(jobs):
-                self._woken += 1
+                self._wake_again()
             return frozenset(known)
         self._context.metrics.offer("offered")
         self._apply_effects(self._market, offered.effects)
         return frozenset([job.waiting.job for job in plan.jobs])
-
-    async def _postpone(
-        self, queue: MarketQueue, dequeued: set[str], set_off_ms: dict[str, int]
-    ) -> None:
-        """Postpone the remaining jobs until their driver must set off, or to the next retry."""
-        postponed_ms: dict[str, int] = {}
-        calls: list[Callable[[], Coroutine[Any, Any, None]]] = []
-        for mall, waiting in queue.jobs:
-            name = waiting.job
-            if name in dequeued:
-                continue
-            if (failures := self._failures.get(name, 0)) >= _MAX_FAILURES:
-                error = self._errors.get(name, "Exception")
-                calls.append(partial(self._bury, mall, waiting, failures, error))
-                continue
-            again_ms = self._again_ms(mall, waiting, queue.now_ms, set_off_ms.get(name))
-            known_ms = self._postponed_ms.get(name, 0)
-            # A job that is already due sooner keeps its entry.
-            if queue.now_ms < known_ms <= again_ms:
-                again_ms = known_ms
-            else:
-                calls.append(partial(self._retry_at, mall, waiting, again_ms))
-            postponed_ms[name] = again_ms
-        self._postponed_ms = postponed_ms
-        self._selection.keep(postponed_ms.keys())
-        self._failures = {job: n for job, n in self._failures.items() if job in postponed_ms}
-        self._errors = {job: it for job, it in self._errors.items() if job in self._failures}
-        # One write of thousands would delay the calls of other malls.
-        for first in range(0, len(calls), _WRITE_BATCH):
-            await asyncio.gather(*(call() for call in calls[first : first + _WRITE_BATCH]))
-
-    def _again_ms(self, mall: str, waiting: Waiting, now_ms: int, set_off_ms: int | None) -> int:
-        again_ms = now_ms + int(self._policy.retry_s * 1000 * self._retry_factor)
-        expires_ms = waiting.need.expires_ms
-        bar_end_ms = first_bar_end_ms(waiting.asked, expires_ms, now_ms, self._policy)
-        again_ms = min(again_ms, bar_end_ms or again_ms)
-        if waiting.held_until_ms > now_ms:
-            again_ms = waiting.held_until_ms
-        elif set_off_ms is not None and set_off_ms > now_ms:
-            again_ms = set_off_ms
-        place = self._context.places.malls.get(mall)
-        look_by_ms = self._openings.look_by_ms(place, waiting, now_ms) if place else None
-        return min(again_ms, look_by_ms or again_ms, expires_ms)
-
-    async def _retry_at(self, mall: str, waiting: Waiting, at_ms: int) -> None:
-        effects = await self._deadlines.retry_later(
-            JobRef(waiting.job, mall), waiting.attempt, at_ms
-        )
-        self._apply_effects(self._market, effects)
-
-    async def _bury(self, mall: str, waiting: Waiting, rounds: int, error: str) -> None:
-        letters = self._context.storage.dead_letters
-        ref = JobRef(waiting.job, mall)
-        effects = await letters.bury(ref, waiting.attempt, rounds, error)
-        if effects is not None:
-            _log.error("job is a dead letter: it broke its batches", job=waiting.job)
-            self._apply_effects(self._market, effects)
 
     async def _end(self, mall: str, waiting: Waiting, reason: JobReason, max_attempts: int) -> None:
         ref = JobRef(waiting.job, mall)

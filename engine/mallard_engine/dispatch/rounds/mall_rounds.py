@@ -1,10 +1,9 @@
 """The rounds of one mall: read its queued jobs and the free drivers near it, rank, offer."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import structlog
 
@@ -22,11 +21,11 @@ from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.model import Need, RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
-from mallard_engine.dispatch.next_opening import NextOpening
 from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
 from mallard_engine.dispatch.rounds.offer_ladder import OfferLadder
-from mallard_engine.dispatch.rounds.retry_pace import RetryPace
-from mallard_engine.dispatch.rounds.search_times import SearchTimes
+from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
+from mallard_engine.dispatch.rounds.round_memory import SeenDrivers
+from mallard_engine.dispatch.rounds.unserved_jobs import UnservedJobs, round_of
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
     Found,
@@ -41,13 +40,13 @@ from mallard_protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# A job whose data fails in this many rounds becomes a dead letter.
-_MAX_FAILURES = 5
 # Jobs that are ranked before the event loop serves other tasks. A ranking evaluates about twenty
 # drivers in a tenth of a millisecond; the offer takes twice that.
 _RANK_BATCH = 8
 # A round that served no job is followed by a pause of the same length, up to this.
 _LONGEST_REST_S = 0.25
+# Drivers at whom a retry looks at least.
+_SEEN_BY_RETRIES = 32
 # New and due jobs that one round reads.
 _MOST_NAMED = 256
 
@@ -71,7 +70,6 @@ class MallRounds:
         self._context = context
         self._offers = context.storage.offers
         self._deadlines = context.storage.deadlines
-        self._dead_letters = context.storage.dead_letters
         self._metrics = context.metrics
         self._policy = context.policy(mall.market)
         self._travel = context.travel_time(mall.market)
@@ -82,8 +80,6 @@ class MallRounds:
         self._clock = context.runtime.clock
         self._new_offer_id = context.runtime.new_offer_id
         self._apply_effects = apply_effects
-        self._times = SearchTimes(context, mall.market)
-        self._openings = NextOpening(context, mall.market, apply_effects)
         self._tasks = tasks
         self._running = False
         self._again = False
@@ -102,15 +98,14 @@ class MallRounds:
         self._after = ""
         self._served_last = ""
         self._pace = pace
-        # By waiting job: until when it is postponed, and in how many rounds its data failed.
-        self._postponed_ms: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
-        # Of jobs that failed: the kind of the last error. Its text may quote an order.
-        self._errors: dict[str, str] = {}
+        self._unserved = UnservedJobs(context, mall, apply_effects, tasks, pace)
+        self._seen = SeenDrivers()
+        # Whether the next round was started by more than retries.
+        self._stirred = False
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
-        return len(self._postponed_ms.keys() | self._failures.keys())
+        return len(self._unserved)
 
     @property
     def market(self) -> str:
@@ -130,10 +125,12 @@ class MallRounds:
             due: A job whose retry is due.
             driver: Whether a driver may have become free since the jobs were last ranked.
         """
-        if job:
-            self._new[job] = None
         if due:
             self._due[due] = None
+        else:
+            self._stirred = True
+        if job:
+            self._new[job] = None
         if driver:
             self._rest.begin(self._served_last)
         self._again = True
@@ -212,12 +209,17 @@ class MallRounds:
                     # free starts a round.
                     await asyncio.sleep(min(took_s, _LONGEST_REST_S))
         except StoreUnavailable as error:
-            # The due entries remain: a node that reaches the storage continues.
             _often.warning("round ended: storage unavailable", error=str(error))
+            self._tasks.start(self._repeat(), f"repeat {self._mall.id}")
         finally:
             self._running = False
             over, self._next_round = self._next_round, None
             _resolve(over)
+
+    async def _repeat(self) -> None:
+        """Start the interrupted round again: retries alone would find its jobs much later."""
+        await asyncio.sleep(STORAGE_AWAY_S)
+        self.wake(driver=True)
 
     async def _round(self) -> int:
         """Offer waiting jobs until no job or no driver is left; return how many were served.
@@ -226,7 +228,9 @@ class MallRounds:
         """
         served = 0
         failed: set[str] = set()
-        named = self._take_named()
+        named = await self._named_to_serve()
+        if named is None:
+            return served
         search = self._first_search()
         while True:
             found = await self._look(search, search.jobs, named)
@@ -246,17 +250,74 @@ class MallRounds:
             if further is not None:
                 search = further
                 continue
-            await self._postpone(found, rankings, failed)
+            await self._unserved.postpone(found, rankings, failed)
             newly = await self._serve_rest(found, lambda piece: self._serve_piece(piece, failed))
             if not newly:
                 return served
             served += newly
 
-    def _take_named(self) -> list[str]:
-        """Return new and due jobs up to a limit; the next round takes the others."""
+    async def _named_to_serve(self) -> list[str] | None:
+        """Return new and due jobs up to a limit; the next round takes the others.
+
+        None: the round was started by retries alone, and nothing has changed for any job.
+        """
+        is_retry, self._stirred = not self._stirred, False
         named = take(self._new, _MOST_NAMED) + take(self._due, _MOST_NAMED)
+        self._unserved.called_for(named)
+        if self._new:
+            self._stirred = True
         self._again = self._again or bool(self._new or self._due)
+        if is_retry and await self._is_in_vain(named):
+            return None
+        self._seen.clear()
         return named
+
+    async def _is_in_vain(self, due: Sequence[str]) -> bool:
+        """Look at the due jobs and the drivers alone; return whether no job can be served.
+
+        Postpones the jobs then. A whole round reads more: it is left to wake-ups, and to retries
+        that find other drivers here than the last round did.
+        """
+        search = self._first_search()
+        search = replace(search, drivers=max(search.drivers, _SEEN_BY_RETRIES))
+        found = await self._look(search, 0, due)
+        is_changed, has_moved = self._seen.note((*found.near, *found.coming))
+        if is_changed:
+            self._rest.begin(self._served_last)
+        if is_changed or has_moved:
+            return False
+        found = await self._collectable(found)
+        jobs = [job for job in found.waiting if self._unserved.is_time(job, found.now_ms)]
+        for job in jobs:
+            is_over = end_reason(job, (), found.now_ms, self._policy)
+            if is_over or self._unserved.has_failed(job.job):
+                return False
+        if (found.near or found.coming) and any(self._may_share(job) for job in jobs):
+            return False
+        rankings = await self._ranked(found, jobs)
+        if rankings is None:
+            return False
+        await self._unserved.postpone(found, rankings, is_whole=False)
+        return True
+
+    def _may_share(self, job: Waiting) -> bool:  # noqa: ARG002 - rounds with runs need it
+        """Return whether the job may be held until it can share a run."""
+        return False
+
+    async def _ranked(self, found: Found, jobs: Sequence[Waiting]) -> dict[str, Ranking] | None:
+        """Rank the drivers for each job; None if one may be offered a job, or data fails."""
+        if not found.near:
+            return {}
+        travel = None
+        if self._ahead is not None and jobs:
+            travel = await self._ask(self._ahead, found, [job.need for job in jobs])
+        try:
+            matcher = self._matcher(found, travel)
+            rankings = {job.job: matcher.rank(job.need, job.asked) for job in jobs}
+        except Exception:  # noqa: BLE001  the whole round finds out which job's data failed
+            return None
+        is_any = any(it.eligible for ranking in rankings.values() for it in ranking)
+        return None if is_any else rankings
 
     async def _serve_rest(self, found: Found, serve: Serve) -> int:
         """Serve jobs that this round has not read, if a driver may be free for one."""
@@ -266,7 +327,8 @@ class MallRounds:
             self._rest.end()
             return 0
         served = await self._rest.serve(found, {job.job for job in found.waiting}, serve)
-        self._again = self._again or not (served or self._rest.is_done)
+        if not (served or self._rest.is_done):
+            self._again = self._stirred = True
         return served
 
     async def _serve_piece(self, piece: Found, failed: set[str]) -> int:
@@ -274,9 +336,8 @@ class MallRounds:
 
     def _forget(self) -> None:
         """Reset the state of waiting jobs: no job waits."""
-        self._postponed_ms.clear()
-        self._failures.clear()
-        self._errors.clear()
+        self._unserved.forget()
+        self._seen.clear()
         self._turns.forget()
         self._rest.end()
 
@@ -300,6 +361,8 @@ class MallRounds:
         )
         if jobs:
             self._after = found.after
+            self._seen.note((*found.near, *found.coming))
+        if jobs or named:
             self._pace.note(self._mall.id, found.waiting_total)
         if found.near:
             nearest = found.near[: self._policy.candidates]
@@ -311,7 +374,7 @@ class MallRounds:
 
         They move to the next opening.
         """
-        moved = await self._openings.move(self._mall, found.waiting, found.now_ms)
+        moved = await self._unserved.openings.move(self._mall, found.waiting, found.now_ms)
         if not moved:
             return found
         waiting = tuple([job for job in found.waiting if job.job not in moved])
@@ -335,7 +398,7 @@ class MallRounds:
         jobs = [
             job
             for job in self._turns.order(found.waiting)
-            if job.job not in failed and self._is_time(job, found.now_ms)
+            if job.job not in failed and self._unserved.is_time(job, found.now_ms)
         ]
         travel = None
         if self._ahead is not None and jobs and found.near:
@@ -377,7 +440,7 @@ class MallRounds:
         except Exception as error:  # noqa: BLE001  one job's data must not stop the others
             _log.exception("job failed in its round", job=job.job)
             failed.add(job.job)
-            self._errors[job.job] = type(error).__name__
+            self._unserved.note_error(job.job, type(error).__name__)
             return False
 
     async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
@@ -385,10 +448,11 @@ class MallRounds:
         drivers = offerable(ranking, self._ladder.depth(job.attempt))
         if not drivers:
             return False
+        record = round_of(found, job, job.attempt + 1, ranking)
         plan = OfferPlan(
             offer=self._new_offer_id(),
             mall=self._mall.id,
-            jobs=(PlannedJob(job.job, job.attempt, _record(found, job, job.attempt + 1, ranking)),),
+            jobs=(PlannedJob(job.job, job.attempt, record),),
             drivers=drivers,
             more=self._ladder.more(job.attempt, len(drivers)),
         )
@@ -401,47 +465,6 @@ class MallRounds:
         self._apply_effects(self._mall.market, offered.effects)
         return True
 
-    async def _postpone(
-        self, found: Found, rankings: Mapping[str, Ranking], failed: set[str]
-    ) -> None:
-        """Postpone jobs without a driver; those whose data failed too often are dead letters."""
-        postponed_ms: dict[str, int] = {}
-        failures: dict[str, int] = {}
-        calls: list[Coroutine[Any, Any, object]] = []
-        for job in found.waiting:
-            if count := self._failures.get(job.job, 0) + (job.job in failed):
-                failures[job.job] = count
-            if count >= _MAX_FAILURES:
-                error = self._errors.get(job.job, "Exception")
-                calls.append(self._bury(job, count, error))
-                del failures[job.job]
-                continue
-            again_ms = self._postponed_ms.get(job.job, 0)
-            if again_ms <= found.now_ms:
-                again_ms = self._again_ms(job, found.now_ms)
-                calls.append(self._retry_at(job, again_ms))
-                ranking = rankings.get(job.job, ())
-                record = _record(found, job, job.attempt, ranking, capped=found.more)
-                # Off the hot path: only `explain` reads this.
-                self._tasks.start(self._store_record(record), f"explain {job.job}")
-            postponed_ms[job.job] = again_ms
-        self._postponed_ms, self._failures = postponed_ms, failures
-        self._errors = {job: error for job, error in self._errors.items() if job in failures}
-        await asyncio.gather(*calls)
-
-    def _is_time(self, job: Waiting, now_ms: int) -> bool:
-        return self._times.is_time(self._mall, job, now_ms)
-
-    def _again_ms(self, job: Waiting, now_ms: int) -> int:
-        """Return when a job that found no driver is looked at again (epoch ms)."""
-        again_ms = self._times.again_ms(job, now_ms, self._pace.factor)
-        look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or again_ms
-        return min(again_ms, look_by_ms, job.need.expires_ms)
-
-    async def _retry_at(self, job: Waiting, at_ms: int) -> None:
-        effects = await self._deadlines.retry_later(self._ref(job), job.attempt, at_ms)
-        self._apply_effects(self._mall.market, effects)
-
     async def _end(self, job: Waiting, reason: JobReason, max_attempts: int) -> bool:
         effects = await self._deadlines.expire(self._ref(job), reason.value, max_attempts)
         if effects is None:
@@ -450,20 +473,8 @@ class MallRounds:
         self._apply_effects(self._mall.market, effects)
         return True
 
-    async def _bury(self, job: Waiting, rounds: int, error: str) -> None:
-        effects = await self._dead_letters.bury(self._ref(job), job.attempt, rounds, error)
-        if effects is not None:
-            _log.error("job is a dead letter: it broke its rounds", job=job.job, error=error)
-            self._apply_effects(self._mall.market, effects)
-
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)
-
-    async def _store_record(self, record: RoundRecord) -> None:
-        try:
-            await self._offers.record_round(self._mall.market, record)
-        except StoreUnavailable:
-            _log.debug("round not stored", job=record.job)
 
 
 def take(jobs: dict[str, None], most: int) -> list[str]:
@@ -477,17 +488,3 @@ def take(jobs: dict[str, None], most: int) -> list[str]:
 def _resolve(over: asyncio.Future[None] | None) -> None:
     if over is not None and not over.done():
         over.set_result(None)
-
-
-def _record(
-    found: Found, job: Waiting, number: int, ranking: Ranking, *, capped: bool = False
-) -> RoundRecord:
-    """Return the round of a job, for ``explain``."""
-    return RoundRecord(
-        job=job.job,
-        round=number,
-        at_ms=found.now_ms,
-        radius_m=round(found.radius_m),
-        capped=capped,
-        candidates=ranking,
-    )

@@ -1,15 +1,21 @@
-"""The pace at which a node tries jobs without a driver again.
+"""When a node tries jobs without a driver again.
 
-Each try is a call of its own, so the rate must not grow with the jobs that wait. It is bounded over
-all malls: a bound for each would add up in a market with many.
+What makes a job servable starts a round by itself: a driver who becomes free or comes into reach,
+the end of a bar, an opening, the end of a pause. Retries only recover wake-ups that were lost, so
+their rate over all malls is bounded (ADR 0138): with more waiting jobs each is tried less often.
+The retries of a mall's jobs fall on common times, so that one round serves many of them.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
+from zlib import crc32
 
-FULL_RATE_JOBS: Final = 1_024
-"""Up to this number, all jobs are retried every `retry_s`; with more, each is less often."""
+RETRIES_A_SECOND: Final = 5.0
+"""The most retries a second of all malls of a node."""
+STORAGE_AWAY_S: Final = 1.0
+"""The pause before what an unavailable storage has interrupted is repeated."""
 # A mall whose rounds another node has taken over since is no longer counted.
 _KNOWN_FOR_S: Final = 300.0
 
@@ -36,10 +42,19 @@ class RetryPace:
             self._waiting[mall] = jobs, now_s
             self._total += jobs
 
-    @property
-    def factor(self) -> float:
-        """By what the time between two tries of a job is multiplied."""
-        return max(1.0, self._total / FULL_RATE_JOBS)
+    def again_ms(self, mall: str, job: str, now_ms: int, retry_ms: int) -> int:
+        """Return when the job is tried again: after `retry_ms`, or later if many jobs wait.
+
+        Then the jobs are spread over as many periods of `retry_ms` as the rate requires, and those
+        of a mall that share a period fall due together.
+        """
+        periods = math.ceil(self._total * 1000 / (RETRIES_A_SECOND * retry_ms))
+        if periods <= 1:
+            return now_ms + retry_ms
+        offset_ms = crc32(mall.encode()) % retry_ms
+        following = (now_ms - offset_ms) // retry_ms + 1
+        following += (crc32(job.encode()) - following) % periods
+        return following * retry_ms + offset_ms
 
     def _remove(self, mall: str) -> None:
         jobs, _ = self._waiting.pop(mall, (0, 0.0))

@@ -11,7 +11,7 @@ from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
 from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
-from mallard_engine.dispatch.rounds.retry_pace import RetryPace
+from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
 from mallard_engine.dispatch.rounds.run_rounds import RunRounds
 from mallard_engine.ports import StoreUnavailable
 from mallard_protocol.codes import ServiceLevel
@@ -65,7 +65,7 @@ class RoundScheduler:
     def _made_batches(self) -> dict[str, MarketRounds]:
         return {
             market: MarketRounds(
-                self._context, market, self._apply_effects, self._tasks, self.upcoming
+                self._context, market, self._apply_effects, self._tasks, self.upcoming, self._pace
             )
             for market, policy in self._context.policies.items()
             if policy.round == "batch"
@@ -121,7 +121,7 @@ class RoundScheduler:
         """
         batch = self._batches.get(self._market_of(mall)) if self._batches else None
         if batch is not None and not is_meeting(mall):
-            batch.wake(job or due, driver=driver)
+            batch.wake(job, due=due, driver=driver)
         else:
             self.at(mall).wake(job, due=due, driver=driver)
 
@@ -176,6 +176,9 @@ class RoundScheduler:
             await self._wake_in_turn(market, waiting, tuple(freed.points))
         except StoreUnavailable as error:
             _log.debug("malls not woken: storage unavailable", market=market, error=str(error))
+            # Retries alone would find these drivers much later.
+            await asyncio.sleep(STORAGE_AWAY_S)
+            self.wake_waiting(market, malls, freed.points)
 
     async def _wake_all(self, market: str, *, driver: bool) -> None:
         malls = tuple(self._context.places.market(market).malls)
@@ -184,6 +187,8 @@ class RoundScheduler:
                 self.wake(mall, driver=driver)
         except StoreUnavailable as error:
             _log.debug("malls not woken: storage unavailable", market=market, error=str(error))
+            await asyncio.sleep(STORAGE_AWAY_S)
+            self.wake_all(market, driver=driver)
 
     async def _waiting(self, market: str, malls: Sequence[str]) -> list[str]:
         counts = await self._context.storage.jobs.waiting(market, malls)

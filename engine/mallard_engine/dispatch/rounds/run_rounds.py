@@ -4,7 +4,7 @@ Express jobs are offered one by one, as in a market without runs, and before the
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.matching.ranking import Ranking
@@ -13,7 +13,7 @@ from mallard_engine.core.matching.search_policy import (
     wide_enough,
     widened,
 )
-from mallard_engine.core.model import Near, RankedDriver, RoundRecord, Waiting
+from mallard_engine.core.model import Near, RankedDriver, Waiting
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
@@ -57,7 +57,9 @@ class RunRounds(MallRounds):
         served = 0
         failed: set[str] = set()
         missed: set[str] = set()
-        named = self._take_named()
+        named = await self._named_to_serve()
+        if named is None:
+            return served
         search = self._first_search()
         search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
         while True:
@@ -83,7 +85,8 @@ class RunRounds(MallRounds):
             if further is not None:
                 search = further
                 continue
-            await self._postpone(found, self._rankings(found, unserved, failed), failed)
+            rankings = self._rankings(found, unserved, failed)
+            await self._unserved.postpone(found, rankings, failed, held_ms=held)
             newly = await self._serve_rest(
                 found,
                 lambda piece: self._serve_runs(piece, failed, missed),
@@ -101,7 +104,7 @@ class RunRounds(MallRounds):
             job.job: matcher.rank(job.need, job.asked)
             for job in unserved
             # Data of a job whose time has not come may fail here: it is not ranked yet.
-            if job.job not in failed and self._is_time(job, found.now_ms)
+            if job.job not in failed and self._unserved.is_time(job, found.now_ms)
         }
         on_the_way = tuple(map(_kept_from_express, found.coming[:_SHOWN_ON_THE_WAY]))
         for job in self._express(unserved):
@@ -146,10 +149,15 @@ class RunRounds(MallRounds):
                 self._turns.served(job.service)
                 self._served_last = job.service
         failed.update(runs.failed)
-        self._errors |= runs.failed
+        for name, error in runs.failed.items():
+            self._unserved.note_error(name, error)
         missed |= runs.missed
         self._held_ms = dict(runs.held_ms)
         return ended + len(runs.dequeued)
+
+    def _may_share(self, job: Waiting) -> bool:
+        # A held job leaves in a run with others, which a whole round reads.
+        return self._policy.may_hold(job.need)
 
     def _may_plan(self, job: Waiting, now_ms: int) -> bool:
         """Return whether a run may be planned with the job now.
@@ -167,29 +175,6 @@ class RunRounds(MallRounds):
         self, found: Found, express: tuple[Waiting, ...], failed: set[str]
     ) -> int:
         return await self._serve_found(replace(found, waiting=express), {}, failed)
-
-    async def _postpone(
-        self, found: Found, rankings: Mapping[str, Ranking], failed: set[str]
-    ) -> None:
-        # A hold that has become shorter, as jobs and drivers come and go, replaces the known time.
-        self._postponed_ms = {
-            job: at_ms
-            for job, at_ms in self._postponed_ms.items()
-            if at_ms <= self._held_ms.get(job, at_ms)
-        }
-        await super()._postpone(found, rankings, failed)
-
-    def _again_ms(self, job: Waiting, now_ms: int) -> int:
-        held_ms = self._held_ms.get(job.job, 0)
-        if held_ms > now_ms:
-            look_by_ms = self._openings.look_by_ms(self._mall, job, now_ms) or held_ms
-            return min(held_ms, look_by_ms, job.need.expires_ms)
-        return super()._again_ms(job, now_ms)
-
-    async def _store_record(self, record: RoundRecord) -> None:
-        # A held job has a record of its own.
-        if record.job not in self._held_ms:
-            await super()._store_record(record)
 
 
 def _kept_from_express(near: Near) -> RankedDriver:

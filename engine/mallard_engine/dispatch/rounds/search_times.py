@@ -27,18 +27,17 @@ class SearchTimes:
         is_paused = self._context.is_paused(mall, job.need)
         return not is_paused and self._start_ms(job, now_ms) <= now_ms
 
-    def again_ms(self, job: Waiting, now_ms: int, factor: float) -> int:
+    def again_ms(self, job: Waiting, now_ms: int, retry_ms: int) -> int:
         """Return when a job without a driver is searched for again.
 
         Args:
             job: The job.
             now_ms: The time.
-            factor: By what the usual time between two tries is multiplied.
+            retry_ms: When it is tried again if nothing calls for it.
         """
         start_ms = self._start_ms(job, now_ms)
-        retry_ms = int(self._policy.retry_s * 1000 * factor)
         expires_ms = job.need.expires_ms
-        again_ms = start_ms if start_ms > now_ms else now_ms + retry_ms
+        again_ms = start_ms if start_ms > now_ms else retry_ms
         bar_end_ms = first_bar_end_ms(job.asked, expires_ms, now_ms, self._policy) or again_ms
         return max(start_ms, min(again_ms, bar_end_ms))
 

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- Reads what a round of a mall needs: queued jobs, and free drivers, nearest first. Of more jobs
 -- than `jobs` the first of each service by priority and age (of more than MOST services, those
--- after `after`), and those that are `named`, wherever they stand. The radius doubles from radius_m
--- until `drivers` are found or max_radius_m is reached: the cost depends on the drivers near, not
--- on the city. Where runs are pooled, also up to `coming` drivers on their way to the mall with
+-- after `after`; none if `jobs` is 0), and those that are `named`, wherever they stand. The radius
+-- doubles from radius_m until `drivers` are found or max_radius_m is reached: the cost depends on
+-- the drivers near, not on the city. Where runs are pooled, also up to `coming` drivers on their way to the mall with
 -- room for more.
 -- KEYS: drivers positions idle nodes waiting holds wait coming
 -- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs mall coming named[job] after}
@@ -51,7 +51,7 @@ elseif arg.jobs > 0 then
   end
 end
 -- Named jobs are read wherever they stand: an engine of schema 1 gives them no place.
-for _, id in ipairs(arg.jobs > 0 and arg.named or {}) do
+for _, id in ipairs(arg.named) do
   if not known[id] then ids[#ids + 1] = id end
 end
 local jobs = {}

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads the queued jobs of a market, in no order; of more than `limit` about so many, from `cursor`
--- on, and those that are `named`. The next call continues at the cursor of the reply, so that all
+-- on (none if it is 0), and those that are `named`. The next call continues at the cursor of the reply, so that all
 -- are read in turn.
 -- KEYS: waiting holds
 -- ARGV: now arg{limit cursor named[job]}
@@ -17,11 +17,12 @@ local jobs = {}
 local cursor = '0'
 if total > arg.limit then
   cursor = arg.cursor
-  repeat
+  while #jobs < 2 * arg.limit do
     local page = redis.call('HSCAN', KEYS[1], cursor, 'COUNT', 256)
     cursor = page[1]
     for _, part in ipairs(page[2]) do jobs[#jobs + 1] = part end
-  until cursor == '0' or #jobs >= 2 * arg.limit
+    if cursor == '0' then break end
+  end
   for _, job in ipairs(arg.named) do
     local packed = redis.call('HGET', KEYS[1], job)
     if packed then jobs[#jobs + 1], jobs[#jobs + 2] = job, packed end
