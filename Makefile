@@ -13,21 +13,30 @@ READY := $(VENV)/.ready
 # there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
 PYTEST_ARGS ?= -n 3
 
-.PHONY: demo web test test-slow coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine typescript
+.PHONY: demo web test test-slow test-pages screenshots coverage planted load load-restarts outage attack bench bench-quick lint format types docs lock clean fresh-machine typescript
 
 demo: $(READY)
 	$(BIN)/mallard demo $(DEMO_ARGS)
 
 test: $(READY)
-	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow"
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow and not pages"
 
 # Benchmarks, simulated days, whole processes and more seeds: minutes that CI spends on each change.
 test-slow: $(READY)
 	$(BIN)/pytest $(PYTEST_ARGS) -m slow
 
+# Every page in Chromium, beside a real engine: `apt-get install chromium fonts-roboto-unhinted` and
+# `make web` first.
+test-pages: $(READY)
+	$(BIN)/pytest -n 2 -m pages tests/pages $(PAGES_ARGS)
+
+# The same tests, which write docs/screenshots as they go.
+screenshots: $(READY)
+	MALLARD_SCREENSHOTS=1 $(BIN)/pytest -m pages tests/pages $(PAGES_ARGS)
+
 # The tests of `make test` with branch coverage; fails below the floor in pyproject.toml.
 coverage: $(READY)
-	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow and not pages" --cov --cov-report=term:skip-covered
 
 # The guard of the guards, half an hour on two cores: bugs planted in the scripts, each of which the
 # random state machine must find. Prints each by name, and at the end those that it has not found.

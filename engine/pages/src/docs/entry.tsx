@@ -13,14 +13,16 @@ export function EntryView({ entry, schemas }: { entry: Entry; schemas: Schemas }
       </a>
       <header>
         <p class="muted">{entry.group}</p>
-        <h1 class="breaks">
+        <h2 class="breaks">
           <span class={`docs-kind docs-kind-${entry.kind.toLowerCase()}`}>{entry.kind}</span>{" "}
           <code>{entry.label}</code>
-        </h1>
-        <p>{entry.summary}</p>
+        </h2>
+        <p>
+          <Prose text={entry.summary} />
+        </p>
       </header>
       {entry.operation && <OperationView operation={entry.operation} schemas={schemas} />}
-      {entry.message?.description && <p>{entry.message.description}</p>}
+      {entry.message?.description && <Described text={entry.message.description} />}
       {entry.message?.payload && (
         <SchemaTree title="Fields" schema={entry.message.payload} schemas={schemas} />
       )}
@@ -36,14 +38,14 @@ function OperationView({ operation, schemas }: { operation: Operation; schemas: 
   const goodSchema = Object.values(good?.[1].content ?? {})[0]?.schema;
   return (
     <>
-      {operation.description && <p>{operation.description}</p>}
+      {operation.description && <Described text={operation.description} />}
       <p class="docs-roles">
         <span class="muted">Token:</span>
         {roles.length > 0 ? roles.map((it) => <Badge key={it}>{it}</Badge>) : "none needed"}
       </p>
       {(operation.parameters ?? []).length > 0 && (
         <section>
-          <h2>Parameters</h2>
+          <h3>Parameters</h3>
           <dl class="docs-fields">
             {operation.parameters?.map((it) => (
               <div key={`${it.in} ${it.name}`}>
@@ -56,7 +58,7 @@ function OperationView({ operation, schemas }: { operation: Operation; schemas: 
                 </dt>
                 <dd>
                   <Type schema={it.schema ?? {}} />
-                  {it.description && <p>{it.description}</p>}
+                  {it.description && <Described text={it.description} />}
                 </dd>
               </div>
             ))}
@@ -70,7 +72,7 @@ function OperationView({ operation, schemas }: { operation: Operation; schemas: 
         <SchemaTree title={`Answer ${good[0]}`} schema={goodSchema} schemas={schemas} />
       )}
       <section>
-        <h2>Answers</h2>
+        <h3>Answers</h3>
         <dl class="docs-fields">
           {answers.map(([status, { description }]) => (
             <div key={status}>
@@ -102,7 +104,7 @@ function SchemaTree({ title, schema, schemas }: { title: string; schema: Schema;
   const isNamed = schema.$ref !== undefined;
   return (
     <section>
-      <h2>{title}</h2>
+      <h3>{title}</h3>
       {isNamed ? <SchemaView schema={schemas[first ?? ""] ?? {}} /> : <SchemaView schema={schema} />}
       {(isNamed ? rest : names).map((name) => (
         <details key={name}>
@@ -121,7 +123,7 @@ function SchemaView({ schema }: { schema: Schema }) {
   if (fields.length === 0) return <Type schema={schema} />;
   return (
     <>
-      {schema.description && <p>{schema.description}</p>}
+      {schema.description && <Described text={schema.description} />}
       <dl class="docs-fields">
         {fields.map(([name, field]) => (
           <div key={name}>
@@ -131,7 +133,7 @@ function SchemaView({ schema }: { schema: Schema }) {
             </dt>
             <dd>
               <Type schema={field} />
-              {field.description && <p>{field.description}</p>}
+              {field.description && <Described text={field.description} />}
             </dd>
           </div>
         ))}
@@ -146,6 +148,14 @@ function Type({ schema }: { schema: Schema }) {
     <p class="docs-type breaks">
       {typeOf(schema)}
       {bounds && <span class="muted"> · {bounds}</span>}
+    </p>
+  );
+}
+
+function Described({ text }: { text: string }) {
+  return (
+    <p class="docs-described">
+      <Prose text={text} />
     </p>
   );
 }

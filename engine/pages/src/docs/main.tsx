@@ -45,9 +45,14 @@ function Docs() {
   const { openapi, asyncapi, entries } = loaded.value;
   const entry = entries.find((it) => it.id === shown.value);
   return (
-    <div class={entry ? "docs docs-has-entry" : "docs"}>
+    <main class={entry ? "docs docs-has-entry" : "docs"}>
+      <header class="docs-top">
+        <h1>
+          <a href="#">Mallard API {openapi.info.version}</a>
+        </h1>
+      </header>
       <Index entries={entries} openapi={openapi} />
-      <main class="docs-main" id="entry" tabIndex={-1}>
+      <div class="docs-main" id="entry" tabIndex={-1}>
         {entry ? (
           <EntryView
             entry={entry}
@@ -56,8 +61,8 @@ function Docs() {
         ) : (
           <Overview openapi={openapi} asyncapi={asyncapi} />
         )}
-      </main>
-    </div>
+      </div>
+    </main>
   );
 }
 
@@ -68,9 +73,6 @@ function Index({ entries, openapi }: { entries: Entry[]; openapi: OpenApi }) {
   const described = new Map(openapi.tags.map((it) => [it.name, it.description]));
   return (
     <nav class="docs-index" aria-label="Operations and messages">
-      <a class="docs-home" href="#">
-        Mallard API {openapi.info.version}
-      </a>
       <input
         class="input"
         type="search"
@@ -105,7 +107,7 @@ function Index({ entries, openapi }: { entries: Entry[]; openapi: OpenApi }) {
 function Overview({ openapi, asyncapi }: { openapi: OpenApi; asyncapi: AsyncApi }) {
   return (
     <article class="docs-article">
-      <h1>{openapi.info.title}</h1>
+      <h2>{openapi.info.title}</h2>
       <p class="docs-prose">{openapi.info.description}</p>
       <h2>{asyncapi.info.title}</h2>
       <p class="docs-prose">{asyncapi.info.description}</p>

@@ -1,0 +1,197 @@
+"""Chromium with one page open, watched for what no page may do."""
+
+import io
+import os
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+
+ROOT: Final = Path(__file__).parent.parent.parent
+AXE: Final = ROOT / "engine/pages/node_modules/axe-core/axe.min.js"
+SCREENSHOTS: Final = ROOT / "docs/screenshots"
+# `make screenshots` sets it: pictures are written then, and not otherwise.
+_DRAWS: Final = "MALLARD_SCREENSHOTS" in os.environ
+_MOST_PICTURE_BYTES: Final = 100_000
+
+Scheme = Literal["light", "dark"]
+SIZES: Final = {"phone": (390, 844), "tablet": (1024, 768), "desktop": (1440, 900)}
+SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
+# What `session.ts` keeps the token of a tab under.
+_TOKEN_KEY: Final = "mallard.token"
+
+
+def chromium() -> str | None:
+    """Return the path of the browser; None without one."""
+    return os.environ.get("MALLARD_CHROMIUM") or shutil.which("chromium")
+
+
+@asynccontextmanager
+async def running_browser() -> AsyncIterator[Browser]:
+    """Start Debian's Chromium."""
+    path = chromium()
+    assert path is not None
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=path,
+            # Tests run as root in containers, where no sandbox can be set up; the pages are ours.
+            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            env={**os.environ, "FONTCONFIG_FILE": str(Path(__file__).with_name("fonts.conf"))},
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@dataclass
+class Watched:
+    """An open page, and what was seen of it that is wrong.
+
+    `expected`: parts of messages of the console that the test provokes, such as a refusal's status.
+    """
+
+    page: Page
+    origin: str
+    faults: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        """Start to watch."""
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.faults.append(f"not caught: {error}"))
+        self.page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        # A violation of the content security policy is an error of the console too.
+        if message.type in {"error", "warning"}:
+            self.faults.append(f"{message.type}: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if urlsplit(request.url).scheme in {"blob", "data"}:
+            return
+        if not request.url.startswith(self.origin):
+            self.faults.append(f"asked another host: {request.url}")
+        if "eyJ" in request.url:
+            self.faults.append(f"a token in an address: {request.url}")
+
+    def check(self) -> None:
+        """Fail if anything is wrong that the test did not expect."""
+        assert [it for it in self.faults if not any(part in it for part in self.expected)] == []
+
+
+@asynccontextmanager
+async def opened(
+    browser: Browser,
+    url: str,
+    *,
+    size: str = "desktop",
+    scheme: Scheme = "light",
+    token: str | None = None,
+    **context: Any,
+) -> AsyncIterator[Watched]:
+    """Open a page in a browser profile of its own; at the end check what was seen of it.
+
+    Args:
+        token: the page is signed in with it from the start.
+        context: further arguments of Playwright's `new_context`.
+    """
+    width, height = SIZES[size]
+    profile = await browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        has_touch=size != "desktop",
+        reduced_motion="reduce",
+        locale="en-US",
+        **context,
+    )
+    try:
+        if token is not None:
+            await profile.add_init_script(f"sessionStorage.setItem('{_TOKEN_KEY}', '{token}')")
+        page = await profile.new_page()
+        parts = urlsplit(url)
+        watched = Watched(page, f"{parts.scheme}://{parts.netloc}/")
+        watched.watch()
+        await page.goto(url)
+        yield watched
+        assert await profile.cookies() == []
+        watched.check()
+    finally:
+        await profile.close()
+
+
+async def check_accessible(page: Page, without: Sequence[str] = ()) -> None:
+    """Fail for each finding of axe on the page as it is.
+
+    Args:
+        without: rules that do not fit here; the test says why.
+    """
+    # Not `add_script_tag`, which the content security policy forbids.
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE.read_text(encoding="utf-8"))
+    options = {"rules": {rule: {"enabled": False} for rule in without}}
+    found = await page.evaluate("options => axe.run(document, options)", options)
+    said = [
+        f"{it['id']}: {it['help']}: {node['target']} {node['html'][:200]}"
+        for it in found["violations"]
+        for node in it["nodes"]
+    ]
+    if said:
+        pytest.fail("\n".join(said))
+
+
+async def check_fits(page: Page) -> None:
+    """Fail if the page is wider than its window."""
+    wide, window = await page.evaluate(
+        "() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= window, f"{wide} px in a window of {window} px"
+
+
+async def check_looks(page: Page, name: str, without: Sequence[str] = ()) -> None:
+    """Check the page as it is, and draw it, in every size and scheme.
+
+    Args:
+        name: of the pictures: `docs/screenshots/NAME-SIZE-SCHEME.png`.
+        without: as in `check_accessible`.
+    """
+    before = page.viewport_size
+    for number, (size, (width, height)) in enumerate(SIZES.items()):
+        await page.set_viewport_size({"width": width, "height": height})
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme)
+            # A colour on its way from one scheme to the other has the contrast of neither.
+            await page.evaluate(
+                "Promise.allSettled(document.getAnimations().map((it) => it.finished))"
+            )
+            await check_fits(page)
+            # Each size and each scheme once: axe takes a second.
+            if scheme == SCHEMES[number % 2]:
+                await check_accessible(page, without)
+            await picture(page, f"{name}-{size}-{scheme}")
+    if before is not None:
+        await page.set_viewport_size(before)
+
+
+async def picture(page: Page, name: str) -> None:
+    """Write a picture of the page into `docs/screenshots` under `make screenshots`."""
+    if not _DRAWS:
+        return
+    drawn = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
+    # Flat colours: a palette loses next to nothing, and the picture stays small.
+    for colours in (128, 64, 32):
+        packed = io.BytesIO()
+        flat = drawn.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        flat.save(packed, "PNG", optimize=True)
+        if packed.tell() <= _MOST_PICTURE_BYTES:
+            break
+    assert packed.tell() <= _MOST_PICTURE_BYTES, f"{name} takes {packed.tell()} bytes"
+    SCREENSHOTS.mkdir(exist_ok=True)
+    (SCREENSHOTS / f"{name}.png").write_bytes(packed.getvalue())

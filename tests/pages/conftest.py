@@ -1,0 +1,123 @@
+"""Pages in Chromium beside a real engine.
+
+Every test here is marked `pages` and shares one event loop, one browser and one engine.
+`make test-pages` runs them; they need Chromium and, for axe, what `npm ci` installs.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from mallard_engine.storage.embedded.server import EmbeddedServer
+from tests.e2e.app import App
+from tests.e2e.conftest import Node, make_token, start_node
+from tests.e2e.places import Place, read_place
+from tests.e2e.shop import Shop
+from tests.e2e.sweep import end_open_jobs
+from tests.pages.browser import AXE, Watched, chromium, opened, running_browser
+
+_HERE = Path(__file__).parent
+# Long enough that a person, or a slow browser, can act before an offer ends.
+_SETTINGS = {
+    "MALLARD_OFFER_TIMEOUT_MS": "30000",
+    "MALLARD_OFFER_ACK_TIMEOUT_MS": "3000",
+    "MALLARD_RESUME_TTL_S": "120",
+    "MALLARD_ADDRESS_RATE_PER_S": "0",
+    "MALLARD_SHOP_RATE_PER_S": "0",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    lacks = _lacks()
+    for item in items:
+        if not item.path.is_relative_to(_HERE):
+            continue
+        item.add_marker(pytest.mark.pages)
+        # First of its markers: in automatic mode each test has one already.
+        item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+        if lacks is not None:
+            item.add_marker(pytest.mark.skip(reason=lacks))
+
+
+def _lacks() -> str | None:
+    if chromium() is None:
+        return "there is no Chromium: apt-get install chromium, or name one in MALLARD_CHROMIUM"
+    if not AXE.exists():
+        return "there is no axe: make web"
+    return None
+
+
+@pytest.fixture(scope="session")
+def nodes_redis(redis_binary: Path | None) -> Iterator[str]:
+    with EmbeddedServer(persistent=False, binary=redis_binary) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def node(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    node = start_node(tmp_path_factory.mktemp("node"), nodes_redis, **_SETTINGS)
+    yield node
+    node.stop()
+
+
+@pytest.fixture(autouse=True)
+def no_job_outlives_its_test(node: Node) -> Iterator[None]:
+    yield
+    end_open_jobs(node.url, make_token("sweeper", "operator"))
+
+
+@pytest.fixture(scope="session")
+def place(node: Node) -> Place:
+    return read_place(node.url, make_token("places", "operator"), "phoenix")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Any]:
+    async with running_browser() as browser:
+        yield browser
+
+
+OpenPage = Callable[..., AbstractAsyncContextManager[Watched]]
+
+
+@pytest.fixture
+def open_page(browser: Any, node: Node) -> OpenPage:
+    """Open a page of the engine: `async with open_page("/shop", size="tablet", token=…) as it`."""
+    opening: Callable[..., Any] = partial(opened, browser)
+    return lambda path, **options: opening(node.url + path, **options)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def orders(node: Node) -> AsyncIterator[Shop]:
+    """An order service."""
+    token = make_token(f"orders-{uuid.uuid4().hex[:8]}", "orders")
+    async with Shop(node.url, token, "phoenix") as service:
+        yield service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def operator(node: Node) -> AsyncIterator[Shop]:
+    """An operator."""
+    async with Shop(node.url, make_token("ops", "operator"), "phoenix") as service:
+        yield service
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_app(node: Node) -> AsyncIterator[Callable[..., App]]:
+    """Make driver apps, which speak the contract's socket; closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        def new_app(driver: str | None = None, **claims: Any) -> App:
+            driver = driver or f"driver-{uuid.uuid4().hex[:12]}"
+            token = make_token(driver, "driver", **({"market": "phoenix"} | claims))
+            app = App(node.socket_url, token, driver)
+            stack.push_async_callback(app.close)
+            return app
+
+        yield new_app
