@@ -15,6 +15,7 @@ class FaultProxy:
     `open`: as a good network does. `freeze`: connections that exist carry nothing any more, new
     ones are good (the phone has changed networks). `black_hole`: no connection carries anything.
     `refuse`: new connections are reset. `answer`: each new connection gets `canned` and is closed.
+    `refuse_upgrades`: a request for a socket is reset, any other passes, as with some firewalls.
     `delay_s` postpones every chunk both ways. `to_engine` and `to_app` count the chunks passed on.
     """
 
@@ -23,6 +24,7 @@ class FaultProxy:
         self.mode = "open"
         self.canned = b""
         self.delay_s = 0.0
+        self.refuse_upgrades = False
         self.accepted = 0
         self.to_engine = 0
         self.to_app = 0
@@ -81,6 +83,9 @@ class FaultProxy:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(_CHUNK):
                 await asyncio.sleep(self.delay_s)
+                if is_to_engine and self.refuse_upgrades and b"Upgrade: websocket" in data:
+                    target.transport.abort()
+                    break
                 if target in self._frozen:
                     continue
                 target.write(data)

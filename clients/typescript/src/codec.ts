@@ -1,9 +1,9 @@
 /** Encodes the messages of the driver socket and decodes the server's, for each subprotocol. */
 
-import { decode, encode } from "@msgpack/msgpack";
 import type { ClientMessage, ServerMessage } from "./contract.js";
 import { SERVER_FIELDS, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "./contract.js";
 import { ClientError } from "./errors.js";
+import { decode, encode } from "./msgpack.js";
 
 /** The payload of one frame: text for JSON, bytes for MessagePack. */
 export type Frame = string | Uint8Array;
@@ -27,7 +27,7 @@ export interface Codec {
 
 export const MSGPACK: Codec = {
   subprotocol: SUBPROTOCOL_MSGPACK,
-  encode: (message) => encode(message, { ignoreUndefined: true }),
+  encode: (message) => encode(message),
   decode(frame) {
     if (typeof frame === "string") throw new UndecodableFrame("a text frame is no MessagePack");
     return understood(parsed(() => decode(frame)));

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.clients.scenario import as_params, play
-from tests.clients.typescript.node_app import NodeApp, needs_node
+from tests.clients.typescript.agents import needs_node
+from tests.clients.typescript.node_app import NodeApp
 
 pytestmark = needs_node
 

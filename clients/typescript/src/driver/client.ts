@@ -24,31 +24,25 @@ import type {
   Proof,
   ReplyMessage,
   Step,
+  UploadedProof,
   Vehicle,
   Wish,
 } from "../contract.js";
 import { SUBPROTOCOL_MSGPACK } from "../contract.js";
 import { Stopped } from "../errors.js";
-import type { Action } from "./actions.js";
+import { Caller as HttpCaller } from "../http/request.js";
 import type { Now } from "./clock.js";
-import { DriverCore } from "./core.js";
+import type { DriverCore } from "./core.js";
 import type { DriverEvent, Transport } from "./events.js";
 import type { Reading } from "./fixes.js";
 import { overHttp } from "./http_transport.js";
 import { type Liveness, LIVENESS } from "./link.js";
 import { BACKOFF, type Backoff } from "./reconnect.js";
 import type { QueuedReport } from "./reports.js";
+import { Shell, type TokenProvider } from "./shell.js";
 import type { Storage } from "./storage.js";
-import {
-  type Connect,
-  type OpenConnection,
-  overWebSocket,
-  socketUrl,
-} from "./transport.js";
+import { httpUrl, overWebSocket, socketUrl } from "./transport.js";
 import type { HeldJob } from "./view.js";
-
-/** Returns the driver's token, or another one when the last has expired. */
-export type TokenProvider = () => string | Promise<string>;
 
 export interface DriverOptions {
   vehicle?: Vehicle;
@@ -102,57 +96,37 @@ export interface CallOptions {
 type Events = DriverEvent["type"];
 type EventOf<T extends Events> = Extract<DriverEvent, { type: T }>;
 
-interface Caller {
-  resolve(outcome: { reply: ReplyMessage; jobs: readonly HeldJob[] }): void;
-  reject(error: Error): void;
-}
-
-// A browser's longest timeout is 2^31 ms.
-const LONGEST_TIMEOUT_MS = 2_000_000_000;
-const MAX_OFFERS = 8;
+const UPLOAD_WITHIN_S = 60;
 
 /** One driver's app. `url`: the engine's, or several that are tried in turn. */
 export class DriverClient {
+  private readonly shell: Shell;
   private readonly core: DriverCore;
-  private readonly connectors: Record<Transport, Connect>;
-  private readonly provider?: TokenProvider;
+  private readonly urls: readonly string[];
   private readonly fetch: typeof fetch;
   private readonly now: () => Now;
-  private readonly onError: (error: unknown) => void;
-  private readonly storage?: Storage;
-  private readonly listeners = new Map<object, [Events[], (event: DriverEvent) => void]>();
-  private readonly calls = new Map<number, Caller>();
-  private readonly open = new Map<number, OpenConnection>();
-  private offered: OfferMessage[] = [];
-  private turned = new Set<() => void>();
-  private lastCall = 0;
-  private timer?: ReturnType<typeof setTimeout>;
-  private loaded?: Promise<void>;
-  private unsaved?: string;
-  private saving?: Promise<void>;
-  private readonly todo: Action[] = [];
-  private doing = false;
-  private unwatch?: () => void;
-  private token?: string;
 
   constructor(
     url: string | readonly string[],
-    token: string | TokenProvider,
-    private readonly options: DriverOptions = {},
+    private readonly token: string | TokenProvider,
+    options: DriverOptions = {},
   ) {
-    const urls = (typeof url === "string" ? [url] : url).map(socketUrl);
-    if (!urls.length) throw new TypeError("an engine's address is needed");
+    this.urls = (typeof url === "string" ? [url] : url).map(socketUrl);
+    if (!this.urls.length) throw new TypeError("an engine's address is needed");
     this.now = options.now ?? platformNow;
-    this.onError = options.onError ?? ((error) => console.error("mallard:", error));
     this.fetch = options.fetch ?? ((...request) => globalThis.fetch(...request));
-    this.storage = options.storage;
-    if (typeof token === "string") this.token = token;
-    else this.provider = token;
-    this.connectors = { socket: overWebSocket(options.webSocket), http: overHttp(this.fetch) };
-    this.core = new DriverCore(
+    this.shell = new Shell(
       {
-        urls,
-        token: this.token,
+        connectors: { socket: overWebSocket(options.webSocket), http: overHttp(this.fetch) },
+        provider: typeof token === "string" ? undefined : token,
+        storage: options.storage,
+        now: this.now,
+        onError: options.onError ?? ((error) => console.error("mallard:", error)),
+        watchNetwork: options.watchNetwork,
+      },
+      {
+        urls: this.urls,
+        token: typeof token === "string" ? token : undefined,
         subprotocol: options.subprotocol ?? SUBPROTOCOL_MSGPACK,
         vehicle: options.vehicle,
         app: options.app,
@@ -166,8 +140,8 @@ export class DriverClient {
         httpAfterS: options.httpAfterS === undefined ? 20 : options.httpAfterS,
         random: options.random ?? Math.random,
       },
-      this.now(),
     );
+    this.core = this.shell.core;
   }
 
   /** Whether a connection is open and welcomed. */
@@ -263,37 +237,32 @@ export class DriverClient {
 
   /** Connect, and stay connected until `stop`; what was kept before is sent. */
   start(): void {
-    this.unwatch ??= this.watchNetwork();
-    this.loaded ??= this.load();
-    void this.loaded.then(() => this.do(this.core.start(this.now())));
+    this.shell.start();
   }
 
   /** Disconnect; fixes and reports are kept for a later `start`. Ends when what is kept is saved. */
-  async stop(): Promise<void> {
-    this.unwatch?.();
-    this.unwatch = undefined;
-    await this.loaded;
-    this.do(this.core.stop(this.now(), new Stopped("stopped by the app", undefined, true)));
-    while (this.saving !== undefined) await this.saving;
+  stop(): Promise<void> {
+    const why = new Stopped("stopped by the app", undefined, true);
+    return this.shell.stop(() => this.core.stop(this.now(), why));
   }
 
   /** Wait until a connection is open and welcomed. Rejects with `Stopped`. */
   async online(): Promise<void> {
-    await this.loaded;
+    await this.shell.loaded;
     while (!this.connected) {
       if (this.stopped !== undefined) throw this.stopped;
-      await this.turn();
+      await this.shell.turn();
     }
   }
 
   /** Report that the network came back or changed, or that the app woke up. */
   networkIsBack(): void {
-    this.do(this.core.networkIsBack(this.now()));
+    this.shell.do(this.core.networkIsBack(this.now()));
   }
 
   /** Cut the connection, as a device that loses its network does; reconnect in `awayS`. */
   drop(awayS?: number): void {
-    this.do(this.core.cut(this.now(), awayS));
+    this.shell.do(this.core.cut(this.now(), awayS));
   }
 
   /**
@@ -301,12 +270,12 @@ export class DriverClient {
    * same calls work: they are sent one by one, and the state is asked for every few seconds.
    */
   suspend(): void {
-    this.do(this.core.suspend(this.now(), true));
+    this.shell.do(this.core.suspend(this.now(), true));
   }
 
   /** Use a socket again. */
   resume(): void {
-    this.do(this.core.suspend(this.now(), false));
+    this.shell.do(this.core.suspend(this.now(), false));
   }
 
   /**
@@ -314,17 +283,13 @@ export class DriverClient {
    * unsubscribes. What a listener throws goes to `onError`.
    */
   on<T extends Events>(types: T | T[], listener: (event: EventOf<T>) => void): () => void {
-    const key = {};
     const wanted = Array.isArray(types) ? types : [types];
-    this.listeners.set(key, [wanted, listener as (event: DriverEvent) => void]);
-    return () => void this.listeners.delete(key);
+    return this.shell.listen(wanted, listener as (event: DriverEvent) => void);
   }
 
   /** Call `listener` with every event, in order; see `on`. */
   onEvent(listener: (event: DriverEvent) => void): () => void {
-    const key = {};
-    this.listeners.set(key, [[], listener]);
-    return () => void this.listeners.delete(key);
+    return this.shell.listen([], listener);
   }
 
   /**
@@ -332,16 +297,16 @@ export class DriverClient {
    * stopped; throws `Stopped` if the engine forbids reconnecting.
    */
   async *offers(): AsyncGenerator<OfferMessage, void> {
-    await this.loaded;
+    await this.shell.loaded;
     while (true) {
-      const offer = this.offered.shift();
+      const offer = this.shell.takeOffer();
       if (offer !== undefined) {
         if (this.secondsLeft(offer) > 0) yield offer;
       } else if (this.stopped !== undefined) {
         if (this.stopped.byApp) return;
         throw this.stopped;
       } else {
-        await this.turn();
+        await this.shell.turn();
       }
     }
   }
@@ -352,7 +317,7 @@ export class DriverClient {
    */
   location(reading: Reading): boolean {
     const { kept, actions } = this.core.location(this.now(), reading);
-    this.do(actions);
+    this.shell.do(actions);
     return kept;
   }
 
@@ -375,7 +340,7 @@ export class DriverClient {
    */
   async status(wish: Wish, options: { until_ms?: number } & CallOptions = {}): Promise<ReplyMessage> {
     const { until_ms, signal } = options;
-    const answer = await this.call(signal, (call) =>
+    const answer = await this.shell.call(signal, (call) =>
       this.core.status(this.now(), call, wish, until_ms),
     );
     return answer.reply;
@@ -383,7 +348,7 @@ export class DriverClient {
 
   /** Acknowledge that an offer is on the screen. */
   acknowledge(offer: OfferMessage): void {
-    this.do(this.core.acknowledge(this.now(), offer));
+    this.shell.do(this.core.acknowledge(this.now(), offer));
   }
 
   /**
@@ -392,7 +357,7 @@ export class DriverClient {
    * `RequestRefused` (`offer_closed`: it was too late), `NoAnswer`, `Stopped`.
    */
   async accept(offer: OfferMessage, options: CallOptions = {}): Promise<readonly HeldJob[]> {
-    const answer = await this.call(options.signal, (call) =>
+    const answer = await this.shell.call(options.signal, (call) =>
       this.core.accept(this.now(), call, offer.offer),
     );
     return answer.jobs;
@@ -400,7 +365,7 @@ export class DriverClient {
 
   /** Refuse an offer. Rejects as `accept`. */
   async decline(offer: OfferMessage, reason?: string, options: CallOptions = {}): Promise<void> {
-    await this.call(options.signal, (call) =>
+    await this.shell.call(options.signal, (call) =>
       this.core.decline(this.now(), call, offer.offer, reason),
     );
   }
@@ -411,7 +376,7 @@ export class DriverClient {
    * later `start`. Throws `RangeError` for a job that was never held, and `QueueFull`.
    */
   progress(job: string, step: Step, fields: StepFields = {}): Promise<ReplyMessage> {
-    const answer = this.call(undefined, (call) =>
+    const answer = this.shell.call(undefined, (call) =>
       this.core.progress(this.now(), call, { ...fields, job, step }),
     );
     const reply = answer.then((outcome) => outcome.reply);
@@ -443,187 +408,21 @@ export class DriverClient {
     fields: Omit<ProblemMessage, "type" | "id" | "kind"> = {},
     options: CallOptions = {},
   ): Promise<ReplyMessage> {
-    const answer = await this.call(options.signal, (call) =>
+    const answer = await this.shell.call(options.signal, (call) =>
       this.core.problem(this.now(), call, { ...fields, kind }),
     );
     return answer.reply;
   }
 
-  private async load(): Promise<void> {
-    let document: string | null | undefined;
-    try {
-      const loading = this.storage?.load();
-      document = loading instanceof Promise ? await loading : loading;
-    } catch (error) {
-      this.onError(error);
-    }
-    this.do(this.core.recall(this.now(), document));
-  }
-
-  private call(
-    signal: AbortSignal | undefined,
-    begin: (call: number) => Action[],
-  ): Promise<{ reply: ReplyMessage; jobs: readonly HeldJob[] }> {
-    this.lastCall += 1;
-    const call = this.lastCall;
-    // Before anything is kept: what it throws is the caller's.
-    const actions = begin(call);
-    return new Promise((resolve, reject) => {
-      this.calls.set(call, { resolve, reject });
-      const giveUp = (): void => this.do(this.core.giveUp(this.now(), call));
-      signal?.addEventListener("abort", giveUp, { once: true });
-      this.do(actions);
-      if (signal?.aborted) giveUp();
-    });
-  }
-
-  /** Carry out what the core asks for, in order, and set the timer. */
-  private do(actions: readonly Action[]): void {
-    this.todo.push(...actions);
-    // A listener may call the client: what that causes follows what is being done.
-    if (this.doing) return;
-    this.doing = true;
-    for (let action = this.todo.shift(); action !== undefined; action = this.todo.shift()) {
-      try {
-        this.doOne(action);
-      } catch (error) {
-        this.onError(error);
-      }
-    }
-    this.doing = false;
-    this.setTimer();
-    const turned = [...this.turned];
-    this.turned.clear();
-    for (const wake of turned) wake();
-  }
-
-  private doOne(action: Action): void {
-    switch (action.do) {
-      case "connect":
-        this.token = action.token;
-        this.connect(action);
-        break;
-      case "send":
-        if (!this.open.get(action.link)?.send(action.frame)) this.core.unsent(action.fixes ?? []);
-        break;
-      case "ping":
-        this.open.get(action.link)?.ping();
-        break;
-      case "close":
-        this.open.get(action.link)?.close(action.abort);
-        this.open.delete(action.link);
-        break;
-      case "token":
-        void this.provide(action.ask);
-        break;
-      case "save":
-        this.save(action.document);
-        break;
-      case "emit":
-        this.emit(action.event);
-        break;
-      case "offer":
-        this.offered = [...this.offered, action.offer].slice(-MAX_OFFERS);
-        break;
-      case "settle": {
-        const caller = this.calls.get(action.call);
-        this.calls.delete(action.call);
-        if (action.error !== undefined) caller?.reject(action.error);
-        else if (action.reply) caller?.resolve({ reply: action.reply, jobs: action.jobs ?? [] });
-        break;
-      }
-    }
-  }
-
-  private connect(action: Action & { do: "connect" }): void {
-    const { link, over, url, subprotocol, token } = action;
-    const { core } = this;
-    try {
-      const connection = this.connectors[over](url, subprotocol, token, {
-        opened: (canPing) => this.do(core.opened(this.now(), link, canPing)),
-        received: (frame) => this.do(core.received(this.now(), link, frame)),
-        ponged: () => this.do(core.ponged(this.now(), link)),
-        closed: (ending) => {
-          this.open.delete(link);
-          this.do(core.closed(this.now(), link, ending));
-        },
-      });
-      this.open.set(link, connection);
-    } catch (error) {
-      this.onError(error);
-      queueMicrotask(() => this.do(core.closed(this.now(), link, { reason: String(error) })));
-    }
-  }
-
-  private async provide(ask: number): Promise<void> {
-    try {
-      const token = await this.provider?.();
-      this.do(this.core.tokenGiven(this.now(), ask, token));
-    } catch (error) {
-      this.do(this.core.tokenFailed(this.now(), ask, `the token provider failed: ${error}`));
-    }
-  }
-
-  /** Save at once where the storage can; else one document after the other, the latest at last. */
-  private save(document: string): void {
-    this.unsaved = document;
-    if (this.saving === undefined) this.saveNext();
-  }
-
-  private saveNext(): void {
-    const document = this.unsaved;
-    this.unsaved = undefined;
-    if (document === undefined) return;
-    const saving = this.storage?.save(document);
-    if (!(saving instanceof Promise)) return;
-    this.saving = saving.catch(this.onError).then(() => {
-      this.saving = undefined;
-      this.saveNext();
-    });
-  }
-
-  private emit(event: DriverEvent): void {
-    for (const [types, listener] of [...this.listeners.values()]) {
-      if (types.length && !types.includes(event.type)) continue;
-      try {
-        const outcome: unknown = listener(event);
-        if (outcome instanceof Promise) outcome.catch((error: unknown) => this.onError(error));
-      } catch (error) {
-        this.onError(error);
-      }
-    }
-  }
-
-  private setTimer(): void {
-    clearTimeout(this.timer);
-    const { wakeUpMs } = this.core;
-    if (wakeUpMs === undefined) return;
-    const waitMs = Math.min(Math.max(0, wakeUpMs - this.now().upMs), LONGEST_TIMEOUT_MS);
-    this.timer = setTimeout(() => this.do(this.core.tick(this.now())), waitMs);
-  }
-
-  /** Wait until anything has happened. */
-  private turn(): Promise<void> {
-    return new Promise((resolve) => this.turned.add(resolve));
-  }
-
-  /** Take the browser's hints that the network is back, or that the page is shown again. */
-  private watchNetwork(): () => void {
-    const target = globalThis as Partial<Pick<Window, "addEventListener" | "removeEventListener">>;
-    const page = globalThis.document as Document | undefined;
-    if (this.options.watchNetwork === false || page?.addEventListener === undefined) {
-      return () => undefined;
-    }
-    const back = (): void => this.networkIsBack();
-    const shown = (): void => {
-      if (page.visibilityState === "visible") back();
-    };
-    target.addEventListener?.("online", back);
-    page.addEventListener("visibilitychange", shown);
-    return () => {
-      target.removeEventListener?.("online", back);
-      page.removeEventListener("visibilitychange", shown);
-    };
+  /**
+   * Upload a photo or signature (JPEG, PNG or WebP, up to 2 MiB) and return its id: the value of a
+   * `Proof`, or the photo of `returned`. It needs no socket. Throws as a call of `OrdersClient`.
+   */
+  async uploadProof(image: Blob | ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<string> {
+    const token = this.shell.token ?? this.token;
+    const caller = new HttpCaller(this.urls.map(httpUrl), token, { fetch: this.fetch });
+    const call = { content: image, longerS: UPLOAD_WITHIN_S };
+    return (await caller.call<UploadedProof>("POST", "/v1/driver/proofs", call)).proof;
   }
 }
 

@@ -162,7 +162,8 @@ export class Connection {
   networkIsBack(): void {
     this.policy.startOver();
     if (this.live) {
-      this.check();
+      if (this.link?.over === "http") this.trySocketAgain();
+      else this.check();
       return;
     }
     const { upMs } = this.clock;
@@ -244,6 +245,15 @@ export class Connection {
     // Every second try is a socket, so that HTTP stands in no longer than it must.
     const due = httpAfterS !== null && withoutMs >= httpAfterS * 1000;
     return due && this.triesSinceWelcome % 2 === 0 ? "http" : "socket";
+  }
+
+  /** HTTP stands in for a socket no longer than it must. */
+  private trySocketAgain(): void {
+    if (this.suspended) return;
+    this.drop();
+    const reason = "a socket is tried again";
+    this.out.emit({ type: "disconnected", reason, reconnectingInS: 0 });
+    this.tryOnce();
   }
 
   private connect(over: Transport, url: string, token: string): void {
@@ -332,13 +342,8 @@ export class Connection {
     this.triesSinceWelcome = 0;
     this.listener.welcomed(welcome);
     this.live = true;
-    if (link.over === "http" && !this.suspended) {
-      this.timers.set("http", this.clock.upMs + HTTP_FOR_MS, () => {
-        this.drop();
-        const reason = "a socket is tried again";
-        this.out.emit({ type: "disconnected", reason, reconnectingInS: 0 });
-        this.tryOnce();
-      });
+    if (link.over === "http") {
+      this.timers.set("http", this.clock.upMs + HTTP_FOR_MS, () => this.trySocketAgain());
     }
     this.heard(link);
     const { url, over } = link;

@@ -4,6 +4,7 @@ import { FullJitter, type Random } from "../backoff.js";
 import type { Problem } from "../contract.js";
 import { ApiProblem, BadAnswer, CallFailed, Unreachable } from "../errors.js";
 import { Servers } from "./servers.js";
+import { cannotStream, silenced, streamByXhr, type Streaming, streamOf } from "./sse.js";
 
 /** Options of all HTTP clients. */
 export interface ClientOptions {
@@ -44,6 +45,7 @@ const TOO_MANY_REQUESTS = 429;
 const FIRST_WAIT_S = 0.2;
 const LONGEST_WAIT_S = 5;
 const ANSWER_WITHIN_S = 10;
+const CONNECT_WITHIN_MS = 10_000;
 
 /**
  * Sends requests to equal servers in turn, with retries.
@@ -96,15 +98,58 @@ export class Caller {
     }
   }
 
-  /** Send one request to a server; the body of the answer is not read. */
-  async send(url: string, method: string, call: Call, withinMs: number): Promise<Response> {
+  /**
+   * Open an event stream after the event `last`. Without a byte for `silentMs` it fails. Throws
+   * `ApiProblem` for any answer but 200.
+   */
+  async stream(url: string, last?: string, silentMs = 0, signal?: AbortSignal): Promise<Streaming> {
+    const stop = new AbortController();
+    signal?.addEventListener("abort", () => stop.abort(), { once: true });
+    const headers: Record<string, string> = {
+      Accept: "text/event-stream",
+      Authorization: await this.authorization(),
+      ...(last !== undefined && { "Last-Event-ID": last }),
+    };
+    const stream = await this.opened(url, headers, stop);
+    const watched = silenced(stream, silentMs, () => stop.abort());
+    if (stream.status === 200) return watched;
+    let text = "";
+    for await (const piece of watched.chunks) text += piece;
+    throw problemOf(stream.status, (name) => stream.header(name), text);
+  }
+
+  private async opened(
+    url: string,
+    headers: Record<string, string>,
+    stop: AbortController,
+  ): Promise<Streaming> {
+    try {
+      if (cannotStream()) return await streamByXhr(url, headers, stop.signal);
+      const request = { headers, signal: stop.signal, cache: "no-store" as const };
+      const answer = await fetchWithin(this.fetcher, CONNECT_WITHIN_MS, url, request);
+      return streamOf(answer, () => stop.abort()) ?? (await streamByXhr(url, headers, stop.signal));
+    } catch (error) {
+      throw new Unreachable(String(error), { cause: error });
+    }
+  }
+
+  private async authorization(): Promise<string> {
+    const { token } = this;
+    return `Bearer ${typeof token === "string" ? token : await token()}`;
+  }
+
+  private async send(url: string, method: string, call: Call, withinMs: number): Promise<Response> {
     const { body, content = body && JSON.stringify(body), signal } = call;
-    const mediaType = call.content === undefined ? "application/json" : "application/octet-stream";
-    const token = typeof this.token === "string" ? this.token : await this.token();
-    const headers = new Headers({ Accept: "application/json", Authorization: `Bearer ${token}` });
-    if (content !== undefined) headers.set("Content-Type", mediaType);
+    const headers: Record<string, string> = {
+      Accept: "application/json",
+      Authorization: await this.authorization(),
+    };
+    if (content !== undefined) {
+      const isJson = call.content === undefined;
+      headers["Content-Type"] = isJson ? "application/json" : "application/octet-stream";
+    }
     for (const [name, value] of Object.entries(call.headers ?? {})) {
-      if (value !== undefined) headers.set(name, value);
+      if (value !== undefined) headers[name] = value;
     }
     try {
       const request = { method, headers, body: content, redirect: "error" as const, signal };
@@ -123,7 +168,7 @@ export class Caller {
       const answer = await this.send(url, method, call, withinMs);
       const text = await textOf(answer);
       this.servers.note(baseUrl, true);
-      if (!answer.ok) throw problemOf(answer, text);
+      if (!answer.ok) throw problemOf(answer.status, (name) => answer.headers.get(name), text);
       return { value: valueOf<T>(answer, text), etag: answer.headers.get("ETag") ?? "" };
     } catch (error) {
       if (error instanceof Unreachable) this.servers.note(baseUrl, false);
@@ -158,9 +203,12 @@ export function mayPass(failure: CallFailed): boolean {
 }
 
 /** The refusal that an answer is; without a code if it is a proxy's page. */
-export function problemOf(answer: Response, text: string): ApiProblem {
-  const { status, headers } = answer;
-  const wishS = retryAfterS(headers.get("Retry-After"), headers.get("Date"));
+function problemOf(
+  status: number,
+  header: (name: string) => string | null,
+  text: string,
+): ApiProblem {
+  const wishS = retryAfterS(header("Retry-After"), header("Date"));
   const problem = parsed(text);
   if (!isProblem(problem)) {
     return new ApiProblem(status, "", "the answer is no problem document", [], undefined, wishS);
