@@ -58,8 +58,9 @@ class Orders:
 
     async def warm(self) -> None:
         """Open connections, so that the first orders do not include that. Raises `OSError`."""
+        each = max(1, _WARM_CONNECTIONS // len(self._nodes))
         for node in self._nodes:
-            await node.warm(_WARM_CONNECTIONS)
+            await node.warm(each)
 
     def set_rate(self, rate: float) -> None:
         """Set the orders per second; 0: none."""

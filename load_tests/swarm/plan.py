@@ -25,6 +25,7 @@ class SwarmPlan:
     and over `urls` in turn. `rate`: orders a second of all processes together, for `seconds`, after
     `warm_s` that are not measured. A driver reports a position every `report_s`; 0: never.
     `hold_s`: from accepting to delivering; 0: each step follows the reply to the last.
+    `services`: how many order services submit the orders in turn; more than one need a secret.
     `crowd`: how many of the drivers live around the first mall, for a flash sale; all others, and
     the usual orders, are then in other markets.
     `grace_s`: an order without an offer by then has failed. `awaits_welcome`: False for a server
@@ -44,6 +45,7 @@ class SwarmPlan:
     lapse_share: float = USUAL_ANSWERS.lapse
     connects_per_s: float = 500.0
     grace_s: float = 5.0
+    services: int = 1
     crowd: int = 0
     markets: tuple[str, ...] = ()
     malls: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class SwarmPlan:
             ("lapse_share", 0, 1),
             ("connects_per_s", 1, 100_000),
             ("grace_s", 0.1, 3600),
+            ("services", 1, 1000),
             ("crowd", 0, self.drivers),
         ):
             value = getattr(self, name)

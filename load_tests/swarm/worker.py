@@ -50,7 +50,10 @@ class Worker:
             plan, plan.habits, self._log, rng, loop, self._came_online, self._rejected
         )
         self._fleet = Fleet(context, places, credentials, number)
-        nodes = [HttpNode(url, credentials.orders) for url in plan.urls]
+        tokens = [credentials.orders]
+        if plan.services > 1:
+            tokens = [credentials.service(service_name(it)) for it in range(plan.services)]
+        nodes = [HttpNode(url, token) for token in tokens for url in plan.urls]
         sale = [HttpNode(url, credentials.orders, SALE_CONNECTIONS) for url in plan.urls]
         # An external id can be used only once.
         prefix = f"{plan.name}-{secrets.token_hex(5)}-{number}"
@@ -122,6 +125,11 @@ class Worker:
             asked_s = time.monotonic() + _LAG_EVERY_S
             await asyncio.sleep(_LAG_EVERY_S)
             self._lag_s = max(self._lag_s, time.monotonic() - asked_s)
+
+
+def service_name(number: int) -> str:
+    """Return the subject of one of several order services."""
+    return f"load-orders-{number}"
 
 
 def credentials_to_wire(credentials: Credentials) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import pytest
 PROGRAMS = (
     "load_tests.attacks.__main__",
     "load_tests.benchmarks.__main__",
+    "load_tests.events.streams",
+    "load_tests.events.webhooks",
+    "load_tests.faults.event_kills",
     "load_tests.faults.outage",
     "load_tests.swarm.__main__",
     "load_tests.swarm.capacity_search",

@@ -79,6 +79,8 @@ class MarketEvent:
         fields: All fields of the entry.
         passing: The place in the stream of moves of an event that is not stored. Its own place is
             then that of the last stored event before it, after which a reader resumes.
+        type: Its type for readers; None: readers do not see it. It is determined once, however
+            many readers ask.
     """
 
     market: str
@@ -91,11 +93,11 @@ class MarketEvent:
     driver: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     passing: Place | None = None
+    type: EventType | None = field(init=False)
 
-    @property
-    def type(self) -> EventType | None:
-        """Its type for readers; None: readers do not see it."""
-        return type_of(self)
+    def __post_init__(self) -> None:
+        """Determine the type."""
+        object.__setattr__(self, "type", type_of(self))
 
     def is_after(self, place: Place) -> bool:
         """Whether a reader who has everything up to a place has not heard it."""

@@ -21,6 +21,7 @@ from mallard_engine.gateway.events.tail import Tail
 from mallard_engine.gateway.events.views import Reader
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Endpoints, EventLog, NoSuchWebhook, StoreUnavailable, Webhooks
+from mallard_protocol.events import EventType
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2
@@ -132,7 +133,7 @@ class FanOut:
     ) -> None:
         while True:
             known = self._endpoints.known
-            chosen, wanted = _wanted(events, self._endpoints.of(market))
+            chosen, wanted = wanted_of(events, self._endpoints.of(market))
             verdict = await self._store.queue(
                 market, (position, events[-1].place), chosen, wanted, known.version
             )
@@ -175,17 +176,29 @@ def gets(endpoint: Endpoint, event: MarketEvent) -> bool:
     return endpoint.wants(event) and Reader(endpoint.service).may_read(event)
 
 
-def _wanted(
+def wanted_of(
     events: Sequence[MarketEvent], endpoints: Sequence[Endpoint]
 ) -> tuple[Sequence[MarketEvent], Mapping[str, Sequence[int]]]:
     """Return the events that any endpoint gets, and by endpoint the indexes of its own."""
     chosen: list[MarketEvent] = []
     wanted: defaultdict[str, list[int]] = defaultdict(list)
+    by_service = _by_service(endpoints)
     for event in events:
         at_ms = (event.passing or event.place).ms
-        getting = [it for it in endpoints if it.since_ms <= at_ms and gets(it, event)]
+        asked = endpoints
+        if event.type is not EventType.MARKET_REWOUND:
+            asked = [*by_service[event.service], *by_service[None]]
+        getting = [it for it in asked if it.since_ms <= at_ms and gets(it, event)]
         for endpoint in getting:
             wanted[endpoint.id].append(len(chosen))
         if getting:
             chosen.append(event)
     return chosen, wanted
+
+
+def _by_service(endpoints: Iterable[Endpoint]) -> defaultdict[str | None, list[Endpoint]]:
+    """Return endpoints by whose events they get: hundreds of others need not be asked for each."""
+    found: defaultdict[str | None, list[Endpoint]] = defaultdict(list)
+    for endpoint in endpoints:
+        found[endpoint.service].append(endpoint)
+    return found

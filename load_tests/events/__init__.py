@@ -1,0 +1,1 @@
+"""Measures what readers of events cost, and how soon they hear."""

@@ -1,0 +1,135 @@
+"""Runs one load under several conditions in turn, to compare what its offers take.
+
+One engine and one swarm serve all runs. The conditions take turns, in another order each time, so
+that what drifts meanwhile (the machine, the size of the store) concerns all of them alike.
+"""
+
+import argparse
+import secrets
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from load_tests.credentials import Credentials
+from load_tests.measurements import Measure
+from load_tests.meters import process_cpu_s
+from load_tests.swarm.coordinator import Swarm
+from load_tests.swarm.flags import ENGINE
+from load_tests.swarm.plan import SwarmPlan
+from load_tests.swarm.result import SwarmResult
+from mallard_engine.workload.nodes import Node, running_nodes, running_redis
+
+_DECLINES: Final = 0.05
+
+Condition = Callable[[], AbstractAsyncContextManager[None]]
+"""What is there beside the load within its context."""
+
+
+@dataclass
+class Runs:
+    """The runs of one condition. `cpu`: the share of one core that the node used."""
+
+    results: list[SwarmResult] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def row(self) -> str:
+        """Return cells: offers, failures, median and range of p50 and p99 in ms, CPU."""
+        offers = [it.histograms[Measure.OFFER.value] for it in self.results]
+        return (
+            f"{sum(it.count for it in offers)} | {sum(it.failures for it in offers)} |"
+            f" {_range([it.percentile_ms(50) for it in offers])} |"
+            f" {_range([it.percentile_ms(99) for it in offers])} |"
+            f" {statistics.median(self.cpu):.0%}"
+        )
+
+    def p99_ms(self) -> list[float]:
+        """Return the 99th percentile of the offers' latency of each run."""
+        return [it.percentile_ms(Measure.OFFER, 99) for it in self.results]
+
+
+ROW: Final = "offers | failed | offer p50 ms | offer p99 ms | node CPU"
+
+
+async def take_turns(
+    swarm: Swarm, node: Node, conditions: Mapping[str, Condition], options: argparse.Namespace
+) -> Mapping[str, Runs]:
+    """Run each condition `runs` times for `seconds`; return what was measured by condition."""
+    runs = {name: Runs() for name in conditions}
+
+    async def cpu_s() -> float:
+        return process_cpu_s(node.pid)
+
+    await swarm.phase(rate=options.rate, seconds=1, warm_s=options.warm_s)
+    names = list(conditions)
+    for turn in range(options.runs):
+        for name in names if turn % 2 else reversed(names):
+            async with conditions[name]():
+                result = await swarm.phase(
+                    rate=options.rate, seconds=options.seconds, warm_s=1, edge=cpu_s
+                )
+            before_s, after_s = result.edges
+            runs[name].results.append(result)
+            runs[name].cpu.append((after_s - before_s) / result.seconds)
+    return runs
+
+
+def is_within(usual: Runs, other: Runs) -> bool:
+    """Whether the median of the other runs is no more than the largest of the usual ones."""
+    return statistics.median(other.p99_ms()) <= max(usual.p99_ms())
+
+
+def add_flags(parser: argparse.ArgumentParser, *, rate: float) -> None:
+    """Add the flags of the load."""
+    parser.add_argument("--rate", type=float, default=rate, help="jobs a second")
+    parser.add_argument("--runs", type=int, default=5, help="of each condition")
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each run")
+    parser.add_argument("--warm-s", type=float, default=5.0, help="before the first run")
+    parser.add_argument("--drivers", type=int, default=600)
+    parser.add_argument("--hold-s", type=float, default=3.0, help="from accepting to delivering")
+
+
+def plan_of(node: Node, options: argparse.Namespace, services: int = 1) -> SwarmPlan:
+    """Return the plan of the load."""
+    return SwarmPlan(
+        urls=(node.url,),
+        drivers=options.drivers,
+        hold_s=options.hold_s,
+        think_s=0.2,
+        decline_share=_DECLINES,
+        lapse_share=0.0,
+        grace_s=1.0,
+        services=services,
+    )
+
+
+@contextmanager
+def engine(environment: Mapping[str, str]) -> Iterator[tuple[Node, Credentials]]:
+    """Run one node and a Redis for the block."""
+    secret = secrets.token_hex(32)
+    settings = {
+        **ENGINE,
+        "MALLARD_SECRET": secret,
+        "MALLARD_MAX_CONNECTIONS_PER_ADDRESS": "5000",
+        **environment,
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="mallard-events-") as name,
+        running_redis(Path(name)) as redis,
+        running_nodes(1, Path(name), settings, redis=redis) as (node,),
+    ):
+        yield node, Credentials(secret)
+
+
+def percentile_ms(delays_s: Sequence[float], percent: float) -> float:
+    """Return a percentile of delays in milliseconds; NaN without any."""
+    if not delays_s:
+        return float("nan")
+    return sorted(delays_s)[int(len(delays_s) * percent / 100)] * 1000
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
