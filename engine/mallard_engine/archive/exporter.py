@@ -3,12 +3,13 @@
 Two sources say that a job has ended: its events, and `unarchived`, which also has the jobs whose
 events were trimmed. The events of open jobs stay pending in the consumer group, so that nothing is
 lost with this process. A job is written some time after its last change: its last events are often
-written within a second.
+written within a second. One process archives a market; another one waits until its lease ends.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import secrets
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +22,7 @@ from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import NoSuchJob, StoreUnavailable
 from mallard_engine.storage.archive_queue import ArchiveQueue, EndedJob
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import TERMINAL
 
@@ -31,9 +33,19 @@ SETTLE_MS: Final = 2_000
 _POLL_S: Final = 0.2
 _BATCH: Final = 100
 _RETRY_S: Final = 1.0
-_LONGEST_RETRY_S: Final = 15.0
+# Times the first pause.
+_LONGEST_RETRY: Final = 15
+_ROLE: Final = "archive"
+LEASE_MS: Final = 15_000
 # Later events of a job with more are not kept.
 _MOST_EVENTS: Final = 2_000
+
+
+class ArchiveInUse(Exception):
+    """Another process archives the market: two would share the events of a job between them."""
+
+    def __init__(self, market: str) -> None:
+        super().__init__(f"another process archives {market}")
 
 
 @dataclass(slots=True)
@@ -55,6 +67,7 @@ class Exporter:
         hold_ms: How long Redis holds jobs for this archive beyond their usual time.
         settle_ms: How long after its last change a job is written.
         retry_s: How long it waits before the next attempt after a failure, at first.
+        lease_ms: After a kill the next archive begins this late.
     """
 
     def __init__(
@@ -67,8 +80,10 @@ class Exporter:
         hold_ms: int,
         settle_ms: int = SETTLE_MS,
         retry_s: float = _RETRY_S,
+        lease_ms: int = LEASE_MS,
     ) -> None:
         self.written = 0
+        self.is_alone = False
         self._store = store
         self._queue = queue
         self._targets = targets
@@ -77,6 +92,8 @@ class Exporter:
         self._settle_ms = settle_ms
         self._retry_s = retry_s
         self._unreadable: set[str] = set()
+        self._lease_ms = lease_ms
+        self._name = secrets.token_hex(8)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -87,10 +104,14 @@ class Exporter:
         """Archive until `stop` is called, through outages of Redis and of the targets."""
         while not self._stopping.is_set():
             try:
-                await self.begin()
-                while not self._stopping.is_set():
-                    if not await self.step():
-                        await self._pause(_POLL_S)
+                async with self._alone():
+                    await self.begin()
+                    while self.is_alone and not self._stopping.is_set():
+                        if not await self.step():
+                            await self._pause(_POLL_S)
+            except ArchiveInUse as problem:
+                _often.warning("the archive waits for another", reason=str(problem))
+                await self._pause(self._retry_s)
             except StoreUnavailable as problem:
                 _often.warning("the archive waits for the store", reason=str(problem))
                 await self._pause(self._retry_s)
@@ -99,13 +120,49 @@ class Exporter:
         """Archive what has ended so far.
 
         Raises:
+            ArchiveInUse: another process archives one of the markets.
             StoreUnavailable: the store could not be read or written.
             TargetUnavailable: a target could not be written.
         """
         self._settle_ms = 0
-        await self.begin()
-        while not self._stopping.is_set() and await self.step(patient=False):
-            pass
+        async with self._alone():
+            await self.begin()
+            while not self._stopping.is_set() and await self.step(patient=False):
+                if not self.is_alone:
+                    raise ArchiveInUse(next(iter(self._markets)))
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Be the only process that archives these markets, within the context."""
+        renewing: asyncio.Task[None] | None = None
+        try:
+            await self._hold()
+            self.is_alone = True
+            renewing = asyncio.create_task(self._renew(), name="archive lease")
+            yield
+        finally:
+            self.is_alone = False
+            if renewing is not None:
+                renewing.cancel()
+            with contextlib.suppress(StoreUnavailable):
+                for market in self._markets:
+                    await self._store.leases.hold_role(market, _ROLE, self._name, 0)
+
+    async def _hold(self) -> None:
+        for market in self._markets:
+            if not await self._store.leases.hold_role(market, _ROLE, self._name, self._lease_ms):
+                raise ArchiveInUse(market)
+
+    async def _renew(self) -> None:
+        """Keep the leases, also while a target is away, until another process has one."""
+        while self.is_alone:
+            await asyncio.sleep(self._lease_ms / 3000)
+            try:
+                await self._hold()
+            except (StoreUnavailable, LinkReplyError) as problem:
+                _often.warning("the archive waits for the store", reason=str(problem))
+            except ArchiveInUse:
+                self.is_alone = False
 
     async def begin(self) -> None:
         """Register, and read what an earlier run has not finished.
@@ -207,7 +264,7 @@ class Exporter:
                         raise
                     _often.error("the archive cannot be written", reason=str(problem))
                 await self._pause(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+                wait_s = min(2 * wait_s, _LONGEST_RETRY * self._retry_s)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, at most until `stop` is called."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from mallard_engine.archive.exporter import Exporter
+from mallard_engine.archive.exporter import ArchiveInUse, Exporter
 from mallard_engine.archive.files import FileArchive
 from mallard_engine.archive.targets import Target, TargetUnavailable
 from mallard_engine.cli.check import store_url
@@ -67,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
         with store_url(settings) as url:
             work = _Work(settings, url, list(dict.fromkeys(markets)), targets)
             asyncio.run(work.remove() if args.remove else work.archive(once=args.once))
-    except (StoreUnavailable, LinkReplyError, EmbeddedServerError, TargetUnavailable) as error:
+    except (
+        *(ArchiveInUse, TargetUnavailable),
+        *(StoreUnavailable, LinkReplyError, EmbeddedServerError),
+    ) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
     return 0

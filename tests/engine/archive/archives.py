@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mallard_engine.archive.exporter import Exporter
+from mallard_engine.archive.exporter import LEASE_MS, Exporter
 from mallard_engine.archive.files import FileArchive
 from mallard_engine.archive.segments import segments_of
 from mallard_engine.archive.targets import Target
@@ -46,7 +46,7 @@ class Archive:
     def files(self, segment_bytes: int = _SEGMENT_BYTES) -> FileArchive:
         return FileArchive(self.folder, segment_bytes)
 
-    def exporter(self, *targets: Target) -> Exporter:
+    def exporter(self, *targets: Target, lease_ms: int = LEASE_MS) -> Exporter:
         return Exporter(
             self.world.store,
             self.queue,
@@ -55,6 +55,7 @@ class Archive:
             hold_ms=HOLD_MS,
             settle_ms=0,
             retry_s=0.01,
+            lease_ms=lease_ms,
         )
 
     async def register(self) -> None:

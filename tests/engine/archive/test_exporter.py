@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from mallard_engine.archive.document import ArchivedJob
+from mallard_engine.archive.exporter import ArchiveInUse
 from mallard_engine.archive.targets import Target, TargetUnavailable
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 from mallard_protocol.lifecycle import Step
@@ -290,3 +291,56 @@ async def test_archive_goes_on_when_the_store_is_full(world: World, archive: Arc
         await world.redis.config_set("maxmemory", 0)
     assert archive.ids() == list(jobs)
     assert await archive.waiting() == []
+
+
+async def test_second_archive_waits_until_the_first_has_ended(
+    world: World, archive: Archive
+) -> None:
+    """Two that worked at once would share the events of a job, and each would lack some."""
+    target = archive.files()
+    await target.open()
+    first, second = archive.exporter(target), archive.exporter(target)
+    running = [asyncio.create_task(first.run())]
+    await archive.cancelled()
+    await eventually(lambda: first.written == 1)
+    running.append(asyncio.create_task(second.run()))
+    with pytest.raises(ArchiveInUse):
+        await archive.exporter(target).run_once()
+    await world.driver()
+    ref, attempt = await world.picked_up(body=BODY)
+    await eventually(lambda: archive_has_read(archive, ref.job))
+    assert second.written == 0
+    first.stop()
+    await running[0]
+    await world.step(ref, Step.DELIVERED, attempt)
+    await eventually(lambda: second.written == 1)
+    second.stop()
+    await running[1]
+    await target.close()
+    types = [it["type"] for it in archive.lines()[-1]["events"]]
+    assert types[0] == "job.created"
+    assert "job.delivered" in types
+
+
+async def archive_has_read(archive: Archive, job: str) -> bool:
+    return job in await archive.pending()
+
+
+async def test_archive_that_lost_its_lease_stops_writing(world: World, archive: Archive) -> None:
+    """It was frozen for longer than the lease lasts, and another one has begun."""
+    target = archive.files()
+    await target.open()
+    exporter = archive.exporter(target, lease_ms=600)
+    task = asyncio.create_task(exporter.run())
+    await archive.cancelled()
+    await eventually(lambda: exporter.written == 1)
+    await world.redis.set(world.keys.role("archive"), "another", px=60_000)
+    await eventually(lambda: not exporter.is_alone)
+    (late,) = await archive.cancelled()
+    await asyncio.sleep(0.3)
+    assert late not in archive.ids()
+    await world.redis.delete(world.keys.role("archive"))
+    await eventually(lambda: late in archive.ids())
+    exporter.stop()
+    await task
+    await target.close()

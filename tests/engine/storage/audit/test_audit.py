@@ -216,3 +216,13 @@ async def test_audit_writes_nothing(world: World) -> None:
 async def test_unreachable_store_raises() -> None:
     with pytest.raises(StoreUnavailable):
         await audit("redis://127.0.0.1:1/0", {MARKET: MarketPolicy()})
+
+
+async def test_role_without_an_end_is_reported(planted: World) -> None:
+    """A role that its holder renews ends by itself once the holder is dead."""
+    await planted.store.leases.hold_role(MARKET, "archive", "a", 60_000)
+    assert await planted.breaches() == ()
+    await planted.redis.persist(planted.keys.role("archive"))
+    (breach,) = await planted.breaches()
+    assert (breach.rule, breach.kind, breach.id) == ("leak", "key", "role:archive")
+    await planted.redis.delete(planted.keys.role("archive"))
