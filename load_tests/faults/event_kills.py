@@ -1,11 +1,13 @@
-"""Kills a node and the store in turn while an order service listens, and evaluates what it heard.
+"""Kills nodes and Redis in turn while an order service listens, and evaluates what it heard.
 
-    python -m load_tests.faults.event_kills --jobs 200 --kills 6
+    python -m load_tests.faults.event_kills --jobs 10000 --kills 20
 
-The service never polls: it follows the events of its market with the Python client. At the end each
-change of each job must have been heard at least once, in each job's order by `sequence`, and none
-may have been invented; only what a `market.rewound` declares lost may be heard and gone. Exit
-status 1 if one of these is missed.
+The service never polls: it follows the events of its market with the Python client and has a
+webhook, and submits the next order when it hears that another was delivered. Two nodes and Redis
+are killed with SIGKILL. At the end each change of each job must have been heard at least once in
+either way, in each job's order by `sequence`, and none may have been invented; only what a
+`market.rewound` declares lost may be heard and gone. `mallard check` must find nothing. Exit status
+1 if one of these is missed.
 """
 
 import argparse
@@ -15,11 +17,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,50 +25,137 @@ import httpx2
 from websockets.exceptions import WebSocketException
 
 from load_tests.credentials import Credentials
-from load_tests.faults.outage import MARKET, App, Seen, Shop
+from load_tests.faults.heard import Heard, judge, taken_back
+from load_tests.faults.hook_receiver import HookReceiver
+from load_tests.faults.outage import MARKET, App, Seen, Shop, check
 from mallard_client.orders.client import OrderClient
 from mallard_engine.workload.nodes import Node, RedisProcess, running_nodes
-from mallard_protocol.events import Event
 
-_SETTLE_S: Final = 90.0
 _AWAY_S: Final = 1.0
-# The state of a job after an event that is a change of state.
-_STATES: Final = {
-    "job.created": "queued",
-    "job.queued": "queued",
-    "job.offered": "offered",
-    "job.assigned": "assigned",
-    "job.arrived": "at_mall",
-    "job.picked_up": "picked_up",
-    "job.delivered": "delivered",
+_POSTING: Final = 8
+_READING: Final = 8
+_READS: Final = 20
+_SHOWN: Final = 20
+_POLL_S: Final = 0.1
+# What a killed node had taken for delivery falls due again after 20 s.
+_ALL_HEARD_S: Final = 60.0
+_FAILS: Final = 0.02
+_UNBOUNDED: Final = {
+    "MALLARD_OPENING_HOURS": "off",
+    "MALLARD_SERVICE_RATE_PER_S": "0",
+    "MALLARD_SERVICE_OPEN_JOBS": "0",
+    "MALLARD_SERVICE_STORED_BYTES": "0",
+    "MALLARD_WEBHOOK_ALLOW": "127.0.0.0/8",
 }
 
-
-@dataclass
-class Heard:
-    """What the service heard: its events by id, and up to when lost writes were certainly kept."""
-
-    events: dict[str, Event] = field(default_factory=dict)
-    repeats: int = 0
-    rewound: list[datetime] = field(default_factory=list)
-
-    def take(self, event: Event) -> None:
-        """Note an event."""
-        self.repeats += event.id in self.events
-        self.events[event.id] = event
-        if event.type == "market.rewound":
-            self.rewound.append(datetime.fromisoformat(event.data["since"]))
-
-    def may_be_lost(self, event: Event) -> bool:
-        """Whether a loss of writes that readers were told of may have taken the event back."""
-        return any(since <= event.recorded_at for since in self.rewound)
+Stories = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
-async def listen(urls: Sequence[str], token: str, heard: Heard) -> None:
-    """Follow the market until cancelled."""
-    async with OrderClient(urls, token) as orders:
-        async for event in orders.events(MARKET):
-            heard.take(event)
+class Service:
+    """The order service: what it submits, and what it hears."""
+
+    def __init__(self, urls: Sequence[str], token: str, options: argparse.Namespace) -> None:
+        self.shop = Shop(urls, token)
+        self.stream = Heard()
+        self.hook = HookReceiver(fails=_FAILS)
+        self._urls = urls
+        self._token = token
+        self._jobs: int = options.jobs
+        self._open: int = options.open
+        self._begun = 0
+
+    async def listen(self) -> None:
+        """Follow the market until cancelled."""
+        async with OrderClient(self._urls, self._token) as orders:
+            async for event in orders.events(MARKET):
+                self.stream.take(event)
+
+    async def subscribe(self, port: int) -> None:
+        """Make the endpoint."""
+        url = f"http://127.0.0.1:{port}/"
+        body = {"url": url, "types": []}
+        answer = await self.shop.http.post(f"{self._urls[0]}/v1/webhooks", json=body)
+        answer.raise_for_status()
+        self.hook.secret = answer.json()["secret"]
+
+    async def post(self) -> None:
+        """Submit orders, as long as few enough are open as far as it has heard."""
+        while self._begun < self._jobs:
+            if self._begun - len(self.stream.delivered) >= self._open:
+                await asyncio.sleep(0.02)
+                continue
+            self._begun += 1
+            await self.shop.order()
+
+    async def stories(self) -> Stories:
+        """Return the timeline of each job as the engine has it."""
+        stories: dict[str, Sequence[Mapping[str, Any]]] = {}
+        turns = asyncio.Semaphore(_READING)
+
+        async def read(url: str, job: str) -> None:
+            for _ in range(_READS):
+                async with turns:
+                    answer = await self.shop.http.get(f"{url}/v1/jobs/{job}")
+                if answer.status_code == httpx2.codes.OK:
+                    stories[job] = answer.json()["timeline"]
+                    return
+                if answer.status_code == httpx2.codes.NOT_FOUND:
+                    return
+                await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
+
+        await asyncio.gather(*(read(url, job) for url, job in self.shop.jobs))
+        return stories
+
+    async def run(self, kills: asyncio.Task[None]) -> list[str]:
+        """Submit all, wait until all is heard, and return what failed."""
+        await asyncio.gather(*(self.post() for _ in range(_POSTING)), kills)
+        await _until(lambda: len(self.stream.delivered) >= self._jobs, _ALL_HEARD_S)
+        stories = await self.stories()
+        ways = {"stream": self.stream, "webhook": self.hook.heard}
+        await _until(lambda: all(_is_all(it, stories) for it in ways.values()), _ALL_HEARD_S)
+        failures = [f"{way}: {it}" for way, heard in ways.items() for it in judge(heard, stories)]
+        if len(stories) < self._jobs:
+            failures.append(f"{len(stories)} jobs of {self._jobs} exist")
+        if self.hook.refused:
+            failures.append(f"{self.hook.refused} webhooks with a wrong signature")
+        for way, heard in ways.items():
+            print(
+                f"{way}: {heard.events} events, {len(heard.changes)} changes of"
+                f" {len(stories)} jobs, {heard.repeats} heard again,"
+                f" {taken_back(heard, stories)} taken back, {len(heard.rewound)} rewinds"
+            )
+        return failures
+
+
+def _is_all(heard: Heard, stories: Stories) -> bool:
+    """Whether enough was heard that it is worth to compare; `judge` says whether it is right."""
+    return len(heard.changes) >= sum(map(len, stories.values()))
+
+
+async def _until(is_so: Callable[[], bool], within_s: float) -> None:
+    ends_s = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < ends_s:  # noqa: ASYNC110 - events arrive
+        await asyncio.sleep(_POLL_S)
+
+
+async def kill_in_turn(
+    nodes: Sequence[Node], server: RedisProcess, shop: Shop, options: argparse.Namespace
+) -> None:
+    """Kill a node or Redis each time that so many more orders are submitted."""
+    for number in range(options.kills):
+        due = (number + 1) * options.jobs // (options.kills + 1)
+        while len(shop.jobs) < due:  # noqa: ASYNC110 - orders arrive by HTTP
+            await asyncio.sleep(_POLL_S)
+        if number % 2:
+            server.kill()
+            await asyncio.sleep(_AWAY_S)
+            await asyncio.to_thread(server.start)
+        else:
+            node = nodes[number // 2 % len(nodes)]
+            node.kill()
+            await asyncio.sleep(_AWAY_S)
+            await asyncio.to_thread(node.restart)
+        print(f"kill {number + 1}, of {'Redis' if number % 2 else node.name}", flush=True)
 
 
 async def kills(
@@ -79,36 +164,30 @@ async def kills(
     """Run the test; return what failed."""
     urls = [node.url for node in nodes]
     credentials = Credentials(secret)
-    shop, heard = Shop(urls, credentials.orders), Heard()
+    service = Service(urls, credentials.orders, options)
     apps = [
         App(credentials.driver(f"d{number}", MARKET).token, Seen())
         for number in range(options.drivers)
     ]
-    tasks = [asyncio.create_task(listen(urls, credentials.orders, heard))]
+    receiver = await asyncio.start_server(service.hook.serve, "127.0.0.1", 0)
+    await service.subscribe(receiver.sockets[0].getsockname()[1])
+    tasks = [asyncio.create_task(service.listen())]
     tasks += [asyncio.create_task(_drive(app, urls, n)) for n, app in enumerate(apps)]
+    killing = asyncio.create_task(kill_in_turn(nodes, server, service.shop, options))
+    tasks.append(killing)
     try:
         await asyncio.sleep(1)
-        for number in range(options.kills):
-            orders = [
-                asyncio.create_task(shop.order()) for _ in range(options.jobs // options.kills)
-            ]
-            if number % 2:
-                server.kill()
-                await asyncio.sleep(_AWAY_S)
-                server.start()
-            else:
-                await asyncio.to_thread(nodes[number // 2 % len(nodes)].restart)
-            await asyncio.gather(*orders)
-            await asyncio.sleep(options.between)
-        await _settled(shop)
-        stories = await _stories(shop)
-        await _all_heard(heard, stories)
-        return judge(heard, stories)
+        async with asyncio.timeout(options.within):
+            return await service.run(killing)
+    except TimeoutError:
+        left = options.jobs - len(service.stream.delivered)
+        return [f"{left} jobs were not delivered within {options.within:g} s"]
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await shop.close()
+        await service.shop.close()
+        receiver.close()
 
 
 async def _drive(app: App, urls: Sequence[str], number: int) -> None:
@@ -120,77 +199,20 @@ async def _drive(app: App, urls: Sequence[str], number: int) -> None:
         await asyncio.sleep(0.2)
 
 
-async def _settled(shop: Shop) -> None:
-    ends_s = time.monotonic() + _SETTLE_S
-    while await shop.unfinished() and time.monotonic() < ends_s:  # noqa: ASYNC110 - HTTP
-        await asyncio.sleep(1)
-
-
-async def _stories(shop: Shop) -> dict[str, list[dict[str, Any]]]:
-    """Return the timeline of each job as the engine has it."""
-    stories: dict[str, list[dict[str, Any]]] = {}
-    for url, job in shop.jobs:
-        answer = await shop.http.get(f"{url}/v1/jobs/{job}")
-        if answer.status_code == httpx2.codes.OK:
-            stories[job] = answer.json()["timeline"]
-    return stories
-
-
-async def _all_heard(heard: Heard, stories: dict[str, list[dict[str, Any]]]) -> None:
-    """Wait until the last change of each job was heard."""
-    ends_s = time.monotonic() + 15
-    while time.monotonic() < ends_s:
-        if not [it for it in judge(heard, stories) if "was not heard" in it]:
-            return
-        await asyncio.sleep(0.5)
-
-
-def judge(heard: Heard, stories: dict[str, list[dict[str, Any]]]) -> list[str]:
-    """Compare what was heard with what the engine tells of each job."""
-    by_job: defaultdict[str, list[Event]] = defaultdict(list)
-    for event in heard.events.values():
-        if event.type in _STATES:
-            by_job[str(event.job)].append(event)
-    failures = []
-    for job, timeline in stories.items():
-        events = sorted(by_job[job], key=lambda event: event.sequence)
-        kept = [event for event in events if not heard.may_be_lost(event)]
-        told = [_STATES[event.type] for event in events]
-        lived = [entry["state"] for entry in timeline]
-        if not _is_part(lived, told):
-            failures.append(f"{job} was {lived}, and a change was not heard: {told}")
-        if not _is_part([_STATES[event.type] for event in kept], lived):
-            failures.append(f"{job} was {lived}, and something else was heard: {told}")
-        if any(a.sequence >= b.sequence for a, b in pairwise(events)):
-            failures.append(f"{job}: a sequence was used twice")
-    unknown = by_job.keys() - stories.keys() - _lost(by_job, heard)
-    failures += [f"{job} was invented" for job in unknown]
-    print(f"{len(stories)} jobs, {len(heard.events)} events heard, {heard.repeats} of them twice")
-    return failures
-
-
-def _lost(by_job: dict[str, list[Event]], heard: Heard) -> set[str]:
-    return {job for job, events in by_job.items() if all(map(heard.may_be_lost, events))}
-
-
-def _is_part(part: Sequence[str], whole: Sequence[str]) -> bool:
-    """Whether a sequence is in another, in order and with gaps."""
-    rest = iter(whole)
-    return all(any(item == other for other in rest) for item in part)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the test and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="load_tests.faults.event_kills", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--drivers", type=int, default=60)
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--kills", type=int, default=6)
-    parser.add_argument("--between", type=float, default=3.0, help="seconds between two kills")
+    parser.add_argument("--drivers", type=int, default=80)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--open", type=int, default=60, help="jobs that are open at a time")
+    parser.add_argument("--within", type=float, default=1_100.0, help="seconds for all of it")
     options = parser.parse_args(arguments)
     secret = secrets.token_hex(32)
-    environment = {"MALLARD_SECRET": secret, "MALLARD_OPENING_HOURS": "off"}
+    environment = {"MALLARD_SECRET": secret, **_UNBOUNDED}
+    began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mallard-event-kills-") as name:
         folder = Path(name)
         server = RedisProcess(folder)
@@ -198,9 +220,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server.start()
             with running_nodes(2, folder, environment, redis=server.socket) as nodes:
                 failures = asyncio.run(kills(nodes, server, secret, options))
+                failures += check(server, folder)
         finally:
             server.stop()
-    for failure in failures:
+    print(f"{time.monotonic() - began_s:.0f} s, {len(failures)} failures")
+    for failure in failures[:_SHOWN]:
         print(f"FAILED: {failure}")
     return 1 if failures else 0
 
