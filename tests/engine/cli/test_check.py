@@ -109,3 +109,44 @@ def test_missing_store_is_exit_status_2(flags: list[str], output: str) -> None:
     assert done.returncode == 2
     assert output in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_repair_mends_what_it_can_and_names_the_rest(redis_url: str) -> None:
+    keys = MarketKeys("phoenix")
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(LOST, "umbrella")
+        client.hset(keys.key("counts"), "queued", 1)
+        client.zadd(keys.key("due"), {"retry/m/job_phoenix.none": 4e12})
+        done = check("--redis", redis_url, "--repair")
+        assert done.returncode == 1, done.stderr
+        mended = [line for line in done.stdout.splitlines() if line.startswith("mended  ")]
+        assert len(mended) == 2
+        assert "due retry/m/job_phoenix.none: removed" in "".join(mended)
+        assert "leak  phoenix  key lost-and-found: the key is unknown" in done.stdout
+        assert "1 × leak; looked at" in done.stdout
+        assert client.get(LOST) == b"umbrella"
+        client.delete(LOST)
+    done = check("--redis", redis_url, "--repair")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mended" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (["--limit", "5"], 2, "leave out --limit"),
+        (["--redis", "redis://127.0.0.1:1/0"], 2, "127.0.0.1:1"),
+        (["--redis", "{newer}"], 2, "newer version"),
+    ],
+)
+def test_repair_refuses_while_it_cannot_judge(
+    redis_url: str, flags: list[str], status: int, said: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset("mallard:schema", mapping={"written": 99, "oldest_reader": 99})
+        client.hset(MarketKeys("phoenix").key("counts"), "queued", 1)
+        done = check("--repair", *(flag.replace("{newer}", redis_url) for flag in flags))
+        assert done.returncode == status, done.stdout
+        (line,) = done.stderr.splitlines()
+        assert said in line
+        assert client.hget(MarketKeys("phoenix").key("counts"), "queued") == b"1"

@@ -124,7 +124,7 @@ async def audit(
     left_out: Counter[str] = Counter()
     breaches: list[Breach] = []
     try:
-        async with _line(url) as link:
+        async with patient_link(url) as link:
             await schema.check(link)
             found = await inspect(link.call, embedded=embedded)
             texts = [finding.text for finding in found]
@@ -167,7 +167,7 @@ async def _unmatched(
 
 
 @contextlib.asynccontextmanager
-async def _line(url: str) -> AsyncIterator[Link]:
+async def patient_link(url: str) -> AsyncIterator[Link]:
     """Return a patient connection, to a replica as well: an audit only reads."""
     link = Link(
         url,

@@ -321,6 +321,27 @@ async def judge_counts(look: Look) -> Judged:
     return found
 
 
+async def counts_of(look: Look) -> tuple[str, dict[str, int]]:
+    """Return the newest event and the counts that are wrong, as they should be (S13).
+
+    Jobs that ended long ago are counted and gone, so that those counts are believed.
+    """
+    _, (counts, newest) = await look.at_once(
+        ("HGETALL", look.keys.key("counts")), _newest_event(look)
+    )
+    known = {name.decode(): int(count) for name, count in counts.items()}
+    there = await _count_as_of(look, _id_of(newest))
+    going_on = set(JobState) - TERMINAL
+    wanted = known | {
+        state: there[state]
+        for state in (*going_on, *(f"transfer_{state}" for state in going_on))
+        if there[state] or state in known
+    }
+    wanted = {state: max(0, count) for state, count in wanted.items() if state != "submitted"}
+    wanted["submitted"] = sum(wanted.values())
+    return _id_of(newest), {it: n for it, n in wanted.items() if known.get(it, 0) != n}
+
+
 async def _count_as_of(look: Look, since: str) -> Counter[str]:
     """Count the jobs by state as they were at the event ``since``, a page at a time.
 

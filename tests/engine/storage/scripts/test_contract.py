@@ -28,6 +28,7 @@ from mallard_engine.ports import (
     Storage,
 )
 from mallard_engine.storage.archive_queue import ArchiveLag, ArchiveQueue
+from mallard_engine.storage.audit.mending import Mending
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
@@ -272,6 +273,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
         await store.jobs.claim(MARKET, "ann", "job_phoenix.x", 1, "picked_up", at_ms=1)
     await store.drivers.take_back(MARKET, NODE, [OwnDriver("ann", 1, Wish.PAUSED)], rewound=False)
     await store.leases.reap(MARKET, "dead", 10)
+    await _mended(world)
     await store.leases.leave(MARKET, NODE)
     await store.nodes.announce(NodeWord(NODE, "", "1", world.now, {}, is_leaving=False))
     await store.nodes.ask_drain(NODE, "operator")
@@ -300,6 +302,17 @@ def _order_change(job: Job) -> OrderChange:
         shop_codes=("1",),
         on_undeliverable="hold",
     )
+
+
+async def _mended(world: World) -> None:
+    """Make the calls of a repair; none of them has anything to mend."""
+    mending, ref = Mending(world.store.runner), await world.submit()
+    await mending.job(ref, "queued", 0, [])
+    await mending.driver(MARKET, "ann", node=NODE, jobs=[ref.job], malls=[MALL])
+    await mending.offer(MARKET, "none", [ref.job])
+    await mending.lost(MARKET, ref.job, service="toys", external="", named_by=[])
+    await mending.entry(MARKET, "due", "retry/m/none", job=ref.job, state="lost")
+    await mending.counts(MARKET, "0-0", {"queued": 1})
 
 
 async def _webhooks(world: World) -> None:
