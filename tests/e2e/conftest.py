@@ -16,12 +16,12 @@ from typing import Any
 import jwt
 import pytest
 
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests import commands
 from tests.e2e.app import App
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
 from tests.e2e.sweep import end_open_jobs
+from tests.stores import store_of_kind
 
 SECRET = "a secret that only the nodes of these tests know"
 # Short limits, so that a test can wait for them.
@@ -120,8 +120,8 @@ def no_job_outlives_its_test() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def nodes_redis(redis_binary: Path | None) -> Iterator[str]:
     """The Redis of these nodes alone: other tests wipe theirs."""
-    with EmbeddedServer(persistent=False, binary=redis_binary) as server:
-        yield server.url
+    with store_of_kind(redis_binary) as store:
+        yield store.url
 
 
 @pytest.fixture(scope="session")

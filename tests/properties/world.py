@@ -14,6 +14,7 @@ from mallard_engine.core.places.meeting import meeting_id
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import MarketKeys, job_at
 from mallard_engine.storage.records.drivers import read_driver, read_position
 from mallard_engine.storage.records.jobs import read_job, read_waiting
@@ -132,9 +133,12 @@ class LossyLink:
 
     _READS = (b"SCRIPT", "HGET", "HGETALL", "GET")
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: StoreLink) -> None:
         self._link = link
         self._broken = False
+
+    def link_of(self, key: str) -> Link | None:
+        return self._link.link_of(key)
 
     async def call(self, *command: str | bytes | float) -> Any:
         if self._broken:

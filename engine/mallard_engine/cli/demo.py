@@ -2,9 +2,11 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
     )
+    parser.add_argument(
+        "--redis",
+        metavar="URL",
+        help="an empty Redis, a master with Sentinels or a cluster to run on (default: an embedded "
+        "server)",
+    )
     add_bad_day_flag(parser)
 
 
@@ -94,10 +102,10 @@ def run(args: argparse.Namespace) -> int:
         # In the main thread: the embedded server ends with the thread that started it.
         with (
             tempfile.TemporaryDirectory(prefix="mallard-demo-") as folder,
-            EmbeddedServer() as store,
+            _store_url(args.redis) as url,
         ):
             with Screen(console, title) as screen:
-                demo = DemoRun(plan, demand, screen, redis_url=store.url, secret=new_secret())
+                demo = DemoRun(plan, demand, screen, redis_url=url, secret=new_secret())
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                     outcome = runner.run(demo.run(Path(folder)))
             print_summary(console, outcome)
@@ -108,3 +116,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"mallard: the audit cannot read the jobs: {error}", file=sys.stderr)
         return 1
     return 0 if outcome.holds else 1
+
+
+@contextlib.contextmanager
+def _store_url(given: str | None) -> Iterator[str]:
+    if given is not None:
+        yield given
+        return
+    with EmbeddedServer() as store:
+        yield store.url

@@ -219,5 +219,5 @@ def _raise_open_file_limit() -> None:
 
 
 def _host_of(url: str) -> str:
-    """A Redis URL without its user and password."""
-    return url.rpartition("//")[2].rpartition("@")[2]
+    """A Redis URL without its user, password and parameters, of which some are passwords."""
+    return url.rpartition("//")[2].rpartition("@")[2].partition("?")[0]

@@ -64,8 +64,10 @@ class Settings:
     )
     redis_url: str | None = described(
         None,
-        "A Redis ≥ 7.0 or Valkey that nodes share; none: an embedded server in the data folder. "
-        "Set it to run more than one node.",
+        "A Redis ≥ 7.0 or Valkey that nodes share: one server (`redis://`, `unix://`), a master "
+        "with Sentinels (`redis+sentinel://HOST:PORT,…/SERVICE`) or a cluster "
+        "(`redis+cluster://HOST:PORT,…`), with TLS by `rediss`; none: an embedded server in the "
+        "data folder. Set it to run more than one node.",
         secret=True,
     )
     data: Path = described(

@@ -393,7 +393,7 @@ class Node:
         await self.images.close()
 
     async def _watch_store(self) -> None:
-        """Disconnect drivers when the store is unavailable for too long; inspect its set-up."""
+        """Disconnect drivers whose store is unavailable for too long; inspect its set-up."""
         clock = asyncio.get_running_loop().time
         inspect_s = clock() + _INSPECT_S
         while True:
@@ -403,9 +403,10 @@ class Node:
             if clock() >= inspect_s:
                 inspect_s = clock() + _INSPECT_S
                 await self._inspect()
-            down_since = self.store.down_since
-            if down_since is not None and clock() - down_since >= self._store_down_close_s:
-                await self.hub.end_all(Close.NO_STORE)
+            for market in self.hub.markets:
+                down_since = self.store.down_since(market)
+                if down_since is not None and clock() - down_since >= self._store_down_close_s:
+                    await self.hub.end_all(Close.NO_STORE, market)
 
     async def _inspect(self) -> None:
         with contextlib.suppress(StoreUnavailable):

@@ -16,7 +16,7 @@ class Standing:
     Attributes:
         since_ms: When the node's lease began.
         lost_ms: When the market was last found to have lost writes; 0: never.
-        line: How often the node's connection to the storage was opened.
+        line: The number of the node's connection to the market's server: each has another.
     """
 
     since_ms: int

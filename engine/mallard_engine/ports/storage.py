@@ -132,17 +132,19 @@ class Storage(Protocol):
         """The endpoints of webhooks."""
         ...
 
-    @property
-    def down_since(self) -> float | None:
-        """Since when the storage cannot be reached (seconds of the event loop), or None."""
+    def down_since(self, market: str) -> float | None:
+        """Since when a market's server cannot be reached (seconds of the event loop), or None."""
+
+    def outage_of(self, market: str) -> str | None:
+        """Why a market cannot be used now: its server is away, or refuses all writes; or None."""
 
     @property
     def outage(self) -> str | None:
-        """Why the storage cannot be used now: it is away, or refuses all writes; or None."""
+        """Why no market can be used now; None while one can."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What is wrong with the configuration of the server, though it can be used."""
+        """What is wrong with the servers, though some market can be used."""
 
     def now_ms(self) -> int:
         """The storage's clock: its last known value plus the time since. For display only."""

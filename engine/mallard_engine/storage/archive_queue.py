@@ -16,8 +16,8 @@ from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.calls.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 
@@ -244,7 +244,7 @@ class ArchiveQueue:
                 return
 
 
-async def read_lag(link: Link, keys: MarketKeys) -> ArchiveLag | None:
+async def read_lag(link: StoreLink, keys: MarketKeys) -> ArchiveLag | None:
     """Return how far the archive of a market is behind; None: it has none."""
     archive = keys.key("archive")
     hold_ms, lost = await link.call("HMGET", archive, "hold_ms", "lost")

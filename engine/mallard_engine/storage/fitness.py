@@ -6,13 +6,14 @@ restricted user may not read is reported as unknown; everything else is checked.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.schema import KEY as SCHEMA_KEY
 from mallard_engine.storage.schema import Schema, read_mark, refusal
 
@@ -20,6 +21,7 @@ Call = Callable[..., Awaitable[Any]]
 
 _OLDEST: Final = (7, 0)
 _LOADING_POLL_S: Final = 0.25
+_CONFIG: Final = ("save", "appendfsync", "cluster-require-full-coverage")
 _NO_FSYNC: Final = (
     "appendfsync is no: a power cut may lose the last half minute; set everysec or always"
 )
@@ -42,12 +44,14 @@ class Facts:
         config: Some fields of CONFIG.
         cluster: The fields of CLUSTER INFO, if the server is in cluster mode.
         schema: The schema versions that wrote to it.
+        by_cluster: The URL names a cluster.
     """
 
     info: Mapping[str, str] | None
     config: Mapping[str, str] | None = None
     cluster: Mapping[str, str] | None = None
     schema: Schema | None = None
+    by_cluster: bool = False
 
 
 def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
@@ -56,13 +60,17 @@ def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
     if facts.info is None:
         unknown = "version, role, eviction and persistence are unknown: INFO is forbidden"
         return (*found, Finding(unknown))
-    found += [*_server(facts.info, facts.cluster), *_eviction(facts.info)]
+    found += [*_server(facts.info, facts), *_eviction(facts.info)]
     if not embedded:
         found += _persistence(facts.info, facts.config)
+    return _sorted(found)
+
+
+def _sorted(found: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(found, key=lambda finding: not finding.refuse))
 
 
-def _server(info: Mapping[str, str], cluster: Mapping[str, str] | None) -> Iterator[Finding]:
+def _server(info: Mapping[str, str], facts: Facts) -> Iterator[Finding]:
     version = info.get("redis_version", "")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if not numbers:
@@ -75,14 +83,20 @@ def _server(info: Mapping[str, str], cluster: Mapping[str, str] | None) -> Itera
         master = f"{info.get('master_host', '?')}:{info.get('master_port', '?')}"
         yield Finding(f"it is a replica, which takes no writes: name its master, {master}", True)
     if info.get("cluster_enabled") == "1":
-        yield _cluster(cluster)
+        yield from _cluster(facts)
 
 
-def _cluster(cluster: Mapping[str, str] | None) -> Finding:
-    alone = cluster is not None and cluster.get("cluster_known_nodes") == "1"
-    if alone and cluster is not None and cluster.get("cluster_state") == "ok":
-        return Finding("it is in cluster mode, alone: more nodes are not supported yet")
-    return Finding("Redis Cluster is not supported yet: name a Redis without cluster mode", True)
+def _cluster(facts: Facts) -> Iterator[Finding]:
+    cluster = facts.cluster or {}
+    is_alone = cluster.get("cluster_known_nodes") == "1"
+    if not facts.by_cluster:
+        is_usable = is_alone and cluster.get("cluster_state") == "ok"
+        yield Finding("it is of a Redis Cluster: name it with redis+cluster://", not is_usable)
+    elif not is_alone and (facts.config or {}).get("cluster-require-full-coverage") == "yes":
+        yield Finding(
+            "cluster-require-full-coverage is yes: set no, or the loss of one primary stops the "
+            "markets of all"
+        )
 
 
 def _eviction(info: Mapping[str, str]) -> Iterator[Finding]:
@@ -110,23 +124,34 @@ def _persistence(info: Mapping[str, str], config: Mapping[str, str] | None) -> I
         yield Finding("it keeps nothing on disk: a restart loses every job; set appendonly yes")
 
 
-async def inspect(call: Call, *, embedded: bool = False) -> tuple[Finding, ...]:
-    """Read the facts of a server and check them.
+async def inspect(link: StoreLink, *, embedded: bool = False) -> tuple[Finding, ...]:
+    """Read the facts of the servers and check them. Those of a cluster that are away are left out.
 
     Raises:
-        StoreUnavailable: The server cannot be reached.
+        StoreUnavailable: No server can be reached.
     """
+    servers = [each for each in link.primaries() if each.connected] or link.primaries()
+    found: list[Finding] = []
+    for server in servers:
+        facts = await _facts(server.call, embedded=embedded)
+        facts = replace(facts, by_cluster=isinstance(link, ClusterLink))
+        name = f"{server.address}: " if len(servers) > 1 else ""
+        found += [Finding(f"{name}{it.text}", it.refuse) for it in judge(facts, embedded=embedded)]
+    if any(finding.refuse for finding in found):  # its keys may be unreadable
+        return _sorted(found)
+    mark = read_mark(await _if_permitted(link.call("HGETALL", SCHEMA_KEY)))
+    if why := refusal(mark):
+        found.append(Finding(why, refuse=True))
+    return _sorted(found)
+
+
+async def _facts(call: Call, *, embedded: bool) -> Facts:
     info = _fields(await _if_permitted(call("INFO")))
     config = None if embedded else await _config(call)
     cluster = None
     if info is not None and info.get("cluster_enabled") == "1":
         cluster = _fields(await _if_permitted(call("CLUSTER", "INFO")))
-    facts = Facts(info, config, cluster)
-    found = judge(facts, embedded=embedded)
-    if any(finding.refuse for finding in found):  # its keys may be unreadable
-        return found
-    mark = read_mark(await _if_permitted(call("HGETALL", SCHEMA_KEY)))
-    return judge(replace(facts, schema=mark), embedded=embedded)
+    return Facts(info, config, cluster)
 
 
 async def inspect_url(
@@ -145,10 +170,10 @@ async def inspect_url(
     """
     deadline = asyncio.get_running_loop().time() + loading_within_s
     while True:
-        link = Link(url)
+        link = Store(url).link()
         try:
             await link.connect()
-            return await inspect(link.call, embedded=embedded)
+            return await inspect(link, embedded=embedded)
         except LinkReplyError as error:
             if error.code != "LOADING" or asyncio.get_running_loop().time() >= deadline:
                 raise
@@ -161,7 +186,7 @@ async def inspect_url(
 
 
 async def _config(call: Call) -> Mapping[str, str] | None:
-    flat = await _if_permitted(call("CONFIG", "GET", "save", "appendfsync"))
+    flat = await _if_permitted(call("CONFIG", "GET", *_CONFIG))
     if flat is None:
         return None
     texts = [item.decode(errors="replace") for item in flat]

@@ -18,25 +18,20 @@ _MAX_REASON_CHARS = 160
 
 
 class StoreHealth:
-    """The result of the last write. `on_refusal` is called with the code of each refusal."""
+    """The result of each server's last write. `on_refusal` is called with a refusal's code."""
 
     def __init__(self, on_refusal: Callable[[str], None] | None = None) -> None:
         self._on_refusal = on_refusal
-        self._problem: str | None = None
+        # By the connection to a server: why it refuses all writes.
+        self.problems: dict[object, str] = {}
 
-    @property
-    def problem(self) -> str | None:
-        """Why the server refuses all writes; None while it accepts them."""
-        return self._problem
-
-    def wrote(self) -> None:
-        """Note that a script that writes has succeeded."""
-        if self._problem is not None:
-            self._problem = None
+    def wrote(self, server: object) -> None:
+        """Note that a script that writes has succeeded on a server."""
+        if self.problems.pop(server, None) is not None:
             _log.info("the store accepts writes again")
 
-    def refused(self, error: LinkReplyError) -> None:
-        """Note that the server refused a script because of its own condition."""
+    def refused(self, error: LinkReplyError, server: object) -> None:
+        """Note that a server refused a script because of its own condition."""
         if not isinstance(error, StoreNotReady | StoreOutOfMemory):
             return
         if self._on_refusal is not None:
@@ -44,7 +39,7 @@ class StoreHealth:
         reason = str(error)[:_MAX_REASON_CHARS]
         unready = isinstance(error, StoreNotReady) and error.condition.unready
         if unready:
-            self._problem = f"the store refuses writes: {reason}"
+            self.problems[server] = f"the store refuses writes: {reason}"
         _refusals.error(
             "the store refuses writes" if unready else "the store refuses some writes",
             code=error.code,

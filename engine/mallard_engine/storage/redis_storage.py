@@ -34,6 +34,7 @@ from mallard_engine.storage.calls.transfers import RedisTransfers
 from mallard_engine.storage.calls.webhooks import RedisWebhooks
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.fitness import inspect
 from mallard_engine.storage.policy_agreement import disagreements, fingerprint
 from mallard_engine.storage.scripts import load_commands
@@ -45,7 +46,7 @@ class RedisStorage:
     """A `Storage`: composes the ports, which share one script runner.
 
     Args:
-        url: The Redis server.
+        url: The Redis server or servers; see `storage/client/links.py`.
         policies: The policy of every market, by its id.
         now_ms: A simulation's clock; None: the clock of the Redis server.
         observe: Called with the name and the seconds of each call.
@@ -72,12 +73,13 @@ class RedisStorage:
         quotas: Quotas = NO_QUOTAS,
         on_quota: Callable[[str], None] | None = None,
     ) -> None:
-        # Called when the connection is open, after each outage again.
+        # Called when a connection is open, after each outage again.
         self.on_up: Callable[[], None] | None = None
         # Why the owner of the server regards it as unusable, such as a deleted data folder.
         self.fault: str | None = None
+        store = Store(url)
         self.runner = ScriptRunner(
-            Link(url, greeting=load_commands(), on_up=self._opened),
+            store.link(greeting=load_commands(), on_up=self._opened),
             policies,
             now_ms=now_ms,
             observe=observe,
@@ -85,8 +87,8 @@ class RedisStorage:
             on_alert=on_alert,
             node=node,
         )
-        self.tail = Link(url, name="mallard-tail")
-        self.event_tail = Link(url, name="mallard-events")
+        self.tail = store.tail(name="mallard-tail")
+        self.event_tail = store.tail(name="mallard-events")
         runs = OfferedRuns()
         self.drivers = RedisDrivers(self.runner)
         self.register = RedisRegister(self.runner)
@@ -129,23 +131,43 @@ class RedisStorage:
         """Name these versions of the policies in the records of rounds."""
         self.runner.policy_versions = dict(versions)
 
-    @property
-    def down_since(self) -> float | None:
-        return self.runner.link.down_since
+    def down_since(self, market: str) -> float | None:
+        link = self._link_of(market)
+        return link.down_since if link is not None else None
 
-    @property
-    def outage(self) -> str | None:
-        if self.runner.link.is_away:
-            return f"the store cannot be reached: {self.runner.link.why_down}"
-        if problem := self.fault or self.runner.health.problem:
+    def outage_of(self, market: str) -> str | None:
+        link = self._link_of(market)
+        if link is None:
+            return "the store has no server for this market"
+        if link.is_away:
+            return f"the store at {link.address} cannot be reached: {link.why_down}"
+        if problem := self.fault or self.runner.health.problems.get(link):
             return problem
-        if self.tail.is_away:
-            return f"the store's pushes cannot be read: {self.tail.why_down}"
+        tail = self.tail.link_of(self.runner.keys[market].block[0])
+        if tail is not None and tail.is_away:
+            return f"the store's pushes cannot be read: {tail.why_down}"
         return None
 
     @property
+    def outage(self) -> str | None:
+        first = None
+        for market in self.runner.keys:
+            first = self.outage_of(market)
+            if first is None:
+                return None
+        return first
+
+    @property
     def warnings(self) -> Sequence[str]:
-        return self._warnings
+        affected: dict[str, list[str]] = {}
+        for market in self.runner.keys:
+            if (why := self.outage_of(market)) is not None:
+                affected.setdefault(why, []).append(market)
+        outages = [f"no work in {', '.join(them)}: {why}" for why, them in affected.items()]
+        return (*outages, *self._warnings)
+
+    def _link_of(self, market: str) -> Link | None:
+        return self.runner.link.link_of(self.runner.keys[market].block[0])
 
     def now_ms(self) -> int:
         return self.runner.now_ms()
@@ -171,7 +193,7 @@ class RedisStorage:
             StoreUnavailable: the server cannot be reached.
         """
         call = self.runner.link.call
-        found = await inspect(call, embedded=self._embedded)
+        found = await inspect(self.runner.link, embedded=self._embedded)
         texts = [finding.text for finding in found]
         if self._node:
             now_ms = await self._server_ms()
@@ -196,14 +218,15 @@ class RedisStorage:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self.pushes.reader.close()
+        await self.event_log.reader.close()
         await asyncio.gather(*(link.close() for link in self._links))
 
     @property
-    def _links(self) -> tuple[Link, ...]:
+    def _links(self) -> tuple[StoreLink, ...]:
         return self.runner.link, self.tail, self.event_tail
 
     def _opened(self) -> None:
-        self.runner.connections += 1
         if self.on_up is not None:
             self.on_up()
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.scripts import all_scripts
 
@@ -72,7 +72,7 @@ def read_mark(flat: Sequence[bytes] | None) -> Schema | None:
         raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
 
 
-async def check(link: Link) -> None:
+async def check(link: StoreLink) -> None:
     """Read the mark only. Raises `WrongSchema` if this version must not use the store."""
     try:
         flat = await link.call("HGETALL", KEY)
@@ -86,7 +86,7 @@ async def check(link: Link) -> None:
         raise WrongSchema(why)
 
 
-async def mark(link: Link) -> None:
+async def mark(link: StoreLink) -> None:
     """Write this version's mark, unless a later version has written a higher one.
 
     Raises `WrongSchema` if this version must not use the store, and what `Link.call` raises.

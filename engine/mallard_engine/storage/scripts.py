@@ -21,12 +21,10 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Any, Self
 
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.connection import Command
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import StoreLink
 
-# How often a script is loaded for one call before its source is sent with the call.
-_LOADS = 2
 _SHEBANG = re.compile(r"#!lua(?: flags=([a-z,-]+))?$")
 _INCLUDE = re.compile(r"^-- include (lib/\w+\.lua)$", re.MULTILINE)
 
@@ -71,22 +69,20 @@ class Script:
 
     async def run(
         self,
-        link: Link,
+        link: StoreLink,
         keys: Sequence[str | bytes],
         args: Sequence[str | bytes | int | float] = (),
     ) -> Any:
         """Run the script in one atomic step and return its reply. Raises what `Link.call` raises.
 
-        A server that has lost its scripts gets this one again: an attempt without it had no effect.
-        If scripts are lost again and again, by repeated flushes, the source is sent with the call.
+        A server that has lost its scripts is sent this one with the call, and keeps it: the attempt
+        without it had no effect.
         """
-        for _ in range(_LOADS):
-            try:
-                return await link.call(b"EVALSHA", self.sha, len(keys), *keys, *args)
-            except LinkReplyError as error:
-                if error.code != "NOSCRIPT":
-                    raise
-            await link.call(b"SCRIPT", b"LOAD", self.source)
+        try:
+            return await link.call(b"EVALSHA", self.sha, len(keys), *keys, *args)
+        except LinkReplyError as error:
+            if error.code != "NOSCRIPT":
+                raise
         return await link.call(b"EVAL", self.source, len(keys), *keys, *args)
 
 

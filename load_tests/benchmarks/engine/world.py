@@ -97,7 +97,7 @@ class World:
         if counted:
             self.store.runner.link = CountingLink(url)
         # For bulk loading and Redis's statistics, which the storage port does not offer.
-        self.link: Link = self.store.runner.link
+        self.link: Link = self.store.runner.link.primaries()[0]
         self.sink = OfferSink()
         self.dispatcher = Dispatcher(NODE, self.store, self.sink, self.places, policies, Metrics())
         self._sockets = 0

@@ -98,7 +98,7 @@ async def test_dispatch_continues_after_an_outage(node: Node, server: EmbeddedSe
     with pytest.raises(StoreUnavailable):
         await node.accepts(offer)
     server.revive()
-    await eventually(lambda: node.store.down_since is None)
+    await eventually(lambda: node.store.down_since(MARKET) is None)
     assert (await node.accepts(offer)).state is JobState.ASSIGNED
     await node.online("e")
     await node.offered(other, "e")

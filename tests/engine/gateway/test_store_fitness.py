@@ -33,9 +33,9 @@ ALONE = {"cluster_known_nodes": "1", "cluster_state": "ok"}
         ({"role": "slave", "master_host": "db1", "master_port": "6379"}, {}, None, True,
          "it is a replica, which takes no writes: name its master, db1:6379"),
         ({"redis_mode": "sentinel"}, {}, None, True, "Sentinel"),
-        ({"cluster_enabled": "1"}, {}, {"cluster_known_nodes": "6"}, True, "not supported yet"),
-        ({"cluster_enabled": "1"}, {}, None, True, "not supported yet"),
-        ({"cluster_enabled": "1"}, {}, ALONE, False, "in cluster mode, alone"),
+        ({"cluster_enabled": "1"}, {}, {"cluster_known_nodes": "6"}, True, "redis+cluster://"),
+        ({"cluster_enabled": "1"}, {}, None, True, "redis+cluster://"),
+        ({"cluster_enabled": "1"}, {}, ALONE, False, "it is of a Redis Cluster"),
         ({"maxmemory_policy": "allkeys-lru", "maxmemory": "1000"}, {}, None, True,
          "maxmemory-policy is allkeys-lru: set noeviction, as it evicts jobs"),
         ({"maxmemory_policy": "allkeys-lru"}, {}, None, False, "before a maxmemory is set"),
@@ -159,23 +159,31 @@ def test_serve_refuses_a_cluster_in_one_line(
         settings = load_settings({"data": str(tmp_path), "redis_url": other.url}, {})
         assert serve._serve_on(settings, places, other.url, lambda: (settings, places)) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert "Redis Cluster is not supported yet" in line
+    assert "it is of a Redis Cluster: name it with redis+cluster://" in line
 
 
 @pytest.mark.finding("B9")
 @pytest.mark.parametrize(
     "url",
     [
-        "redis+sentinel://a:26379,b:26379/mymaster",
-        "redis+cluster://a:6379,b:6379",
-        "rediss+cluster://a:6379",
+        "redis+sentinel://a:26379,b:26379",
+        "redis+sentinel://a:26379,b:26379/one/two",
+        "redis+sentinel://a:26379/one?sentinel_name=x",
+        "redis+sentinel://a:port/one",
+        "redis+sentinel:///one",
+        "redis+cluster://a:6379,b:6379/1",
+        "redis+cluster://a:6379?db=1",
+        "redis+cluster://a:6379,,b",
+        "redis+cluster://a:99999",
+        "redis+magic://a:6379",
+        "unix+cluster:///a",
         "redis://a:6379,b:6379/0",
         "http://a:6379",
     ],
 )
 def test_serve_refuses_an_unsupported_store(url: str, tmp_path: Path, places: Places) -> None:
     settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
-    with pytest.raises(ConfigError, match="redis://"):
+    with pytest.raises(ConfigError, match=r"^redis "):
         serve._serve_on(settings, places, url, lambda: (settings, places))
 
 

@@ -57,8 +57,7 @@ class Submissions:
         value = without_nulls(value, JobRequest)
         asked = body_as(value, JobRequest)
         require_mall(principal, self._services.places, asked.pickup.mall)
-        if (outage := self._store.outage) is not None:
-            raise StoreUnavailable(outage)  # before it waits for its mall's semaphore
+        self._require_store(asked.pickup.mall)
         async with self._per_mall.acquire(asked.pickup.mall):
             mall, level = asked.pickup.mall, asked.service_level or None
             with closing(self._orders.speculate(mall, level)) as early:
@@ -72,6 +71,14 @@ class Submissions:
                     body_hash=canonical_hash(value),
                     now_ms=now_ms,
                 )
+
+    def _require_store(self, mall: str) -> None:
+        """Refuse an order whose store is away, before it waits for its mall's semaphore."""
+        places = self._services.places
+        if mall not in places.malls:  # which is an error of the order
+            return
+        if (outage := self._store.outage_of(places.market_of_mall(mall).id)) is not None:
+            raise StoreUnavailable(outage)
 
     async def _submit(
         self,

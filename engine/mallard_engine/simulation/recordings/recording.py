@@ -5,20 +5,20 @@ home addresses, so only the owner can read the file. Drivers' positions are not 
 not in the file.
 """
 
+import asyncio
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-import redis.asyncio
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from mallard_engine.input_files import InputError, numbered_lines, read_text
 from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records.jobs import read_job
 from mallard_protocol.fields import EpochMs, Id, Lat, Lon
@@ -83,32 +83,38 @@ async def record(url: str, market: str) -> Recording:
     """Read a market's stream and its stored jobs, writing nothing. Raises `StoreUnavailable`."""
     keys = MarketKeys(market)
     try:
-        async with redis.asyncio.Redis.from_url(
-            url, socket_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
-        ) as client:
-            events = [event async for event in _events(client, keys)]
-            names = list(dict.fromkeys(event.job for event in events if event.kind == "job"))
-            jobs: dict[str, RecordedJob] = {}
-            for first in range(0, len(names), _AT_ONCE):
-                some = names[first : first + _AT_ONCE]
-                async with client.pipeline(transaction=False) as pipeline:
-                    for name in some:
-                        pipeline.hgetall(keys.job(name))
-                    stored = await pipeline.execute()
-                jobs |= {
-                    name: _job(fields) for name, fields in zip(some, stored, strict=True) if fields
-                }
-    except (redis.RedisError, OSError, ValueError) as error:
+        link = Store(url).link(
+            name="mallard-record", deadline_s=_TIMEOUT_S, silence_s=_TIMEOUT_S, master_only=False
+        )
+        try:
+            await link.connect()
+            events = [event async for event in _events(link, keys)]
+            jobs = await _jobs(link, keys, events)
+        finally:
+            await link.close()
+    except (LinkReplyError, OSError, ValueError) as error:
         raise StoreUnavailable(str(error)) from error
     return Recording(market, jobs, events)
 
 
-async def _events(client: Any, keys: MarketKeys) -> Any:
+async def _jobs(
+    link: StoreLink, keys: MarketKeys, events: Sequence[RecordedEvent]
+) -> Mapping[str, RecordedJob]:
+    names = list(dict.fromkeys(event.job for event in events if event.kind == "job"))
+    jobs: dict[str, RecordedJob] = {}
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        stored = await asyncio.gather(*(link.call("HGETALL", keys.job(name)) for name in some))
+        jobs |= {name: _job(flat) for name, flat in zip(some, stored, strict=True) if flat}
+    return jobs
+
+
+async def _events(link: StoreLink, keys: MarketKeys) -> AsyncIterator[RecordedEvent]:
     cursor = "-"
     while True:
-        entries = await client.xrange(keys.key("events"), cursor, "+", count=_AT_ONCE)
+        entries = await link.call("XRANGE", keys.key("events"), cursor, "+", "COUNT", _AT_ONCE)
         for _, fields in entries:
-            event = msgspec.msgpack.decode(fields[b"e"], strict=False)
+            event = msgspec.msgpack.decode(fields[1], strict=False)
             yield RecordedEvent(
                 at=event["at"],
                 kind=event["kind"],
@@ -125,8 +131,8 @@ async def _events(client: Any, keys: MarketKeys) -> Any:
         cursor = "(" + entries[-1][0].decode()
 
 
-def _job(fields: Mapping[bytes, bytes]) -> RecordedJob:
-    job = read_job([part for pair in fields.items() for part in pair])
+def _job(flat: Sequence[bytes]) -> RecordedJob:
+    job = read_job(flat)
     need = job.need
     return RecordedJob(
         job.id,

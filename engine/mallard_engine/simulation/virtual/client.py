@@ -13,6 +13,7 @@ import hiredis
 
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.simulation.virtual.loop import VirtualLoop
+from mallard_engine.storage.client.address import Address
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.connection import Command
 from mallard_engine.storage.client.errors import reply_error
@@ -28,8 +29,9 @@ class TurnLink(Link):
     """A `Link` for a `VirtualLoop`, on one blocking socket."""
 
     def __init__(self, url: str, greeting: Sequence[Command] = ()) -> None:
-        super().__init__(url)
-        self._greetings = [*self.address.introduction("mallard-simulation"), *greeting]
+        self._server = Address.parse(url)
+        super().__init__(self._server)
+        self._greetings = [*self._server.introduction("mallard-simulation"), *greeting]
         self._socket: socket.socket | None = None
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._unsent: list[bytes] = []
@@ -50,12 +52,12 @@ class TurnLink(Link):
         if not isinstance(loop, VirtualLoop):
             raise TypeError("this connection needs a virtual loop")
         try:
-            if self.address.path:
+            if self._server.path:
                 self._socket = socket.socket(socket.AF_UNIX)
                 self._socket.settimeout(_DEADLINE_S)
-                self._socket.connect(self.address.path)
+                self._socket.connect(self._server.path)
             else:
-                where = (self.address.host, self.address.port)
+                where = (self._server.host, self._server.port)
                 self._socket = socket.create_connection(where, timeout=_DEADLINE_S)
         except OSError as error:
             raise StoreUnavailable(f"the store at {self.address}: {error}") from error

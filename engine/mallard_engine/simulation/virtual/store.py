@@ -69,8 +69,10 @@ class SimulationStorage:
         self.event_log = RedisEventLog(runner, self._turns)
         self.webhooks = RedisWebhooks(runner)
 
-    @property
-    def down_since(self) -> None:
+    def down_since(self, market: str) -> None:  # noqa: ARG002 - as the port
+        return None
+
+    def outage_of(self, market: str) -> None:  # noqa: ARG002 - as the port
         return None
 
     @property

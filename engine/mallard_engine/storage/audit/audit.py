@@ -41,8 +41,8 @@ from mallard_engine.storage.audit.traces import (
     pages_of_jobs,
 )
 from mallard_engine.storage.audit.views import Changing, Look, View
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.fitness import inspect
 from mallard_engine.storage.keys import MarketKeys
 
@@ -126,7 +126,7 @@ async def audit(
     try:
         async with patient_link(url) as link:
             await schema.check(link)
-            found = await inspect(link.call, embedded=embedded)
+            found = await inspect(link, embedded=embedded)
             texts = [finding.text for finding in found]
             for market, policy in policies.items():
                 texts += await _archive_texts(link, market)
@@ -145,7 +145,7 @@ async def audit(
     return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), tuple(texts))
 
 
-async def _archive_texts(link: Link, market: str) -> list[str]:
+async def _archive_texts(link: StoreLink, market: str) -> list[str]:
     """Return what is to be said about the archive of a market."""
     lag = await read_lag(link, MarketKeys(market))
     seconds, _ = await link.call("TIME")
@@ -167,10 +167,9 @@ async def _unmatched(
 
 
 @contextlib.asynccontextmanager
-async def patient_link(url: str) -> AsyncIterator[Link]:
+async def patient_link(url: str) -> AsyncIterator[StoreLink]:
     """Return a patient connection, to a replica as well: an audit only reads."""
-    link = Link(
-        url,
+    link = Store(url).link(
         name="mallard-check",
         deadline_s=_DEADLINE_S,
         silence_s=_SILENCE_S,

@@ -15,7 +15,7 @@ from mallard_engine.core.model import Driver, Job, Position
 from mallard_engine.core.pauses import Pauses
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.vehicles import DriverProfile
-from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import MarketKeys, place_of
 from mallard_engine.storage.records.drivers import read_driver, read_position, read_profile
 from mallard_engine.storage.records.jobs import causes_of, read_job, read_need
@@ -150,7 +150,7 @@ class Look:
 
     def __init__(
         self,
-        link: Link,
+        link: StoreLink,
         keys: MarketKeys,
         policy: MarketPolicy,
         now_ms: Callable[[], int] | None = None,

@@ -14,12 +14,11 @@ from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import DriverFix, EventLog, MovedJob
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.client.client import Link
-from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import StoreLink
+from mallard_engine.storage.client.streams import StreamReader
 from mallard_engine.storage.records.packing import pack
 
 _EVENTS_A_READ: Final = 500
-_POLL_MS: Final = 20
 _MOVES_KEPT: Final = 1_000
 # Twice the time between two moves, and a margin.
 _HEADING_KEPT_S: Final = 40
@@ -32,11 +31,9 @@ class RedisEventLog(EventLog):
     ``tail`` is a connection of its own: a blocking read must not delay other calls.
     """
 
-    def __init__(self, runner: ScriptRunner, tail: Link) -> None:
+    def __init__(self, runner: ScriptRunner, tail: StoreLink) -> None:
         self._runner = runner
-        self._tail = tail
-        # The server is in cluster mode, and the markets have different slots.
-        self._is_split = False
+        self.reader = StreamReader(tail, _EVENTS_A_READ)
         # By market: up to where its moves were read.
         self._moves: dict[str, str] = {}
 
@@ -59,9 +56,9 @@ class RedisEventLog(EventLog):
         for market in after:
             streams[self._key(market, "moves")] = market, self._moves[market]
             streams[self._key(market, "events")] = market, str(after[market])
-        reply = await self._new_entries(streams, block_ms)
+        read_from = {stream: cursor for stream, (_, cursor) in streams.items()}
         heard: defaultdict[str, list[MarketEvent]] = defaultdict(list)
-        for stream, entries in reply or ():
+        for stream, entries in await self.reader.read(read_from, block_ms):
             market = streams[stream][0]
             if stream.endswith(b":events"):
                 heard[market] += [read_event(market, *entry) for entry in entries]
@@ -72,39 +69,6 @@ class RedisEventLog(EventLog):
                      for it in entries]  # fmt: skip
             heard[market][:0] = moves
         return [event for events in heard.values() for event in events]
-
-    async def _new_entries(
-        self, streams: Mapping[bytes, tuple[str, str]], block_ms: int
-    ) -> Sequence[tuple[bytes, Sequence[tuple[bytes, Sequence[bytes]]]]]:
-        """Return the new entries by stream. ``streams``: the market and the cursor of each."""
-        if not self._is_split:
-            try:
-                return (
-                    await self._tail.call(
-                        "XREAD", "COUNT", _EVENTS_A_READ, "BLOCK", block_ms, "STREAMS", *streams,
-                        *(cursor for _, cursor in streams.values()),
-                    )
-                    or ()
-                )  # fmt: skip
-            except LinkReplyError as error:
-                if error.code != "CROSSSLOT":
-                    raise
-                self._is_split = True
-        # In cluster mode one command reads one market, and a read that waits delays the others.
-        by_market: defaultdict[str, dict[bytes, str]] = defaultdict(dict)
-        for stream, (market, cursor) in streams.items():
-            by_market[market][stream] = cursor
-        call = self._tail.call
-        replies = await asyncio.gather(
-            *(
-                call("XREAD", "COUNT", _EVENTS_A_READ, "STREAMS", *own, *own.values())
-                for own in by_market.values()
-            )
-        )
-        found = [entries for reply in replies for entries in reply or ()]
-        if not found:
-            await asyncio.sleep(min(block_ms, _POLL_MS) / 1000)
-        return found
 
     async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         key, now_ms = self._key(market, "moves"), self._runner.now_ms()

@@ -33,7 +33,7 @@ class RedisLeases(Leases):
         if lost_ms != known_ms:
             self._lost_ms[market] = lost_ms
             self._runner.last_events.pop(market, None)
-        standing = Standing(since_ms, lost_ms, self._runner.connections)
+        standing = Standing(since_ms, lost_ms, self._runner.opening(market))
         return Beat(now, standing, tuple(name.decode() for name in dead))
 
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:

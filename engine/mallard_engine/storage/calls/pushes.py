@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from mallard_engine.ports import PushEntry, PushSink, PushSource, PushStream
 from mallard_engine.storage.calls.offered_runs import OfferedRun, OfferedRuns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.links import StoreLink
+from mallard_engine.storage.client.streams import StreamReader
 from mallard_engine.storage.records.effects import read_push
 
 _PUSHES_A_READ = 500
@@ -21,9 +22,9 @@ class RedisPushes(PushStream):
     ``tail`` is a connection of its own: a blocking read must not delay other calls.
     """
 
-    def __init__(self, runner: ScriptRunner, tail: Link, runs: OfferedRuns) -> None:
+    def __init__(self, runner: ScriptRunner, tail: StoreLink, runs: OfferedRuns) -> None:
         self._runner = runner
-        self._tail = tail
+        self.reader = StreamReader(tail, _PUSHES_A_READ)
         self._runs = runs
         # How many entries of each stream were read since it was trimmed.
         self._read: Counter[PushSource] = Counter()
@@ -46,12 +47,9 @@ class RedisPushes(PushStream):
     async def read(self, cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
         await self._trim(cursors)
         sources = {self._key(source).encode(): source for source in cursors}
-        reply = await self._tail.call(
-            "XREAD", "COUNT", _PUSHES_A_READ, "BLOCK", block_ms, "STREAMS", *sources,
-            *cursors.values(),
-        )  # fmt: skip
+        read_from = dict(zip(sources, cursors.values(), strict=True))
         entries = []
-        for stream, items in reply or ():
+        for stream, items in await self.reader.read(read_from, block_ms):
             for cursor, (_, body, _, card) in items:
                 push = read_push(body, card)
                 if push.offer:
@@ -67,7 +65,7 @@ class RedisPushes(PushStream):
         for source in due:
             del self._read[source]
             if source in cursors and not source.shared:
-                await self._tail.call("XTRIM", self._key(source), "MINID", "~", cursors[source])
+                await self.reader.link.call("XTRIM", self._key(source), "MINID", "~", cursors[source])
 
     def _key(self, source: PushSource) -> str:
         keys = self._runner.keys[source.market]

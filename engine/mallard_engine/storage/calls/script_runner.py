@@ -22,8 +22,8 @@ from mallard_engine.ports import (
     StoreUnavailable,
     WrongState,
 )
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.health import StoreHealth
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records.drivers import read_driver, read_position
@@ -102,10 +102,10 @@ def checked(reply: Reply, ref: JobRef) -> Reply:
 
 
 class ScriptRunner:
-    """One connection to Redis with the keys and policies of the markets; all groups share it.
+    """The connections to Redis with the keys and policies of the markets; all groups share it.
 
     Args:
-        link: The connection. Tests and benchmarks replace it.
+        link: The connections. Tests and benchmarks replace it.
         policies: The policy of every market, by its id.
         now_ms: A simulation's clock; None: the clock of the Redis server.
         observe: Called with the name and the seconds of each call.
@@ -116,7 +116,7 @@ class ScriptRunner:
 
     def __init__(
         self,
-        link: Link,
+        link: StoreLink,
         policies: Mapping[str, MarketPolicy],
         *,
         now_ms: Callable[[], int] | None = None,
@@ -138,8 +138,6 @@ class ScriptRunner:
         self.last_events: dict[str, str] = {}
         # By market: the version of its policy, which each round's record names.
         self.policy_versions: dict[str, int] = {}
-        # How often the connection was opened. Replies that were pending before may be lost.
-        self.connections = 0
         self._on_alert = on_alert
         self._virtual_now_ms = now_ms
         self._observe = observe
@@ -171,6 +169,11 @@ class ScriptRunner:
     def set_clock(self, now_ms: int) -> None:
         """Adjust `now_ms` to a time that the server has just reported."""
         self._clock_offset_ms = now_ms - time.monotonic() * 1000
+
+    def opening(self, market: str) -> int:
+        """Return the number of the connection that has a market; see `Link.opening`."""
+        link = self.link.link_of(self.keys[market].block[0])
+        return link.opening if link is not None else 0
 
     def keys_of(self, job: str) -> MarketKeys:
         """The keys of a job's market.
@@ -286,13 +289,13 @@ class ScriptRunner:
         try:
             reply = await script.run(self.link, keys, args)
         except LinkReplyError as error:
-            self.health.refused(error)
+            self.health.refused(error, self.link.link_of(keys[0]))
             raise
         finally:
             if self._observe is not None:
                 self._observe(name, time.perf_counter() - started)
-        if self.health.problem is not None and script.writes:
-            self.health.wrote()
+        if self.health.problems and script.writes:
+            self.health.wrote(self.link.link_of(keys[0]))
         return reply
 
 

@@ -1,4 +1,4 @@
-"""The engine's connection to Redis: one connection, pipelined automatically, that reconnects.
+"""The engine's connection to one Redis server: pipelined automatically, and it reconnects.
 
 A call costs some microseconds of our CPU, against some tens for a pooled client. It does not repeat
 a call whose outcome is unknown: that is up to the caller, who knows the fence.
@@ -11,15 +11,16 @@ resolves the address again and may find the new master.
 
 import asyncio
 import contextlib
+import itertools
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import structlog
 
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.client.address import Address
+from mallard_engine.storage.client.address import Address, Way
 from mallard_engine.storage.client.connection import SILENCE_S, Command, Wire
 from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, StoreTimeout
 
@@ -34,16 +35,34 @@ _YOUNG_S = 30.0
 # How long one attempt waits at the beginning of an outage. A lost SYN is sent again only after a
 # second, so a new attempt finds a returning network sooner.
 _YOUNG_CONNECT_S = 1.0
+# How long calls wait for a connection that was just begun, and loads the scripts.
+_FIRST_GRACE_S = 1.0
 # Commands that a restricted user need not be allowed.
 _OPTIONAL = frozenset({"CLIENT", "ROLE"})
 _ROLES = {b"slave": "replica"}
+_OPENINGS = itertools.count(1)
+
+
+class LinkOptions(TypedDict, total=False):
+    """The arguments of a `Link` besides the address."""
+
+    name: str
+    deadline_s: float
+    silence_s: float
+    heartbeat_s: float
+    grace_s: float
+    max_waiting: int
+    master_only: bool
+    greeting: Sequence[Command]
+    on_up: Callable[[], None] | None
+    on_down: Callable[[], None] | None
 
 
 class Link:
     """A connection to one Redis. Call `connect` inside a running loop, and `close` at the end.
 
     Args:
-        url: The address.
+        way: The address, or the URL of one server.
         name: The connection's name, for CLIENT LIST.
         deadline_s: A call without a reply by then fails with `StoreTimeout`, and the connection is
             cut, because later replies would be late as well.
@@ -60,7 +79,7 @@ class Link:
 
     def __init__(
         self,
-        url: str,
+        way: Way | str,
         *,
         name: str = "mallard",
         deadline_s: float = 2.0,
@@ -73,7 +92,10 @@ class Link:
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
     ) -> None:
-        self.address = Address.parse(url)
+        self.address: Way = Address.parse(way) if isinstance(way, str) else way
+        # The number of the current connection: no other connection of this process has it. Replies
+        # that were pending under another number may be lost.
+        self.opening = 0
         self._name = name
         self._deadline_s = deadline_s
         self._silence_s = silence_s
@@ -123,8 +145,15 @@ class Link:
             if isinstance(error, LinkReplyError):
                 raise
             raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        self._beat_later()
+
+    def start(self) -> None:
+        """Begin to connect: calls wait for up to a second, and attempts go on until `close`."""
         loop = asyncio.get_running_loop()
-        self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
+        self._grace_until = loop.time() + _FIRST_GRACE_S
+        self._down_since = loop.time()
+        self._reconnecting = loop.create_task(self._reconnect(0.0))
+        self._beat_later()
 
     async def close(self) -> None:
         """Close the connection. Waiting calls fail with `StoreUnavailable`."""
@@ -153,7 +182,26 @@ class Link:
         except StoreNotReady as error:
             if error.condition.hang_up:
                 wire.cut(StoreUnavailable(str(error)))
+                if self.address.moves and error.condition.elsewhere:
+                    # It had no effect, and the next connection leads to the new master.
+                    return await (await self._next_wire()).send(command, deadline)
             raise
+
+    async def call_asking(self, *command: str | bytes | float) -> Any:
+        """Like `call`, for a slot that this server is still taking over: see `ASK`."""
+        wire = self._wire or await self._next_wire()
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        # Sent one after the other: the server applies ASKING to the next command.
+        wire.send(("ASKING",), deadline).add_done_callback(_ignore)
+        return await wire.send(command, deadline)
+
+    def link_of(self, key: str) -> "Link":  # noqa: ARG002 - as a cluster's
+        """Return the connection that has this key."""
+        return self
+
+    def primaries(self) -> tuple["Link", ...]:
+        """Return the connections to all servers that take writes."""
+        return (self,)
 
     async def _next_wire(self) -> Wire:
         """Wait up to `grace_s` for the next connection. Raises `StoreUnavailable` after that."""
@@ -175,10 +223,14 @@ class Link:
             raise StoreUnavailable(f"the store at {self.address} cannot be reached: {self._why}")
         return self._wire
 
+    def _beat_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
+
     def _beat(self) -> None:
         """Ping an idle connection, so that a silent server is detected."""
         loop = asyncio.get_running_loop()
-        self._heartbeat = loop.call_later(self._heartbeat_s, self._beat)
+        self._beat_later()
         if self._wire is not None and not self._wire.waiting:
             with contextlib.suppress(StoreUnavailable):  # it has just ended: `_lost` follows
                 sign = self._wire.send(("PING",), loop.time() + self._deadline_s)
@@ -198,6 +250,7 @@ class Link:
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
         self._wire = wire
+        self.opening = next(_OPENINGS)
         self._down_since = None
         self._changed.set()
         if self._on_up:
@@ -236,13 +289,14 @@ class Link:
         if self._on_down:
             self._on_down()
 
-    async def _reconnect(self) -> None:
+    async def _reconnect(self, delay_s: float = _FIRST_RETRY_S) -> None:
         clock = asyncio.get_running_loop().time
-        began, delay_s = clock(), _FIRST_RETRY_S
-        while True:
+        began = clock()
+        while not self._closed:
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             is_young = clock() < began + _YOUNG_S
-            delay_s = min(delay_s * 2, _YOUNG_RETRY_S if is_young else _LAST_RETRY_S)
+            longest_s = _YOUNG_RETRY_S if is_young else _LAST_RETRY_S
+            delay_s = min(max(delay_s * 2, _FIRST_RETRY_S), longest_s)
             try:
                 await self._open(_YOUNG_CONNECT_S if is_young else self._deadline_s)
             except (StoreUnavailable, LinkReplyError) as error:

@@ -33,12 +33,14 @@ class Condition:
         hang_up: The connection must be replaced: it leads to the wrong server, or its login has
             become invalid.
         full: The store is out of memory.
+        elsewhere: Another server has taken over and may take the call.
     """
 
     meaning: str
     unready: bool = True
     hang_up: bool = False
     full: bool = False
+    elsewhere: bool = False
 
 
 CONDITIONS: Mapping[str, Condition] = MappingProxyType(
@@ -55,8 +57,9 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "NOPERM": Condition("does not permit this user a command or key"),
         "NOREPLICAS": Condition("refuses writes because too few replicas are connected"),
         "OOM": Condition("is full", unready=False, full=True),
-        "READONLY": Condition("is a replica and refuses writes", hang_up=True),
+        "READONLY": Condition("is a replica and refuses writes", hang_up=True, elsewhere=True),
         "TRYAGAIN": Condition("is moving slots", unready=False),
+        "UNBLOCKED": Condition("has become a replica", hang_up=True, elsewhere=True),
         "WRONGPASS": Condition("does not accept this user and password", hang_up=True),
     }
 )

@@ -13,9 +13,8 @@ def exposure(url: str) -> str | None:
     if scheme == "unix":
         return None
     user, _, address = rest.rpartition("@")
-    # Of a list of Sentinels or cluster nodes the first one decides.
-    first = urlsplit(f"//{address.partition(',')[0]}").hostname or ""
-    if _is_local(first):
+    hosts = address.partition("/")[0].split(",")
+    if all(_is_local(urlsplit(f"//{host}").hostname or "") for host in hosts):
         return None
     missing = []
     if not user.partition(":")[2] and "password=" not in address:

@@ -78,7 +78,7 @@ class EmbeddedServer:
         self._persistent = persistent
         self._maxmemory_bytes = maxmemory_bytes
         self._cluster_mode = cluster_mode
-        self._port = _free_port() if tcp or cluster_mode else 0
+        self._port = free_port() if tcp or cluster_mode else 0
         self._binary = binary or bundled_binary()
         self._options = dict(options or {})
         self._start_timeout_s = start_timeout_s
@@ -133,7 +133,7 @@ class EmbeddedServer:
         self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
             self._holder = hold_path(self._home)
-            self._launch_on_free_port()
+            self._launch_onfree_port()
         except BaseException:
             self.stop()
             raise
@@ -190,7 +190,7 @@ class EmbeddedServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _launch_on_free_port(self) -> None:
+    def _launch_onfree_port(self) -> None:
         """Launch the server; on TCP, try another port if the chosen one is taken meanwhile."""
         for _ in range(_PORTS_TRIED - 1):
             try:
@@ -198,7 +198,7 @@ class EmbeddedServer:
             except EmbeddedServerError:
                 if not self._port or "in use" not in self._log.read_text(errors="replace"):
                     raise
-                self._port = _free_port()
+                self._port = free_port()
             else:
                 return
         self._launch()
@@ -248,7 +248,7 @@ class EmbeddedServer:
             own_folder(self._socket.parent)
             settings |= {"unixsocket": _in_quotes(self._socket), "unixsocketperm": "700"}
         if self._cluster_mode:
-            settings |= {"cluster-enabled": "yes", "cluster-port": str(_free_port())}
+            settings |= {"cluster-enabled": "yes", "cluster-port": str(free_port())}
         settings |= self._options
         return "".join(f"{name} {value}\n" for name, value in settings.items())
 
@@ -316,7 +316,8 @@ def _in_quotes(path: Path) -> str:
     return f'"{escaped}"'
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.finding("A15")
         ("rediss://:word@redis.internal", None),
         ("redis+sentinel://10.0.0.5:26379,10.0.0.6:26379/main", "no password and no TLS"),
         ("rediss+cluster://:word@10.0.0.5:7000,10.0.0.6:7000", None),
+        ("redis+cluster://127.0.0.1:7000,10.0.0.6:7000", "no password and no TLS"),
+        ("redis+cluster://127.0.0.1:7000,localhost:7001", None),
         ("redis://[2001:db8::5]:6379", "no password and no TLS"),
         ("redis://127.0.0.1:6379", None),
         ("redis://[::1]:6379", None),

@@ -316,7 +316,7 @@ async def test_outage_of_the_store_loses_no_event(node: RunningNode) -> None:
         first = await node.submit()
         assert (await live.events(1))[0]["job"] == first["id"]
         for link in (node.node.store.event_tail, node.node.store.runner.link):
-            wire = link._wire
+            wire = link.primaries()[0]._wire
             assert wire is not None
             wire._transport.abort()  # type: ignore[union-attr]
         await eventually(lambda: node.node.store.runner.link.connected)

@@ -1,0 +1,57 @@
+"""The connections that a URL names: to one server, to the master of a service, or to a cluster.
+
+| URL | Connections |
+|---|---|
+| `redis://`, `rediss://`, `unix://` | one, to this server |
+| `redis+sentinel://HOST:PORT,…/SERVICE` | one, to the master that the Sentinels name |
+| `redis+cluster://HOST:PORT,…` | one to each primary |
+
+`rediss+sentinel` and `rediss+cluster` are the same with TLS.
+"""
+
+from typing import Unpack
+
+from mallard_engine.storage.client.address import Address, Way
+from mallard_engine.storage.client.client import Link, LinkOptions
+from mallard_engine.storage.client.cluster import ClusterLink
+from mallard_engine.storage.client.sentinel import SentinelWay
+from mallard_engine.storage.client.topology import ClusterMap
+
+StoreLink = Link | ClusterLink
+
+
+class Store:
+    """The store that a URL names. Raises `ValueError` for a URL that cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        scheme = url.partition("://")[0]
+        self._way: Way | ClusterMap
+        if scheme in {"redis+cluster", "rediss+cluster"}:
+            self._way = ClusterMap.parse(url)
+        elif scheme in {"redis+sentinel", "rediss+sentinel"}:
+            self._way = SentinelWay.parse(url)
+        elif "+" in scheme:
+            raise ValueError(f"{scheme}:// is no kind of URL: see redis_url in the settings")
+        else:
+            self._way = Address.parse(url)
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether keys are spread over several servers by their slots."""
+        return isinstance(self._way, ClusterMap)
+
+    def __str__(self) -> str:
+        """Return its address without secrets, for messages and logs."""
+        return str(self._way)
+
+    def link(self, **options: Unpack[LinkOptions]) -> StoreLink:
+        """Return a connection for calls, not connected yet."""
+        if isinstance(self._way, ClusterMap):
+            return ClusterLink(self._way, **options)
+        return Link(self._way, **options)
+
+    def tail(self, **options: Unpack[LinkOptions]) -> StoreLink:
+        """Return a connection for commands that block."""
+        if isinstance(self._way, ClusterMap):
+            return ClusterLink(self._way, per_slot=True, **options)
+        return Link(self._way, **options)

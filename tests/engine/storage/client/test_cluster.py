@@ -1,0 +1,227 @@
+"""A cluster of real servers: routing, slots that move, primaries that are lost or replaced."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.cluster import ClusterLink
+from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.client.links import Store
+from mallard_engine.storage.client.streams import StreamReader
+from mallard_engine.storage.scripts import all_scripts, load_commands
+from mallard_engine.workload.stores import ClusterGroup, ask, kill
+from tests.support import eventually
+
+MARKETS = ("phoenix", "northern-virginia", "las-vegas")
+PHOENIX, VIRGINIA, VEGAS = (f"mallard:{{{market}}}:x" for market in MARKETS)
+KEYS = (PHOENIX, VIRGINIA, VEGAS)
+
+
+@pytest.fixture(scope="module")
+def servers(redis_binary: Path | None) -> Iterator[ClusterGroup]:
+    with ClusterGroup(binary=redis_binary) as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(servers: ClusterGroup) -> ClusterGroup:
+    """The cluster, complete and empty."""
+    servers.heal()
+    servers.flush()
+    return servers
+
+
+@pytest.fixture
+async def link(cluster: ClusterGroup) -> AsyncIterator[ClusterLink]:
+    link = Store(cluster.url).link(greeting=load_commands())
+    assert isinstance(link, ClusterLink)
+    await link.connect()
+    yield link
+    await link.close()
+
+
+def address_of(link: ClusterLink, key: str) -> str:
+    found = link.link_of(key)
+    assert found is not None
+    return str(found.address)
+
+
+async def test_each_key_goes_to_its_primary(link: ClusterLink, cluster: ClusterGroup) -> None:
+    assert link.connected
+    replies = await asyncio.gather(*(link.call("SET", key, key) for key in KEYS))
+    assert replies == [b"OK"] * 3
+    assert len({address_of(link, key) for key in KEYS}) == 3
+    for key in KEYS:
+        assert address_of(link, key) in cluster.primary_of(key).url
+        assert await link.call("GET", key) == key.encode()
+        assert await link.call("SCAN", "0", "MATCH", key) == [b"0", [key.encode()]]
+    assert await link.call("PING") == b"PONG"
+    with pytest.raises(LinkReplyError, match="same slot"):
+        await link.call("MGET", PHOENIX, VEGAS)
+
+
+async def test_every_primary_has_the_scripts(link: ClusterLink) -> None:
+    script = all_scripts()["hold_role"]
+    assert [await each.call("SCRIPT", "EXISTS", script.sha) for each in link.primaries()] == [
+        [1], [1], [1],
+    ]  # fmt: skip
+
+
+async def test_slot_that_has_moved_is_followed(link: ClusterLink, cluster: ClusterGroup) -> None:
+    await link.call("SET", PHOENIX, "here")
+    source, target = cluster.primary_of(PHOENIX), cluster.primary_of(VEGAS)
+    opening = link.link_of(PHOENIX).opening  # type: ignore[union-attr]
+    await asyncio.to_thread(cluster.migrate, PHOENIX, target)
+    assert await link.call("GET", PHOENIX) == b"here"
+    assert address_of(link, PHOENIX) == address_of(link, VEGAS)
+    assert link.link_of(PHOENIX).opening != opening  # type: ignore[union-attr]
+    # Back, and a link that has seen neither move is led there as well.
+    await asyncio.to_thread(cluster.migrate, PHOENIX, source)
+    assert await link.call("GET", PHOENIX) == b"here"
+    assert address_of(link, PHOENIX) in source.url
+
+
+async def test_keys_of_a_slot_that_is_moving_are_reached(
+    link: ClusterLink, cluster: ClusterGroup
+) -> None:
+    other = PHOENIX + "2"
+    await link.call("SET", PHOENIX, "moved")
+    await link.call("SET", other, "not yet")
+    source, target = cluster.primary_of(PHOENIX), cluster.primary_of(VEGAS)
+    cluster.begin_to_migrate(PHOENIX, target)
+    cluster.migrate_keys(source, target, [PHOENIX])
+    assert await link.call("GET", PHOENIX) == b"moved"  # by ASK
+    assert await link.call("GET", other) == b"not yet"
+    # The script needs both, and waits until they are together again: TRYAGAIN.
+    both = asyncio.ensure_future(
+        link.call("EVAL", "return redis.call('MGET', KEYS[1], KEYS[2])", 2, PHOENIX, other)
+    )
+    await asyncio.sleep(0.1)
+    assert not both.done()
+    cluster.migrate(PHOENIX, target)
+    assert await both == [b"moved", b"not yet"]
+    cluster.migrate(PHOENIX, source)
+
+
+async def test_slot_that_keeps_moving_is_refused_in_time(
+    link: ClusterLink, cluster: ClusterGroup
+) -> None:
+    other = PHOENIX + "2"
+    await link.call("SET", PHOENIX, "moved")
+    await link.call("SET", other, "not yet")
+    source, target = cluster.primary_of(PHOENIX), cluster.primary_of(VEGAS)
+    cluster.begin_to_migrate(PHOENIX, target)
+    cluster.migrate_keys(source, target, [PHOENIX])
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="TRYAGAIN"):
+        await link.call("EVAL", "return 1", 2, PHOENIX, other)
+    assert 1 < time.monotonic() - began < 10
+    cluster.migrate(PHOENIX, target)
+    cluster.migrate(PHOENIX, source)
+
+
+async def test_killed_primary_stops_its_own_keys_only(
+    link: ClusterLink, cluster: ClusterGroup
+) -> None:
+    opening = link.link_of(VIRGINIA).opening  # type: ignore[union-attr]
+    lost = cluster.primary_of(VIRGINIA)
+    kill(lost)
+    await eventually(lambda: link.link_of(VIRGINIA).is_away)  # type: ignore[union-attr]
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await link.call("SET", VIRGINIA, "1")
+    assert time.monotonic() - began < 1
+    assert await link.call("SET", PHOENIX, "1") == b"OK"
+    assert await link.call("SET", VEGAS, "1") == b"OK"
+    assert not link.connected
+
+    async def is_taken_over() -> bool:
+        try:
+            return bool(await link.call("SET", VIRGINIA, "1") == b"OK")
+        except StoreUnavailable:
+            return False
+
+    await eventually(is_taken_over, timeout_s=20)
+    assert address_of(link, VIRGINIA) not in lost.url
+    assert link.link_of(VIRGINIA).opening > opening  # type: ignore[union-attr]
+    script = all_scripts()["hold_role"]
+    assert await link.link_of(VIRGINIA).call("SCRIPT", "EXISTS", script.sha) == [1]  # type: ignore[union-attr]
+    await eventually(lambda: link.connected)
+
+
+async def test_planned_failover_refuses_no_call(link: ClusterLink, cluster: ClusterGroup) -> None:
+    before = address_of(link, VEGAS)
+    await asyncio.to_thread(cluster.fail_over, cluster.primary_of(VEGAS))
+
+    async def is_elsewhere() -> bool:
+        assert await link.call("SET", VEGAS, "1") == b"OK"
+        return address_of(link, VEGAS) != before
+
+    await eventually(is_elsewhere, timeout_s=20)
+
+
+async def test_slot_without_a_server_is_refused_within_a_second(
+    link: ClusterLink, cluster: ClusterGroup
+) -> None:
+    alone = "mallard:{nobody}:x"
+    server = cluster.primary_of(alone)
+    for each in cluster.live():
+        ask(cluster.client(each), "CLUSTER", "DELSLOTS", cluster.slot_of(alone))
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable):
+        await link.call("GET", alone)
+    assert time.monotonic() - began < 5
+    ask(cluster.client(server), "CLUSTER", "ADDSLOTS", cluster.slot_of(alone))
+
+    async def is_served() -> bool:
+        try:
+            return await link.call("GET", alone) is None
+        except StoreUnavailable:
+            return False
+
+    await eventually(is_served, timeout_s=20)
+
+
+async def test_streams_of_several_primaries_are_read_together(
+    link: ClusterLink, cluster: ClusterGroup
+) -> None:
+    tail = Store(cluster.url).tail()
+    await tail.connect()
+    reader = StreamReader(tail, 100)
+    cursors = {key.encode(): "0-0" for key in KEYS}
+    heard: dict[bytes, list[bytes]] = {key.encode(): [] for key in KEYS}
+
+    async def hear(stream: str) -> bool:
+        for name, entries in await reader.read(cursors, 100):
+            cursors[name] = entries[-1][0].decode()
+            heard[name] += [fields[1] for _, fields in entries]
+        return bool(heard[stream.encode()])
+
+    for key in KEYS:
+        await link.call("XADD", key, "*", "f", key)
+        await eventually(lambda key=key: hear(key))  # type: ignore[misc]
+        assert heard[key.encode()] == [key.encode()]
+    # A server that is away delays no other stream.
+    kill(cluster.primary_of(PHOENIX))
+    await link.call("XADD", VEGAS, "*", "f", "again")
+
+    async def has_heard_again() -> bool:
+        await hear(VEGAS)
+        return heard[VEGAS.encode()] == [VEGAS.encode(), b"again"]
+
+    await eventually(has_heard_again)
+    await reader.close()
+    await tail.close()
+
+
+async def test_cluster_that_cannot_be_reached_is_named() -> None:
+    link = Store("redis+cluster://127.0.0.1:1").link()
+    with pytest.raises(StoreUnavailable, match=r"the cluster of 127\.0\.0\.1:1: .*connect"):
+        await link.connect()
+    await link.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await link.call("GET", "k")

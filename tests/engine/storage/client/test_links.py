@@ -1,0 +1,97 @@
+"""The URLs of a store: what each kind names, and where the commands of a cluster go."""
+
+import pytest
+
+from mallard_engine.storage.client.address import Group
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.cluster import ClusterLink
+from mallard_engine.storage.client.links import Store
+from mallard_engine.storage.client.routing import slot_of, slot_of_key
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "shown"),
+    [
+        ("redis://h:7000/2", Link, "h:7000"),
+        ("rediss://u:w@h", Link, "h:6379"),
+        ("unix:///run/r.sock?db=1", Link, "/run/r.sock"),
+        ("redis+sentinel://a,b:7/main", Link,
+         "unknown (main of the Sentinels a:26379,b:7)"),
+        ("rediss+sentinel://u:w@[::1]:7/main?db=3", Link,
+         "unknown (main of the Sentinels [::1]:7)"),
+        ("redis+sentinel://a/main?sentinel_password=w&sentinel_username=u", Link,
+         "unknown (main of the Sentinels a:26379)"),
+        ("redis+cluster://u:w@a:7000,b", ClusterLink, "the cluster of a:7000,b:6379"),
+        ("rediss+cluster://a/0?ssl_cert_reqs=none", ClusterLink, "the cluster of a:6379"),
+    ],
+)  # fmt: skip
+async def test_url_names_its_servers_without_secrets(url: str, kind: type, shown: str) -> None:
+    store = Store(url)
+    assert str(store) == shown
+    assert isinstance(store.link(), kind)
+    assert isinstance(store.tail(), kind)
+    assert store.is_cluster == (kind is ClusterLink)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis+sentinel://a,b", "name one service"),
+        ("redis+sentinel://a/one/two", "name one service"),
+        ("redis+sentinel://a/one?sentinel_name=x", "no parameter sentinel_name"),
+        ("redis+sentinel://a:port/one", "port"),
+        ("redis+sentinel:///one", "no HOST:PORT"),
+        ("redis+sentinel://a,/one", "no HOST:PORT"),
+        ("redis+cluster://", "no HOST:PORT"),
+        ("redis+cluster://a/1", "no databases"),
+        ("redis+cluster://a?db=1", "no databases"),
+        ("redis+cluster://a:99999", "range"),
+        ("redis+magic://a", "no kind of URL"),
+        ("unix+cluster:///a", "no kind of URL"),
+        ("redis://a,b", "a list of hosts needs"),
+    ],
+)
+def test_wrong_url_is_refused(url: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Store(url)
+
+
+def test_user_database_and_tls_are_those_of_the_servers() -> None:
+    group = Group.parse(
+        "rediss+sentinel://u:w%40@a:1,b:2/main?db=3&ssl_cert_reqs=none&sentinel_password=s",
+        port=26379,
+        prefix="sentinel_",
+    )
+    assert group.hosts == (("a", 1), ("b", 2))
+    server = group.server.at("c", 4)
+    assert (server.host, server.port, server.db) == ("c", 4, 3)
+    assert (server.username, server.password) == ("u", "w@")
+    assert server.tls is not None
+    assert group.options == {"ssl": True, "ssl_cert_reqs": "none"}
+    assert group.extra == {"password": "s"}
+    assert "w@" not in repr(group)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("GET", "m:{a}:x"),
+        (b"EVALSHA", b"sha", 2, "m:{a}:x", "m:{a}:y", b"args"),
+        ("EVAL", "return 1", "1", "m:{a}:x"),
+        ("XREAD", "COUNT", 5, "BLOCK", 200, "STREAMS", b"m:{a}:x", "0-0"),
+        ("XREADGROUP", "GROUP", "g", "c", "COUNT", 5, "STREAMS", "m:{a}:x", ">"),
+        ("XGROUP", "CREATE", "m:{a}:x", "g", "0"),
+        ("XINFO", "GROUPS", "m:{a}:x"),
+        ("SCAN", b"0", "MATCH", "m:{a}:*", "COUNT", 100),
+        ("HSET", "m:{a}:x", "f", 1.5),
+    ],
+)
+def test_command_goes_to_the_slot_of_its_key(command: tuple[str | bytes | int | float]) -> None:
+    assert slot_of(command) == slot_of_key("m:{a}:other") == slot_of_key(b"{a}")
+
+
+@pytest.mark.parametrize(
+    "command", [("TIME",), (b"SCRIPT", b"LOAD", b"x"), ("SCAN", "0"), ("EVAL", "return 1", 0)]
+)
+def test_command_without_a_key_has_no_slot(command: tuple[str | bytes | int | float]) -> None:
+    assert slot_of(command) is None
