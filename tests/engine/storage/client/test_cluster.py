@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store
@@ -44,10 +45,14 @@ async def link(cluster: ClusterGroup) -> AsyncIterator[ClusterLink]:
     await link.close()
 
 
-def address_of(link: ClusterLink, key: str) -> str:
+def of(link: ClusterLink, key: str) -> Link:
     found = link.link_of(key)
     assert found is not None
-    return str(found.address)
+    return found
+
+
+def address_of(link: ClusterLink, key: str) -> str:
+    return str(of(link, key).address)
 
 
 async def test_each_key_goes_to_its_primary(link: ClusterLink, cluster: ClusterGroup) -> None:
@@ -74,11 +79,11 @@ async def test_every_primary_has_the_scripts(link: ClusterLink) -> None:
 async def test_slot_that_has_moved_is_followed(link: ClusterLink, cluster: ClusterGroup) -> None:
     await link.call("SET", PHOENIX, "here")
     source, target = cluster.primary_of(PHOENIX), cluster.primary_of(VEGAS)
-    opening = link.link_of(PHOENIX).opening  # type: ignore[union-attr]
+    opening = of(link, PHOENIX).opening
     await asyncio.to_thread(cluster.migrate, PHOENIX, target)
     assert await link.call("GET", PHOENIX) == b"here"
     assert address_of(link, PHOENIX) == address_of(link, VEGAS)
-    assert link.link_of(PHOENIX).opening != opening  # type: ignore[union-attr]
+    assert of(link, PHOENIX).opening != opening
     # Back, and a link that has seen neither move is led there as well.
     await asyncio.to_thread(cluster.migrate, PHOENIX, source)
     assert await link.call("GET", PHOENIX) == b"here"
@@ -127,10 +132,10 @@ async def test_slot_that_keeps_moving_is_refused_in_time(
 async def test_killed_primary_stops_its_own_keys_only(
     link: ClusterLink, cluster: ClusterGroup
 ) -> None:
-    opening = link.link_of(VIRGINIA).opening  # type: ignore[union-attr]
+    opening = of(link, VIRGINIA).opening
     lost = cluster.primary_of(VIRGINIA)
     kill(lost)
-    await eventually(lambda: link.link_of(VIRGINIA).is_away)  # type: ignore[union-attr]
+    await eventually(lambda: of(link, VIRGINIA).is_away)
     began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await link.call("SET", VIRGINIA, "1")
@@ -147,9 +152,9 @@ async def test_killed_primary_stops_its_own_keys_only(
 
     await eventually(is_taken_over, timeout_s=20)
     assert address_of(link, VIRGINIA) not in lost.url
-    assert link.link_of(VIRGINIA).opening > opening  # type: ignore[union-attr]
+    assert of(link, VIRGINIA).opening > opening
     script = all_scripts()["hold_role"]
-    assert await link.link_of(VIRGINIA).call("SCRIPT", "EXISTS", script.sha) == [1]  # type: ignore[union-attr]
+    assert await of(link, VIRGINIA).call("SCRIPT", "EXISTS", script.sha) == [1]
     await eventually(lambda: link.connected)
 
 
