@@ -65,7 +65,9 @@ class RedisPushes(PushStream):
         for source in due:
             del self._read[source]
             if source in cursors and not source.shared:
-                await self.reader.link.call("XTRIM", self._key(source), "MINID", "~", cursors[source])
+                await self.reader.link.call(
+                    "XTRIM", self._key(source), "MINID", "~", cursors[source]
+                )
 
     def _key(self, source: PushSource) -> str:
         keys = self._runner.keys[source.market]
