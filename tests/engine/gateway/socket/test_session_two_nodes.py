@@ -182,7 +182,7 @@ async def test_push_of_a_lost_reply_causes_a_welcome(
             await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
         assert lost
         if loss == "broken link":
-            wire = runner.link._wire
+            wire = runner.link.primaries()[0]._wire
             assert wire is not None
             wire.cut(StoreUnavailable("a test"))
         else:
