@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict
 
 import structlog
@@ -72,7 +72,8 @@ class Link:
             silence, they are refused at once.
         max_waiting: How many calls may wait; more are refused with `StoreUnavailable` unsent.
         master_only: Whether to refuse a replica.
-        greeting: Commands that are sent on every new connection before any call.
+        greeting: Commands that are sent on every new connection: on the first one before any call,
+            later between the calls.
         on_up: Called when a connection is open.
         on_down: Called when a connection has broken.
     """
@@ -240,8 +241,9 @@ class Link:
         try:
             async with asyncio.timeout(connect_s):
                 wire = await self.address.open(lambda: Wire(self._lost, silence_s=self._silence_s))
+            is_first = self.opening == 0 and self._reconnecting is None
             try:
-                await self._greet(wire)
+                await self._greet(wire, self._greeting if is_first else ())
             except BaseException:
                 wire.cut(StoreUnavailable("the store refused the connection"))
                 raise
@@ -249,6 +251,8 @@ class Link:
             raise StoreUnavailable("no connection in time") from None
         except OSError as error:
             raise StoreUnavailable(str(error)) from error
+        if not is_first:
+            self._greet_on(wire, iter(self._greeting))
         self._wire = wire
         self.opening = next(_OPENINGS)
         self._down_since = None
@@ -256,9 +260,26 @@ class Link:
         if self._on_up:
             self._on_up()
 
-    async def _greet(self, wire: Wire) -> None:
+    def _greet_on(self, wire: Wire, rest: Iterator[Command]) -> None:
+        """Send the next command of the greeting, and the others after it, between other calls.
+
+        Calls do not wait for it: loading all scripts takes a tenth of a second, and after an outage
+        drivers wait. A call whose script is missing brings it along.
+        """
+        command = next(rest, None)
+        if command is None or wire.lost:
+            return
+
+        def go_on(reply: asyncio.Future[Any]) -> None:
+            _ignore(reply)
+            self._greet_on(wire, rest)
+
         deadline = asyncio.get_running_loop().time() + self._deadline_s
-        commands = [*self.address.introduction(self._name), ("ROLE",), *self._greeting]
+        wire.send(command, deadline).add_done_callback(go_on)
+
+    async def _greet(self, wire: Wire, greeting: Sequence[Command]) -> None:
+        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        commands = [*self.address.introduction(self._name), ("ROLE",), *greeting]
         replies = await asyncio.gather(
             *(wire.send(command, deadline) for command in commands),
             return_exceptions=True,

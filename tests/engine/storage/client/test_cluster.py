@@ -154,7 +154,11 @@ async def test_killed_primary_stops_its_own_keys_only(
     assert address_of(link, VIRGINIA) not in lost.url
     assert of(link, VIRGINIA).opening > opening
     script = all_scripts()["hold_role"]
-    assert await of(link, VIRGINIA).call("SCRIPT", "EXISTS", script.sha) == [1]
+
+    async def has_the_scripts() -> bool:
+        return bool(await of(link, VIRGINIA).call("SCRIPT", "EXISTS", script.sha) == [1])
+
+    await eventually(has_the_scripts)
     await eventually(lambda: link.connected)
 
 
