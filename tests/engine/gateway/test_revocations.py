@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import Any
 
 import httpx2
 import msgspec
 import pytest
 
+from mallard_engine.ports import Revocation, StoreUnavailable
 from mallard_protocol.codes import Close, Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
@@ -130,16 +132,39 @@ async def test_revocation_for_one_market_spares_the_others(node: RunningNode) ->
     assert (await read(node, bounded)).status_code == 200
 
 
-async def test_hook_hears_of_a_revoked_service_once(node: RunningNode) -> None:
-    heard: list[tuple[str, str]] = []
+class Hook:
+    """What a node's hook was told; the first `fails` calls fail."""
 
-    async def hear(sub: str, market: str) -> None:
-        heard.append((sub, market))
+    def __init__(self, node: RunningNode, fails: int = 0) -> None:
+        self.told: list[tuple[str, str]] = []
+        self._fails = fails
+        node.node.revoked.on_services.append(self)
 
-    node.node.revoked.on_service.append(hear)
-    await revoke(node, sub="shop", role="orders", market=PHOENIX)
-    await revoke(node, sub="shop", role="operator")
-    assert heard == [("shop", PHOENIX)]
+    async def __call__(self, revocations: Collection[Revocation]) -> None:
+        if self._fails:
+            self._fails -= 1
+            raise StoreUnavailable("away")
+        self.told += [(it.sub, it.market) for it in revocations]
+
+
+async def test_hook_of_every_node_hears_of_a_revoked_service_once(
+    engine_node: NodeFactory,
+) -> None:
+    one, other = await engine_node(), await engine_node()
+    hooks = Hook(one), Hook(other)
+    await revoke(one, sub="shop", role="orders", market=PHOENIX)
+    await revoke(one, sub="shop", role="operator")
+    await revoke(one, sub="bakery", role="orders")
+    expected = [("shop", PHOENIX), ("bakery", "")]
+    assert hooks[0].told == expected
+    await eventually(lambda: sorted(hooks[1].told) == sorted(expected))
+
+
+async def test_hook_that_failed_is_called_again(node: RunningNode) -> None:
+    hook = Hook(node, fails=2)
+    # As if the node that was asked to had died after that.
+    await node.node.store.revocations.revoke("shop", "orders", "")
+    await eventually(lambda: hook.told == [("shop", "")], 10)
 
 
 async def test_wrong_field_of_a_revocation_is_refused(operator: Caller) -> None:

@@ -5,7 +5,7 @@ for one market concerns every token that reaches this market, also one that reac
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
@@ -33,9 +33,11 @@ class RevokedTokens:
         self._until_ms: Mapping[tuple[str, str], Mapping[str, int]] = {}
         # Called after the revocations have changed: sockets and streams whose token is revoked end.
         self.on_change: list[Callable[[], None]] = []
-        # Called once with the order service, and its market or "", whose tokens were revoked by a
-        # request to this node: its webhooks are to be disabled.
-        self.on_service: list[Callable[[str, str], Awaitable[None]]] = []
+        # Called on every node with the revocations of order services that it has not been called
+        # with: their webhooks are to be disabled. Called again if it fails.
+        self.on_services: list[Callable[[Collection[Revocation]], Awaitable[None]]] = []
+        self._entries: frozenset[Revocation] = frozenset()
+        self._untold: frozenset[Revocation] = frozenset()
         tokens.is_revoked = self.covers
 
     def covers(self, principal: Principal) -> bool:
@@ -58,20 +60,27 @@ class RevokedTokens:
         """
         at_ms = await self._stored.revoke(sub, role.value, market)
         await self.refresh()
-        if role is Role.ORDERS:
-            for tell in self.on_service:
-                await tell(sub, market)
         return at_ms
 
     async def refresh(self) -> None:
-        """Read the revocations if they have changed."""
+        """Read the revocations if they have changed, and act on them.
+
+        Raises:
+            StoreUnavailable: what was read is in force; the next call does the rest.
+        """
         changed = await self._stored.read(self._version)
-        if changed is None:
-            return
-        self._version, entries = changed
-        self._until_ms = _by_subject(entries)
-        for tell in self.on_change:
-            tell()
+        if changed is not None:
+            self._version, entries = changed
+            self._until_ms = _by_subject(entries)
+            of_services = {it for it in entries if it.role == Role.ORDERS.value}
+            self._untold |= of_services - self._entries
+            self._entries = frozenset(entries)
+            for tell in self.on_change:
+                tell()
+        if untold := self._untold:
+            for act in self.on_services:
+                await act(untold)
+            self._untold -= untold
 
     async def follow(self) -> None:
         """Read the revocations again and again. They stay as they are without the store."""

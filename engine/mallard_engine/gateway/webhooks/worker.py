@@ -5,12 +5,13 @@ Without endpoints it costs one call a second.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
 
 from mallard_engine.contract.webhooks import DisabledReason
+from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.gateway.events.tail import Tail
 from mallard_engine.gateway.events.views import EventViews
 from mallard_engine.gateway.webhooks.deliveries import Deliveries
@@ -18,7 +19,7 @@ from mallard_engine.gateway.webhooks.fan_out import FanOut, KnownEndpoints
 from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import Leased, NoSuchWebhook, Storage, StoreUnavailable
+from mallard_engine.ports import Leased, NoSuchWebhook, Revocation, Storage, StoreUnavailable
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _BEAT_S: Final = 1.0
@@ -76,18 +77,26 @@ class WebhookWorker:
         self._is_leaving = True
         self.deliveries.work_on({})
 
-    async def revoke(self, service: str, market: str) -> None:
-        """Disable the endpoints of an order service whose tokens were revoked.
+    async def revoke(self, revocations: Collection[Revocation]) -> None:
+        """Disable the endpoints of order services whose tokens were revoked.
 
-        Args:
-            service: the service.
-            market: only those that get events of this market; empty: all.
+        Every node does so, as the one that was asked to revoke may have died. Endpoints that were
+        made or enabled later, with newer tokens, stay.
 
         Raises:
             StoreUnavailable: some may still be enabled.
         """
+
+        def is_revoked(endpoint: Endpoint) -> bool:
+            return any(
+                it.sub == endpoint.service
+                and endpoint.since_ms <= it.until_ms
+                and (not it.market or endpoint.reaches(it.market))
+                for it in revocations
+            )
+
         for endpoint in (await self._webhooks.all()).by_id.values():
-            if endpoint.service == service and (not market or endpoint.reaches(market)):
+            if endpoint.disabled is None and is_revoked(endpoint):
                 await self._webhooks.disable(endpoint.id, DisabledReason.REVOKED)
 
     async def stop(self) -> None:

@@ -395,3 +395,25 @@ async def test_revoked_tokens_disable_the_services_endpoints(node: RunningNode) 
 
     assert await eventually(reason) == "revoked"
     assert (await read(node, other["id"], sub="other"))["state"] == "enabled"
+
+
+async def test_endpoints_are_disabled_though_the_revoking_node_died(
+    engine_node: NodeFactory, node: RunningNode
+) -> None:
+    """The revocation was stored, and no more; what is enabled later is left alone."""
+    made = await create(node, URL)
+    await node.node.store.revocations.revoke("shop", "orders", "")
+
+    async def state(name: str) -> str:
+        response = await call(node, "GET", f"/{name}", sub="ops", role=Role.OPERATOR)
+        found: str = response.json()["state"]
+        return found
+
+    async def is_disabled() -> bool:
+        return await state(made["id"]) == "disabled"
+
+    await eventually(is_disabled)
+    await asyncio.sleep(0.005)  # a later token is later by a millisecond
+    later = await create(node, URL)
+    await engine_node()  # reads the revocation at its start
+    assert await state(later["id"]) == "enabled"
