@@ -12,10 +12,13 @@ from typing import Any
 
 import msgpack
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 JSON = "mallard.v1.json"
 MSGPACK = "mallard.v1.msgpack"
+# What a client sends that cannot ping by itself, as in a browser.
+PROBE = "client_ping"
 SERVER_TIME_MS = 1_700_000_000_000
 _READ_WITHIN_S = 5.0
 
@@ -30,7 +33,12 @@ class Socket:
     async def read_any(self) -> dict[str, Any]:
         """The next message."""
         async with asyncio.timeout(_READ_WITHIN_S):
-            data = await self._connection.recv()
+            return self._decoded(await self._receive())
+
+    async def _receive(self) -> str | bytes:
+        return await self._connection.recv()
+
+    def _decoded(self, data: str | bytes) -> dict[str, Any]:
         message: dict[str, Any]
         if isinstance(data, str):
             assert self.subprotocol == JSON
@@ -96,10 +104,40 @@ class Socket:
             await self._connection.wait_closed()
 
 
+class ProbedSocket(Socket):
+    """A socket of a client that cannot ping, whose probes are answered while nobody reads."""
+
+    def __init__(self, connection: ServerConnection) -> None:
+        super().__init__(connection)
+        self._unread: asyncio.Queue[str | bytes | ConnectionClosed] = asyncio.Queue()
+        self._pumping = asyncio.create_task(self._pump())
+
+    async def _receive(self) -> str | bytes:
+        data = await self._unread.get()
+        if isinstance(data, ConnectionClosed):
+            self._unread.put_nowait(data)
+            raise data
+        return data
+
+    async def _pump(self) -> None:
+        """Answer probes as any engine does: it does not know such a message."""
+        try:
+            while True:
+                data = await self._connection.recv()
+                message = self._decoded(data)
+                if message["type"] == PROBE:
+                    await self.refuse(message, "unknown_type")
+                else:
+                    self._unread.put_nowait(data)
+        except ConnectionClosed as closed:
+            self._unread.put_nowait(closed)
+
+
 class Counterpart:
     """A listening server whose sockets a test takes one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Socket] = Socket) -> None:
+        self._kind = kind
         self._sockets: asyncio.Queue[Socket] = asyncio.Queue()
         self._server: Server | None = None
         self.url = ""
@@ -112,13 +150,13 @@ class Counterpart:
     async def _handle(self, connection: ServerConnection) -> None:
         assert connection.request is not None
         assert connection.request.path == "/v1/driver"
-        await self._sockets.put(Socket(connection))
+        await self._sockets.put(self._kind(connection))
         await connection.wait_closed()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def listening(cls) -> AsyncIterator["Counterpart"]:
-        counterpart = cls()
+    async def listening(cls, *, answers_probes: bool = False) -> AsyncIterator["Counterpart"]:
+        counterpart = cls(ProbedSocket if answers_probes else Socket)
         subprotocols = [Subprotocol(MSGPACK), Subprotocol(JSON)]
         async with serve(
             counterpart._handle, "127.0.0.1", 0, subprotocols=subprotocols, ping_interval=None

@@ -283,10 +283,12 @@ MakeApp = Callable[[str, TokenProvider, dict[str, Any]], ScenarioApp]
 
 
 @contextlib.asynccontextmanager
-async def staged(options: dict[str, Any], make: MakeApp = PythonApp) -> AsyncIterator[Stage]:
+async def staged(
+    options: dict[str, Any], make: MakeApp = PythonApp, *, answers_probes: bool = False
+) -> AsyncIterator[Stage]:
     """A client, a network and an engine, until the end of the block."""
     async with (
-        Counterpart.listening() as engine,
+        Counterpart.listening(answers_probes=answers_probes) as engine,
         FaultProxy.to(int(engine.url.rpartition(":")[2])) as network,
     ):
         tokens = TokenProvider()
@@ -298,9 +300,12 @@ async def staged(options: dict[str, Any], make: MakeApp = PythonApp) -> AsyncIte
             await stage.stop()
 
 
-async def play(scenario: dict[str, Any], make: MakeApp = PythonApp) -> None:
+async def play(
+    scenario: dict[str, Any], make: MakeApp = PythonApp, *, answers_probes: bool = False
+) -> None:
     """Play a scenario to its end, or fail with an AssertionError that names the step."""
-    async with staged(scenario.get("options", {}), make) as stage:
+    options = scenario.get("options", {})
+    async with staged(options, make, answers_probes=answers_probes) as stage:
         for number, step in enumerate(scenario["steps"], 1):
             try:
                 await stage.play(step)

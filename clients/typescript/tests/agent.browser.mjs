@@ -3,7 +3,7 @@
 import { WebStorage } from "../dist/index.js";
 import { serve } from "./agent.mjs";
 
-const control = new WebSocket(location.hash.slice(1));
+const control = new WebSocket(`ws://${location.host}/${location.search.slice(1)}`);
 const unread = [];
 let wake = () => undefined;
 control.onmessage = ({ data }) => {
