@@ -159,3 +159,13 @@ def test_no_folder_holds_more_modules_than_a_subject() -> None:
         for path in [folder(home), *folder(home).rglob("*/")]:
             count = sum(1 for it in path.glob("*.py") if it.name != "__init__.py")
             assert count <= MOST_MODULES, f"{path.relative_to(ROOT)} holds {count} modules"
+
+
+def test_engine_loads_scipy_only_where_it_needs_it() -> None:
+    """It is a quarter of what every command loads, and few markets have batches or roads."""
+    for path in sorted(folder("mallard_engine").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                names += [alias.name for alias in node.names]
+                assert not any(name.partition(".")[0] == "scipy" for name in names), path

@@ -8,8 +8,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mallard_engine.core.places.geo import EARTH_RADIUS_M
 
@@ -187,6 +185,10 @@ def _connected(
     backward: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Return which edges lie in the largest strongly connected component."""
+    # Slow to load, and only nodes with roads need them.
+    from scipy.sparse import coo_array  # noqa: PLC0415
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
     rows = np.concatenate((tail[forward], head[backward]))
     columns = np.concatenate((head[forward], tail[backward]))
     graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(nodes, nodes))

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from mallard_engine.core.matching.travel_time import Points
 from mallard_engine.core.places.geo import LocalPlane
@@ -82,6 +81,8 @@ class Snapper:
         return Snapped(edge, np.minimum(share, 1.0), off_m)
 
     def _lay_samples(self, metres: Floats) -> None:
+        from scipy.spatial import cKDTree  # noqa: PLC0415 - only nodes with roads need it
+
         pieces = np.ceil(metres / SAMPLE_M).astype(np.int64)
         segment = np.repeat(np.arange(len(pieces)), pieces)
         number = np.arange(len(segment)) - np.repeat(np.cumsum(pieces) - pieces, pieces)

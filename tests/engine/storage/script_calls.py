@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import msgpack
 
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import WEBHOOKS
-from mallard_engine.storage.scripts import Script, all_scripts, load_commands
+from mallard_engine.storage.scripts import Script, all_scripts
 
 # What a script's header calls a key whose name has an id in it.
 _HEADER_NAMES = {"queue": "wait", "idempotency": "key"}
@@ -19,7 +20,7 @@ class RecordingLink(Link):
     """A Redis connection that checks each script call against the script's header."""
 
     def __init__(self, url: str, market: str) -> None:
-        super().__init__(url, greeting=load_commands())
+        super().__init__(url)
         self._market = market
         self.verdicts: set[tuple[str, str]] = set()
         self._by_sha = {script.sha: script for script in all_scripts().values()}
@@ -50,8 +51,10 @@ class Arguments:
     blobs: tuple[str, ...]
 
 
-def declared_arguments(script: Script) -> Arguments:
-    text = " ".join(script.args)
+@cache
+def declared_arguments(args: tuple[str, ...]) -> Arguments:
+    """The arguments that the `ARGV` lines of a header declare."""
+    text = " ".join(args)
     before, _, rest = text.partition("arg{")
     depth, end = 1, 0
     while depth:
@@ -75,8 +78,10 @@ def check_call(script: Script, market: str, keys: Sequence[str], args: Sequence[
         own = own.removeprefix("mallard:")
         name = own.partition(":")[0]
         names.append(_HEADER_NAMES.get(name, name))
-    assert _matches(names, script.keys), f"{script.name}: KEYS are {names}"
-    declared = declared_arguments(script)
+    assert _key_pattern(script.keys).fullmatch("".join(f"{name} " for name in names)), (
+        f"{script.name}: KEYS are {names}"
+    )
+    declared = declared_arguments(script.args)
     at = len(declared.before)
     # Nested packed values are byte strings, not text.
     sent = {k.decode() for k, v in msgpack.unpackb(args[at], raw=True).items() if v is not None}
@@ -89,7 +94,8 @@ def check_call(script: Script, market: str, keys: Sequence[str], args: Sequence[
     assert is_right, f"{script.name}: {len(args)} arguments"
 
 
-def _matches(names: Sequence[str], declared: Sequence[str]) -> bool:
-    """Whether these are the declared names in order; `x...` stands for one or more."""
+@cache
+def _key_pattern(declared: tuple[str, ...]) -> re.Pattern[str]:
+    """The declared names in order, each with a space; `x...` stands for one or more."""
     parts = (f"({n.removesuffix('...')} ){'+' if n.endswith('...') else ''}" for n in declared)
-    return re.fullmatch("".join(parts), "".join(f"{name} " for name in names)) is not None
+    return re.compile("".join(parts))

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from mallard_engine.core.batch.bundling import Unit
 from mallard_engine.core.batch.drivers import Fleet, Matrix
@@ -154,6 +153,9 @@ class Table:
         cost_s = np.full((jobs, drivers + jobs), _NEVER_S)
         np.copyto(cost_s[:, :drivers], self._cost_s, where=self._why_not == 0)
         np.fill_diagonal(cost_s[:, drivers:], self._left_over_s())
+        # A third of the time that a node takes to start, and only batches need it.
+        from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+
         rows, columns = linear_sum_assignment(cost_s)
         return [
             (row, column)

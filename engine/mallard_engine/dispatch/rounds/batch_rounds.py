@@ -25,7 +25,7 @@ from mallard_engine.dispatch.rounds.mall_rounds import take
 from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
 from mallard_engine.dispatch.rounds.round_memory import SeenDrivers
 from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOffered
-from mallard_engine.dispatch.rounds.solver_thread import solved
+from mallard_engine.dispatch.rounds.solver_thread import load_solver, solved
 from mallard_engine.dispatch.rounds.unserved_in_batch import UnservedInBatch
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
@@ -59,6 +59,7 @@ class MarketRounds:
         upcoming: UpcomingDrivers,
         pace: RetryPace,
     ) -> None:
+        load_solver()
         self._market = market
         self._context = context
         self._offers = context.storage.offers

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from importlib import import_module
 
 from mallard_engine.core.batch.solver import BatchDriver, BatchJob, Plan, solve
 from mallard_engine.core.matching.travel_time import TravelTime
@@ -10,6 +11,11 @@ from mallard_engine.core.policy import MarketPolicy
 
 IN_A_THREAD_FROM = 2_000
 """From this many pairs on, a problem takes more than a millisecond and is solved in a thread."""
+
+
+def load_solver() -> None:
+    """Load what the first batch would load, which takes a third of a second."""
+    import_module("scipy.optimize")
 
 
 async def solved(

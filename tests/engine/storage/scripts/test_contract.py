@@ -99,7 +99,7 @@ async def test_full_store_refuses_only_new_work(script: Script, redis_url: str) 
 def test_header_declares_all_keys_and_arguments(script: Script) -> None:
     source = script.source.decode()
     body = re.sub(r"^--.*$", "", source, flags=re.MULTILINE)
-    declared = declared_arguments(script)
+    declared = declared_arguments(script.args)
     assert set(re.findall(r"\barg\.(\w+)", body)) == declared.required | declared.optional
     assert max(map(int, re.findall(r"\bKEYS\[(\d+)\]", body)), default=0) <= len(script.keys)
     assert max(map(int, re.findall(r"\bARGV\[(\d+)\]", body))) <= (
@@ -141,7 +141,7 @@ def test_header_declares_all_verdicts(script: Script) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_keys_of_a_transition_start_with_the_markets_keys(script: Script) -> None:
-    if b"lib/base" in script.source or "policy" in declared_arguments(script).before:
+    if b"lib/base" in script.source or "policy" in declared_arguments(script.args).before:
         names = tuple(key.rpartition(":")[2] for key in TRANSITION_KEYS)
         assert script.keys[: len(names)] == names
 

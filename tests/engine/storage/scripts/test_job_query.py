@@ -3,6 +3,7 @@
 import pytest
 
 from mallard_engine.ports import JobQuery
+from mallard_engine.storage.calls import jobs as jobs_module
 from mallard_protocol.lifecycle import Step
 from tests.engine.storage.scripts.test_proofs import report, step
 from tests.engine.storage.worlds import MARKET, World
@@ -12,10 +13,13 @@ pytestmark = pytest.mark.finding("D10")
 CANCELLED = JobQuery(states=frozenset({"cancelled"}))
 
 
-async def test_page_reads_a_bounded_number_of_jobs(world: World) -> None:
+async def test_page_reads_a_bounded_number_of_jobs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "_MAX_SCANNED", 200)
     old = await world.submit()
     await world.store.jobs.cancel(old, "toys", "cancelled")
-    for _ in range(2_001):
+    for _ in range(201):
         await world.submit()
     page = await world.store.jobs.page(MARKET, CANCELLED, service="toys", limit=50, cursor=None)
     assert page.jobs == ()
