@@ -24,8 +24,7 @@ from mallard_client import (
 )
 from mallard_client.driver.state import HeldJob
 from mallard_client.errors import ApiProblem, RequestRefused, Stopped
-from mallard_client.operator_client import OperatorClient
-from mallard_client.operator_client_sync import OperatorClientSync
+from mallard_client.operator_client import OperatorClient, OperatorClientSync
 from mallard_protocol.codes import SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK
 from mallard_protocol.lifecycle import DriverState, Step, Wish
 from mallard_protocol.messages import Offer, Proof

@@ -38,8 +38,7 @@ from mallard_client.errors import (
     Unreachable,
 )
 from mallard_client.http.request import Tagged
-from mallard_client.operator_client import OperatorClient
-from mallard_client.operator_client_sync import OperatorClientSync
+from mallard_client.operator_client import OperatorClient, OperatorClientSync
 from mallard_client.orders.client import JobFilter, OrderClient, OrderClientSync
 from mallard_client.store_client import StoreClient, StoreClientSync
 from mallard_client.tokens import TokenProvider

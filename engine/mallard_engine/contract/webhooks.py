@@ -1,16 +1,17 @@
-"""Webhooks: what an order service or an operator says about its endpoints, and what it reads.
+"""Webhooks: their limits, and what an order service or an operator says about its endpoints.
 
-A delivery is an event as its streams show it, in the form of Standard Webhooks.
+A delivery is an event as its streams show it, in the form of Standard Webhooks. What they read of
+an endpoint is in `mallard_protocol.webhooks`.
 """
 
-from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from mallard_protocol.events import EventType
-from mallard_protocol.fields import Id, open_enum
+from mallard_protocol.fields import Id
 from mallard_protocol.instants import Instant
+from mallard_protocol.webhooks import DeliveryError, DisabledReason
 
 MAX_WEBHOOKS: Final = 50
 """Endpoints of one service, or of one operator."""
@@ -28,23 +29,6 @@ TEST_EVENT: Final = "webhook.test"
 """The type of what `POST …/test` sends. Its id is of no event, and its `sequence` is 0."""
 
 
-class WebhookState(StrEnum):
-    """Whether an endpoint gets events."""
-
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-
-
-class DisabledReason(StrEnum):
-    """Why an endpoint gets no more events."""
-
-    OWNER = "owner"
-    GONE = "gone"
-    FAILING = "failing"
-    BACKLOG = "backlog"
-    REVOKED = "revoked"
-
-
 DISABLED_MEANING: Final[dict[DisabledReason, str]] = {
     DisabledReason.OWNER: "its owner has disabled it",
     DisabledReason.GONE: "it answered 410",
@@ -52,27 +36,6 @@ DISABLED_MEANING: Final[dict[DisabledReason, str]] = {
     DisabledReason.BACKLOG: "too many deliveries waited for it",
     DisabledReason.REVOKED: "the tokens of its service were revoked",
 }
-
-
-class DeliveryOutcome(StrEnum):
-    """How an attempt ended."""
-
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    GAVE_UP = "gave_up"
-
-
-class DeliveryError(StrEnum):
-    """Why an attempt failed."""
-
-    STATUS = "status"
-    REDIRECT = "redirect"
-    TIMEOUT = "timeout"
-    NAME = "name"
-    ADDRESS = "address"
-    CONNECTION = "connection"
-    TLS = "tls"
-    PROTOCOL = "protocol"
 
 
 ERROR_MEANING: Final[dict[DeliveryError, str]] = {
@@ -126,84 +89,7 @@ class WebhookPatch(Struct, frozen=True, forbid_unknown_fields=True, omit_default
     state: Literal["enabled", "disabled"] | UnsetType = UNSET
 
 
-class Webhook(Struct, frozen=True):
-    """One endpoint.
-
-    ``owner``: its service, or the operator that made it. ``waiting``: events not yet delivered.
-    ``failing_since``: the first failure since its last success. While it is disabled:
-    ``disabled_at``, ``disabled_reason``, and ``undelivered_since``: the oldest event that waited
-    then, from which a replay may start.
-    """
-
-    id: str
-    owner: str
-    url: str
-    types: tuple[str, ...]
-    markets: tuple[str, ...]
-    description: str
-    state: Annotated[str, open_enum(WebhookState)]
-    waiting: int
-    created_at: Instant
-    updated_at: Instant
-    failing_since: Instant | UnsetType = UNSET
-    disabled_at: Instant | UnsetType = UNSET
-    disabled_reason: Annotated[str, open_enum(DisabledReason)] | UnsetType = UNSET
-    undelivered_since: Instant | UnsetType = UNSET
-
-
-class NewWebhook(Webhook, frozen=True, kw_only=True):
-    """A new endpoint with its ``secret``, which is shown this once."""
-
-    secret: str
-
-
-class RotatedSecret(Struct, frozen=True):
-    """The new secret, shown this once; until ``previous_until`` the one before signs as well."""
-
-    id: str
-    secret: str
-    previous_until: Instant
-
-
-class WebhookList(Struct, frozen=True):
-    """The body of ``GET /v1/webhooks``."""
-
-    items: tuple[Webhook, ...]
-    next_cursor: str | None = None
-
-
 class ReplayRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /v1/webhooks/{id}/replay``: events recorded from this moment on."""
 
     from_: Instant = field(name="from")
-
-
-class Replay(Struct, frozen=True):
-    """A replay that has begun. It reaches from ``from``, or the oldest event kept, to now."""
-
-    id: str
-    from_: Instant = field(name="from")
-
-
-class Delivery(Struct, frozen=True):
-    """One attempt at a delivery. ``event``: its ``webhook-id``; ``next_at``: when it is repeated.
-
-    ``status``: of the answer; ``error``: why it failed.
-    """
-
-    event: str
-    type: str
-    attempt: int
-    at: Instant
-    duration_ms: int
-    outcome: Annotated[str, open_enum(DeliveryOutcome)]
-    status: int | UnsetType = UNSET
-    error: Annotated[str, open_enum(DeliveryError)] | UnsetType = UNSET
-    next_at: Instant | UnsetType = UNSET
-
-
-class DeliveryList(Struct, frozen=True):
-    """The body of ``GET /v1/webhooks/{id}/deliveries``: attempts, newest first."""
-
-    items: tuple[Delivery, ...]
-    next_cursor: str | None

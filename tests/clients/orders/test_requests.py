@@ -17,7 +17,8 @@ from mallard_client.http.request import (
     Steps,
     retry_after_s,
 )
-from mallard_client.orders.requests import JobFilter, OrderCalls
+from mallard_client.orders import requests
+from mallard_client.orders.requests import JobFilter
 from mallard_protocol.resources import Job
 from tests.clients.http_counterpart import a_job_resource
 
@@ -37,9 +38,8 @@ class _Highest(random.Random):
         return max(a, b)
 
 
-def _calls(clock: _Clock) -> OrderCalls:
-    caller = Caller(["http://a", "http://b"], tries=4, rng=_Highest(), clock=clock)
-    return OrderCalls(caller, clock)
+def _caller(clock: _Clock) -> Caller:
+    return Caller(["http://a", "http://b"], tries=4, rng=_Highest(), clock=clock)
 
 
 def _walk(steps: Steps[Job], clock: _Clock, *answers: tuple[str, float]) -> tuple[Job, list[str]]:
@@ -89,7 +89,7 @@ def _finished(
 
 def test_wait_asks_again_at_once_when_the_server_has_waited() -> None:
     clock = _Clock()
-    steps = _calls(clock).wait("j", for_end=False, timeout_s=60)
+    steps = requests.wait(_caller(clock), "j", for_end=False, timeout_s=60)
     job, log = _walk(steps, clock, ("queued", 20), ("offered", 20), ("assigned", 3))
     assert job.state == "assigned"
     assert log == ["ask 20 within 30"] * 3
@@ -97,7 +97,7 @@ def test_wait_asks_again_at_once_when_the_server_has_waited() -> None:
 
 def test_wait_for_the_end_does_not_hammer_the_server() -> None:
     clock = _Clock()
-    steps = _calls(clock).wait("j", for_end=True, timeout_s=60)
+    steps = requests.wait(_caller(clock), "j", for_end=True, timeout_s=60)
     job, log = _walk(steps, clock, ("assigned", 0), ("picked_up", 0), ("delivered", 0))
     assert job.terminal
     assert [entry for entry in log if entry.startswith("pause")] == ["pause 1", "pause 1"]
@@ -105,14 +105,14 @@ def test_wait_for_the_end_does_not_hammer_the_server() -> None:
 
 def test_wait_gives_up_in_time() -> None:
     clock = _Clock()
-    steps = _calls(clock).wait("j", for_end=False, timeout_s=25)
+    steps = requests.wait(_caller(clock), "j", for_end=False, timeout_s=25)
     job, log = _walk(steps, clock, ("queued", 20), ("queued", 5))
     assert job.state == "queued"
     assert log == ["ask 20 within 30", "ask 5 within 15"]
 
 
 def test_waits_grow_respect_retry_after_and_skip_silent_servers() -> None:
-    steps = _calls(_Clock()).get("j")
+    steps = requests.get(_caller(_Clock()), "j")
     seen: list[str | float] = []
     outcomes: list[Response | Failure] = [
         Failure("cut"),
@@ -186,7 +186,7 @@ def test_retries_end_when_the_time_is_up() -> None:
 )
 def test_wait_continues_over_a_restart(interruption: Response | Failure) -> None:
     clock = _Clock()
-    steps = _calls(clock).wait("j", for_end=False, timeout_s=3_600)
+    steps = requests.wait(_caller(clock), "j", for_end=False, timeout_s=3_600)
     assigned = Response(200, json.dumps(a_job_resource(state="assigned")).encode())
     answers = iter([interruption] * 30 + [assigned])
     assert _finished(steps, clock, lambda _request: next(answers)).state == "assigned"
@@ -194,7 +194,7 @@ def test_wait_continues_over_a_restart(interruption: Response | Failure) -> None
 
 @pytest.mark.finding("D13")
 def test_wait_does_not_outlive_a_refusal() -> None:
-    steps = _calls(_Clock()).wait("j", for_end=False, timeout_s=3_600)
+    steps = requests.wait(_caller(_Clock()), "j", for_end=False, timeout_s=3_600)
     next(steps)
     with pytest.raises(ApiProblem):
         steps.send(Response(404, json.dumps(NOT_FOUND).encode()))
@@ -202,7 +202,7 @@ def test_wait_does_not_outlive_a_refusal() -> None:
 
 def test_wait_ends_in_time_without_answers() -> None:
     clock = _Clock()
-    steps = _calls(clock).wait("j", for_end=False, timeout_s=30)
+    steps = requests.wait(_caller(clock), "j", for_end=False, timeout_s=30)
     with pytest.raises(Unreachable):
         _finished(steps, clock, lambda _request: Failure("refused"), each_takes_s=1)
     assert clock.now_s < 60
@@ -224,7 +224,7 @@ def test_list_filters_are_sent_as_the_contract_names_them() -> None:
         "created_to": at,
         "updated_since": at,
     }
-    request = next(_calls(_Clock()).page(filters, None))
+    request = next(requests.page(_caller(_Clock()), **filters))
     assert isinstance(request, Request)
     assert request.params == {
         "state": "queued,offered",
@@ -232,6 +232,6 @@ def test_list_filters_are_sent_as_the_contract_names_them() -> None:
         "created_to": text,
         "updated_since": text,
     }
-    one = next(_calls(_Clock()).page({"state": "queued"}, "01J"))
+    one = next(requests.page(_caller(_Clock()), state="queued", cursor="01J"))
     assert isinstance(one, Request)
     assert one.params == {"state": "queued", "cursor": "01J"}

@@ -119,7 +119,7 @@ class Caller:
         self._tries = tries
         self._within_s = within_s
         self.rng = rng
-        self._clock = clock
+        self.clock = clock
 
     def call(
         self, method: str, path: str, answer: type[T], **options: Unpack[CallOptions]
@@ -144,7 +144,7 @@ class Caller:
         media_type = "application/json" if content is None else "application/octet-stream"
         jitter = FullJitter(self.rng, first_s=_FIRST_WAIT_S, max_s=_LONGEST_WAIT_S)
         tries_left = self._tries
-        until = self._clock() + self._within_s + longer_s
+        until = self.clock() + self._within_s + longer_s
         while True:
             base_url = self.servers.next()
             outcome = yield Request(
@@ -166,7 +166,7 @@ class Caller:
                 wait_s = jitter.next_s()
                 if isinstance(outcome, Response) and outcome.retry_after_s is not None:
                     wait_s += outcome.retry_after_s
-                may_wait = self._clock() + wait_s <= until
+                may_wait = self.clock() + wait_s <= until
                 if (
                     not tries_left
                     or not may_wait

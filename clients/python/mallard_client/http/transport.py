@@ -4,8 +4,17 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, Self, TypedDict, TypeVar, Unpack
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypedDict, TypeVar, Unpack
 
 import httpx2
 
@@ -25,6 +34,7 @@ from mallard_protocol.events import ENDS, Event
 from mallard_protocol.resources import Job
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Item_co = TypeVar("Item_co", covariant=True)
 _OK: Final = 200
 
@@ -207,6 +217,30 @@ class SyncShell:
             return _response(self._http.request(**_arguments(request)))
         except httpx2.RequestError as error:
             return _failure(error)
+
+
+def awaited(
+    call: Callable[Concatenate[Caller, P], Steps[T]],
+) -> Callable[Concatenate[AsyncShell, P], Coroutine[Any, Any, T]]:
+    """Return the method of a client with asyncio that executes a call."""
+
+    @wraps(call)
+    async def method(self: AsyncShell, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(call(self._caller, *args, **kwargs))
+
+    return method
+
+
+def blocking(
+    call: Callable[Concatenate[Caller, P], Steps[T]],
+) -> Callable[Concatenate[SyncShell, P], T]:
+    """Return the method of a client without asyncio that executes a call."""
+
+    @wraps(call)
+    def method(self: SyncShell, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(call(self._caller, *args, **kwargs))
+
+    return method
 
 
 def _caller(base_url: str | Sequence[str], options: ClientOptions) -> Caller:

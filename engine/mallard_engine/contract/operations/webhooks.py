@@ -6,6 +6,7 @@ from typing import Final
 from mallard_engine.contract import webhooks
 from mallard_engine.contract.operations.operation import Operation
 from mallard_engine.contract.operations.shapes import ORDERS, PAGE
+from mallard_protocol import webhooks as views
 from mallard_protocol.codes import ProblemCode
 
 P = ProblemCode
@@ -20,7 +21,7 @@ WEBHOOKS: Final = (
         summary="Have events posted to a URL; the signing secret is shown this once",
         body=webhooks.WebhookRequest,
         status=201,
-        answer=webhooks.NewWebhook,
+        answer=views.NewWebhook,
         headers=(("Location", "The endpoint's path"),),
         problems=(P.QUOTA_EXCEEDED,),
     ),
@@ -30,14 +31,14 @@ WEBHOOKS: Final = (
         path="/v1/webhooks",
         summary="List your endpoints, the oldest first; operators see all",
         parameters=PAGE,
-        answer=webhooks.WebhookList,
+        answer=views.WebhookList,
     ),
     _operation(
         name="getWebhook",
         method="get",
         path=_PATH,
         summary="Read an endpoint",
-        answer=webhooks.Webhook,
+        answer=views.Webhook,
         problems=(P.NOT_FOUND,),
     ),
     _operation(
@@ -46,7 +47,7 @@ WEBHOOKS: Final = (
         path=_PATH,
         summary="Change an endpoint; `{state: enabled}` ends its disabling",
         body=webhooks.WebhookPatch,
-        answer=webhooks.Webhook,
+        answer=views.Webhook,
         problems=(P.NOT_FOUND,),
     ),
     _operation(
@@ -62,7 +63,7 @@ WEBHOOKS: Final = (
         method="post",
         path=f"{_PATH}/rotate",
         summary="Sign with a new secret; the one before signs as well for 24 h",
-        answer=webhooks.RotatedSecret,
+        answer=views.RotatedSecret,
         problems=(P.NOT_FOUND,),
     ),
     _operation(
@@ -70,7 +71,7 @@ WEBHOOKS: Final = (
         method="post",
         path=f"{_PATH}/test",
         summary="Post a `webhook.test` event now and say how it went",
-        answer=webhooks.Delivery,
+        answer=views.Delivery,
         problems=(P.NOT_FOUND,),
     ),
     _operation(
@@ -80,7 +81,7 @@ WEBHOOKS: Final = (
         summary="Post events again from a moment on, with the same ids, as far as they are kept",
         body=webhooks.ReplayRequest,
         status=202,
-        answer=webhooks.Replay,
+        answer=views.Replay,
         problems=(P.NOT_FOUND, P.WRONG_STATE),
     ),
     _operation(
@@ -89,7 +90,7 @@ WEBHOOKS: Final = (
         path=f"{_PATH}/deliveries",
         summary="List the last attempts at deliveries, the newest first",
         parameters=PAGE,
-        answer=webhooks.DeliveryList,
+        answer=views.DeliveryList,
         problems=(P.NOT_FOUND,),
     ),
 )

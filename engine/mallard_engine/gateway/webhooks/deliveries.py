@@ -12,7 +12,6 @@ from typing import Final
 
 import structlog
 
-from mallard_engine.contract.webhooks import DeliveryOutcome
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.core.webhooks.retries import next_attempt_ms
 from mallard_engine.gateway.events.views import EventViews, Reader
@@ -22,6 +21,7 @@ from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Attempt, StoreUnavailable, WaitingDelivery, Webhooks
 from mallard_protocol.events import Event
+from mallard_protocol.webhooks import DeliveryOutcome
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import httpcore2
 from standardwebhooks import Webhook
 
-from mallard_engine.contract.webhooks import ANSWER_WITHIN_S, DeliveryError
+from mallard_engine.contract.webhooks import ANSWER_WITHIN_S
 from mallard_engine.core.webhooks.destinations import BadUrl, Destinations
 from mallard_engine.gateway.webhooks.network import (
     AddressRefused,
@@ -23,6 +23,7 @@ from mallard_engine.gateway.webhooks.network import (
     Resolver,
     admitted,
 )
+from mallard_protocol.webhooks import DeliveryError
 
 # An answer's body is read so far and so long, so that its connection can be used again.
 _MOST_BODY_BYTES: Final = 16_384

@@ -10,7 +10,6 @@ from typing import Final
 
 import structlog
 
-from mallard_engine.contract.webhooks import DisabledReason
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.gateway.events.tail import Tail
 from mallard_engine.gateway.events.views import EventViews
@@ -20,6 +19,7 @@ from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Leased, NoSuchWebhook, Revocation, Storage, StoreUnavailable
+from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _BEAT_S: Final = 1.0

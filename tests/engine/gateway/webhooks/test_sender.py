@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mallard_engine.contract.webhooks import DeliveryError
 from mallard_engine.core.webhooks.destinations import Address, BadUrl, Destinations
 from mallard_engine.gateway.webhooks.network import AddressRefused, CheckedNetwork, NameNotFound
 from mallard_engine.gateway.webhooks.sender import Message, Sender
+from mallard_protocol.webhooks import DeliveryError
 from tests.engine.core.webhooks.test_destinations import PRIVATE_URLS
 from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer, receiving
 

@@ -16,17 +16,9 @@ from mallard_engine.contract.webhooks import (
     MAX_WEBHOOKS,
     ROTATION_S,
     TEST_EVENT,
-    DeliveryList,
-    DeliveryOutcome,
-    DisabledReason,
-    NewWebhook,
-    Replay,
     ReplayRequest,
-    RotatedSecret,
-    WebhookList,
     WebhookPatch,
     WebhookRequest,
-    WebhookState,
 )
 from mallard_engine.core.webhooks.destinations import BadUrl
 from mallard_engine.core.webhooks.endpoints import Endpoint, Secret, rotated
@@ -46,6 +38,16 @@ from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks
 from mallard_protocol.codes import MAX_PAGE, ProblemCode
 from mallard_protocol.events import Event
 from mallard_protocol.resources import FieldError
+from mallard_protocol.webhooks import (
+    DeliveryList,
+    DeliveryOutcome,
+    DisabledReason,
+    NewWebhook,
+    Replay,
+    RotatedSecret,
+    WebhookList,
+    WebhookState,
+)
 
 _DEFAULT_PAGE: Final = 50
 _SECRET_BYTES: Final = 32

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from mallard_engine.contract.webhooks import DisabledReason
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.operator_records import DeadLetter
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.ports import NoSuchLetter, NoSuchWebhook, Storage
+from mallard_protocol.webhooks import DisabledReason
 
 _GAVE_UP: Final = frozenset({DisabledReason.GONE, DisabledReason.FAILING, DisabledReason.BACKLOG})
 _KIND: Final = "webhook"

@@ -4,10 +4,10 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from mallard_engine.contract.webhooks import Delivery, Webhook, WebhookState
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.gateway.timestamps import Moment
 from mallard_engine.ports import Attempt
+from mallard_protocol.webhooks import Delivery, Webhook, WebhookState
 
 View = TypeVar("View", bound=Webhook)
 
