@@ -5,7 +5,7 @@ Every test here is marked `pages` and shares one event loop, one browser and one
 """
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from mallard_engine.demo.links import kept_codes
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
 from tests.e2e.conftest import Node, make_token, start_node
@@ -91,6 +92,20 @@ def open_page(browser: Any, node: Node) -> OpenPage:
     """Open a page of the engine: `async with open_page("/shop", size="tablet", token=…) as it`."""
     opening: Callable[..., Any] = partial(opened, browser)
     return lambda path, **options: opening(node.url + path, **options)
+
+
+KeepToken = Callable[[str], Awaitable[str]]
+
+
+@pytest.fixture
+def keep(nodes_redis: str) -> KeepToken:
+    """Keep a token; return the one-time code that it can be exchanged for."""
+
+    async def keep(token: str) -> str:
+        (code,) = await kept_codes(nodes_redis, [token])
+        return code
+
+    return keep
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -1412,6 +1412,18 @@ export interface RotatedSecret {
 /** How soon an order is offered, and whether it may share a driver: `service_level`. */
 export type ServiceLevel = "express" | "pooled" | "same_day";
 
+/** The token that a code stood for. Keep it in memory; send it as a bearer. */
+export interface Session {
+  token: string;
+  expires_at: string;
+}
+
+/** The body of `POST /v1/session/exchange`. */
+export interface SessionExchange {
+  /** 24 of A-Z a-z 0-9 _ -, good once, for 5 minutes */
+  code: string;
+}
+
 /** Until when the shop has said that it is closed; null if it is open. */
 export interface ShopHours {
   closed_until: string | null;

@@ -27,6 +27,7 @@ from mallard_engine.workload.nodes import EngineFailed
 from mallard_protocol.codes import ServiceLevel
 
 _PLAIN_WIDTH = 120
+_DAY_S = 86_400.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -71,6 +72,11 @@ def add_parser(subparsers: Any) -> None:
         help="an empty Redis, a master with Sentinels or a cluster to run on (default: an embedded "
         "server)",
     )
+    parser.add_argument(
+        "--stay",
+        action="store_true",
+        help="print links to the pages, and go on until Ctrl-C",
+    )
     add_bad_day_flag(parser)
 
 
@@ -81,11 +87,12 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: The bad day is invalid.
     """
     plan = Plan(
-        seconds=args.seconds,
+        seconds=_DAY_S if args.stay else args.seconds,
         rate=args.rate,
         drivers=args.drivers,
         seed=args.seed,
         kill_node=args.kill_node,
+        stay=args.stay,
         preset=args.preset,
         bad_day=bad_day_of(args, args.seed),
     )

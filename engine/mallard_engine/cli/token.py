@@ -5,6 +5,7 @@ import re
 from typing import Any, Final
 
 from mallard_engine.cli.live.engine import tokens_of
+from mallard_engine.cli.live.links import links_of
 from mallard_engine.cli.options import (
     add_settings_flags,
     market_named,
@@ -14,6 +15,7 @@ from mallard_engine.cli.options import (
 )
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.places.markets import Places
+from mallard_engine.gateway.sign_in import PAGE_OF
 from mallard_protocol.codes import Role
 from mallard_protocol.fields import ID_PATTERN
 
@@ -58,6 +60,12 @@ def add_parser(subparsers: Any) -> None:
             help="lifetime of the token in seconds (default: 86400)",
         )
         add_settings_flags(action)
+    for role, page in PAGE_OF.items():
+        roles.choices[role.value].add_argument(
+            "--link",
+            action="store_true",
+            help=f"print a link that opens /{page} signed in, good once and for 5 minutes",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
     if mall is not None and store is not None:
         _check_store(places_of(settings), mall, store)
     tokens = tokens_of(settings)
-    for name in args.ids:
-        role = Role(args.role)
-        minted = tokens.mint(
+    role = Role(args.role)
+    minted = [
+        tokens.mint(
             *(name, role),
             ttl_s=args.ttl_s,
             market=market,
@@ -84,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
             mall=mall,
             store=store,
         )
-        print(minted)
+        for name in args.ids
+    ]
+    print("\n".join(links_of(settings, role, minted) if getattr(args, "link", False) else minted))
     return 0
 
 

@@ -23,12 +23,14 @@ from mallard_engine.demo.audit import (
     bad_day_findings,
     offers_to_dead_node,
 )
+from mallard_engine.demo.links import kept_codes
 from mallard_engine.demo.monitor import Monitor
 from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.reassignment_times import reassignment_times
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import Outcome
 from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.sign_in import page_link
 from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.workload.bad_day.fleet_driver import BadDayFleetDriver
 from mallard_engine.workload.bad_day.fleet_people import FleetPeople
@@ -72,6 +74,8 @@ class DemoRun:
         async with AsyncExitStack() as stack:
             nodes = await self._start_nodes(folder, stack)
             urls = [node.url for node in nodes]
+            if plan.stay:
+                await self._print_links(urls[0])
             orders = await stack.enter_async_context(
                 OrderClient(urls, self._tokens.mint("demo", Role.ORDERS, ttl_s=_TOKEN_TTL_S))
             )
@@ -195,6 +199,24 @@ class DemoRun:
         async with OperatorClient(urls, self._operator_token()) as operator:
             jobs = operator.jobs(limit=MAX_PAGE)
             return [job async for job in jobs if job.kind != TRANSFER]
+
+    async def _print_links(self, url: str) -> None:
+        """Print a link to each page, good once: the console, a shop's counter, the driver app."""
+        place = self._demand.catchments[0]
+        mall, market = place.mall, place.market.id
+        store = next(iter(mall.stores))
+        tokens = {
+            Role.OPERATOR: self._operator_token(),
+            Role.STORE: self._tokens.mint(
+                *("counter", Role.STORE), ttl_s=_TOKEN_TTL_S, mall=mall.id, store=store
+            ),
+            Role.DRIVER: self._tokens.mint(
+                *("you", Role.DRIVER), ttl_s=_TOKEN_TTL_S, market=market
+            ),
+        }
+        codes = await kept_codes(self._redis_url, list(tokens.values()))
+        for role, code in zip(tokens, codes, strict=True):
+            self._screen.print_line(page_link(url, role, code))
 
     def _operator_token(self) -> str:
         return self._tokens.mint("demo", Role.OPERATOR, ttl_s=_TOKEN_TTL_S)

@@ -16,7 +16,8 @@ class Plan:
     `rate` jobs a second arrive for `seconds`, then it drains for at most `drain_s`. With
     `kill_node` one node is killed half-way; `stranded` of its drivers then stay without a socket
     for `stranded_s`, so that an offer to a driver without a socket would show. On a `bad_day`
-    parcels may be missing for a minute.
+    parcels may be missing for a minute. With `stay` orders arrive until the demo is interrupted,
+    and it prints links to the pages.
     """
 
     seconds: float = 40.0
@@ -24,6 +25,7 @@ class Plan:
     drivers: int = 300
     seed: int = 1
     kill_node: bool = False
+    stay: bool = False
     bad_day: BadDay | None = None
     stranded: int = 20
     stranded_s: float = 8.0

@@ -18,6 +18,7 @@ from mallard_engine.ports.control.nodes import (
 from mallard_engine.ports.control.pauses import Controls, Paused
 from mallard_engine.ports.control.policies import Policies, StaleVersion
 from mallard_engine.ports.control.revocations import Revocation, Revocations
+from mallard_engine.ports.control.sign_in_codes import SignInCodes
 from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, nowhere
 from mallard_engine.ports.drivers import (
     Answered,
@@ -164,6 +165,7 @@ __all__ = [
     "Revocation",
     "Revocations",
     "Shops",
+    "SignInCodes",
     "StaleVersion",
     "Standing",
     "Stop",

@@ -9,6 +9,7 @@ from mallard_engine.ports.control.nodes import Nodes
 from mallard_engine.ports.control.pauses import Controls
 from mallard_engine.ports.control.policies import Policies
 from mallard_engine.ports.control.revocations import Revocations
+from mallard_engine.ports.control.sign_in_codes import SignInCodes
 from mallard_engine.ports.deadlines import Deadlines
 from mallard_engine.ports.drivers import Drivers
 from mallard_engine.ports.events.log import EventLog
@@ -120,6 +121,11 @@ class Storage(Protocol):
     @property
     def revocations(self) -> Revocations:
         """The revoked tokens."""
+        ...
+
+    @property
+    def sign_in_codes(self) -> SignInCodes:
+        """The one-time codes of pages."""
         ...
 
     @property

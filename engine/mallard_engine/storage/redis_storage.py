@@ -17,6 +17,7 @@ from mallard_engine.storage.calls.control.nodes import RedisNodes
 from mallard_engine.storage.calls.control.pauses import RedisControls
 from mallard_engine.storage.calls.control.policies import RedisPolicies
 from mallard_engine.storage.calls.control.revocations import RedisRevocations
+from mallard_engine.storage.calls.control.sign_in_codes import RedisSignInCodes
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
 from mallard_engine.storage.calls.event_log import RedisEventLog
@@ -107,6 +108,7 @@ class RedisStorage:
         self.policies = RedisPolicies(self.runner)
         self.dead_letters = RedisDeadLetters(self.runner)
         self.revocations = RedisRevocations(self.runner)
+        self.sign_in_codes = RedisSignInCodes(self.runner.link.call)
         self.nodes = RedisNodes(self.runner)
         self.pushes = RedisPushes(self.runner, self.tail, runs)
         self.event_log = RedisEventLog(self.runner, self.event_tail)

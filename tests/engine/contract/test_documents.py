@@ -31,6 +31,7 @@ OPERATIONS = {
     "/v1/jobs/{id}/unassign": {"post"},
     "/v1/jobs/{id}/close": {"post"},
     "/v1/quotes": {"post"},
+    "/v1/session/exchange": {"post"},
     "/v1/events": {"get"},
     "/v1/webhooks": {"get", "post"},
     "/v1/webhooks/{id}": {"get", "patch", "delete"},
@@ -140,7 +141,7 @@ def test_path_parameters_are_declared() -> None:
 
 
 # What a link gives, without a token.
-BY_LINK = {"/v1/proofs/{proof}", "/v1/track/{token}"}
+BY_LINK = {"/v1/proofs/{proof}", "/v1/session/exchange", "/v1/track/{token}"}
 
 
 def test_every_operation_with_a_token_lists_refusals() -> None:

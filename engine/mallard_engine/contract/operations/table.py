@@ -7,7 +7,7 @@ checks and rate limits from it.
 from typing import Final
 
 from mallard_engine.contract.operations.control import CONTROL
-from mallard_engine.contract.operations.documents import DOCUMENTS
+from mallard_engine.contract.operations.documents import DOCUMENTS, SESSION
 from mallard_engine.contract.operations.drivers import DRIVERS
 from mallard_engine.contract.operations.events import EVENTS
 from mallard_engine.contract.operations.health import HEALTH
@@ -33,6 +33,7 @@ TAGS: Final = (
     ("Drivers", "What a driver app calls besides its socket"),
     ("Proofs", "Photos and signatures that drivers give as proof"),
     ("Shops", "What the counter of a shop calls"),
+    ("Session", "How a page signs in"),
     ("Health", "Probes and metrics of a node"),
     ("Documents", "This contract"),
 )
@@ -49,6 +50,7 @@ OPERATIONS: Final = (
     *DRIVERS,
     *PROOFS,
     *SHOPS,
+    *SESSION,
     *HEALTH,
     *DOCUMENTS,
 )

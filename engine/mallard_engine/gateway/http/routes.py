@@ -11,6 +11,7 @@ from mallard_engine.gateway.http.endpoints.control.audit import AuditApi
 from mallard_engine.gateway.http.endpoints.control.nodes import NodesApi
 from mallard_engine.gateway.http.endpoints.control.pauses import PausesApi
 from mallard_engine.gateway.http.endpoints.control.policies import PoliciesApi
+from mallard_engine.gateway.http.endpoints.control.session import SessionApi
 from mallard_engine.gateway.http.endpoints.control.tokens import TokensApi
 from mallard_engine.gateway.http.endpoints.counter import CounterApi
 from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
@@ -70,7 +71,8 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | DOCUMENT_HANDLERS
         | PageRoutes().handlers()
         | proofs.public_handlers()
-        | tracking.public_handlers(),
+        | tracking.public_handlers()
+        | SessionApi(services).public_handlers(),
         AuditedCalls(services.store),
     )
 

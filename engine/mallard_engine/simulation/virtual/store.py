@@ -15,6 +15,7 @@ from mallard_engine.storage.calls.control.nodes import RedisNodes
 from mallard_engine.storage.calls.control.pauses import RedisControls
 from mallard_engine.storage.calls.control.policies import RedisPolicies
 from mallard_engine.storage.calls.control.revocations import RedisRevocations
+from mallard_engine.storage.calls.control.sign_in_codes import RedisSignInCodes
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
 from mallard_engine.storage.calls.event_log import RedisEventLog
@@ -64,6 +65,7 @@ class SimulationStorage:
         self.policies = RedisPolicies(runner)
         self.dead_letters = RedisDeadLetters(runner)
         self.revocations = RedisRevocations(runner)
+        self.sign_in_codes = RedisSignInCodes(runner.link.call)
         self.nodes = RedisNodes(runner)
         self.pushes = RedisPushes(runner, self._turns, runs)
         self.event_log = RedisEventLog(runner, self._turns)
