@@ -6,7 +6,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,28 @@ _SETTINGS: Final = {
     "jit": "off",
     "max_connections": "80",
 }
+
+
+class Cluster:
+    """A PostgreSQL cluster on a UNIX socket in its folder.
+
+    Args:
+        folder: The folder.
+        control: `pg_ctl` and its arguments for this cluster.
+    """
+
+    def __init__(self, folder: Path, control: Sequence[str | Path]) -> None:
+        self.folder: Final = folder
+        self.url: Final = f"postgresql://{_USER}@/postgres?host={folder}"
+        self._control = control
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Raises `CannotMeasure`."""
+        _run([*self._control, "--log", self.folder / "log", "start"])
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it, by default as a crash would. Raises `CannotMeasure`."""
+        _run([*self._control, "--mode", mode, "stop"])
 
 
 def programs() -> Path:
@@ -61,8 +83,8 @@ def _as_user() -> list[str]:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[Path]:
-    """Start a cluster; yield the folder of its socket. Raises `CannotMeasure`."""
+def postgres_cluster() -> Iterator[Cluster]:
+    """Run a cluster, which may be stopped and started meanwhile. Raises `CannotMeasure`."""
     bin_folder = programs()
     as_user = _as_user()
     folder = Path(tempfile.mkdtemp(prefix="mallard-pg-"))
@@ -77,14 +99,21 @@ def running_postgres() -> Iterator[Path]:
         lines.append(f"unix_socket_directories = '{folder}'")
         with (data / "postgresql.conf").open("a") as configuration:
             configuration.write("\n".join(lines) + "\n")
-        control: list[str | Path] = [*as_user, bin_folder / "pg_ctl", "--pgdata", data, "--wait"]
-        _run([*control, "--log", folder / "log", "start"])
+        cluster = Cluster(folder, [*as_user, bin_folder / "pg_ctl", "--pgdata", data, "--wait"])
+        cluster.start()
         try:
-            yield folder
+            yield cluster
         finally:
-            _run([*control, "--mode", "fast", "stop"])
+            cluster.stop("fast")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Path]:
+    """Start a cluster; yield the folder of its socket. Raises `CannotMeasure`."""
+    with postgres_cluster() as cluster:
+        yield cluster.folder
 
 
 def _run(command: list[str | Path]) -> None:

@@ -87,30 +87,11 @@ class Service:
             self._begun += 1
             await self.shop.order()
 
-    async def stories(self) -> Stories:
-        """Return the timeline of each job as the engine has it."""
-        stories: dict[str, Sequence[Mapping[str, Any]]] = {}
-        turns = asyncio.Semaphore(_READING)
-
-        async def read(url: str, job: str) -> None:
-            for _ in range(_READS):
-                async with turns:
-                    answer = await self.shop.http.get(f"{url}/v1/jobs/{job}")
-                if answer.status_code == httpx2.codes.OK:
-                    stories[job] = answer.json()["timeline"]
-                    return
-                if answer.status_code == httpx2.codes.NOT_FOUND:
-                    return
-                await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
-
-        await asyncio.gather(*(read(url, job) for url, job in self.shop.jobs))
-        return stories
-
     async def run(self, kills: asyncio.Task[None]) -> list[str]:
         """Submit all, wait until all is heard, and return what failed."""
         await asyncio.gather(*(self.post() for _ in range(_POSTING)), kills)
         await _until(lambda: len(self.stream.delivered) >= self._jobs, _ALL_HEARD_S)
-        stories = await self.stories()
+        stories = await read_stories(self.shop)
         ways = {"stream": self.stream, "webhook": self.hook.heard}
         await _until(lambda: all(_is_all(it, stories) for it in ways.values()), _ALL_HEARD_S)
         failures = [f"{way}: {it}" for way, heard in ways.items() for it in judge(heard, stories)]
@@ -125,6 +106,26 @@ class Service:
                 f" {taken_back(heard, stories)} taken back, {len(heard.rewound)} rewinds"
             )
         return failures
+
+
+async def read_stories(shop: Shop) -> Stories:
+    """Return the timeline of each job of a shop as the engine has it."""
+    stories: dict[str, Sequence[Mapping[str, Any]]] = {}
+    turns = asyncio.Semaphore(_READING)
+
+    async def read(url: str, job: str) -> None:
+        for _ in range(_READS):
+            async with turns:
+                answer = await shop.http.get(f"{url}/v1/jobs/{job}")
+            if answer.status_code == httpx2.codes.OK:
+                stories[job] = answer.json()["timeline"]
+                return
+            if answer.status_code == httpx2.codes.NOT_FOUND:
+                return
+            await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
+
+    await asyncio.gather(*(read(url, job) for url, job in shop.jobs))
+    return stories
 
 
 def _is_all(heard: Heard, stories: Stories) -> bool:
@@ -172,7 +173,7 @@ async def kills(
     receiver = await asyncio.start_server(service.hook.serve, "127.0.0.1", 0)
     await service.subscribe(receiver.sockets[0].getsockname()[1])
     tasks = [asyncio.create_task(service.listen())]
-    tasks += [asyncio.create_task(_drive(app, urls, n)) for n, app in enumerate(apps)]
+    tasks += [asyncio.create_task(drive(app, urls, n)) for n, app in enumerate(apps)]
     killing = asyncio.create_task(kill_in_turn(nodes, server, service.shop, options))
     tasks.append(killing)
     try:
@@ -190,7 +191,7 @@ async def kills(
         receiver.close()
 
 
-async def _drive(app: App, urls: Sequence[str], number: int) -> None:
+async def drive(app: App, urls: Sequence[str], number: int) -> None:
     """Keep an app connected to any node."""
     while True:
         with contextlib.suppress(OSError, WebSocketException):

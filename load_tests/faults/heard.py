@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from mallard_protocol.events import Event
 
 # The state of a job after an event that is a change of state.
-_STATES: Final = {
+STATES: Final = {
     "job.created": "queued",
     "job.queued": "queued",
     "job.offered": "offered",
@@ -53,7 +53,7 @@ class Heard:
         if event.type == "market.rewound":
             since = datetime.fromisoformat(event.data["since"])
             self.rewound.append(Rewound(since, event.recorded_at))
-        if (state := _STATES.get(event.type)) is None:
+        if (state := STATES.get(event.type)) is None:
             return
         self.repeats += event.id in self.changes
         job = str(event.job)

@@ -9,6 +9,7 @@ PROGRAMS = (
     "load_tests.benchmarks.__main__",
     "load_tests.events.streams",
     "load_tests.events.webhooks",
+    "load_tests.faults.archive_outage",
     "load_tests.faults.control",
     "load_tests.faults.event_kills",
     "load_tests.faults.outage",
