@@ -103,7 +103,8 @@ class Service:
             print(
                 f"{way}: {heard.events} events, {len(heard.changes)} changes of"
                 f" {len(stories)} jobs, {heard.repeats} heard again,"
-                f" {taken_back(heard, stories)} taken back, {len(heard.rewound)} rewinds"
+                f" {taken_back(heard, stories)} taken back, {len(heard.rewound)} rewinds",
+                flush=True,
             )
         return failures
 
@@ -221,12 +222,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server.start()
             with running_nodes(2, folder, environment, redis=server.socket) as nodes:
                 failures = asyncio.run(kills(nodes, server, secret, options))
-                failures += check(server, folder)
+                for failure in failures[:_SHOWN]:
+                    print(f"FAILED: {failure}", flush=True)
+                found = check(server, folder)
+                print(*found, sep="\n")
         finally:
             server.stop()
+    failures += found
     print(f"{time.monotonic() - began_s:.0f} s, {len(failures)} failures")
-    for failure in failures[:_SHOWN]:
-        print(f"FAILED: {failure}")
     return 1 if failures else 0
 
 

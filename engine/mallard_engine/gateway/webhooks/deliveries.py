@@ -6,6 +6,7 @@ another total than quick ones, so that however many of them there are, they dela
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -40,9 +41,15 @@ _LOG_EACH_S: Final = 60.0
 
 @dataclass(slots=True)
 class Line:
-    """One endpoint's deliveries on this node. `began_s`: of each that is under way."""
+    """One endpoint's deliveries on this node.
+
+    Attributes:
+        began_s: Of each that is under way.
+        has_more: As many were due as it had slots: more may be.
+    """
 
     began_s: dict[int, float] = field(default_factory=dict)
+    has_more: bool = False
     is_slow: bool = False
     is_failing: bool = False
     failures: int = 0
@@ -95,6 +102,7 @@ class Deliveries:
         sender: posts.
         metrics: counts.
         now_ms: the store's clock.
+        on_free: called when a slot is free for which something may be due.
         chance: a random number from 0 up to 1.
     """
 
@@ -105,6 +113,7 @@ class Deliveries:
         sender: Sender,
         metrics: Metrics,
         now_ms: Callable[[], int],
+        on_free: Callable[[], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -112,6 +121,7 @@ class Deliveries:
         self._sender = sender
         self._metrics = metrics
         self._now_ms = now_ms
+        self._on_free = on_free
         self._chance = chance
         self._endpoints: dict[str, Endpoint] = {}
         self._lines: dict[str, Line] = {}
@@ -147,6 +157,10 @@ class Deliveries:
         random.shuffle(lines)  # the totals may not suffice for all
         slots = slots_for(dict(lines), self._endpoints, clock())
         due = await self._store.take(slots, HOLD_MS) if slots else ()
+        taken = Counter(waiting.endpoint for waiting in due)
+        for name, count in slots.items():
+            if name in self._lines:
+                self._lines[name].has_more = taken[name] >= count
         for waiting in due:
             if endpoint := self._endpoints.get(waiting.endpoint):
                 self._begin(waiting, endpoint, clock())
@@ -161,6 +175,8 @@ class Deliveries:
 
         def ended(_: asyncio.Task[None]) -> None:
             del self._tasks[number], line.began_s[number]
+            if line.has_more:
+                self._on_free()
 
         task.add_done_callback(ended)
 

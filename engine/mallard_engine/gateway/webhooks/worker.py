@@ -61,7 +61,9 @@ class WebhookWorker:
         self._fan_out = FanOut(
             store.webhooks, store.event_log, tail, self._endpoints, self._wake.set
         )
-        self.deliveries = Deliveries(store.webhooks, views, sender, metrics, store.now_ms)
+        self.deliveries = Deliveries(
+            store.webhooks, views, sender, metrics, store.now_ms, self._wake.set
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._is_leaving = False
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from mallard_engine.gateway.webhooks.deliveries import QUICK_SLOTS
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer, receiving
@@ -173,6 +174,32 @@ async def test_endpoint_that_hangs_delays_no_other(node: RunningNode, receiver: 
         await receiver.hears(20)
         # Of each endpoint that hangs no more than its slots are under way.
         assert len(slow.heard) <= 5 * 8
+
+
+async def test_free_slot_is_used_at_once(
+    node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that does not queue the events itself would else take eight each 0.1 s."""
+    monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._POLL_S", 300)
+    gate = asyncio.Event()
+
+    async def reply(_heard: Heard) -> bytes:
+        await gate.wait()
+        return answer(204)
+
+    receiver.reply = reply
+    made = await create(node, receiver.url)
+    for _ in range(30):
+        await node.submit()
+
+    async def all_wait() -> bool:
+        seen = await read(node, made["id"])
+        return bool(seen["waiting"] == 30)
+
+    await eventually(all_wait)
+    await receiver.hears(QUICK_SLOTS)
+    gate.set()
+    await receiver.hears(30, 20)
 
 
 async def test_other_node_takes_over_what_a_dead_one_held(
