@@ -7,6 +7,7 @@ that what drifts meanwhile (the machine, the size of the store) concerns all of 
 import argparse
 import secrets
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
@@ -72,6 +73,12 @@ async def take_turns(
                     rate=options.rate, seconds=options.seconds, warm_s=1, edge=cpu_s
                 )
             before_s, after_s = result.edges
+            offers = result.histograms[Measure.OFFER.value]
+            print(
+                f"{name}: {offers.count} offers, p50 {offers.percentile_ms(50):.1f} ms, p99"
+                f" {offers.percentile_ms(99):.1f} ms",
+                file=sys.stderr,
+            )
             runs[name].results.append(result)
             runs[name].cpu.append((after_s - before_s) / result.seconds)
     return runs

@@ -106,6 +106,9 @@ class Kind:
         """How many endpoints are neither."""
         return self.endpoints - self.dead - self.slow
 
+    def __str__(self) -> str:
+        return f"{self.healthy} healthy, {self.dead} dead, {self.slow} slow"
+
     def row(self) -> str:
         """Return cells: deliveries, those that are missing, p50 and p99."""
         p50, p99 = (
@@ -151,6 +154,11 @@ class Endpoints:
             try:
                 yield
                 kind.delays_s.append(list(receivers.delays_s))
+                print(
+                    f"{kind}: p50 {percentile_ms(receivers.delays_s, 50):.0f} ms, p99"
+                    f" {percentile_ms(receivers.delays_s, 99):.0f} ms",
+                    file=sys.stderr,
+                )
                 await swarm.drain(_DRAIN_S)
                 await self._judge(kind, receivers, since)
             finally:
