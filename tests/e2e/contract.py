@@ -109,6 +109,18 @@ FULL_JOB = {
     "pay?": PAY,
     "eta": {"pickup_ms": Maybe(epoch_ms), "dropoff_ms": Maybe(epoch_ms)},
 }
+BARRED = {
+    "why": {
+        "suspended",
+        "cooling_down",
+        "unreachable",
+        "stale",
+        "no_position",
+        "block_over",
+        "market_paused",
+    },
+    "until_ms": Maybe(epoch_ms),
+}
 SHORT_JOB = {
     **{name: shape for name, shape in FULL_JOB.items() if name != "external_id"},
     "stores": [STORE],
@@ -137,12 +149,14 @@ FRAMES: dict[str, dict[str, Any]] = {
         "max_bytes": lambda value: value == 16_384,
         "token_expires_ms": epoch_ms,
         "state": DRIVER_STATES,
+        "barred": Maybe(BARRED),
         "offer": Maybe({**OFFER, "type?": {"offer"}, "seq?": integer}),
         "jobs": [FULL_JOB],
     },
     "reply": {
         "id": integer,
         "state": DRIVER_STATES,
+        "barred": Maybe(BARRED),
         "jobs?": [FULL_JOB],
         "job?": identifier,
         "job_state?": JOB_STATES,

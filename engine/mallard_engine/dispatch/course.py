@@ -9,7 +9,7 @@ from mallard_engine.core.pickup.pickup_plan import run_tour
 from mallard_engine.core.runs.drop_off_order import HARD_S, OrderCosts, Stops, best_order
 from mallard_engine.core.tracking import has_more_to_collect
 from mallard_engine.dispatch.context import Context
-from mallard_engine.ports import NoSuchDriver, Stop
+from mallard_engine.ports import DriverSnapshot, NoSuchDriver, Stop
 from mallard_protocol.lifecycle import JobState
 
 _UNDER_WAY = (JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP)
@@ -61,14 +61,35 @@ async def changed_course(context: Context, job: Job, need: Need) -> tuple[Stop, 
         snapshot = await context.storage.drivers.snapshot(job.market, job.driver)
     except NoSuchDriver:
         return ()
-    at, now_ms = snapshot.driver.position, context.storage.now_ms()
-    held = [it for it in snapshot.jobs if context.places.knows(it.mall)]
-    jobs = in_order([replace(it, need=need) if it.id == job.id else it for it in held])
-    if at is None or all(it.id != job.id for it in jobs):
+    held = [replace(it, need=need) if it.id == job.id else it for it in snapshot.jobs]
+    if all(it.id != job.id for it in held):
         return ()
-    departure = _departure(context, job.market, (at.lat, at.lon), jobs, now_ms)
-    jobs = _best_order(context, job.market, departure, jobs)
-    times = _times(context, job.market, departure, jobs, now_ms)
+    return _best_course(context, job.market, replace(snapshot, jobs=tuple(held)))
+
+
+async def new_course(context: Context, market: str, driver: str) -> tuple[Stop, ...]:
+    """Return the times of all jobs of a driver who has taken over others, in the best order.
+
+    Returns:
+        Nothing if the driver's position is unknown.
+
+    Raises:
+        NoSuchDriver: The market has no such driver.
+        StoreUnavailable: The storage cannot be reached.
+    """
+    snapshot = await context.storage.drivers.snapshot(market, driver)
+    return _best_course(context, market, snapshot)
+
+
+def _best_course(context: Context, market: str, snapshot: DriverSnapshot) -> tuple[Stop, ...]:
+    """Return the times of the jobs under way, in the best order from where their driver is."""
+    at, now_ms = snapshot.driver.position, context.storage.now_ms()
+    jobs = in_order([it for it in snapshot.jobs if context.places.knows(it.mall)])
+    if at is None or not jobs:
+        return ()
+    departure = _departure(context, market, (at.lat, at.lon), jobs, now_ms)
+    jobs = _best_order(context, market, departure, jobs)
+    times = _times(context, market, departure, jobs, now_ms)
     return tuple(Stop(it.id, it.attempt, *times[it.id]) for it in jobs)
 
 

@@ -14,6 +14,7 @@ from mallard_engine.core.vehicles import (
     StatedVehicle,
 )
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
+from mallard_engine.dispatch.course import new_course
 from mallard_engine.dispatch.drivers.barred import barred
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach
@@ -30,6 +31,7 @@ from mallard_engine.ports import (
     Effects,
     Hello,
     JobRef,
+    NoSuchDriver,
     OfferLive,
     OwnDriver,
     Refused,
@@ -306,7 +308,27 @@ class DriverCommands:
         self._apply_effects(market, answered.effects)
         if answered.driver.offer:
             await self._withdraw(market, answered.driver.offer, "engine")
-        return answered
+        return await self._with_new_course(market, answered)
+
+    async def _with_new_course(self, market: str, answered: Answered) -> Answered:
+        """Order the drop-offs of a driver who has taken jobs over; return their times as well.
+
+        Until then they have the times of the first driver. Without the storage they keep these.
+        """
+        driver = answered.driver.id
+        try:
+            stops = await new_course(self._context, market, driver)
+            await self._jobs.update_etas(market, driver, stops)
+        except (NoSuchDriver, StoreUnavailable):
+            return answered
+        # Live ETAs keep the order that they have read.
+        self._live.holds_unknown_job(market, driver)
+        times = {stop.job: stop.eta_dropoff_ms for stop in stops}
+        jobs = [
+            replace(job, eta_dropoff_ms=times.get(job.id, job.eta_dropoff_ms))
+            for job in answered.jobs
+        ]
+        return replace(answered, jobs=tuple(jobs))
 
     async def _returned(
         self,

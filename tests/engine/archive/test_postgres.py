@@ -143,8 +143,11 @@ async def test_database_away_and_back_gets_every_job_once(
     await asyncio.to_thread(server.stop)
     try:
         jobs += await archive.cancelled(3)
-        await asyncio.sleep(0.3)
-        assert len(await archive.waiting()) == 3
+
+        async def three_wait() -> bool:
+            return len(await archive.waiting()) == 3
+
+        await eventually(three_wait, 20)
     finally:
         await asyncio.to_thread(server.start)
     await eventually(lambda: exporter.written == 5, 20)

@@ -5,7 +5,7 @@ import pytest
 from mallard_engine.core.model import Driver, Job, RankedDriver, RoundRecord, Vehicle
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
-from mallard_engine.ports import JobRef, OfferPlan, PlannedJob
+from mallard_engine.ports import Answered, JobRef, OfferPlan, PlannedJob, Stop
 from mallard_protocol.codes import OfferClosedWhy
 from mallard_protocol.lifecycle import ON_BOARD, JobState, Step, Wish
 from mallard_protocol.messages import Proof
@@ -45,7 +45,11 @@ async def _is_carried(node: Node, ref: JobRef) -> bool:
 
 
 async def take_over(node: Node, transfer: JobRef, job: Job, driver: str) -> list[str]:
-    answered = await node.dispatcher.drivers.progress(
+    return [got.id for got in (await handed_over(node, transfer, job, driver)).jobs]
+
+
+async def handed_over(node: Node, transfer: JobRef, job: Job, driver: str) -> Answered:
+    return await node.dispatcher.drivers.progress(
         transfer,
         driver,
         job.attempt,
@@ -54,7 +58,6 @@ async def take_over(node: Node, transfer: JobRef, job: Job, driver: str) -> list
         proof=Proof("code", (await node.job(transfer)).code),
         reason="",
     )
-    return [got.id for got in answered.jobs]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,28 @@ async def test_breakdown_finds_a_second_driver(
     got = await take_over(node, transfer, job, "d2")
     assert sorted(got) == sorted(ref.job for ref in refs)
     assert {(await node.job(ref)).driver for ref in refs} == {"d2"}
+
+
+async def test_second_driver_gets_an_order_of_its_own(make_node: MakeNode) -> None:
+    """The first was to drive south; the second comes from the south, so the north is last."""
+    node = await make_node(max_run_jobs=12)
+    await node.hello("d1", 300, vehicle=ROOMY)
+    refs = []
+    for north_m in (6_000, 3_000, 1_000):
+        refs.append(await node.submit(lat=MALL.lat + north_m / 111_195, lon=MALL.lon))
+        await node.dispatcher.orders.assign(refs[-1], "d1", "operator")
+        await node.does(refs[-1], "d1", 1, Step.PICKED_UP)
+    now_ms = node.store.now_ms()
+    stops = [Stop(ref.job, 1, now_ms, now_ms + n * 60_000) for n, ref in enumerate(refs, 1)]
+    await node.store.jobs.update_etas(MARKET, "d1", stops)
+    await node.online("d2", -500, vehicle=ROOMY)
+    await breaks_down(node)
+    transfer = await transfer_of(node, refs[0])
+    job = await node.accepts(await node.offered(transfer, "d2"))
+    answered = await handed_over(node, transfer, job, "d2")
+    told = {job.id: job.eta_dropoff_ms or 0 for job in answered.jobs}
+    assert sorted(told, key=told.__getitem__) == [ref.job for ref in reversed(refs)]
+    assert {ref.job: (await node.job(ref)).eta_dropoff_ms for ref in refs} == told
 
 
 async def test_driver_who_comes_later_is_asked(make_node: MakeNode) -> None:

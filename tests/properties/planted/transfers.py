@@ -4,6 +4,7 @@ See `test_planted_bugs.py`. In each story `d0` has two parcels on board and a th
 and `d2` comes to meet it.
 """
 
+from mallard_protocol.lifecycle import Wish
 from tests.properties.mallard import Mallard
 from tests.properties.planted.planting import Planted, Story
 from tests.properties.rules.job import Order
@@ -106,6 +107,14 @@ def first_driver_is_assigned_its_own_transfer(mallard: Mallard) -> None:
     transfer_begins(mallard)
     mallard.step(JOB, "d0", 1, "delivered")
     mallard.assign(TRANSFER, "d0")
+
+
+def first_driver_is_free_again(mallard: Mallard) -> None:
+    transfer_begins(mallard)
+    for name in (JOB, NEXT):
+        mallard.step(name, "d0", 1, "delivered")
+    mallard.status("d0", Wish.AVAILABLE)
+    mallard.offer(TRANSFER, 0, ["d0"])
 
 
 def _planted(name: str, script: str, old: str, new: str, story: Story) -> Planted:
@@ -239,5 +248,12 @@ PLANTED_IN_TRANSFERS = (
         " or is_first then",
         " then",
         first_driver_is_assigned_its_own_transfer,
+    ),
+    _planted(
+        "driver is offered its own transfer",
+        "offer",
+        "if job.kind == 'transfer' then barred[redis.call('HGET', job.key, 'first')] = true end",
+        "",
+        first_driver_is_free_again,
     ),
 )

@@ -284,7 +284,8 @@ class TimeRules(HolderRules):
             self.lapsed.add(node)
         beat = self.call("beat", "ok", lambda store: store.leases.beat(MARKET, node), node=node)
         assert beat is not None
-        standing = Standing(self.model.since[node], self.model.lost, 1)
+        line = self.world.stores[node].runner.opening(MARKET)
+        standing = Standing(self.model.since[node], self.model.lost, line)
         assert (beat.standing, set(beat.dead)) == (standing, dead)
         if lapsed:
             self.take_back(node)
