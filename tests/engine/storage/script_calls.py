@@ -1,7 +1,7 @@
 """Checks each call of a script against the header of the script."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,24 +17,51 @@ _HEADER_NAMES = {"queue": "wait", "idempotency": "key"}
 
 
 class RecordingLink(Link):
-    """A Redis connection that checks each script call against the script's header."""
+    """A Redis connection that checks each script call against the script's header.
+
+    A script that replies `run` asks for more keys, and is called again: it must not have written.
+    """
 
     def __init__(self, url: str, market: str) -> None:
         super().__init__(url)
         self._market = market
         self.verdicts: set[tuple[str, str]] = set()
         self._by_sha = {script.sha: script for script in all_scripts().values()}
+        # Calls that have begun: what others write meanwhile is not this one's.
+        self._begun = 0
+
+    def learn(self, scripts: Mapping[str, Script]) -> None:
+        """Know these scripts as well."""
+        self._by_sha |= {script.sha: script for script in scripts.values()}
 
     async def call(self, *command: str | bytes | float) -> Any:
+        if command[0] != b"EVALSHA":
+            self._begun += 1
+            return await super().call(*command)
+        script = self._by_sha[bytes(command[1])]  # type: ignore[arg-type]
+        before = await self._writes() if _asks_again(script) else None
+        self._begun += 1
+        begun = self._begun
         reply = await super().call(*command)
-        if command[0] == b"EVALSHA":
-            script = self._by_sha[bytes(command[1])]  # type: ignore[arg-type]
-            count = int(command[2])
-            keys = [str(k) for k in command[3 : 3 + count]]
-            check_call(script, self._market, keys, command[3 + count :])
-            verdict = reply[0] if isinstance(reply, list) and reply else reply
-            self.verdicts.add((script.name, _text(verdict)))
+        if before is not None and _text(reply[0]) == "run" and begun == self._begun:
+            assert await self._writes() == before, f"{script.name} replies `run` and has written"
+        count = int(command[2])
+        keys = [str(k) for k in command[3 : 3 + count]]
+        check_call(script, self._market, keys, command[3 + count :])
+        verdict = reply[0] if isinstance(reply, list) and reply else reply
+        self.verdicts.add((script.name, _text(verdict)))
         return reply
+
+    async def _writes(self) -> int:
+        """How many changes the server has counted."""
+        info: bytes = await super().call("INFO", "persistence")
+        found = re.search(rb"rdb_changes_since_last_save:(\d+)", info)
+        assert found
+        return int(found[1])
+
+
+def _asks_again(script: Script) -> bool:
+    return any(re.search(r"\brun\b", line) for line in script.replies)
 
 
 def _text(verdict: object) -> str:

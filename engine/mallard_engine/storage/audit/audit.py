@@ -21,6 +21,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage import schema
 from mallard_engine.storage.archive_queue import read_lag
+from mallard_engine.storage.audit.archive import judge_unarchived
 from mallard_engine.storage.audit.matches import Matches
 from mallard_engine.storage.audit.rules import judge_driver, judge_job, judge_offer
 from mallard_engine.storage.audit.traces import (
@@ -41,6 +42,13 @@ from mallard_engine.storage.audit.traces import (
     pages_of_jobs,
 )
 from mallard_engine.storage.audit.views import Changing, Look, View
+from mallard_engine.storage.audit.webhooks import (
+    NO_MARKET,
+    endpoints,
+    judge_owners,
+    judge_webhook,
+    webhook_look,
+)
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.fitness import inspect
@@ -140,6 +148,9 @@ async def audit(
                 auditor.looked_at["match"] = matches.looked_at
                 looked_at.update(auditor.looked_at)
                 left_out.update(auditor.left_out)
+            of_webhooks = _WebhookAudit(webhook_look(link, now_ms), limit)
+            breaches += await of_webhooks.run(lambda: sleep(settle_s))
+            looked_at["webhook"] = of_webhooks.looked_at
     except (LinkReplyError, ValueError) as error:  # ValueError: an unknown kind of URL
         raise StoreUnavailable(str(error)) from error
     return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), tuple(texts))
@@ -182,6 +193,35 @@ async def patient_link(url: str) -> AsyncIterator[StoreLink]:
         await link.close()
 
 
+class _WebhookAudit:
+    """The audit of the endpoints of webhooks, which are of no market."""
+
+    def __init__(self, look: Look, limit: int | None) -> None:
+        self.looked_at = 0
+        self._look = look
+        self._limit = limit
+
+    async def run(self, settle: Callable[[], Awaitable[None]]) -> list[Breach]:
+        """Check everything, wait, and check again what was not in order."""
+        names = (await endpoints(self._look))[: self._limit]
+        self.looked_at = len(names)
+        if not (suspects := await self._breaches(names)):
+            return []
+        await settle()
+        again = await self._breaches(dict.fromkeys(it.id for it in suspects if it.id))
+        known = {(it.rule, it.id) for it in suspects}
+        return [it for it in again if (it.rule, it.id) in known]
+
+    async def _breaches(self, names: Iterable[str]) -> list[Breach]:
+        found = [
+            Breach(rule, NO_MARKET, "webhook", name, what)
+            for name in names
+            for rule, what in await judge_webhook(self._look, name)
+        ]
+        owners = await judge_owners(self._look)
+        return found + [Breach(rule, NO_MARKET, "owner", "", what) for rule, what in owners]
+
+
 class _MarketAudit:
     """The audit of one market."""
 
@@ -205,6 +245,7 @@ class _MarketAudit:
             "proof": lambda name: judge_proof(look, name),
             "external": lambda name: judge_external(look, name),
             "key": lambda name: judge_key(look, name),
+            "unarchived": lambda job: judge_unarchived(look, job),
             "counts": lambda _: judge_counts(look),
             "events": lambda _: judge_events(look, self._changes, events),
         }
@@ -266,6 +307,9 @@ class _MarketAudit:
         for name in ("by_shop", "by_customer", "returns"):
             async for page in self._within_limit(name, self._scan("ZSCAN", keys.key(name))):
                 yield page
+        unarchived = self._scan("ZSCAN", keys.key("unarchived"))
+        async for page in self._within_limit("unarchived", unarchived):
+            yield page
         waiting = self._scan("HSCAN", keys.key("waiting"))
         async for page in self._within_limit("wait", _each(waiting, "/{}")):
             yield page

@@ -88,7 +88,9 @@ async def repair(
             raise CannotJudge(", ".join(f"{n} × {kind}" for kind, n in sorted(left_out.items())))
         done = 0
         for (market, kind, name), rules in _by_item(found.breaches).items():
-            for what in await by_market[market].mend(kind, name, rules):
+            # What is of no market (endpoints of webhooks) is named.
+            mending = by_market.get(market)
+            for what in await mending.mend(kind, name, rules) if mending else ():
                 mend = Mend(market, kind, name, what)
                 await store.audit_log.note(_call(mend, store.now_ms()))
                 mends.append(mend)

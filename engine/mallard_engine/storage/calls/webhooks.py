@@ -239,7 +239,17 @@ class RedisWebhooks(Webhooks):
 
 def _owner(endpoint: Endpoint) -> str:
     """Return the name under which the endpoints of an owner are counted."""
-    return f"{'operator' if endpoint.service is None else 'orders'}/{endpoint.owner}"
+    return _counted_as(endpoint.owner, endpoint.service)
+
+
+def owner_of(packed: bytes) -> str:
+    """Return the name under which a stored endpoint is counted."""
+    record = _record(packed)
+    return _counted_as(record.owner, record.service)
+
+
+def _counted_as(owner: str, service: str | None) -> str:
+    return f"{'operator' if service is None else 'orders'}/{owner}"
 
 
 def _packed(endpoint: Endpoint) -> bytes:

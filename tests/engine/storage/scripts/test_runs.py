@@ -7,10 +7,13 @@ import pytest
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import DriverUnavailable, JobRef, Refused, Stop, StoreUnavailable
+from mallard_engine.storage.calls.offered_runs import OfferedRuns
+from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import Outcome, Step
 from tests.engine.storage.worlds import ACK_MS, HOUR_MS, MALL, MARKET, OFFER_MS, RESUME_MS, World
+from tests.properties.planted.planting import with_bug
 
 VAN = Vehicle(kind="van", max_jobs=4, max_weight_g=4_000, max_volume_l=40, equipment=("lift",))
 
@@ -280,3 +283,19 @@ async def test_held_job_leaves_the_rest_of_the_run(world: World) -> None:
     assert await world.state(first) == "scheduled"
     assert [held.job for held in (await world.record()).jobs] == [second.job]
     assert await world.state(second) == "assigned"
+
+
+async def test_script_that_asks_again_after_writing_is_found(world: World) -> None:
+    """The check of `run` replies, seen on a script that notes something first."""
+    old = "if not run then return reply('run', names) end"
+    new = f"redis.call('HSET', K.counts, 'x', 1) {old}"
+    await world.driver("ann")
+    refs, offer = await world.offered_run("ann", 2)
+    scripts = with_bug("withdraw", [(old, new)])
+    world.link.learn(scripts)
+    world.store.runner.scripts = scripts
+    await world.redis.script_load(scripts["withdraw"].source)
+    stranger = RedisOffers(world.store.runner, OfferedRuns())  # it does not know the run
+    with pytest.raises(AssertionError, match="withdraw replies `run` and has written"):
+        await stranger.withdraw(refs[0], offer, "operator")
+    await world.redis.hdel(world.keys.key("counts"), "x")
