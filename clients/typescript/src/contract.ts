@@ -1848,3 +1848,7 @@ export const HELD: readonly string[] = ["assigned", "at_mall", "picked_up", "ret
 export const TIMED_STEPS: readonly string[] = ["at_door", "resume", "returning"];
 
 export const ENDS: readonly string[] = ["job.cancelled", "job.delivered", "job.expired", "job.failed", "job.lost", "job.returned"];
+
+export const BARRED_WHY: readonly string[] = ["suspended", "cooling_down", "unreachable", "stale", "no_position", "block_over", "market_paused"];
+
+export const RETRY_CODES: readonly string[] = ["no_position", "rate_limited", "store_unavailable"];

@@ -2,107 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { JSON_CODEC } from "../src/codec.js";
-import type { ClientMessage, ServerMessage } from "../src/contract.js";
 import type { Action } from "../src/driver/actions.js";
-import { DriverCore, type CoreOptions } from "../src/driver/core.js";
-import { LIVENESS } from "../src/driver/link.js";
-import { BACKOFF } from "../src/driver/reconnect.js";
 import { RequestRefused, Stopped } from "../src/errors.js";
-
-const SERVER_MS = 1_700_000_900_000;
-const WELCOME = {
-  type: "welcome",
-  session: "s1",
-  driver: "d1",
-  market: "phoenix",
-  seq: 0,
-  server_time_ms: SERVER_MS,
-  ping_ms: 25_000,
-  location_ms: 4_000,
-  max_bytes: 16_384,
-  token_expires_ms: 4_000_000_000_000,
-  state: "available",
-  offer: null,
-  jobs: [],
-} as ServerMessage;
-
-/** A core with a clock that the test moves; the phone's is 15 minutes behind the server's. */
-class Phone {
-  nowMs = 1_000;
-  wallMs = 1_700_000_000_000;
-  core: DriverCore;
-  actions: Action[] = [];
-
-  constructor(options: Partial<CoreOptions> = {}) {
-    this.core = new DriverCore(
-      {
-        urls: ["ws://engine"],
-        token: "token",
-        subprotocol: "mallard.v1.json",
-        autoAcknowledge: true,
-        fixLimit: 10,
-        requestTimeoutS: 10,
-        backoff: BACKOFF,
-        liveness: LIVENESS,
-        httpAfterS: null,
-        random: () => 1,
-        ...options,
-      },
-      this.now,
-    );
-  }
-
-  get now() {
-    return { wallMs: this.wallMs, upMs: this.nowMs };
-  }
-
-  did(actions: Action[]): Action[] {
-    this.actions.push(...actions);
-    return actions;
-  }
-
-  /** Pass time, and do what falls due meanwhile. */
-  pass(ms: number): Action[] {
-    const end = this.nowMs + ms;
-    const done: Action[] = [];
-    for (let due = this.core.wakeUpMs; due !== undefined && due <= end; due = this.core.wakeUpMs) {
-      this.wallMs += Math.max(0, due - this.nowMs);
-      this.nowMs = Math.max(this.nowMs, due);
-      done.push(...this.did(this.core.tick(this.now)));
-    }
-    this.wallMs += end - this.nowMs;
-    this.nowMs = end;
-    return done;
-  }
-
-  start(document?: string): Action[] {
-    return this.did([...this.core.recall(this.now, document), ...this.core.start(this.now)]);
-  }
-
-  hears(message: object, link = 1): Action[] {
-    return this.did(this.core.received(this.now, link, JSON_CODEC.encode(message as ServerMessage)));
-  }
-
-  online(welcome: object = {}, link = 1): Action[] {
-    this.did(this.core.opened(this.now, link, true));
-    return this.hears({ ...WELCOME, ...welcome }, link);
-  }
-}
-
-function sent(actions: Action[]): ClientMessage[] {
-  return actions.flatMap((action) =>
-    action.do === "send" ? [JSON.parse(action.frame as string) as ClientMessage] : [],
-  );
-}
-
-function only<T extends Action["do"]>(actions: Action[], kind: T): Array<Action & { do: T }> {
-  return actions.filter((action): action is Action & { do: T } => action.do === kind);
-}
-
-function events(actions: Action[]): string[] {
-  return only(actions, "emit").map(({ event }) => event.type);
-}
+import { events, only, Phone, sent, SERVER_MS, WELCOME } from "./phone.js";
 
 test("it connects, says hello and is welcomed", () => {
   const phone = new Phone();
@@ -257,7 +159,7 @@ test("fixes are cleaned, batched at the advised pace and kept while offline", ()
   const phone = new Phone();
   phone.start();
   const { kept } = phone.core.location(phone.now, {
-    lat: 33.123456789, lon: -111.9, acc_m: -1, heading_deg: NaN, speed_mps: -1,
+    lat: 33.123456789, lon: -111.9, acc_m: -1, heading_deg: -1, speed_mps: NaN,
   });
   assert.ok(kept);
   assert.equal(phone.core.location(phone.now, { lat: NaN, lon: 0 }).kept, false);
@@ -266,9 +168,12 @@ test("fixes are cleaned, batched at the advised pace and kept while offline", ()
   // A reading that the platform had cached: from an hour ago, or older than the last one.
   assert.equal(phone.core.location(phone.now, { lat: 33, lon: 0, at_ms: phone.wallMs - 3_600_000 }).kept, false);
   assert.equal(phone.core.location(phone.now, { lat: 33, lon: 0, at_ms: phone.wallMs - 30_000 }).kept, false);
+  // A time by another epoch is none.
+  assert.equal(phone.core.location(phone.now, { lat: 33.5, lon: -111, at_ms: 785_000_000_000 }).kept, true);
   const [location] = sent(phone.online()).filter(({ type }) => type === "location");
   assert.deepEqual(location?.type === "location" && location.fixes, [
     [SERVER_MS, 33.1234568, -111.9, null, null, null],
+    [SERVER_MS, 33.5, -111, null, null, null],
   ]);
   const now = phone.core.location(phone.now, { lat: 33, lon: -111 });
   assert.equal(sent(now.actions).length, 1);

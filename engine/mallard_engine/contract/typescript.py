@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from mallard_protocol.codes import CLOSE_ADVICE, MAX_WAIT_S, SUBPROTOCOLS
+from mallard_engine.contract.advice import ERROR_ADVICE
+from mallard_protocol.codes import CLOSE_ADVICE, MAX_WAIT_S, SUBPROTOCOLS, BarredWhy, ErrorCode
 from mallard_protocol.events import ENDS
 from mallard_protocol.lifecycle import BEFORE_PICKUP, HELD, TIMED_STEPS, JobState
 from mallard_protocol.messages import MAX_FIXES
@@ -118,6 +119,8 @@ def _constants() -> Iterator[str]:
         yield _texts(name, (state for state in JobState if state in states))
     yield _texts("TIMED_STEPS", sorted(TIMED_STEPS))
     yield _texts("ENDS", sorted(ENDS))
+    yield _texts("BARRED_WHY", BarredWhy)
+    yield _texts("RETRY_CODES", (code for code in ErrorCode if ERROR_ADVICE[code].retry))
 
 
 def _texts(name: str, values: Iterable[str]) -> str:

@@ -330,10 +330,11 @@ export class Connection {
     this.clock.welcomed(welcome.server_time_ms, first ? link.askedUpMs : undefined);
     link.pingMs = welcome.ping_ms;
     if (!first) {
+      const again = link.unanswered();
       // The store has lost writes. The held jobs are sent before the welcome overwrites them.
       if (welcome.say_hello === true) this.send(this.listener.hello(link.token));
       this.listener.welcomed(welcome);
-      for (const frame of link.askAgain()) this.out.push({ do: "send", link: link.number, frame });
+      for (const frame of again()) this.out.push({ do: "send", link: link.number, frame });
       this.heard(link);
       return;
     }

@@ -34,22 +34,26 @@ const MAX_ACCURACY_M = 100_000;
 const MAX_SPEED_MPS = 1_000;
 /** An older reading is one that the platform had cached; batches of a background task are younger. */
 const CACHED_AFTER_MS = 600_000;
+/** An older time than that is none: some platforms count from another epoch, or in other units. */
+const NO_TIME_AFTER_MS = 365 * 86_400_000;
 
 /**
  * Convert a reading to the contract's form.
  *
  * An accuracy, heading or speed that is negative, not finite or out of range is unknown; the place
- * is kept. Returns undefined for a place that is not on earth, and for a time ten minutes ago.
+ * is kept. A time in the future, or a year ago, is taken for now. Returns undefined for a place that is
+ * not on earth, and for a reading of more than ten minutes ago.
  */
 export function cleanFix(reading: Reading, clock: Clock): LocalFix | undefined {
   const lat = within(reading.lat, -90, 90);
   const lon = within(reading.lon, -180, 180);
   if (lat === null || lon === null) return undefined;
   const at = within(reading.at_ms, 0, Infinity);
-  const { ms } = clock.happened(at === null ? undefined : Math.round(at));
-  if (clock.upMs - ms > CACHED_AFTER_MS) return undefined;
+  let upMs = clock.happened(at === null ? undefined : Math.round(at)).ms;
+  if (clock.upMs - upMs > NO_TIME_AFTER_MS) upMs = clock.upMs;
+  if (clock.upMs - upMs > CACHED_AFTER_MS) return undefined;
   return {
-    upMs: ms,
+    upMs,
     lat,
     lon,
     acc_m: within(reading.acc_m, 0, MAX_ACCURACY_M),

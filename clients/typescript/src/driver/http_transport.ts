@@ -7,6 +7,7 @@
  */
 
 import type { ClientMessage, DriverReply, DriverTruth, Problem } from "../contract.js";
+import { RETRY_CODES } from "../contract.js";
 import { fetchWithin, isProblem } from "../http/request.js";
 import type { Connect, ConnectionEvents, OpenConnection } from "./transport.js";
 import { httpUrl } from "./transport.js";
@@ -15,8 +16,6 @@ const POLL_MS = 8_000;
 const ANSWER_WITHIN_MS = 10_000;
 const TOKEN_EXPIRED = 4005;
 const WRONG_SCOPE = 4503;
-// The codes of the socket after which the same request may succeed later.
-const RETRY = ["no_position", "rate_limited", "store_unavailable"];
 
 export function overHttp(fetcher: typeof fetch): Connect {
   return (url, _subprotocol, token, events) =>
@@ -124,7 +123,7 @@ class HttpConnection implements OpenConnection {
       return;
     }
     const { code, detail, missing, tries_left } = answer as Problem;
-    const retry = RETRY.includes(code);
+    const retry = RETRY_CODES.includes(code);
     this.tell({ type: "error", id, code, message: detail, retry, missing, tries_left });
   }
 

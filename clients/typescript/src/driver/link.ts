@@ -86,11 +86,13 @@ export class Link {
     return this.encode(request.make(id));
   }
 
-  /** The frames of every unanswered request, under their ids: the engine may have lost them. */
-  askAgain(): Frame[] {
-    return [...this.waiting]
-      .filter(([, request]) => !request.over)
-      .map(([id, request]) => this.encode(request.make(id)));
+  /**
+   * Every unanswered request, which the engine may have lost; returns what gives their frames, under
+   * their ids. Requests that follow are not among them.
+   */
+  unanswered(): () => Frame[] {
+    const lost = [...this.waiting].filter(([, request]) => !request.over);
+    return () => lost.map(([id, request]) => this.encode(request.make(id)));
   }
 
   /** Pass an answer to its request, and return that. */

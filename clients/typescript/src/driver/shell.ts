@@ -116,13 +116,15 @@ export class Shell {
     const call = this.lastCall;
     // Before anything is kept: what it throws is the caller's.
     const actions = begin(call);
-    return new Promise((resolve, reject) => {
+    const giveUp = (): void => this.do(this.core.giveUp(this.now(), call));
+    const settled = new Promise<Outcome>((resolve, reject) => {
       this.calls.set(call, { resolve, reject });
-      const giveUp = (): void => this.do(this.core.giveUp(this.now(), call));
-      signal?.addEventListener("abort", giveUp, { once: true });
-      this.do(actions);
-      if (signal?.aborted) giveUp();
     });
+    this.do(actions);
+    if (signal === undefined) return settled;
+    signal.addEventListener("abort", giveUp);
+    if (signal.aborted) giveUp();
+    return settled.finally(() => signal.removeEventListener("abort", giveUp));
   }
 
   /** Carry out what the core asks for, in order, and set the timer. */

@@ -16,7 +16,7 @@ import type {
   StateChangedMessage,
   WelcomeMessage,
 } from "../contract.js";
-import { HELD } from "../contract.js";
+import { BARRED_WHY, HELD } from "../contract.js";
 
 export type Push = OfferMessage | OfferClosedMessage | JobChangedMessage | StateChangedMessage;
 
@@ -30,16 +30,6 @@ export interface HeldJob {
 
 // With one of these reasons the job is no longer this driver's, whatever its state.
 const TAKEN_AWAY = ["collected", "unassigned", "silent", "transferred"];
-// A `state` push with one of these gives the reason why the driver gets no offers.
-const BARS = [
-  "suspended",
-  "cooling_down",
-  "unreachable",
-  "stale",
-  "no_position",
-  "block_over",
-  "market_paused",
-];
 // A position, or any other frame, ends these; no push announces the end.
 const ENDED_BY_FIXES = ["stale", "no_position", "unreachable"];
 // The contract's limit for `holds` in `hello`.
@@ -185,7 +175,8 @@ export class DriverView {
 
   private applyState(push: StateChangedMessage): void {
     this.state = push.state;
-    if (BARS.includes(push.why)) {
+    // One of these is also the reason why the driver gets no offers.
+    if (BARRED_WHY.includes(push.why)) {
       this.barred = { why: push.why, until_ms: push.until_ms ?? null };
     } else if (push.why === "resumed") {
       this.barred = null;
