@@ -40,12 +40,13 @@ class RuntimeOptions:
     Attributes:
         clock: Seconds, to measure durations.
         new_offer_id: Returns the id of a new offer, which cannot be guessed.
-        sweep_s: Interval of sweeps.
+        sweep_s: Interval of sweeps of markets in which a node holds drivers.
         beat_s: Interval of heartbeats.
         forget_s: Interval at which expired data is deleted.
         learn_s: Interval at which the dwell sketches are read.
-        risk_s: Interval at which risks that may have changed are determined anew.
-        control_s: Interval at which what operators have set is read.
+        risk_s: Interval at which risks that may have changed are determined anew, and at which
+            other markets are swept.
+        control_s: Interval at which it is read what operators have set and no node has told.
         precise_s: An entry that is due sooner than this gets a timer; regular sweeps handle others.
         may_thread: Whether long computations may run in a thread.
     """
@@ -57,7 +58,7 @@ class RuntimeOptions:
     forget_s: float = 5.0
     learn_s: float = 60.0
     risk_s: float = 1.0
-    control_s: float = 0.5
+    control_s: float = 30.0
     precise_s: float = 60.0
     may_thread: bool = True
 

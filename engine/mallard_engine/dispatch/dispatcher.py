@@ -17,6 +17,7 @@ from mallard_engine.dispatch.driver_commands import DriverCommands
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
+from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.dispatch.order_commands import OrderCommands
 from mallard_engine.dispatch.reassignment import Reassignments
 from mallard_engine.dispatch.returns import Returns
@@ -82,17 +83,25 @@ class Dispatcher:
         self._rounds = RoundScheduler(self._context, self._apply_effects, self._tasks)
         returns = Returns(self._context, self._apply_effects)
         self.controls = MarketControls(self._context, node, self._rounds, self._apply_effects)
-        self._sweeper = Sweeper(
+        self._reach = DriverReach(self._context, self._rounds)
+        self._leases = NodeLeases(
             self._context,
             node,
-            self._rounds,
-            returns,
+            self._reach.is_empty,
             self._apply_effects,
             self._recover,
             self.controls.refresh,
+            lambda market: self._rounds.wake_all(market, driver=True),
+        )
+        self._sweeper = Sweeper(
+            self._context,
+            self._leases,
+            self._rounds,
+            returns,
+            self._apply_effects,
+            self.controls.refresh,
         )
         self._disconnects = Disconnects(storage.drivers, node, self._apply_effects, self._tasks)
-        self._reach = DriverReach(self._context, self._rounds)
         self._reassignments = Reassignments(self._context, self._apply_effects)
         arrivals = GeofenceArrivals(
             self._context, self._apply_effects, self._tasks, self._reach, returns
@@ -113,6 +122,7 @@ class Dispatcher:
             self._tasks,
             self._apply_effects,
             self.recover_soon,
+            self._leases.hold,
         )
 
     async def start(self) -> None:
@@ -148,15 +158,15 @@ class Dispatcher:
         await self._sweeper.stop()
         await self._tasks.stop()
         if is_reported:
-            await self._sweeper.leave()
+            await self._leases.leave()
 
     def recover_soon(self, market: str) -> None:
         """Take a market's drivers back with the next heartbeat, because a reply was lost."""
-        self._sweeper.recover_soon(market)
+        self._leases.recover_soon(market)
 
     def beat_now(self) -> None:
         """Send a heartbeat at once: the connection to the storage is open again."""
-        self._sweeper.beat_now()
+        self._leases.beat_now()
 
     def _apply_effects(self, market: str, effects: Effects) -> None:
         for push in effects.pushes:
@@ -182,9 +192,10 @@ class Dispatcher:
             self._sweeper.schedule(market, member, max(0, due_ms - effects.now_ms) / 1000)
 
     async def _recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - private
-        _log.warning(
-            "lease or storage changed: taking drivers back", market=market, rewound=rewound
-        )
+        if not self._reach.is_empty(market):
+            _log.warning(
+                "lease or storage changed: taking drivers back", market=market, rewound=rewound
+            )
         if self.recover is not None:
             await self.recover(market, rewound)
         await self._report_stale_sockets(market)

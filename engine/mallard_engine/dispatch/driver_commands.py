@@ -1,6 +1,6 @@
 """Commands of drivers, and what a node knows of their sockets."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from mallard_engine.core.model import Device, Driver, Vehicle
@@ -57,6 +57,7 @@ class DriverCommands:
         tasks: Background tasks.
         apply_effects: Applies effects in a market.
         recover_soon: Called with a market whose drivers the node must take back.
+        hold_lease: Takes the node's lease of a market, unless it has it.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class DriverCommands:
         tasks: Tasks,
         apply_effects: ApplyEffects,
         recover_soon: Callable[[str], None],
+        hold_lease: Callable[[str], Awaitable[None]],
     ) -> None:
         self._context = context
         self._node = node
@@ -85,6 +87,7 @@ class DriverCommands:
         self._disconnects = disconnects
         self._apply_effects = apply_effects
         self._recover_soon = recover_soon
+        self._hold_lease = hold_lease
         self._etas = RunEtaUpdates(context, tasks)
         self._live = LiveEtas(context, tasks)
 
@@ -107,6 +110,7 @@ class DriverCommands:
         self._disconnects.drop(market, driver)
         with self._reach.expecting(market, driver):
             try:
+                await self._hold_lease(market)
                 hello = await self._drivers.hello(
                     market,
                     driver,

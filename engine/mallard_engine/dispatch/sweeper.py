@@ -1,17 +1,20 @@
-"""Sweeps overdue entries, renews leases and deletes expired data.
+"""Sweeps overdue entries and deletes expired data.
 
-Every node sweeps every market, in small batches. The node that created a due entry also sets a
-timer for it: the same sweep, only sooner. Executing an entry twice has no further effect.
+A look, which is one call for all markets of a server, says which markets have something that is
+due. The nodes share the markets (`dispatch/leases.py`). The node that created a due entry also sets
+a timer for it: the same sweep, only sooner. Executing an entry twice has no further effect, so two
+nodes may sweep a market while its owner changes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
 from mallard_engine.core.places.geofence import is_around
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
+from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import (
@@ -19,8 +22,8 @@ from mallard_engine.ports import (
     DueKind,
     Effects,
     JobRef,
+    Look,
     NoSuchJob,
-    Standing,
     StoreUnavailable,
     nowhere,
 )
@@ -29,7 +32,6 @@ from mallard_protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 
 _BATCH = 256
-_REAP_LIMIT = 256
 # Risks that are determined in one sweep of a market.
 _MOST_RISKS = 256
 # Entries this close together share a timer. Regular sweeps, at most a quarter of a second late,
@@ -38,36 +40,28 @@ _GRAIN_S = 0.01
 
 
 class Sweeper:
-    """Sweeps and beats for one node.
-
-    ``recover(market, rewound)`` takes this node's drivers back. It is called when a heartbeat
-    returns another `Standing` than the one under which they were last taken back, and again until
-    it succeeds. ``rewound``: the storage has lost writes. ``refresh(market)`` reads what operators
-    have set.
-    """
+    """Sweeps for one node. ``leases`` says which markets are its share."""
 
     def __init__(
         self,
         context: Context,
-        node: str,
+        leases: NodeLeases,
         rounds: RoundScheduler,
         returns: Returns,
         apply_effects: ApplyEffects,
-        recover: Callable[[str, bool], Awaitable[None]],
         refresh: Callable[[str], Awaitable[None]],
     ) -> None:
+        """Create it. ``refresh(market)`` reads what operators have set."""
         self._context = context
         self._workings = context.runtime
-        self._node = node
+        self._leases = leases
         self._rounds = rounds
         self._returns = returns
         self._apply_effects = apply_effects
-        self._recover = recover
         self._refresh = refresh
-        # By market: the standing under which this node's drivers were last taken back.
-        self._standings: dict[str, Standing] = {}
-        self._to_recover: set[str] = set()
-        self._recovering: set[str] = set()
+        # This node's share as of the last look at all of it, and in which of it are drivers.
+        self._seen_share: tuple[str, ...] = ()
+        self._live: tuple[str, ...] = ()
         # By market and time slot: the timer and its entries; and the slot of each entry.
         self._timers: dict[tuple[str, int], asyncio.TimerHandle] = {}
         self._awaited: dict[tuple[str, int], set[str]] = {}
@@ -78,35 +72,23 @@ class Sweeper:
         self._stopping = False
 
     async def start(self) -> None:
-        """Take the first leases, then beat and sweep in the background."""
-        for market in self._context.policies:
-            beat = await self._context.storage.leases.beat(market, self._node)
-            self._standings[market] = beat.standing
-            await self._refresh(market)
-        for market in self._context.policies:
-            self._tasks.start(
-                self._every(self._workings.beat_s, market, self._beat), f"beat {market}"
-            )
-            self._tasks.start(
-                self._every(self._workings.sweep_s, market, self.sweep), f"sweep {market}"
-            )
-            self._tasks.start(
-                self._every(self._workings.forget_s, market, self._forget), f"forget {market}"
-            )
-            self._tasks.start(
-                self._every(self._workings.learn_s, market, self._learn), f"learn {market}"
-            )
-
-            self._tasks.start(
-                self._every(self._workings.risk_s, market, self._look_at_risks), f"risks {market}"
-            )
-            self._tasks.start(
-                self._every(self._workings.control_s, market, self._refresh), f"controls {market}"
-            )
+        """Become present and read what operators have set, then beat and sweep."""
+        await self._leases.start()
+        await self._follow_controls()
+        workings = self._workings
+        for interval_s, work in (
+            (workings.beat_s, self._leases.beat),
+            (workings.sweep_s, self._sweep_live),
+            (workings.risk_s, self._sweep_share),
+            (workings.forget_s, self._forget_in_share),
+            (workings.learn_s, self._learn_all),
+            (workings.control_s, self._follow_controls),
+        ):
+            self._tasks.start(self._every(interval_s, work), work.__name__)
 
     def __len__(self) -> int:
         """The number of timers and tasks."""
-        return len(self._timers) + len(self._tasks)
+        return len(self._timers) + len(self._tasks) + len(self._leases)
 
     async def stop(self) -> None:
         """Stop heartbeats and sweeps."""
@@ -117,14 +99,7 @@ class Sweeper:
         self._awaited.clear()
         self._slots.clear()
         await self._tasks.stop()
-
-    async def leave(self) -> None:
-        """Give up the leases of markets without drivers here; the others expire."""
-        for market in self._context.policies:
-            try:
-                await self._context.storage.leases.leave(market, self._node)
-            except StoreUnavailable:
-                return
+        await self._leases.stop()
 
     def schedule(self, market: str, member: str, delay_s: float) -> None:
         """Sweep the market after this delay; replaces the entry's earlier timer."""
@@ -161,6 +136,63 @@ class Sweeper:
         for member in self._awaited.pop((market, slot)):
             del self._slots[market, member]
         self._tasks.start(self._guarded(self.sweep, market), f"timer {market}")
+
+    async def _sweep_live(self) -> None:
+        """Sweep markets with drivers: those of this node's share, and where it has drivers itself.
+
+        The others of these do not wait until it is noticed that the market's owner has died.
+        """
+        if self._leases.share is not self._seen_share:
+            await self._sweep_share()
+            return
+        markets = sorted({*self._live, *self._leases.held})
+        found = await self._look(markets, (Look.DUE,))
+        await self._in_each(found[Look.DUE], self.sweep)
+
+    async def _sweep_share(self) -> None:
+        """Look at all markets of this node's share; sweep those without drivers as well."""
+        self._seen_share = self._leases.share
+        found = await self._look(self._seen_share, (Look.DUE, Look.LIVE, Look.RISKS))
+        self._live = tuple(found[Look.LIVE])
+        idle = [market for market in found[Look.DUE] if market not in set(self._live)]
+        await self._in_each(idle, self.sweep)
+        dead = (await self._look(self._live, (Look.DEAD_NODES,)))[Look.DEAD_NODES]
+        await self._in_each(list(filter(self._leases.is_steady, dead)), self._leases.reap_dead)
+        await self._in_each(found[Look.RISKS], self._look_at_risks)
+
+    async def _forget_in_share(self) -> None:
+        looks = (Look.ENDED_DATA, Look.ENDED_ALERTS)
+        found = await self._look(self._leases.share, looks)
+        markets = {market for look in looks for market in found[look]}
+        await self._in_each(sorted(markets), self._forget)
+
+    async def _learn_all(self) -> None:
+        found = await self._look(sorted(self._context.policies), (Look.DWELLS,))
+        await self._in_each(found[Look.DWELLS], self._learn)
+
+    async def _follow_controls(self) -> None:
+        """Read what operators have set, where they have set something.
+
+        News comes with the presence (`NodeLeases`). This finds what that has missed: changes by a
+        node that died before it told, or by one of an older version.
+        """
+        looks = (Look.POLICIES, Look.PAUSES)
+        found = await self._look(sorted(self._context.policies), looks)
+        markets = {market for look in looks for market in found[look]}
+        resumed = {market for market, pauses in self._context.pauses.items() if pauses}
+        await self._in_each(sorted(markets | resumed), self._refresh)
+
+    async def _look(
+        self, markets: Sequence[str], at: Sequence[Look]
+    ) -> Mapping[Look, Sequence[str]]:
+        if not markets:
+            return dict.fromkeys(at, ())
+        return await self._context.storage.deadlines.look(markets, at)
+
+    async def _in_each(
+        self, markets: Sequence[str], work: Callable[[str], Awaitable[None]]
+    ) -> None:
+        await asyncio.gather(*(self._guarded(work, market) for market in markets))
 
     async def sweep(self, market: str) -> None:
         """Execute what is overdue. A sweep that is already running is repeated instead."""
@@ -225,56 +257,6 @@ class Sweeper:
         if effects is not None:
             self._apply_effects(market, effects)
 
-    async def _beat(self, market: str) -> None:
-        beat = await self._context.storage.leases.beat(market, self._node)
-        if market in self._to_recover or beat.standing != self._standings[market]:
-            self._start_recovery(market, beat.standing)
-        for node in beat.dead:
-            if node != self._node:
-                await self._reap(market, node)
-                # It may have freed drivers or queued jobs and woken no round.
-                self._rounds.wake_all(market, driver=True)
-
-    def beat_now(self) -> None:
-        """Beat in every market at once: after an outage each lease may have expired."""
-        if not self._stopping:
-            for market in self._standings:
-                self._tasks.start(self._guarded(self._beat, market), f"beat {market}")
-
-    def recover_soon(self, market: str) -> None:
-        """Take a market's drivers back with the next heartbeat, because a reply was lost."""
-        self._to_recover.add(market)
-
-    def _start_recovery(self, market: str, standing: Standing) -> None:
-        if market in self._recovering or self._stopping:
-            return
-        self._recovering.add(market)
-        self._to_recover.discard(market)
-        self._tasks.start(self._take_back(market, standing), f"recover {market}")
-
-    async def _take_back(self, market: str, standing: Standing) -> None:
-        """Recover once. A failed attempt keeps the old standing: the next heartbeat retries."""
-        rewound = standing.lost_ms != self._standings[market].lost_ms
-        succeeded = False
-        try:
-            await self._recover(market, rewound)
-            self._standings[market] = standing
-            succeeded = True
-        except StoreUnavailable as error:
-            _log.debug("drivers not taken back yet", market=market, error=str(error))
-        finally:
-            self._recovering.discard(market)
-            if not succeeded:
-                self._to_recover.add(market)
-
-    async def _reap(self, market: str, node: str) -> None:
-        taken = _REAP_LIMIT
-        while taken == _REAP_LIMIT:
-            taken, effects = await self._context.storage.leases.reap(market, node, _REAP_LIMIT)
-            self._apply_effects(market, effects)
-            if taken:
-                _log.warning("took out a dead node's drivers", dead=node, drivers=taken)
-
     async def _forget(self, market: str) -> None:
         storage = self._context.storage
         while await storage.deadlines.forget(market):
@@ -298,11 +280,14 @@ class Sweeper:
         kept = await context.storage.drivers.dwells(market)
         await context.dwells.learn(context.places.market(market), kept, enough, context.metrics)
 
-    async def _every(
-        self, interval_s: float, market: str, work: Callable[[str], Awaitable[None]]
-    ) -> None:
+    async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await self._guarded(work, market)
+            try:
+                await work()
+            except StoreUnavailable as error:
+                _log.debug("maintenance skipped: storage unavailable", error=str(error))
+            except Exception:  # noqa: BLE001  an error must not end the maintenance
+                _log.exception("maintenance failed", work=work.__name__)
             await asyncio.sleep(interval_s)
 
     async def _guarded(self, work: Callable[[str], Awaitable[None]], market: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -52,7 +52,7 @@ from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.gateway.webhooks.worker import WebhookWorker
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import Quotas, StoreUnavailable
+from mallard_engine.ports import Look, Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.travel.sources import TravelSources, travel_sources
@@ -351,8 +351,7 @@ class Node:
         self.event_tail.start()
         self.webhooks.start()
         self._tasks.start(self._watch_store(), "watch store")
-        for market in self.places.markets:
-            self._tasks.start(self.images.keep_removing(market), f"remove proofs {market}")
+        self._tasks.start(self.images.keep_removing(self._with_gone_images), "remove proofs")
         self._tasks.start(self.revoked.follow(), "follow revocations")
         self._tasks.start(self.presence.follow(), "announce node")
         if self._owns_process:
@@ -391,6 +390,10 @@ class Node:
         await self.presence.stop()
         await self.travel.close()
         await self.images.close()
+
+    async def _with_gone_images(self) -> Sequence[str]:
+        look = Look.GONE_IMAGES
+        return (await self.store.deadlines.look(sorted(self.places.markets), (look,)))[look]
 
     async def _watch_store(self) -> None:
         """Disconnect drivers whose store is unavailable for too long; inspect its set-up."""

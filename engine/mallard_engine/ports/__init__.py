@@ -19,7 +19,7 @@ from mallard_engine.ports.control.pauses import Controls, Paused
 from mallard_engine.ports.control.policies import Policies, StaleVersion
 from mallard_engine.ports.control.revocations import Revocation, Revocations
 from mallard_engine.ports.control.sign_in_codes import SignInCodes
-from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, nowhere
+from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, Look, nowhere
 from mallard_engine.ports.drivers import (
     Answered,
     DriverFix,
@@ -52,7 +52,7 @@ from mallard_engine.ports.jobs import (
     Stop,
     Submitted,
 )
-from mallard_engine.ports.leases import Beat, Leases, Standing
+from mallard_engine.ports.leases import Beat, Leases, Peers, Standing
 from mallard_engine.ports.offers import (
     MOST_COMING,
     Fitting,
@@ -129,6 +129,7 @@ __all__ = [
     "LateJob",
     "Leased",
     "Leases",
+    "Look",
     "MarketQueue",
     "MoreOffers",
     "MovedJob",
@@ -147,6 +148,7 @@ __all__ = [
     "Offers",
     "OwnDriver",
     "Paused",
+    "Peers",
     "PlannedJob",
     "Policies",
     "Proofs",

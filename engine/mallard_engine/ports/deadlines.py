@@ -1,6 +1,6 @@
 """The port of the due set that every node sweeps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -45,6 +45,23 @@ class DueKind(StrEnum):
     """Malformed, or written by a newer engine."""
 
 
+class Look(StrEnum):
+    """What a market may need, as a cheap look tells: something is there, or is due."""
+
+    DUE = "due"
+    LIVE = "live"
+    """A node holds drivers there."""
+    DEAD_NODES = "dead nodes"
+    RISKS = "risks"
+    ENDED_DATA = "ended data"
+    ENDED_ALERTS = "ended alerts"
+    DWELLS = "dwells"
+    POLICIES = "policies"
+    PAUSES = "pauses"
+    GONE_IMAGES = "gone images"
+    ARCHIVE = "archive"
+
+
 @dataclass(frozen=True, slots=True)
 class DueEntry:
     """An overdue entry. ``member``: its name in the due set; ``id``: the job's or the driver's."""
@@ -58,6 +75,14 @@ class DueEntry:
 
 class Deadlines(Protocol):
     """Due entries, and the transitions that a sweeper runs for them."""
+
+    async def look(
+        self, markets: Sequence[str], at: Sequence[Look]
+    ) -> Mapping[Look, Sequence[str]]:
+        """Return for each question the markets that need something.
+
+        It is one call for all markets of a server.
+        """
 
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         """Return overdue entries. Each is postponed by two seconds and never removed here."""

@@ -1,5 +1,6 @@
 """The port of the nodes' leases."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,8 +34,42 @@ class Beat:
     dead: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The nodes that do the same work: they serve the same markets of one server.
+
+    Attributes:
+        now_ms: The server's clock.
+        nodes: Those that are present, with this one.
+        changed: How often operators have changed something of a market, if anything has changed
+            since this node asked last; else empty.
+    """
+
+    now_ms: int
+    nodes: tuple[str, ...]
+    changed: Mapping[str, int]
+
+
 class Leases(Protocol):
-    """The heartbeats of nodes, and the drivers of nodes that have died."""
+    """The heartbeats of nodes, and the drivers of nodes that have died.
+
+    A node is present on each server, and has a lease in each market in which it holds drivers.
+    """
+
+    def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
+        """Group markets by the server that has them now."""
+
+    async def meet(self, markets: tuple[str, ...], node: str, *, leaves: bool = False) -> Peers:
+        """Renew this node's presence among the nodes of a server.
+
+        Args:
+            markets: All markets that the node serves of that server.
+            node: The node.
+            leaves: It goes instead.
+        """
+
+    async def dead(self, market: str) -> Sequence[str]:
+        """Return nodes whose leases in a market have ended."""
 
     async def beat(self, market: str, node: str) -> Beat:
         """Renew this node's lease."""

@@ -46,6 +46,8 @@ class MarketKeys:
         | ``positions`` | hash | stored fixes by driver |
         | ``idle`` | GEO | drivers who may be offered a job now |
         | ``nodes``, ``leases`` | zset, hash | end and begin of each node's lease |
+        | ``peers`` | zset | in a server's first market: its nodes as group/node, until when |
+        | ``changed`` | hash | in a server's first market: changes by operators, by market |
         | ``due`` | zset | due entries |
         | ``offers`` | hash | record by id |
         | ``waiting`` | hash | what a round reads of a queued job |

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.ports import NO_QUOTAS, Quotas
+from mallard_engine.ports import NO_QUOTAS, Look, Quotas
 from mallard_engine.storage import schema
 from mallard_engine.storage.archive_queue import ArchiveLag, ArchiveQueue
 from mallard_engine.storage.calls.changes import RedisChanges
@@ -210,7 +210,8 @@ class RedisStorage:
     async def _inspect_archives(self) -> list[str]:
         """Read how far the archives are behind; return what is to be said about it."""
         archive, now_ms = ArchiveQueue(self.runner), self.now_ms()
-        found = {market: await archive.lag(market) for market in self.runner.keys}
+        looked = await self.deadlines.look(sorted(self.runner.keys), (Look.ARCHIVE,))
+        found = {market: await archive.lag(market) for market in looked[Look.ARCHIVE]}
         self.archive_lags = {market: lag for market, lag in found.items() if lag is not None}
         for market, lag in self.archive_lags.items():
             if self._node and lag.is_near(now_ms):

@@ -11,11 +11,11 @@ the ratio to one node is that of the best repetitions.
 import argparse
 import asyncio
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from load_tests.benchmarks.benches import CannotMeasure
 from load_tests.benchmarks.system.arena import MALLARD, Arena
-from load_tests.meters import usage
+from load_tests.meters import Reading, usage
 from load_tests.swarm.coordinator import Swarm
 from load_tests.users.tables import table
 from mallard_engine.charts import three_digits
@@ -23,8 +23,14 @@ from mallard_engine.charts import three_digits
 _WARM_S: Final = 2.0
 _REPORT_S: Final = 20.0
 
-# CPU of all nodes and of Redis for a cycle (ms), and cycles a second.
-Cycle = tuple[float, float, float]
+
+class Cycle(NamedTuple):
+    """CPU of all nodes and of Redis for a cycle (ms), cycles a second, stream entries a cycle."""
+
+    engine: float
+    redis: float
+    a_second: float
+    entries: float
 
 
 def cycle_cost(arena: Arena, nodes: int, *, drivers: int, at_once: int, seconds: float) -> Cycle:
@@ -50,10 +56,20 @@ def cycle_cost(arena: Arena, nodes: int, *, drivers: int, at_once: int, seconds:
             if not cycles:
                 raise CannotMeasure("no order was delivered")
             engine, redis = used.engine_cpu or 0.0, used.redis_cpu or 0.0
-            return engine / cycles * 1000, redis / cycles * 1000, cycles
+            return Cycle(
+                engine / cycles * 1000,
+                redis / cycles * 1000,
+                cycles,
+                _written(*result.edges) / (cycles * result.seconds),
+            )
 
         measured: Cycle = contestant.load(plan, act)
         return measured
+
+
+def _written(before: Reading, after: Reading) -> int:
+    """Return how many entries were written to streams: events, and pushes."""
+    return after.redis_calls.get("xadd", (0, 0))[0] - before.redis_calls.get("xadd", (0, 0))[0]
 
 
 def in_turn(
@@ -98,14 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (
             str(count),
             *map(three_digits, best(cycles)),
-            three_digits(best(cycles)[0] / first[0]),
-            three_digits(best(cycles)[1] / first[1]),
-            ", ".join(three_digits(engine) for engine, _, _ in cycles),
+            three_digits(best(cycles).engine / first.engine),
+            three_digits(best(cycles).redis / first.redis),
+            ", ".join(three_digits(cycle.engine) for cycle in cycles),
         )
         for count, cycles in found.items()
     ]
     columns = (
         *("nodes", "engine, ms a cycle", "Redis, ms a cycle", "cycles a second"),
+        "entries a cycle",
         *("engine, ratio", "Redis, ratio", "engine, each"),
     )
     print(table(f"{options.at_once} orders under way", columns, rows))

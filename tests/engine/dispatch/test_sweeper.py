@@ -156,6 +156,7 @@ async def test_schedule_after_stop_sets_no_timer(make_node: MakeNode) -> None:
 
 
 async def test_maintenance_continues_after_an_error(node: Node) -> None:
+    await node.online("d")
     beat, failures = node.store.leases.beat, []
 
     async def failing(market: str, name: str) -> object:

@@ -85,7 +85,7 @@ async def test_unreaped_drivers_of_a_dead_node_get_no_offers(
     await b.online("d", 9_000)
     await b.quiet()
     # The lease is expired, but no node has reaped its drivers yet.
-    b.dispatcher._sweeper._apply_effects = lambda *_: None
+    b.dispatcher._leases._apply_effects = lambda *_: None
     await a.die()
     await b.store.runner.link.call("ZADD", KEYS.key("nodes"), b.store.now_ms() - 1, "a")
     ref = await b.submit()
@@ -121,6 +121,7 @@ async def test_other_node_takes_over_jobs_of_a_dead_node(make_node: MakeNode) ->
 
 async def test_expired_lease_starts_recovery(make_node: MakeNode) -> None:
     a = await make_node("a")
+    await a.online("d")
     assert a.recovered == []
     # A lease that began in the same millisecond as the first cannot be told from it.
     await asyncio.sleep(0.05)
@@ -136,10 +137,11 @@ async def test_late_reaper_does_not_touch_a_live_node(
 ) -> None:
     a, b = await make_node("a"), await make_node("b")
     await a.online("d")
+    await b.online("e")
     # The other node was stopped after it read this node as dead and before it reaped.
-    await b.dispatcher._sweeper._reap(MARKET, "a")
+    await b.dispatcher._leases.reap(MARKET, "a")
     assert (await a.driver("d")).connected
-    await b.dispatcher._sweeper._reap(MARKET, "b")
+    await b.dispatcher._leases.reap(MARKET, "b")
     assert await _nodes(b, ["a", "b"])
 
 

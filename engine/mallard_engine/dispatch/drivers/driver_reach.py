@@ -51,6 +51,7 @@ class DriverReach:
         self._rounds = rounds
         self._drivers: dict[tuple[str, str], _ConnectedDriver] = {}
         self._expected: Counter[tuple[str, str]] = Counter()
+        self._sockets: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._drivers)
@@ -92,6 +93,7 @@ class DriverReach:
     def connected(self, market: str, driver: str, epoch: int) -> None:
         """Add a driver whose socket is on this node."""
         older = self._drivers.get((market, driver))
+        self._sockets[market] += older is None
         fix, fix_s = (older.fix, older.fix_s) if older else (None, 0.0)
         self._drivers[market, driver] = _ConnectedDriver(epoch, fix, fix_s)
 
@@ -100,6 +102,13 @@ class DriverReach:
         known = self._drivers.get((market, driver))
         if known is not None and known.epoch <= epoch:
             del self._drivers[market, driver]
+            self._sockets[market] -= 1
+            if not self._sockets[market]:
+                del self._sockets[market]
+
+    def is_empty(self, market: str) -> bool:
+        """Whether no driver of the market has its socket on this node, or is about to."""
+        return market not in self._sockets and all(of != market for of, _ in self._expected)
 
     def last_fix(self, market: str, driver: str) -> tuple[DriverFix | None, int]:
         """Return the last accepted fix of a driver of this node, and its age in milliseconds."""

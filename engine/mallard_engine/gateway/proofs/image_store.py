@@ -6,7 +6,7 @@ waits there, and the event loop serves everybody else meanwhile.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -98,12 +98,23 @@ class ImageStore:
         await self._proofs.removed(market, gone)
         return len(gone)
 
-    async def keep_removing(self, market: str, every_s: float = _REMOVE_EVERY_S) -> None:
-        """Remove files until cancelled. Several nodes may do so: it is repeatable."""
+    async def keep_removing(
+        self,
+        markets: Callable[[], Awaitable[Sequence[str]]],
+        every_s: float = _REMOVE_EVERY_S,
+    ) -> None:
+        """Remove files until cancelled. Several nodes may do so: it is repeatable.
+
+        Args:
+            markets: returns the markets in which images are gone.
+            every_s: the interval.
+        """
         while True:
+            market = ""
             try:
-                while await self.remove_gone(market):
-                    pass
+                for market in await markets():
+                    while await self.remove_gone(market):
+                        pass
             except StoreUnavailable as error:
                 _log.debug("proofs not removed yet", market=market, error=str(error))
             await asyncio.sleep(every_s)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.ports import DueEntry
+from mallard_engine.ports import DueEntry, Look
 from mallard_engine.simulation.virtual.client import TurnLink
 from mallard_engine.storage.calls.changes import RedisChanges
 from mallard_engine.storage.calls.control.alerts import RedisAlerts, RedisDeadLetters
@@ -139,6 +139,12 @@ class _Deadlines(RedisDeadlines):
     def __init__(self, runner: ScriptRunner, turns: TurnLink) -> None:
         super().__init__(runner)
         self._turns = turns
+
+    async def look(
+        self, markets: Sequence[str], at: Sequence[Look]
+    ) -> Mapping[Look, Sequence[str]]:
+        # Every sweep of the few markets of a simulation is cheap, and its order is kept.
+        return dict.fromkeys(at, markets)
 
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         heads = self._turns.seen()

@@ -1,6 +1,7 @@
 """The port `Deadlines` on Redis: due entries and their execution."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 
 from mallard_engine.core.model import Need
 from mallard_engine.ports import (
@@ -10,10 +11,12 @@ from mallard_engine.ports import (
     DueKind,
     Effects,
     JobRef,
+    Look,
     Offered,
     nowhere,
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.records.drivers import read_position
 from mallard_engine.storage.records.packing import pack
 from mallard_protocol.lifecycle import Outcome, Risk
@@ -24,6 +27,20 @@ _AGAIN_MS = 2_000
 _LOOK_AGAIN_MS = 3_600_000
 _FORGET_LIMIT = 256
 _KINDS = {kind.value: kind for kind in DueKind}
+# The key that answers a question, and whether by the members that are due.
+_LOOKS = {
+    Look.DUE: ("due", True),
+    Look.LIVE: ("nodes", False),
+    Look.DEAD_NODES: ("nodes", True),
+    Look.RISKS: ("risks", True),
+    Look.ENDED_DATA: ("forget", True),
+    Look.ENDED_ALERTS: ("alerts", False),
+    Look.DWELLS: ("dwell", False),
+    Look.POLICIES: ("policy", False),
+    Look.PAUSES: ("pauses", False),
+    Look.GONE_IMAGES: ("gone_proofs", False),
+    Look.ARCHIVE: ("archive", False),
+}
 
 
 class RedisDeadlines(Deadlines):
@@ -31,6 +48,43 @@ class RedisDeadlines(Deadlines):
 
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
+
+    async def look(
+        self, markets: Sequence[str], at: Sequence[Look]
+    ) -> Mapping[Look, Sequence[str]]:
+        found: dict[Look, list[str]] = {look: [] for look in at}
+        groups = self._runner.by_server(markets)
+        parts = await asyncio.gather(
+            *(self._look(group, at) for group in groups), return_exceptions=True
+        )
+        problems = [part for part in parts if isinstance(part, BaseException)]
+        if problems and len(problems) == len(parts):
+            raise problems[0]
+        for part in parts:
+            if not isinstance(part, BaseException):  # another server is away
+                for look, them in part.items():
+                    found[look] += them
+        return found
+
+    async def _look(
+        self, markets: tuple[str, ...], at: Sequence[Look]
+    ) -> Mapping[Look, Sequence[str]]:
+        args = {"markets": markets, "questions": [_LOOKS[look] for look in at]}
+        try:
+            answers = await self._runner.run("look", self._keys_of_first(markets), args)
+        except LinkReplyError:
+            if len(markets) == 1:
+                raise
+            # A market has moved to another server: ask for each by itself.
+            parts = await asyncio.gather(*(self._look((market,), at) for market in markets))
+            return {look: [it for part in parts for it in part[look]] for look in at}
+        return {
+            look: [markets[place - 1] for place in places]
+            for look, places in zip(at, answers, strict=True)
+        }
+
+    def _keys_of_first(self, markets: tuple[str, ...]) -> list[str]:
+        return [self._runner.keys[markets[0]].key("due")]
 
     async def due(self, market: str, limit: int) -> Sequence[DueEntry]:
         args = {"limit": limit, "again_ms": _AGAIN_MS}

@@ -1,6 +1,9 @@
 """The port `Leases` on Redis: heartbeats, and the drivers of nodes that have died."""
 
-from mallard_engine.ports import Beat, Effects, Leases, Standing
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from mallard_engine.ports import Beat, Effects, Leases, Peers, Standing
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.events import EVENTS_KEPT_MS
@@ -14,8 +17,40 @@ class RedisLeases(Leases):
     def __init__(self, runner: ScriptRunner, lease_ms: int = LEASE_MS) -> None:
         self._runner = runner
         self._lease_ms = lease_ms
+        # Shorter, so that another node has its share before the leases of its drivers end.
+        self._presence_ms = lease_ms * 2 // 3
+        # By the first market of a server: what operators have changed, as of the last answer.
+        self._versions: dict[str, int] = {}
         # By market: when writes were last found lost, as the last heartbeat reported it.
         self._lost_ms: dict[str, int] = {}
+
+    def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
+        return self._runner.by_server(markets)
+
+    async def meet(self, markets: tuple[str, ...], node: str, *, leaves: bool = False) -> Peers:
+        keys, group = self._runner.keys[markets[0]], _group(markets)
+        args = {
+            "member": f"{group}/{node}",
+            "lease_ms": self._presence_ms,
+            "version": self._versions.get(markets[0], -1),
+            **({"leave": True} if leaves else {}),
+        }
+        names = [keys.key("peers"), keys.key("changed")]
+        now, members, version, flat = await self._runner.run("meet", names, args)
+        self._runner.set_clock(now)
+        self._versions[markets[0]] = version
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        peers = [name.decode().partition("/") for name in members]
+        return Peers(
+            now,
+            tuple(name for its_group, _, name in peers if its_group == group),
+            {market.decode(): int(count) for market, count in pairs if market != b"/"},
+        )
+
+    async def dead(self, market: str) -> Sequence[str]:
+        key, now_ms = self._runner.keys[market].key("nodes"), self._runner.now_ms()
+        names = await self._runner.link.call("ZRANGE", key, "-inf", now_ms, "BYSCORE")
+        return [name.decode() for name in names]
 
     async def beat(self, market: str, node: str) -> Beat:
         names = ("nodes", "leases", "events", "lineage")
@@ -57,3 +92,12 @@ class RedisLeases(Leases):
     async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
         names = [keys.key("nodes"), keys.held(node), keys.key("leases"), keys.pushes(node)]
         return bool(await self._runner.run("leave", names, {"node": node, **dead}))
+
+
+def _group(markets: tuple[str, ...]) -> str:
+    """Return the name of the nodes that serve exactly these markets of a server.
+
+    Nodes of another configuration, or that see the markets on other servers, share no work with
+    them: each group does all of its own.
+    """
+    return blake2b("/".join(markets).encode(), digest_size=6).hexdigest()

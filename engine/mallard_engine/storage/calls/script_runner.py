@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -22,6 +22,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     WrongState,
 )
+from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.health import StoreHealth
@@ -174,6 +175,27 @@ class ScriptRunner:
         """Return the number of the connection that has a market; see `Link.opening`."""
         link = self.link.link_of(self.keys[market].block[0])
         return link.opening if link is not None else 0
+
+    def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
+        """Group markets by the server that has them; sorted, so that all nodes agree."""
+        groups: dict[object, list[str]] = {}
+        for market in sorted(markets):
+            link = self.link
+            if isinstance(link, ClusterLink):
+                groups.setdefault(link.link_of(self.keys[market].block[0]), []).append(market)
+            else:
+                groups.setdefault(link, []).append(market)
+        return list(map(tuple, groups.values()))
+
+    def group_of(self, market: str) -> tuple[str, ...]:
+        """Return all markets of the server that has this one."""
+        return next(it for it in self.by_server(self.keys) if market in it)
+
+    async def tell_changed(self, market: str) -> None:
+        """Tell all nodes that operators have changed something of a market; see `meet.lua`."""
+        key = self.keys[self.group_of(market)[0]].key("changed")
+        await self.link.call("HINCRBY", key, market, 1)
+        await self.link.call("HINCRBY", key, "/", 1)
 
     def keys_of(self, job: str) -> MarketKeys:
         """The keys of a job's market.

@@ -16,7 +16,9 @@ end
 redis.call('ZADD', NODES, now + arg.lease_ms, arg.node)
 
 local units = {}
-for _, market in ipairs(arg.markets) do units[#units + 1] = 'market/' .. market end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  for _, market in ipairs(arg.markets) do units[#units + 1] = 'market/' .. market end
+end
 for _, endpoint in ipairs(redis.call('HKEYS', KEYS[1])) do
   if redis.call('HEXISTS', key('disabled'), endpoint) == 0 then units[#units + 1] = endpoint end
 end

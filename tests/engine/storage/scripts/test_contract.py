@@ -21,6 +21,7 @@ from mallard_engine.ports import (
     JobQuery,
     JobRef,
     LateJob,
+    Look,
     NodeWord,
     OwnDriver,
     Refused,
@@ -58,12 +59,15 @@ READ_ONLY = {
     "webhook_read",
     "around",
     "candidates",
+    "look",
     "registered",
     "waiting_jobs",
     "waiting_malls",
     "waiting_that_fit",
     "wanted_jobs",
 }
+# One call for all markets of a server.
+OF_A_SERVER = {"look"}
 MOST_LINES = 120
 # For the type checker: the store implements its port.
 KEEPS_ITS_PORT: type[Storage] = RedisStorage
@@ -72,6 +76,7 @@ KEEPS_ITS_PORT: type[Storage] = RedisStorage
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_script_has_the_expected_flags(script: Script) -> None:
     expected = {"no-writes"} if script.name in READ_ONLY else {"allow-oom"}
+    expected |= {"allow-cross-slot-keys"} if script.name in OF_A_SERVER else set()
     assert script.flags == (set() if script.name in REFUSED_WHEN_FULL else expected)
 
 
@@ -155,7 +160,7 @@ def test_lua_files_are_short_and_start_with_a_shebang() -> None:
         for line in lines:
             assert len(line) <= (120 if line.startswith("--") else 100), (file.name, line)
         if file in scripts:
-            assert re.match(r"#!lua( flags=[a-z-]+)?$", lines[0]), file.name
+            assert re.match(r"#!lua( flags=[a-z,-]+)?$", lines[0]), file.name
 
 
 async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a script
@@ -275,6 +280,8 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.leases.reap(MARKET, "dead", 10)
     await _mended(world)
     await store.leases.leave(MARKET, NODE)
+    await store.leases.meet((MARKET,), NODE)
+    await store.deadlines.look([MARKET], [Look.DUE])
     await store.nodes.announce(NodeWord(NODE, "", "1", world.now, {}, is_leaving=False))
     await store.nodes.ask_drain(NODE, "operator")
     await store.leases.hold_role(MARKET, "robots", NODE, 1)

@@ -86,8 +86,9 @@ async def test_job_of_a_silent_driver_is_requeued(world: World) -> None:
     assert (await check_silence(world, "silent"))[0] == "queued"
     job = await world.job(ref)
     assert (job.attempt, job.driver, job.asked[-1].outcome) == (attempt + 1, None, "silent")
-    push = (await world.pushes())[-1]
-    assert (push.kind, push.reason) == ("job", "silent")
+    # Without a socket it gets no push: its app is to be woken.
+    told = (await world.events("driver"))[-1]
+    assert (told["what"], told["reason"]) == ("wake", "job")
     assert await world.events("alert") == []
 
 

@@ -22,5 +22,6 @@ class RedisControls(Controls):
         keys = self._runner.keys[market]
         args = {"mall": mall, "store": store, "paused": paused, "actor": actor, "reason": reason}
         reply = await self._runner.transition("pause", keys, [keys.key("pauses")], args)
+        await self._runner.tell_changed(market)
         pause = read_pause(reply.rest[1]) if paused else None
         return Paused(bool(reply.rest[0]), pause, reply.effects)

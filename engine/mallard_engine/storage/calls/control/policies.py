@@ -54,6 +54,7 @@ class RedisPolicies(Policies):
         reply = await self._runner.transition("put_policy", keys, extra, args, [values])
         if reply.verdict == "stale":
             raise StaleVersion(reply.rest[0])
+        await self._runner.tell_changed(market)
         return _override(reply.rest[0], reply.rest[1]), reply.effects
 
     async def note_applied(self, market: str, node: str, version: int) -> None:
@@ -62,18 +63,21 @@ class RedisPolicies(Policies):
 
     async def behind(self, market: str, version: int) -> Sequence[str]:
         keys, call = self._runner.keys[market], self._runner.link.call
-        leases, flat = await asyncio.gather(
+        group = self._runner.group_of(market)
+        leases, peers, flat = await asyncio.gather(
             call("ZRANGE", keys.key("nodes"), 0, -1, "WITHSCORES"),
+            call("ZRANGE", self._runner.keys[group[0]].key("peers"), 0, -1, "WITHSCORES"),
             call("HGETALL", keys.key("policy_nodes")),
         )
         now_ms = self._runner.now_ms()
         applied = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
-        live = {
-            node
-            for node, until_ms in zip(leases[::2], map(float, leases[1::2]), strict=True)
-            if until_ms > now_ms
-        }
-        if gone := applied.keys() - set(leases[::2]):
+        # A node without drivers there has no lease, one of an older version is no peer.
+        until = [
+            *zip(leases[::2], map(float, leases[1::2]), strict=True),
+            *zip(map(_name_of, peers[::2]), map(float, peers[1::2]), strict=True),
+        ]
+        live = {node for node, until_ms in until if until_ms > now_ms}
+        if gone := applied.keys() - {node for node, _ in until}:
             await call("HDEL", keys.key("policy_nodes"), *gone)
         return [node.decode() for node in live if applied.get(node, 0) < version]
 
@@ -87,3 +91,7 @@ def _override(version: int, packed: bytes) -> PolicyOverride:
         actor=record.actor,
         at_ms=int(record.at),
     )
+
+
+def _name_of(peer: bytes) -> bytes:
+    return peer.partition(b"/")[2]

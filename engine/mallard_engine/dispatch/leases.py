@@ -1,0 +1,274 @@
+"""A node's leases: in which markets it holds drivers, which nodes live, whose drivers to take out.
+
+A node has a lease in each market in which it holds drivers. It takes it before the first hello
+there and gives it up after the last socket has closed, so an idle market costs no heartbeat. In
+addition it is present on each server: the nodes that are share the maintenance of all markets
+(`core/shares.py`). A node that cannot tell who else is there does all of it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, Final
+
+import structlog
+
+from mallard_engine.core.shares import share
+from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
+from mallard_engine.ports import Standing, StoreUnavailable
+
+_log = structlog.get_logger(__name__)
+
+_REAP_LIMIT: Final = 256
+# Markets that are beaten at once, so that a thousand of them do not fill the connection.
+_AT_ONCE: Final = 100
+# After an outage all leases have ended, and their nodes need this long to renew them. Longer than a
+# lease.
+_STEADY_S: Final = 1.5
+# Answers further apart are an interruption, such as a node that was frozen.
+_GAP_S: Final = 1.0
+
+
+class NodeLeases:
+    """The leases of one node, and its share of the markets.
+
+    Args:
+        context: the storage and the policies.
+        node: its name.
+        is_empty: whether a market has no driver on this node.
+        apply_effects: applies the effects of taking drivers out.
+        recover: takes this node's drivers of a market back; see `Sweeper`.
+        changed: called with a market of which operators have changed something.
+        wake: called with a market in which a node that died may have woken no round.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        node: str,
+        is_empty: Callable[[str], bool],
+        apply_effects: ApplyEffects,
+        recover: Callable[[str, bool], Awaitable[None]],
+        changed: Callable[[str], Awaitable[None]],
+        wake: Callable[[str], None],
+    ) -> None:
+        self._context = context
+        self._leases = context.storage.leases
+        self._node = node
+        self._is_empty = is_empty
+        self._apply_effects = apply_effects
+        self._recover = recover
+        self._changed = changed
+        self._wake = wake
+        self._share: tuple[str, ...] = ()
+        # By server, which its first market names: its live nodes, and this node's share.
+        self._shares: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        # Markets that have changed, until they were read; and how often each has.
+        self._news: set[str] = set()
+        self._counts: dict[str, int] = {}
+        # By market with a lease: the standing under which this node's drivers were last taken back.
+        self._standings: dict[str, Standing] = {}
+        self._to_recover: set[str] = set()
+        self._recovering: set[str] = set()
+        # By server, which its first market names: since when it has answered without a failure or a
+        # gap, when it did last, and its markets.
+        self._heard: dict[str, tuple[float, float, frozenset[str]]] = {}
+        self._tasks = Tasks()
+        self._stopping = False
+
+    @property
+    def share(self) -> tuple[str, ...]:
+        """The markets that this node sweeps, sorted."""
+        return self._share
+
+    @property
+    def held(self) -> Collection[str]:
+        """The markets in which this node has a lease."""
+        return self._standings.keys()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def start(self) -> None:
+        """Become present, and look for lost writes in this node's share of the markets.
+
+        Raises:
+            StoreUnavailable: the storage cannot be reached.
+        """
+        await self._meet()
+        for markets in _batches(self._share):
+            await asyncio.gather(*map(self.hold, markets))
+
+    async def stop(self) -> None:
+        """End all tasks."""
+        self._stopping = True
+        await self._tasks.stop()
+
+    async def leave(self) -> None:
+        """Give up all leases of markets without drivers, and go; the others expire."""
+        try:
+            for markets in _batches(sorted(self._standings)):
+                await asyncio.gather(*(self._leases.leave(it, self._node) for it in markets))
+            for group in self._groups():
+                await self._leases.meet(group, self._node, leaves=True)
+        except StoreUnavailable:
+            return
+
+    async def hold(self, market: str) -> None:
+        """Take the lease of a market, unless this node has it.
+
+        Raises:
+            StoreUnavailable: it may not have been taken.
+        """
+        if market not in self._standings:
+            beat = await self._leases.beat(market, self._node)
+            self._standings.setdefault(market, beat.standing)
+
+    async def beat(self) -> None:
+        """Renew presence and leases; give up leases that are not needed any more."""
+        await self._each("meet", [self._meet()])
+        markets = sorted(self._standings.keys() | self._to_recover)
+        for batch in _batches(markets):
+            await self._each("beat", map(self._renew, batch))
+
+    def beat_now(self) -> None:
+        """Beat at once, in this node's share as well: after an outage writes may be lost."""
+        if not self._stopping and self._share:
+            self._to_recover.update(self._share)
+            self._tasks.start(self.beat(), "beat")
+
+    def recover_soon(self, market: str) -> None:
+        """Take a market's drivers back with the next heartbeat, because a reply was lost."""
+        self._to_recover.add(market)
+
+    def is_steady(self, market: str) -> bool:
+        """Whether the market's server has answered long enough to judge other nodes."""
+        return any(
+            market in markets and last_s - since_s >= _STEADY_S
+            for since_s, last_s, markets in self._heard.values()
+        )
+
+    async def reap_dead(self, market: str) -> None:
+        """Take the drivers of dead nodes out of matching; see `is_steady`."""
+        for node in await self._leases.dead(market):
+            if node != self._node:
+                await self.reap(market, node)
+            elif market not in self._standings:
+                await self._leases.leave(market, node)
+
+    async def reap(self, market: str, node: str) -> None:
+        """Take the drivers of a dead node out of matching."""
+        taken = _REAP_LIMIT
+        while taken == _REAP_LIMIT:
+            taken, effects = await self._leases.reap(market, node, _REAP_LIMIT)
+            self._apply_effects(market, effects)
+            if taken:
+                _log.warning("took out a dead node's drivers", dead=node, drivers=taken)
+        self._wake(market)
+
+    def _groups(self) -> list[tuple[str, ...]]:
+        return list(self._leases.by_server(self._context.policies))
+
+    async def _meet(self) -> None:
+        """Renew this node's presence on each server, and follow what it hears there."""
+        groups = self._groups()
+        met = await asyncio.gather(
+            *(self._leases.meet(group, self._node) for group in groups), return_exceptions=True
+        )
+        mine: list[str] = []
+        for group, peers in zip(groups, met, strict=True):
+            if isinstance(peers, BaseException):
+                mine += group  # nobody knows who else looks at them
+                continue
+            self._note_answer(group)
+            mine += self._share_of(group, peers.nodes)
+            for market, count in peers.changed.items():
+                if self._counts.get(market, 0) != count and market in self._context.policies:
+                    self._counts[market] = count
+                    self._news.add(market)
+        if len(mine) != len(self._share) or set(mine) != set(self._share):
+            self._share = tuple(sorted(mine))
+        for market in tuple(self._news):
+            await self._changed(market)
+            self._news.discard(market)
+        for problem in met:
+            if isinstance(problem, BaseException):
+                raise problem
+
+    def _note_answer(self, group: tuple[str, ...]) -> None:
+        now_s = asyncio.get_running_loop().time()
+        since_s, last_s, _ = self._heard.get(group[0], (now_s, now_s, frozenset()))
+        since_s = now_s if now_s - last_s > _GAP_S else since_s
+        self._heard[group[0]] = since_s, now_s, frozenset(group)
+
+    def _share_of(self, group: tuple[str, ...], nodes: tuple[str, ...]) -> tuple[str, ...]:
+        known = self._shares.get(group[0])
+        if known is not None and known[0] == nodes:
+            return known[1]
+        mine = tuple(sorted(share(group, self._node, nodes)))
+        self._shares[group[0]] = nodes, mine
+        _log.info("markets shared out", markets=len(mine), of=len(group), nodes=len(nodes))
+        if known is not None and set(known[0]) - set(nodes):
+            # It need not have had a lease there to have freed a driver or queued a job.
+            for market in mine:
+                self._wake(market)
+        return mine
+
+    async def _renew(self, market: str) -> None:
+        is_wanted = market in self._to_recover or market in self._recovering
+        if self._is_empty(market) and not is_wanted:
+            await self._give_up(market)
+            return
+        beat = await self._leases.beat(market, self._node)
+        known = self._standings.setdefault(market, beat.standing)
+        if market in self._to_recover or beat.standing != known:
+            self._start_recovery(market, beat.standing)
+        for node in beat.dead:
+            if node != self._node:
+                await self.reap(market, node)
+
+    async def _give_up(self, market: str) -> None:
+        # A hello from now on takes the lease again, after it was given up.
+        standing = self._standings.pop(market, None)
+        if standing is None:
+            return
+        try:
+            has_left = await self._leases.leave(market, self._node)
+        except StoreUnavailable:
+            has_left = False
+        if not has_left:
+            self._standings.setdefault(market, standing)
+            await self._leases.beat(market, self._node)  # it still holds drivers there
+
+    def _start_recovery(self, market: str, standing: Standing) -> None:
+        if market in self._recovering or self._stopping:
+            return
+        self._recovering.add(market)
+        self._to_recover.discard(market)
+        self._tasks.start(self._take_back(market, standing), f"recover {market}")
+
+    async def _take_back(self, market: str, standing: Standing) -> None:
+        """Recover once. A failed attempt keeps the old standing: the next heartbeat retries."""
+        known = self._standings.get(market, standing)
+        succeeded = False
+        try:
+            await self._recover(market, standing.lost_ms != known.lost_ms)
+            self._standings[market] = standing
+            succeeded = True
+        except StoreUnavailable as error:
+            _log.debug("drivers not taken back yet", market=market, error=str(error))
+        finally:
+            self._recovering.discard(market)
+            if not succeeded:
+                self._to_recover.add(market)
+
+    async def _each(self, what: str, work: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Await all; log what fails, as it is repeated soon."""
+        for problem in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(problem, StoreUnavailable):
+                _log.debug(f"{what} skipped: storage unavailable", error=str(problem))
+            elif isinstance(problem, Exception):
+                _log.error(f"{what} failed", exc_info=problem)
+
+
+def _batches(markets: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (markets[at : at + _AT_ONCE] for at in range(0, len(markets), _AT_ONCE))

@@ -1,0 +1,199 @@
+"""Nodes share the markets' maintenance, and have leases only where they hold drivers."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.dispatch.context import Context
+from mallard_engine.dispatch.leases import NodeLeases
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import Look, StoreUnavailable
+from mallard_engine.storage.redis_storage import RedisStorage
+from tests.engine.dispatch.conftest import MakeNode
+from tests.engine.dispatch.worlds import KEYS, MARKET, PLACES
+from tests.support import eventually
+
+MARKETS = tuple(sorted(f"market-{number}" for number in range(40)))
+LEASE_MS = 1_500
+
+Member = Callable[..., Awaitable["Sharer"]]
+
+
+class Clock:
+    now_ms = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+class Sharer:
+    """The leases of a node without drivers."""
+
+    def __init__(self, name: str, url: str, markets: tuple[str, ...], clock: Clock) -> None:
+        policies = {market: MarketPolicy() for market in markets}
+        self.store = RedisStorage(url, policies, now_ms=clock, node=name)
+        self.woken: list[str] = []
+        self.changed: list[str] = []
+        self.leases = NodeLeases(
+            Context(self.store, PLACES, policies, Metrics()),
+            name,
+            lambda _: True,
+            lambda *_: None,
+            self._recover,
+            self._note_change,
+            self.woken.append,
+        )
+
+    async def _recover(self, market: str, rewound: bool) -> None: ...
+
+    async def _note_change(self, market: str) -> None:
+        self.changed.append(market)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def member(redis_url: str, clock: Clock) -> AsyncIterator[Member]:
+    members: list[Sharer] = []
+
+    async def start(name: str, markets: tuple[str, ...] = MARKETS) -> Sharer:
+        sharer = Sharer(name, redis_url, markets, clock)
+        members.append(sharer)
+        await sharer.store.connect()
+        if len(members) == 1:
+            await sharer.store.runner.link.call("FLUSHALL")
+        await sharer.leases.start()
+        return sharer
+
+    yield start
+    for each in members:
+        await each.leases.stop()
+        await each.store.close()
+
+
+async def test_live_nodes_share_all_markets_and_no_market_twice(member: Member) -> None:
+    nodes = [await member(name) for name in ("a", "b", "c")]
+    for node in nodes:
+        await node.leases.beat()
+    shares = [node.leases.share for node in nodes]
+    assert sorted(market for share in shares for market in share) == list(MARKETS)
+    assert all(shares)
+
+
+async def test_share_of_a_dead_node_is_taken_over(member: Member, clock: Clock) -> None:
+    a, b = await member("a"), await member("b")
+    await a.leases.beat()
+    assert set(a.leases.share).isdisjoint(b.leases.share)
+    a.woken.clear()
+    for _ in range(4):
+        clock.now_ms += LEASE_MS // 5
+        await a.leases.beat()
+    assert a.leases.share == MARKETS
+    # The dead node may have freed drivers without waking their malls.
+    assert a.woken == list(MARKETS)
+
+
+async def test_node_that_leaves_gives_up_its_share_at_once(member: Member) -> None:
+    a, b = await member("a"), await member("b")
+    await b.leases.leave()
+    await a.leases.beat()
+    assert a.leases.share == MARKETS
+
+
+async def test_node_of_another_configuration_is_left_out(member: Member) -> None:
+    """A market that it does not serve would not be swept by anybody."""
+    a, b = await member("a"), await member("b", MARKETS[:-1])
+    await a.leases.beat()
+    assert a.leases.share == MARKETS
+    assert b.leases.share == MARKETS[:-1]
+
+
+async def test_node_that_cannot_ask_sweeps_everything(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, _ = await member("a"), await member("b")
+    await a.leases.beat()
+    assert a.leases.share != MARKETS
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(a.store.leases, "meet", away)
+    await a.leases.beat()
+    assert a.leases.share == MARKETS
+
+
+async def test_change_by_an_operator_reaches_every_node_once(member: Member) -> None:
+    a, b = await member("a"), await member("b")
+    await a.store.controls.set_pause(MARKETS[3], "", "", paused=True, actor="ops", reason="test")
+    for node in (a, b, a, b):
+        await node.leases.beat()
+    assert a.changed == b.changed == [MARKETS[3]]
+
+
+async def test_change_that_could_not_be_read_is_read_again(
+    member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await member("a")
+    await a.store.controls.set_pause(MARKETS[3], "", "", paused=True, actor="ops", reason="test")
+
+    async def away(_: str) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(a.leases, "_changed", away)
+        await a.leases.beat()
+    await a.leases.beat()
+    assert a.changed == [MARKETS[3]]
+
+
+async def test_look_names_the_markets_that_need_something(member: Member, clock: Clock) -> None:
+    a = await member("a")
+    await a.leases.beat()
+    call, keys = a.store.runner.link.call, a.store.runner.keys
+    await call("ZADD", keys[MARKETS[0]].key("due"), clock.now_ms, "driver/d1")
+    await call("ZADD", keys[MARKETS[1]].key("due"), clock.now_ms + 1, "driver/d1")
+    await call("ZADD", keys[MARKETS[39]].key("due"), 1, "driver/d1")
+    await call("HSET", keys[MARKETS[2]].key("pauses"), "/", "x")
+    found = await a.store.deadlines.look(MARKETS, (Look.DUE, Look.PAUSES, Look.RISKS))
+    assert found == {
+        Look.DUE: [MARKETS[0], MARKETS[39]],
+        Look.PAUSES: [MARKETS[2]],
+        Look.RISKS: [],
+    }
+
+
+async def test_idle_market_has_no_lease(make_node: MakeNode) -> None:
+    node = await make_node("a")
+
+    async def leases() -> list[bytes]:
+        found: list[bytes] = await node.store.runner.link.call("ZRANGE", KEYS.key("nodes"), 0, -1)
+        return found
+
+    await eventually(_is(leases, []))
+    await node.online("d")
+    assert await leases() == [b"a"]
+    node.dispatcher.drivers.socket_closed(MARKET, "d", 1)
+    await eventually(_is(leases, []))
+
+
+async def test_node_without_drivers_reaps_those_of_a_dead_one(make_node: MakeNode) -> None:
+    dying, other = await make_node("a"), await make_node("b")
+    await dying.online("d")
+    await dying.die()
+
+    async def is_out() -> bool:
+        return not (await other.driver("d")).connected
+
+    await eventually(is_out, timeout_s=10)
+
+
+def _is(read: Callable[[], Awaitable[list[bytes]]], wanted: list[bytes]) -> Callable[[], object]:
+    async def holds() -> bool:
+        return await read() == wanted
+
+    return holds
