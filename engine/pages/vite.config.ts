@@ -4,7 +4,7 @@ import { licences } from "./tools/licences.ts";
 import { sources } from "./tools/sources.ts";
 
 // One HTML file a page; Vite finds its script and styles from there.
-const PAGES = ["console", "docs", "driver", "shop"];
+const PAGES = ["console", "docs", "driver", "shop", "track"];
 
 // The engine that `npm run dev` passes requests on to.
 const ENGINE = process.env.MALLARD_URL ?? "http://127.0.0.1:8000";

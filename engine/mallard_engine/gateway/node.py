@@ -36,6 +36,7 @@ from mallard_engine.gateway.limits.revocations import RevokedTokens
 from mallard_engine.gateway.membership.drain import drain_sockets
 from mallard_engine.gateway.membership.presence import Presence
 from mallard_engine.gateway.pages.routes import PageRoutes
+from mallard_engine.gateway.pages.tracking import TrackingPage
 from mallard_engine.gateway.proofs.bucket import BucketFiles
 from mallard_engine.gateway.proofs.files import FolderFiles, ProofFiles
 from mallard_engine.gateway.proofs.image_store import ImageStore
@@ -214,6 +215,7 @@ class Node:
                 WebSocketRoute(_DRIVER_PATH, self.socket),
                 *api_routes(self.services, with_metrics=settings.ops_port is None),
                 *PageRoutes().routes(),
+                *TrackingPage(self.services).routes(),
             ],
             exception_handlers=EXCEPTION_HANDLERS,
             lifespan=self._lifespan,

@@ -1,13 +1,35 @@
-import { Empty, LineBanner } from "../shared/components.tsx";
+/** The counter of a shop: who comes for what and when, and what the shop says of it. */
+
+import { useEffect, useMemo } from "preact/hooks";
+import { session } from "../shared/session.ts";
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";
+import { Counter } from "./counter.ts";
+import { CounterView } from "./view.tsx";
+import "./shop.css";
+
+function Signed() {
+  const signed = session.value;
+  const counter = useMemo(() => (signed ? new Counter(signed) : null), [signed]);
+  useEffect(() => {
+    counter?.start();
+    return () => counter?.stop();
+  }, [counter]);
+  if (signed === null || counter === null) return null;
+  return <CounterView counter={counter} session={signed} />;
+}
 
 start(
-  <SignedIn title="Counter" roles={["store"]} help={<code>mallard token store NAME --link</code>}>
-    <LineBanner />
-    <main>
-      <h1>Counter</h1>
-      <Empty title="Nothing here yet" />
-    </main>
+  <SignedIn
+    title="Counter"
+    roles={["store"]}
+    help={
+      <>
+        Ask whoever runs dispatch for a link, or for a token of this shop:{" "}
+        <code class="breaks">mallard token store NAME --mall M --store S --link</code>
+      </>
+    }
+  >
+    <Signed />
   </SignedIn>,
 );

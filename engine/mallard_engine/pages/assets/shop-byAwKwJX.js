@@ -1,1 +1,0 @@
-import{c as e,o as t,t as n}from"./page-B0viBO8h.js";import{t as r}from"./sign-in-DoPVf0km.js";import{t as i}from"./jsxRuntime-BvSdb6XJ.js";n(i(r,{title:`Counter`,roles:[`store`],help:i(`code`,{children:`mallard token store NAME --link`}),children:[i(e,{}),i(`main`,{children:[i(`h1`,{children:`Counter`}),i(t,{title:`Nothing here yet`})]})]}));
