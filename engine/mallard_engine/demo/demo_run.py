@@ -43,7 +43,8 @@ from mallard_protocol.lifecycle import DriverState, JobState
 from mallard_protocol.resources import Job
 
 _NODES: Final = 2
-_TOKEN_TTL_S: Final = 3_600
+# Longer than the longest demo, which is one that stays.
+_TOKEN_TTL_S: Final = 90_000
 _ONLINE_WITHIN_S: Final = 15.0
 _SETTLED_WITHIN_S: Final = 10.0
 _POLL_S: Final = 0.1
