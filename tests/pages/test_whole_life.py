@@ -1,0 +1,99 @@
+"""An order's whole life through pages alone: console, counter, driver app, customer's page."""
+
+import re
+import uuid
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.e2e.conftest import make_token
+from tests.e2e.places import Place
+from tests.e2e.shop import Json, Shop
+from tests.pages.browser import SIZES
+from tests.pages.conftest import OpenPage
+from tests.support import eventually
+
+SLOW_MS = 40_000.0
+SLOW_S = SLOW_MS / 1000
+
+
+async def submitted(operator: Shop, name: str) -> Json:
+    """Wait for the job of an order's number; return it."""
+
+    async def found() -> Json | None:
+        answer = await operator.http.get("/v1/jobs", params={"external_id": name})
+        items: list[Json] = answer.json()["items"]
+        return items[0] if items else None
+
+    job: Json | None = await eventually(found, SLOW_S)
+    assert job is not None
+    return job
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_order_lives_its_whole_life_through_pages(
+    open_page: OpenPage, operator: Shop, place: Place, size: str
+) -> None:
+    name = f"ORD-{uuid.uuid4().hex[:10]}"
+    lat, lon = place.north(40)
+    async with AsyncExitStack() as stack:
+        driver = await stack.enter_async_context(
+            open_page(
+                "/driver",
+                size=size,
+                token=make_token(f"driver-{name}", "driver", market="phoenix", alias="Blue Heron"),
+                geolocation={"latitude": lat, "longitude": lon, "accuracy": 8},
+                permissions=["geolocation"],
+            )
+        )
+        await driver.page.get_by_role("button", name="Go online").click()
+        await driver.page.get_by_text("Waiting for an offer").wait_for(timeout=SLOW_MS)
+
+        console = await stack.enter_async_context(
+            open_page("/console#/phoenix/new", size=size, token=make_token("ops", "operator"))
+        )
+        form = console.page
+        await form.get_by_label("Mall").select_option(place.mall)
+        await form.get_by_label("Shop").select_option(place.stores[0])
+        home = place.north(1_500)
+        for label, text in (
+            ("Order number", name),
+            ("Customer", "Ada Private"),
+            ("Address", "1 Secret Street"),
+            ("Latitude", f"{home[0]:.5f}"),
+            ("Longitude", f"{home[1]:.5f}"),
+        ):
+            await form.get_by_label(label).fill(text)
+        await form.get_by_role("button", name="Submit the order").click()
+        job = await submitted(operator, name)
+
+        customer = await stack.enter_async_context(open_page(job["tracking_url"], size=size))
+        shop = await stack.enter_async_context(
+            open_page(
+                "/shop",
+                size=size,
+                token=make_token("till", "store", mall=place.mall, store=place.stores[0]),
+            )
+        )
+        own = shop.page.get_by_role("listitem").filter(
+            has=shop.page.get_by_role("heading", name=name)
+        )
+        await own.get_by_role("button", name="Ready").click()
+
+        app = driver.page
+        await app.get_by_role("button", name="Accept").click(timeout=SLOW_MS)
+        await app.get_by_role("button", name="I am at the mall").click()
+        shown = (
+            app.locator("div").filter(has=app.get_by_text("Show", exact=True)).locator("dd.code")
+        )
+        code = (await shown.last.inner_text()).strip()
+        await own.get_by_role("button", name="Hand over").click(timeout=SLOW_MS)
+        await shop.page.get_by_role("dialog").get_by_label("Driver's code").fill(code)
+        await shop.page.keyboard.press("Enter")
+
+        await customer.page.get_by_text("On its way to you").wait_for(timeout=SLOW_MS)
+        await app.get_by_role("button", name=re.compile("^Delivered")).click(timeout=SLOW_MS)
+        await customer.page.get_by_role("heading", name="Delivered").wait_for(timeout=SLOW_MS)
+        assert "Secret" not in await customer.page.content()
+    states = [entry["state"] for entry in (await operator.job(job["id"]))["timeline"]]
+    assert [states.count(it) for it in ("assigned", "picked_up", "delivered")] == [1, 1, 1]
