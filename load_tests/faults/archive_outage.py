@@ -79,7 +79,7 @@ async def outage(
     tasks.append(asyncio.create_task(archive.supervise()))
     ordering = asyncio.create_task(_order(shop, options.rate))
     try:
-        await asyncio.sleep(options.around)
+        await _until_archived(database, 1)
         await _kills(archive, options.kills // 2, options.around)
         await asyncio.to_thread(database.stop)
         print("the database is away", flush=True)
@@ -91,7 +91,7 @@ async def outage(
         await asyncio.sleep(options.around)
         ordering.cancel()
         await asyncio.gather(ordering, return_exceptions=True)
-        await _until_archived(shop, database)
+        await _until_archived(database, len(shop.jobs))
         print(f"all archived {time.monotonic() - back_s:.0f} s after its return", flush=True)
         stories = await read_stories(shop)
         rows, lines = await _rows(database), await asyncio.to_thread(_lines, folder)
@@ -121,19 +121,20 @@ async def _kills(archive: Archive, count: int, seconds: float) -> None:
 
 
 async def _archived(database: Cluster) -> int:
+    """Return how many jobs the database has; 0 before the archive has made its tables."""
     connection = await asyncpg.connect(database.url)
     try:
         return int(await connection.fetchval("SELECT count(*) FROM mallard_archive.jobs"))
+    except asyncpg.UndefinedTableError:
+        return 0
     finally:
         await connection.close()
 
 
-async def _until_archived(shop: Shop, database: Cluster) -> None:
-    """Wait until the database has as many jobs as there are; `_judge` says which it has."""
+async def _until_archived(database: Cluster, count: int) -> None:
+    """Wait until the database has so many jobs; `_judge` says whether they are the right ones."""
     ends_s = time.monotonic() + _CAUGHT_UP_S
-    while (  # noqa: ASYNC110 - the archive writes it
-        await _archived(database) < len(shop.jobs) and time.monotonic() < ends_s
-    ):
+    while await _archived(database) < count and time.monotonic() < ends_s:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
 
 

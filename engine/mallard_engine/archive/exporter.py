@@ -50,10 +50,17 @@ class ArchiveInUse(Exception):
 
 @dataclass(slots=True)
 class _Market:
-    """What was read of a market and is not archived: events by job, and when jobs have ended."""
+    """What was read of a market and is not archived.
+
+    Attributes:
+        events: The events by job.
+        ended_ms: When jobs have ended.
+        read_to_ms: Up to when events were read; None: all of them.
+    """
 
     events: dict[str, list[MarketEvent]] = field(default_factory=dict)
     ended_ms: dict[str, int] = field(default_factory=dict)
+    read_to_ms: int | None = None
 
 
 class Exporter:
@@ -185,7 +192,8 @@ class Exporter:
         """
         did_any = False
         for market in self._markets:
-            events = await self._queue.read(market)
+            events, has_more = await self._queue.read(market)
+            self._markets[market].read_to_ms = events[-1].at_ms if events and has_more else None
             await self._note(market, events)
             wrote = await self._archive(market, patient=patient)
             did_any = did_any or wrote or bool(events)
@@ -243,8 +251,10 @@ class Exporter:
         return bool(ended or reopened)
 
     async def _due(self, market: str) -> list[str]:
-        """Return the jobs of the next batch."""
-        known, until_ms = self._markets[market], self._store.now_ms() - self._settle_ms
+        """Return the jobs of the next batch: none whose last events are still to be read."""
+        known, now_ms = self._markets[market], self._store.now_ms()
+        read_to_ms = now_ms if known.read_to_ms is None else known.read_to_ms - 1
+        until_ms = min(now_ms, read_to_ms) - self._settle_ms
         heard = [job for job, at_ms in known.ended_ms.items() if at_ms <= until_ms][:_BATCH]
         waiting = await self._queue.waiting(market, _BATCH + len(self._unreadable))
         lacking = [job for job, at_ms in waiting if at_ms <= until_ms]

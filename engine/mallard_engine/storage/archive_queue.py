@@ -76,10 +76,11 @@ class ArchiveLag:
 
 
 class ArchiveQueue:
-    """The queue of the archive on Redis."""
+    """The queue of the archive on Redis. ``page``: entries of one read."""
 
-    def __init__(self, runner: ScriptRunner) -> None:
+    def __init__(self, runner: ScriptRunner, page: int = _PAGE) -> None:
         self._runner = runner
+        self._page = page
 
     async def register(self, market: str, hold_ms: int) -> None:
         """Begin or continue to archive a market, and hold the jobs that have ended before.
@@ -140,8 +141,10 @@ class ArchiveQueue:
                     await self._runner.link.call("XACK", key, GROUP, *trimmed)
             yield [read_event(market, *entry) for entry in entries if entry[1]]
 
-    async def read(self, market: str) -> Sequence[MarketEvent]:
-        """Return new events, in order. A call for each market: their streams are in other slots.
+    async def read(self, market: str) -> tuple[Sequence[MarketEvent], bool]:
+        """Return new events, in order, and whether more may wait.
+
+        A call for each market: their streams are in other slots.
 
         Raises:
             StoreUnavailable: the store could not be read, or it has lost the group.
@@ -149,10 +152,11 @@ class ArchiveQueue:
         key = self._runner.keys[market].key("events")
         with _refusals():
             reply = await self._runner.link.call(
-                "XREADGROUP", "GROUP", GROUP, _CONSUMER, "COUNT", _PAGE, "STREAMS", key, ">"
+                "XREADGROUP", "GROUP", GROUP, _CONSUMER, "COUNT", self._page, "STREAMS", key, ">"
             )
         entries = reply[0][1] if reply else ()
-        return [read_event(market, *entry) for entry in entries if entry[1]]
+        events = [read_event(market, *entry) for entry in entries if entry[1]]
+        return events, len(entries) >= self._page
 
     async def waiting(self, market: str, limit: int) -> Sequence[tuple[str, int]]:
         """Return ended jobs that are not archived and when they last changed, oldest first.

@@ -9,6 +9,7 @@ import pytest
 from mallard_engine.archive.document import ArchivedJob
 from mallard_engine.archive.exporter import ArchiveInUse
 from mallard_engine.archive.targets import Target, TargetUnavailable
+from mallard_engine.storage.archive_queue import ArchiveQueue
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 from mallard_protocol.lifecycle import Step
 from tests.engine.archive.archives import BODY, DAY_MS, HOLD_MS, PICKUP_CODE, PIN, Archive
@@ -344,3 +345,20 @@ async def test_archive_that_lost_its_lease_stops_writing(world: World, archive: 
     exporter.stop()
     await task
     await target.close()
+
+
+async def test_job_is_written_once_all_its_events_are_read(world: World, archive: Archive) -> None:
+    """The archive was away for long: more events wait than it reads at a time."""
+    archive.queue = ArchiveQueue(world.store.runner, page=4)
+    await archive.register()
+    jobs = []
+    for name in ("ann", "bob", "cho"):
+        await world.driver(name)
+        jobs.append(await archive.delivered(name))
+        world.clock.now_ms += 1
+    assert await archive.once() == 3
+    assert sorted(archive.ids()) == sorted(jobs)
+    for line in archive.lines():
+        types = [it["type"] for it in line["events"]]
+        assert (types[0], types[-1]) == ("job.created", "job.delivered")
+    assert await archive.pending() == []
