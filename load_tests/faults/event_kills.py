@@ -26,7 +26,7 @@ from websockets.exceptions import WebSocketException
 
 from load_tests.credentials import Credentials
 from load_tests.faults.heard import Heard, judge, taken_back
-from load_tests.faults.hook_receiver import HookReceiver
+from load_tests.faults.hook_receiver import HookProcess
 from load_tests.faults.outage import MARKET, App, Seen, Shop, check
 from mallard_client.orders.client import OrderClient
 from mallard_engine.workload.nodes import Node, RedisProcess, running_nodes
@@ -54,10 +54,12 @@ Stories = Mapping[str, Sequence[Mapping[str, Any]]]
 class Service:
     """The order service: what it submits, and what it hears."""
 
-    def __init__(self, urls: Sequence[str], token: str, options: argparse.Namespace) -> None:
+    def __init__(
+        self, urls: Sequence[str], token: str, hook: HookProcess, options: argparse.Namespace
+    ) -> None:
         self.shop = Shop(urls, token)
         self.stream = Heard()
-        self.hook = HookReceiver(fails=_FAILS)
+        self.hook = hook
         self._urls = urls
         self._token = token
         self._jobs: int = options.jobs
@@ -70,13 +72,12 @@ class Service:
             async for event in orders.events(MARKET):
                 self.stream.take(event)
 
-    async def subscribe(self, port: int) -> None:
+    async def subscribe(self) -> None:
         """Make the endpoint."""
-        url = f"http://127.0.0.1:{port}/"
-        body = {"url": url, "types": []}
+        body = {"url": self.hook.url, "types": []}
         answer = await self.shop.http.post(f"{self._urls[0]}/v1/webhooks", json=body)
         answer.raise_for_status()
-        self.hook.secret = answer.json()["secret"]
+        self.hook.start(answer.json()["secret"])
 
     async def post(self) -> None:
         """Submit orders, as long as few enough are open as far as it has heard."""
@@ -93,7 +94,11 @@ class Service:
         await _until(lambda: len(self.stream.delivered) >= self._jobs, _ALL_HEARD_S)
         stories = await read_stories(self.shop)
         ways = {"stream": self.stream, "webhook": self.hook.heard}
-        await _until(lambda: all(_is_all(it, stories) for it in ways.values()), _ALL_HEARD_S)
+        await _until(
+            lambda: _is_all(self.stream, stories) and _is_all(self.hook.read(), stories),
+            _ALL_HEARD_S,
+        )
+        self.hook.read()
         failures = [f"{way}: {it}" for way, heard in ways.items() for it in judge(heard, stories)]
         if len(stories) < self._jobs:
             failures.append(f"{len(stories)} jobs of {self._jobs} exist")
@@ -161,18 +166,21 @@ async def kill_in_turn(
 
 
 async def kills(
-    nodes: Sequence[Node], server: RedisProcess, secret: str, options: argparse.Namespace
+    nodes: Sequence[Node],
+    server: RedisProcess,
+    hook: HookProcess,
+    secret: str,
+    options: argparse.Namespace,
 ) -> list[str]:
     """Run the test; return what failed."""
     urls = [node.url for node in nodes]
     credentials = Credentials(secret)
-    service = Service(urls, credentials.orders, options)
+    service = Service(urls, credentials.orders, hook, options)
     apps = [
         App(credentials.driver(f"d{number}", MARKET).token, Seen())
         for number in range(options.drivers)
     ]
-    receiver = await asyncio.start_server(service.hook.serve, "127.0.0.1", 0)
-    await service.subscribe(receiver.sockets[0].getsockname()[1])
+    await service.subscribe()
     tasks = [asyncio.create_task(service.listen())]
     tasks += [asyncio.create_task(drive(app, urls, n)) for n, app in enumerate(apps)]
     killing = asyncio.create_task(kill_in_turn(nodes, server, service.shop, options))
@@ -189,7 +197,6 @@ async def kills(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await service.shop.close()
-        receiver.close()
 
 
 async def drive(app: App, urls: Sequence[str], number: int) -> None:
@@ -217,17 +224,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mallard-event-kills-") as name:
         folder = Path(name)
-        server = RedisProcess(folder)
+        server, hook = RedisProcess(folder), HookProcess(folder, _FAILS)
         try:
             server.start()
             with running_nodes(2, folder, environment, redis=server.socket) as nodes:
-                failures = asyncio.run(kills(nodes, server, secret, options))
+                failures = asyncio.run(kills(nodes, server, hook, secret, options))
                 for failure in failures[:_SHOWN]:
                     print(f"FAILED: {failure}", flush=True)
                 found = check(server, folder)
                 print(*found, sep="\n")
         finally:
             server.stop()
+            hook.close()
     failures += found
     print(f"{time.monotonic() - began_s:.0f} s, {len(failures)} failures")
     return 1 if failures else 0
