@@ -39,6 +39,9 @@ _SHOWN: Final = 20
 _POLL_S: Final = 0.1
 # What a killed node had taken for delivery falls due again after 20 s.
 _ALL_HEARD_S: Final = 60.0
+# So many jobs may be open as far as the webhook says: 10,000 deliveries that wait disable it.
+_BEHIND: Final = 500
+_READ_S: Final = 0.5
 _FAILS: Final = 0.02
 _UNBOUNDED: Final = {
     "MALLARD_OPENING_HOURS": "off",
@@ -79,10 +82,17 @@ class Service:
         answer.raise_for_status()
         self.hook.start(answer.json()["secret"])
 
+    async def read_hook(self) -> None:
+        """Read what the webhook's receiver has heard, until cancelled."""
+        while True:
+            self.hook.read()
+            await asyncio.sleep(_READ_S)
+
     async def post(self) -> None:
         """Submit orders, as long as few enough are open as far as it has heard."""
         while self._begun < self._jobs:
-            if self._begun - len(self.stream.delivered) >= self._open:
+            is_behind = self._begun - len(self.hook.heard.delivered) >= _BEHIND
+            if is_behind or self._begun - len(self.stream.delivered) >= self._open:
                 await asyncio.sleep(0.02)
                 continue
             self._begun += 1
@@ -181,7 +191,7 @@ async def kills(
         for number in range(options.drivers)
     ]
     await service.subscribe()
-    tasks = [asyncio.create_task(service.listen())]
+    tasks = [asyncio.create_task(service.listen()), asyncio.create_task(service.read_hook())]
     tasks += [asyncio.create_task(drive(app, urls, n)) for n, app in enumerate(apps)]
     killing = asyncio.create_task(kill_in_turn(nodes, server, service.shop, options))
     tasks.append(killing)
