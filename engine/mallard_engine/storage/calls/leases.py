@@ -3,12 +3,16 @@
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from mallard_engine.ports import Beat, Effects, Leases, Peers, Standing
+from mallard_engine.ports import Beat, Effects, Leases, Peers, Standing, StoreUnavailable
 from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.events import EVENTS_KEPT_MS
 
 LEASE_MS = 1_500
+# Instead of the time of a loss: the market is on another server.
+_UNSURE = -1
 
 
 class RedisLeases(Leases):
@@ -23,6 +27,8 @@ class RedisLeases(Leases):
         self._versions: dict[str, int] = {}
         # By market: when writes were last found lost, as the last heartbeat reported it.
         self._lost_ms: dict[str, int] = {}
+        # By market: the connection of the last heartbeat.
+        self._links: dict[str, Link | None] = {}
 
     def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
         return self._runner.by_server(markets)
@@ -64,12 +70,32 @@ class RedisLeases(Leases):
         }
         keys = list(map(self._runner.keys[market].key, names))
         now, since_ms, lost_ms, dead = await self._runner.run("beat", keys, args)
+        link = self._runner.link.link_of(keys[0])
+        if lost_ms == _UNSURE:
+            args["moved"] = await self._has_moved(market, link)
+            now, since_ms, lost_ms, dead = await self._runner.run("beat", keys, args)
         self._runner.set_clock(now)
+        self._links[market] = link
         if lost_ms != known_ms:
             self._lost_ms[market] = lost_ms
             self._runner.last_events.pop(market, None)
         standing = Standing(since_ms, lost_ms, self._runner.opening(market))
         return Beat(now, standing, tuple(name.decode() for name in dead))
+
+    async def _has_moved(self, market: str, link: Link | None) -> bool:
+        """Return whether the market has moved to another server of a cluster, and lost nothing.
+
+        After a failover the server before is dead or has become a replica. One that was cut off may
+        still believe that it is a primary; then `heard` decides.
+        """
+        before = self._links.get(market)
+        if before is None or before is link or not before.connected:
+            return False
+        try:
+            role = await before.call("ROLE")
+        except (StoreUnavailable, LinkReplyError):
+            return False
+        return bool(role[0] == b"master")
 
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
         keys = self._runner.keys[market]

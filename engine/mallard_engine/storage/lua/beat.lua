@@ -2,12 +2,14 @@
 -- Renews a node's lease and checks whether the market has lost writes. Each reply repeats both
 -- states, since a reply may be lost. since: when the lease began; if that is later than the node
 -- knows, the lease had expired. lost: when writes were last found missing, 0 never. They are
--- missing if the server is another one (restarted, failed over), if the last event that the node
--- knows (`heard`) is gone, or if the server does not know of a loss that the node knows (`lost`).
+-- missing if the last event that the node knows (`heard`) is gone, if the server does not know of a
+-- loss that the node knows (`lost`), or if the server is another one (restarted, failed over), unless
+-- the market has `moved` from a server that lives. Without `moved` the node has yet to find that out:
+-- lost is then -1.
 -- dead: nodes whose leases have expired; none right after this node's lease began, since all nodes
 -- may have been without the server. A loss is an event as well: readers learn since when.
 -- KEYS: nodes leases events lineage
--- ARGV: now arg{node lease_ms kept_ms lost heard?}
+-- ARGV: now arg{node lease_ms kept_ms lost heard? moved?}
 -- REPLY: now since lost dead[node …]
 local NODES, LEASES, EVENTS, LINEAGE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TRIMMED_EARLY_MS = 600000
@@ -49,12 +51,16 @@ end
 local known = redis.call('HMGET', LINEAGE, 'server', 'lost')
 local here, lost = server(), tonumber(known[2] or 0)
 local is_other = known[1] and here ~= '' and known[1] ~= here
+local is_unsure = is_other and arg.moved == nil
+
 -- A node that does not know of the last loss names an event from before it.
-if is_other or arg.lost > lost or (arg.lost == lost and arg.heard and is_gone(arg.heard)) then
+local is_lost = arg.lost > lost or (arg.lost == lost and arg.heard and is_gone(arg.heard))
+if is_lost or (is_other and arg.moved == false) then
   lost = math.max(now, lost + 1, arg.lost + 1)
   tell_readers(kept_until())
   redis.call('HSET', LINEAGE, 'server', here, 'lost', lost)
-elseif not known[1] then
+  is_unsure = false
+elseif not known[1] or (is_other and arg.moved) then
   redis.call('HSET', LINEAGE, 'server', here)
 end
 
@@ -69,4 +75,4 @@ local dead = {}
 if now - since >= arg.lease_ms then
   dead = redis.call('ZRANGE', NODES, '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)
 end
-return { now, tonumber(since), lost, dead }
+return { now, tonumber(since), is_unsure and -1 or lost, dead }
