@@ -13,6 +13,8 @@ import structlog
 from mallard_engine.storage import redis_storage
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.scripts import all_scripts
+from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
+from tests.stores import KIND, store_of_kind
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -67,9 +69,23 @@ def redis_server(redis_binary: Path | None) -> Iterator[EmbeddedServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def redis_group(redis_binary: Path | None) -> Iterator[SentinelGroup | ClusterGroup]:
+    """The servers of the kind that `MALLARD_TEST_STORE` names."""
+    store = store_of_kind(redis_binary)
+    assert not isinstance(store, EmbeddedServer)
+    with store:
+        yield store
+
+
 @pytest.fixture
-def redis_url(redis_server: EmbeddedServer) -> str:
-    """The URL of the server, empty: no keys of other tests."""
-    with redis.Redis.from_url(redis_server.url) as client:
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The URL of the server or the servers, empty: no keys of other tests."""
+    if KIND:
+        group: SentinelGroup | ClusterGroup = request.getfixturevalue("redis_group")
+        group.flush()
+        return group.url
+    server: EmbeddedServer = request.getfixturevalue("redis_server")
+    with redis.Redis.from_url(server.url) as client:
         client.flushall()
-    return redis_server.url
+    return server.url

@@ -1,5 +1,6 @@
 """A small `mallard demo`: whole processes, a killed node, and an audit that must hold."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,16 +13,27 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.stores import KIND, store_of_kind
+
 _LINK = re.compile(r"(http://\S+)/(console|shop|driver)#(\S{24})")
 
 
 @pytest.mark.slow
-def test_demo_with_killed_node_passes_its_audit(tmp_path: Path) -> None:
+def test_demo_with_killed_node_passes_its_audit(tmp_path: Path, redis_binary: Path | None) -> None:
+    with contextlib.ExitStack() as stack:
+        where = []
+        if KIND:
+            where = ["--redis", stack.enter_context(store_of_kind(redis_binary)).url]
+        _run_demo(tmp_path, where)
+
+
+def _run_demo(tmp_path: Path, where: list[str]) -> None:
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MALLARD_")}
     done = subprocess.run(
         [
             *(Path(sys.executable).with_name("mallard"), "demo", "--kill-node"),
             *("--seconds", "4", "--rate", "4", "--drivers", "60"),
+            *where,
         ],
         # Without the datasets: orders from anywhere near the malls.
         env=inherited | {"MALLARD_DATASETS": str(tmp_path)},

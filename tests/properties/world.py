@@ -165,7 +165,8 @@ class World:
         self.stores = {node: self.run(_open(url, policies, lambda: self.now)) for node in NODES}
         for store in self.stores.values():
             store.runner.scripts = scripts or store.runner.scripts
-        self.command("FLUSHALL")
+        for each in self.stores["n1"].runner.link.primaries():
+            self.run(each.call("FLUSHALL"))
         self._untouched = self._settle_other_market()
 
     def close(self) -> None:

@@ -214,6 +214,10 @@ class SentinelGroup(_Group):
         _, port = ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
         return next(server for server in self.servers if _port(server) == int(port))
 
+    def flush(self) -> None:
+        """Delete every key."""
+        self.client(self.master()).flushall()
+
     def fail_over(self) -> None:
         """Let the master change places with a replica, as for maintenance; return at once."""
         ask(self._sentinel(self._ports[0]), "SENTINEL", "FAILOVER", SERVICE)
