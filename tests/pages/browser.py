@@ -20,6 +20,8 @@ SCREENSHOTS: Final = ROOT / "docs/screenshots"
 # `make screenshots` sets it: pictures are written then, and not otherwise.
 _DRAWS: Final = "MALLARD_SCREENSHOTS" in os.environ
 _MOST_PICTURE_BYTES: Final = 100_000
+# Longer than a busy machine takes for any one thing, and shorter than a reader waits for a failure.
+_WAIT_MS: Final = 12_000
 
 Scheme = Literal["light", "dark"]
 SIZES: Final = {"phone": (390, 844), "tablet": (1024, 768), "desktop": (1440, 900)}
@@ -84,7 +86,8 @@ class Watched:
 
     def check(self) -> None:
         """Fail if anything is wrong that the test did not expect."""
-        assert [it for it in self.faults if not any(part in it for part in self.expected)] == []
+        wrong = [it for it in self.faults if not any(part in it for part in self.expected)]
+        assert wrong == [], wrong
 
 
 @asynccontextmanager
@@ -115,6 +118,7 @@ async def opened(
     try:
         if token is not None:
             await profile.add_init_script(f"sessionStorage.setItem('{_TOKEN_KEY}', '{token}')")
+        profile.set_default_timeout(_WAIT_MS)
         page = await profile.new_page()
         parts = urlsplit(url)
         watched = Watched(page, f"{parts.scheme}://{parts.netloc}/")

@@ -13,6 +13,7 @@ import { session, signOut, type Session } from "../shared/session.ts";
 import { named } from "../shared/words.ts";
 import { alarm, hush } from "./alarm.ts";
 import { Outbox, type Handover } from "./outbox.ts";
+import { takePosition } from "./device.ts";
 import { refusals } from "./refusals.ts";
 
 export type Line = { is: "connecting" } | { is: "online"; over: string } | { is: "away"; untilMs: number; why: string } | { is: "stopped"; why: string };
@@ -32,11 +33,17 @@ export class DriverApp {
   readonly offer = signal<OfferMessage | null>(null);
   readonly jobs = signal<readonly HeldJob[]>([]);
   readonly queued = signal<readonly QueuedReport[]>([]);
+  /**
+   * Steps that this phone has reported since the engine last sent the job in full: its answer to a
+   * report has the new state, and not what that changes of each shop.
+   */
+  readonly taken = signal<readonly QueuedReport[]>([]);
   readonly isBusy = signal(false);
   /** What the order service has said about an order, newest last. */
   readonly answers = signal<ReadonlyMap<string, string>>(new Map());
   readonly client: DriverClient;
   readonly outbox: Outbox;
+  private readonly details = new Map<string, HeldJob["detail"]>();
 
   constructor(
     who: Session,
@@ -99,6 +106,9 @@ export class DriverApp {
   step(job: HeldJob, step: Parameters<DriverClient["progress"]>[1], fields: Parameters<DriverClient["progress"]>[2] = {}): void {
     try {
       void this.client.progress(job.job, step, fields);
+      const { store, parcels } = fields;
+      this.details.set(job.job, this.client.jobs.get(job.job)?.detail ?? job.detail);
+      this.taken.value = [...this.taken.value, { job: job.job, step, at_ms: this.serverNowMs(), store, parcels }];
     } catch (error) {
       toast(error instanceof Error ? error.message : String(error), "danger");
     }
@@ -109,8 +119,10 @@ export class DriverApp {
   }
 
   /** Hand over with proofs; images are uploaded first, when there is a line. */
-  handover(handover: Handover): void {
-    this.outbox.add(handover).catch(() => toast("The photo waits for the line; it is sent by itself."));
+  async handover(handover: Handover): Promise<void> {
+    // The engine believes a return only from a driver whom it has seen at the place.
+    if (handover.step === "returned") await takePosition(this.client);
+    await this.outbox.add(handover).catch(() => toast("The photo waits for the line; it is sent by itself."));
   }
 
   private handOver(handover: Handover, proof: { kind: string; value?: string } | undefined): void {
@@ -167,7 +179,12 @@ export class DriverApp {
         this.told(event.job, event.reason, event.answer);
         break;
       case "report_settled":
-        if (event.refusal) toast(refusals(event.refusal.code, event.refusal.message, event.refusal.triesLeft), "danger");
+        // Of several proofs each but the last is answered so; the next is on its way.
+        if (event.refusal?.code === "proof_needed" && this.client.queued.some((it) => it.job === event.job)) break;
+        if (event.refusal) {
+          this.taken.value = this.taken.value.filter((it) => it.job !== event.job || it.step !== event.step);
+          toast(refusals(event.refusal.code, event.refusal.message, event.refusal.triesLeft, event.step), "danger");
+        }
         break;
       case "wish_refused":
         toast(refusals(event.refusal.code, event.refusal.message), "danger");
@@ -196,7 +213,14 @@ export class DriverApp {
     this.offer.value = client.offer;
     if (client.offer === null) hush();
     this.jobs.value = [...client.jobs.values()];
+    for (const [job, detail] of this.details) if (client.jobs.get(job)?.detail !== detail) this.forget(job);
     this.queued.value = [...client.queued];
+  }
+
+  /** The engine has sent the job anew: what it says counts. */
+  private forget(job: string): void {
+    this.details.delete(job);
+    this.taken.value = this.taken.value.filter((it) => it.job !== job);
   }
 
   private token(): string {

@@ -10,24 +10,56 @@ export const place = signal<Place>("unknown");
 export const wasAwayMs = signal(0);
 
 const AWAY_AFTER_MS = 30_000;
+const FIX_TIMEOUT_MS = 30_000;
+const NOW_TIMEOUT_MS = 4_000;
 
-/** Sends positions while the page is open. Returns a function that stops it. */
+/**
+ * Sends positions while the page is open, at the pace that the engine asks for. Returns a function
+ * that stops it.
+ *
+ * A browser tells of a position when it has changed. A driver who waits in a car park moves nowhere
+ * and must be heard of all the same, so the position is asked for besides.
+ */
 export function watchPosition(client: DriverClient): () => void {
   if (!("geolocation" in navigator)) {
     place.value = "unavailable";
     return () => undefined;
   }
-  const watch = navigator.geolocation.watchPosition(
-    (position) => {
-      place.value = "known";
-      client.position(position);
-    },
-    (error) => {
-      place.value = error.code === error.PERMISSION_DENIED ? "denied" : "unavailable";
-    },
-    { enableHighAccuracy: true, maximumAge: 10_000, timeout: 30_000 },
-  );
-  return () => navigator.geolocation.clearWatch(watch);
+  const { geolocation } = navigator;
+  const found = (position: GeolocationPosition): void => {
+    place.value = "known";
+    client.position(position);
+  };
+  const failed = (error: GeolocationPositionError): void => {
+    place.value = error.code === error.PERMISSION_DENIED ? "denied" : "unavailable";
+  };
+  const watch = geolocation.watchPosition(found, failed, { enableHighAccuracy: true, maximumAge: 0, timeout: FIX_TIMEOUT_MS });
+  let timer = 0;
+  const ask = (): void => {
+    if (!document.hidden)
+      geolocation.getCurrentPosition(found, failed, { enableHighAccuracy: true, maximumAge: client.locationMs, timeout: FIX_TIMEOUT_MS });
+    timer = setTimeout(ask, client.locationMs) as unknown as number;
+  };
+  ask();
+  return () => {
+    geolocation.clearWatch(watch);
+    clearTimeout(timer);
+  };
+}
+
+/** Takes the position of now; resolves all the same when there is none within a few seconds. */
+export function takePosition(client: DriverClient): Promise<void> {
+  return new Promise((resolve) => {
+    if (!("geolocation" in navigator)) return resolve();
+    navigator.geolocation.getCurrentPosition(
+      (position) => {
+        client.position(position);
+        resolve();
+      },
+      () => resolve(),
+      { enableHighAccuracy: true, maximumAge: 0, timeout: NOW_TIMEOUT_MS },
+    );
+  });
 }
 
 /** Keeps the screen on while `isWanted`; a hidden page loses the lock and takes it again. */

@@ -14,7 +14,8 @@ const WORDS: Record<string, string> = {
   bad_field: "Something in the report was wrong.",
 };
 
-export function refusals(code: string, message: string, triesLeft?: number): string {
+export function refusals(code: string, message: string, triesLeft?: number, step?: string): string {
+  if (step === "returned" && code === "no_position") return "The engine has not seen you at the place yet. Wait there a moment and say it again.";
   const words = Object.hasOwn(WORDS, code) ? WORDS[code]! : message;
   return triesLeft === undefined ? words : `${words} ${triesLeft} left.`;
 }

@@ -184,7 +184,9 @@ const toasts = signal<readonly ToastMessage[]>([]);
 /** Shows a message for a while. One that tells of a failure stays until it is dismissed. */
 export function toast(text: string, tone: ToastMessage["tone"] = "neutral"): void {
   const id = ++lastToast;
-  toasts.value = [...toasts.value.slice(-2), { id, text, tone }];
+  // Said again, it is the same message.
+  const others = toasts.value.filter((it) => it.text !== text);
+  toasts.value = [...others.slice(-2), { id, text, tone }];
   if (tone === "neutral") setTimeout(() => dismiss(id), TOAST_MS);
 }
 

@@ -208,7 +208,7 @@ function Explain({ id, stamp }: { id: string; stamp: string }): JSX.Element {
       )}
       {value.asked.length > 0 ? (
         <>
-          <h3>Asked so far</h3>
+          <h2>Asked so far</h2>
           <ol class="asked">
             {value.asked.map((it, index) => (
               <li key={index}>
@@ -298,7 +298,7 @@ function Facts({ job }: { job: Job }): JSX.Element {
         {job.requires.length > 0 ? <Fact name="Requires">{job.requires.map(named).join(", ")}</Fact> : null}
         {job.pay ? <Fact name="Pay">{money(job.pay.amount_minor, job.pay.currency)}</Fact> : null}
       </dl>
-      <h3>Shops</h3>
+      <h2>Shops</h2>
       <ul class="shops">
         {job.pickup.stores.map((shop) => (
           <li key={shop.store}>
@@ -307,7 +307,7 @@ function Facts({ job }: { job: Job }): JSX.Element {
         ))}
       </ul>
       <p class="muted small">{job.pickup.mall}</p>
-      <h3>Customer</h3>
+      <h2>Customer</h2>
       <p class="breaks">{drop.name ?? <span class="muted">no name</span>}</p>
       <p class="breaks">{drop.address ?? `${drop.lat.toFixed(5)}, ${drop.lon.toFixed(5)}`}</p>
       {drop.contact ? <p class="breaks">{drop.contact}</p> : null}
@@ -315,7 +315,7 @@ function Facts({ job }: { job: Job }): JSX.Element {
       {job.tracking_url ? <p><a href={trackingPath(job.tracking_url)} target="_blank" rel="noreferrer">The customer’s page</a></p> : null}
       {Object.keys(job.metadata ?? {}).length > 0 ? (
         <>
-          <h3>Metadata</h3>
+          <h2>Metadata</h2>
           <pre class="breaks small">{JSON.stringify(job.metadata, null, 1)}</pre>
         </>
       ) : null}

@@ -30,9 +30,9 @@ export function MapView(): JSX.Element {
     [version],
   );
   return (
-    <section class="view" aria-labelledby="map-title">
+    <div class="view">
       <header class="view-head">
-        <h1 id="map-title">Map</h1>
+        <h1>Map</h1>
         <ul class="legend" aria-label="Legend">
           <li><i class="dot dot-free" aria-hidden="true" /> free driver</li>
           <li><i class="dot dot-busy" aria-hidden="true" /> on a run</li>
@@ -47,6 +47,6 @@ export function MapView(): JSX.Element {
         label="Map of drivers and orders; the lists of drivers and orders have the same as text"
         onPick={(layer, id) => run({ kind: "open", path: `/${layer === "drivers" ? "driver" : "job"}/${encodeURIComponent(id)}` })}
       />
-    </section>
+    </div>
   );
 }

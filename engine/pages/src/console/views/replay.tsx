@@ -80,9 +80,9 @@ export function ReplayView(): JSX.Element {
   const counts = countByState(moment.jobs.values());
   const spoken = clock(shownMs, now.value);
   return (
-    <section class="view" aria-labelledby="replay-title">
+    <div class="view">
       <header class="view-head">
-        <h1 id="replay-title">Replay <span class="muted count">{read} events</span></h1>
+        <h1>Replay <span class="muted count">{read} events</span></h1>
         <div class="replay-controls">
           <Button size="small" kind="primary" onClick={() => (speed ? setSpeed(0) : (shownMs >= to && setAt(from), setSpeed(SPEEDS[1]!)))}>
             {speed ? "Pause" : "Play"}
@@ -116,7 +116,7 @@ export function ReplayView(): JSX.Element {
       </header>
       <div class="replay">
         <MarketMap market={market} layers={layers} label={`Map at ${spoken}`} onPick={(layer, id) => run({ kind: "open", path: `/${layer === "drivers" ? "driver" : "job"}/${encodeURIComponent(id)}` })} />
-        <ol class="ticker" aria-label="Last events">
+        <ol class="ticker" aria-label="Last events" tabIndex={0}>
           {recording.current.before(shownMs, RECENT).map((event) => (
             <li key={event.id}>
               <span class="mono muted">{clock(Date.parse(event.recorded_at), now.value)}</span> {named(event.type.split(".")[1] ?? event.type)}{" "}
@@ -125,7 +125,7 @@ export function ReplayView(): JSX.Element {
           ))}
         </ol>
       </div>
-    </section>
+    </div>
   );
 }
 

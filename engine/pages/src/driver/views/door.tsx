@@ -29,7 +29,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
   const close = (): void => setAsked("no");
   const deliver = (proofs: GivenProof[]): void => {
     close();
-    app.handover({ job: job.job, step: "delivered", atMs: Date.now(), proofs });
+    void app.handover({ job: job.job, step: "delivered", atMs: Date.now(), proofs });
   };
   const needed = mustLeave ? [...new Set([...wanted.filter((it) => it !== "pin" && it !== "signature"), "photo"])] : wanted;
   return (

@@ -37,7 +37,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
             onSubmit={(event) => {
               event.preventDefault();
               close();
-              app.handover({ job: job.job, step: "returned", atMs: Date.now(), proofs: [{ kind: "code", value: code.trim() }] });
+              void app.handover({ job: job.job, step: "returned", atMs: Date.now(), proofs: [{ kind: "code", value: code.trim() }] });
             }}
           >
             <Field label="Code" hint="They have it on their screen." inputMode="numeric" autocomplete="off" required value={code} onInput={(event) => setCode(event.currentTarget.value)} />
@@ -53,7 +53,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
           onClose={close}
           onDone={(proofs) => {
             close();
-            app.handover({ job: job.job, step: "returned", atMs: Date.now(), proofs });
+            void app.handover({ job: job.job, step: "returned", atMs: Date.now(), proofs });
           }}
         />
       ) : null}

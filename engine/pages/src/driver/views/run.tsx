@@ -13,7 +13,8 @@ import { Meeting } from "./meeting.tsx";
 import { Return } from "./return.tsx";
 
 export function Run({ app }: { app: DriverApp }): JSX.Element {
-  const stops = stopsOf(asReported(app.jobs.value, app.queued.value, app.outbox.waiting.value.map((it) => it.job)));
+  const reports = [...app.taken.value, ...app.queued.value];
+  const stops = stopsOf(asReported(app.jobs.value, reports, app.outbox.waiting.value.map((it) => it.job)));
   const [next, ...later] = stops;
   return (
     <section class="run" aria-labelledby="run-title">
