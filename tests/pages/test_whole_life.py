@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.conftest import make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
-from tests.pages.browser import SIZES
+from tests.pages.browser import SIZES, picture
 from tests.pages.conftest import OpenPage
 from tests.support import eventually
 
@@ -87,6 +87,11 @@ async def test_order_lives_its_whole_life_through_pages(
             app.locator("div").filter(has=app.get_by_text("Show", exact=True)).locator("dd.code")
         )
         code = (await shown.last.inner_text()).strip()
+        # What the README shows: each at the size that people use it at.
+        if size == "phone":
+            await picture(app, "life-driver-phone-light")
+        if size == "desktop":
+            await picture(form, "life-console-desktop-light")
         await own.get_by_role("button", name="Hand over").click(timeout=SLOW_MS)
         await shop.page.get_by_role("dialog").get_by_label("Driver's code").fill(code)
         await shop.page.keyboard.press("Enter")
