@@ -159,6 +159,14 @@ def redis_info(path: Path) -> dict[str, str]:
     return {name: value for name, colon, value in pairs if colon}
 
 
+def calls_between(before: Reading, after: Reading, *names: str) -> int:
+    """Return how often these commands ran between two readings, also within scripts."""
+    return sum(
+        after.redis_calls.get(name, (0, 0))[0] - before.redis_calls.get(name, (0, 0))[0]
+        for name in names
+    )
+
+
 def _calls(info: Mapping[str, str]) -> dict[str, tuple[int, int]]:
     """Return the calls and total microseconds of each command."""
     calls = {}

@@ -13,6 +13,9 @@ from typing import Final, NamedTuple, TypeAlias
 from load_tests.benchmarks.contestants import Contestant
 from load_tests.benchmarks.line.measure import AT_ONCE
 from load_tests.benchmarks.pages.ratios import Spread, spread
+from load_tests.benchmarks.scaling.markets import idle_cost
+from load_tests.benchmarks.scaling.nodes import best
+from load_tests.benchmarks.scaling.nodes import in_turn as cycles_of
 from load_tests.benchmarks.system_checks import cycle_cpu, position_cpu
 
 _REPETITIONS: Final = 5
@@ -20,6 +23,9 @@ _MATCHES: Final = 60
 _CALLS: Final = 3_000
 _ROUNDS: Final = 4
 _BATCH: Final = 256
+_SCALED_S: Final = 5.0
+_SCALED_DRIVERS: Final = 200
+_IDLE_MARKETS: Final = 100
 # The number of drivers, all of which report.
 DRIVERS: Final = 5_000
 
@@ -41,6 +47,11 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "position_redis": Limit("Redis time of a position / GEOADD + HSET", 8),
     "position_cpu": Limit("engine CPU of a position / a bare sink", 4),
     "cycle_cpu": Limit("engine CPU of a full cycle / the minimal program", 6),
+    "reads_1": Limit("reads of pushes a cycle, one node", 0.5, "none is written"),
+    "reads_2": Limit("reads of pushes a cycle, two nodes", 1.5, "its own drivers'"),
+    "nodes_cpu": Limit("engine CPU of a cycle, two nodes / one", 2),
+    "idle_scripts": Limit("scripts a second, 100 idle markets", 25, "one look for all"),
+    "idle_looks": Limit("looks at 100 idle markets, three nodes / one", 1.3, "shared out"),
     "call_1": Limit("client CPU of a call / redis-py, one at a time", 0.75),
     "call_32": Limit("client CPU of a call / redis-py, 32 at once", 0.35),
 }
@@ -110,6 +121,18 @@ def system_checks(_: Field) -> Iterator[Check]:
     yield _ratio("cycle_cpu", [cycle_cpu(_silent)])
 
 
+def scaling_checks(_: Field) -> Iterator[Check]:
+    """Check what a second node and idle markets cost."""
+    found = cycles_of((1, 2), 1, drivers=_SCALED_DRIVERS, at_once=16, seconds=_SCALED_S)
+    one, two = (best(found[count]) for count in (1, 2))
+    yield _count("reads_1", [one.reads])
+    yield _count("reads_2", [two.reads])
+    yield _ratio("nodes_cpu", [(two.engine, one.engine)])
+    alone, shared = (idle_cost(_IDLE_MARKETS, nodes, _SCALED_S) for nodes in (1, 3))
+    yield _count("idle_scripts", [alone.scripts])
+    yield _ratio("idle_looks", [(shared.looks, alone.looks)])
+
+
 Part: TypeAlias = Callable[[Field], Iterator[Check]]
 
 # The checks in order.
@@ -118,6 +141,7 @@ ALL: Final[Sequence[Part]] = (
     position_checks,
     call_checks,
     system_checks,
+    scaling_checks,
 )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from load_tests.meters import Meters, usage
+from load_tests.meters import Meters, calls_between, usage
 from load_tests.swarm.flags import ENGINE
 from load_tests.users.tables import table
 from mallard_engine.charts import three_digits
@@ -26,11 +26,15 @@ _DEGREES: Final = 0.1
 
 
 class IdleCost(NamedTuple):
-    """Shares of a core in percent: a node on average, and Redis; and Redis's calls a second."""
+    """Shares of a core in percent: a node on average, and Redis; and what Redis runs a second.
+
+    ``scripts`` of all nodes; ``looks``: commands by which scripts look at markets.
+    """
 
     node: float
     redis: float
-    calls: float
+    scripts: float
+    looks: float
 
 
 def idle_cost(markets: int, nodes: int, seconds: float) -> IdleCost:
@@ -56,10 +60,13 @@ def idle_cost(markets: int, nodes: int, seconds: float) -> IdleCost:
             time.sleep(seconds)
             after = meters.closing()
     used = usage(before, after)
-    calls = sum(count for count, _ in after.redis_calls.values())
-    calls -= sum(count for count, _ in before.redis_calls.values())
     engine, own = used.engine_cpu or 0.0, used.redis_cpu or 0.0
-    return IdleCost(engine / nodes * 100, own * 100, calls / used.seconds)
+    return IdleCost(
+        engine / nodes * 100,
+        own * 100,
+        calls_between(before, after, "evalsha") / used.seconds,
+        calls_between(before, after, "zcount", "exists") / used.seconds,
+    )
 
 
 def _market(number: int) -> str:
@@ -109,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append((str(nodes), *map(three_digits, (*cost, cost.node + cost.redis))))
     columns = (
         *("nodes", "a node, % of a core", "Redis, %"),
-        *("Redis, calls a second", "a node and Redis, %"),
+        *("scripts a second", "looks a second", "a node and Redis, %"),
     )
     print(table(f"{options.markets} idle markets", columns, rows))
     return 0

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from load_tests.benchmarks.benches import CannotMeasure
 from load_tests.benchmarks.system.arena import MALLARD, Arena
-from load_tests.meters import Reading, usage
+from load_tests.meters import calls_between, usage
 from load_tests.swarm.coordinator import Swarm
 from load_tests.users.tables import table
 from mallard_engine.charts import three_digits
@@ -25,12 +25,16 @@ _REPORT_S: Final = 20.0
 
 
 class Cycle(NamedTuple):
-    """CPU of all nodes and of Redis for a cycle (ms), cycles a second, stream entries a cycle."""
+    """CPU of all nodes and of Redis for a cycle (ms), cycles a second; writes and reads of streams.
+
+    ``reads`` are those of pushes, as nothing reads the events.
+    """
 
     engine: float
     redis: float
     a_second: float
     entries: float
+    reads: float
 
 
 def cycle_cost(arena: Arena, nodes: int, *, drivers: int, at_once: int, seconds: float) -> Cycle:
@@ -56,20 +60,18 @@ def cycle_cost(arena: Arena, nodes: int, *, drivers: int, at_once: int, seconds:
             if not cycles:
                 raise CannotMeasure("no order was delivered")
             engine, redis = used.engine_cpu or 0.0, used.redis_cpu or 0.0
+            before, after = result.edges
+            total = cycles * result.seconds
             return Cycle(
                 engine / cycles * 1000,
                 redis / cycles * 1000,
                 cycles,
-                _written(*result.edges) / (cycles * result.seconds),
+                calls_between(before, after, "xadd") / total,
+                calls_between(before, after, "xread") / total,
             )
 
         measured: Cycle = contestant.load(plan, act)
         return measured
-
-
-def _written(before: Reading, after: Reading) -> int:
-    """Return how many entries were written to streams: events, and pushes."""
-    return after.redis_calls.get("xadd", (0, 0))[0] - before.redis_calls.get("xadd", (0, 0))[0]
 
 
 def in_turn(
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     columns = (
         *("nodes", "engine, ms a cycle", "Redis, ms a cycle", "cycles a second"),
-        "entries a cycle",
+        *("entries written a cycle", "reads a cycle"),
         *("engine, ratio", "Redis, ratio", "engine, each"),
     )
     print(table(f"{options.at_once} orders under way", columns, rows))
