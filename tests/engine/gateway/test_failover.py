@@ -58,7 +58,10 @@ async def post(node: RunningNode, number: int, mall: str = MALL) -> Any:
 
 
 async def receive_offer(app: DriverApp, job: str) -> Frame:
-    """Receive the offer of a job; answer a welcome that asks for a hello."""
+    """Receive the offer of a job; answer a welcome as an app does.
+
+    It says hello again when it is asked to, and repeats its wish when a failover has forgotten it.
+    """
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with suppress(TimeoutError):
@@ -68,7 +71,9 @@ async def receive_offer(app: DriverApp, job: str) -> Frame:
         with suppress(TimeoutError):
             welcome = await app.receive("welcome", within_s=0.05)
             if welcome.get("say_hello"):
-                await app.send("hello")
+                await app.send("hello", position=NEAR)
+            if welcome["state"] == "offline":
+                await app.ask("status", state="available")
     raise AssertionError(f"no offer of {job}")
 
 

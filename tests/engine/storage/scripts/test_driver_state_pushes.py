@@ -80,8 +80,6 @@ CHANGES: list[tuple[Callable[[World, JobRef], Awaitable[None]], str, str, str]] 
     (arrived, "ann", "arrived", "on_run"),
     (ready_changed, "ann", "ready_changed", "on_run"),
     (closed, "ann", "closed", "available"),
-    (silent, "ann", "silent", "offline"),
-    (handed_over, "ann", "silent", "offline"),
     (collected, "bob", "collected", "available"),
 ]
 
@@ -100,6 +98,19 @@ async def test_job_push_contains_the_drivers_state(
     push = [push for push in await world.pushes(driver) if push.kind == "job"][-1]
     assert (push.reason, push.driver_state) == (reason, state)
     assert push.driver_state == (await world.record(driver)).shown
+
+
+@pytest.mark.parametrize("change", [silent, handed_over])
+async def test_driver_without_a_socket_is_woken_instead(
+    world: World, change: Callable[[World, JobRef], Awaitable[None]]
+) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    await change(world, ref)
+    assert [push for push in await world.pushes("ann") if push.kind == "job"] == []
+    woken = [it for it in await world.events("driver") if it["what"] == "wake"]
+    assert [(it["driver"], it["reason"]) for it in woken] == [("ann", "job")]
+    assert (await world.record("ann")).shown == "offline"
 
 
 async def test_driver_stays_on_run_if_one_of_two_jobs_is_cancelled(world: World) -> None:

@@ -48,7 +48,7 @@ async def test_silence_reports_a_late_holder(world: World) -> None:
     assert await world.state(ref) == "queued"
 
 
-async def test_reassignment_is_one_step_with_a_push(world: World) -> None:
+async def test_reassignment_is_one_step_with_a_wake_up(world: World) -> None:
     ref, late = await late_run(world)
     offered = await reassign(world, ref, late, "ann", "bob")
     assert (offered.verdict, offered.driver) == ("offered", "bob")
@@ -56,7 +56,9 @@ async def test_reassignment_is_one_step_with_a_push(world: World) -> None:
     assert (job.state, job.driver, job.attempt) == (JobState.OFFERED, None, late.attempt + 2)
     assert (job.asked[-1].driver, job.asked[-1].outcome) == ("ann", "silent")
     assert (await world.record("ann")).jobs == ()
-    assert [(p.kind, p.reason) for p in await world.pushes("ann")][-1] == ("job", "silent")
+    # Without a socket it gets no push: its app is to be woken.
+    woken = [it for it in await world.events("driver") if it["what"] == "wake"]
+    assert [(it["driver"], it["reason"]) for it in woken] == [("ann", "job")]
     # The job leaves no queue entry: only the next offer is due.
     assert await world.waiting() == []
     assert offered.effects.malls == ()

@@ -15,7 +15,7 @@ _SOURCES = [
 # A member of the due set: passed to `falls_due`, to a command on the set, or built for them.
 _DUE = re.compile(r"(?:falls_due\w*\(|K\.due, (?:\w+, )?|member = |return )'(\w+)/'")
 _DUE_BY_STATE = re.compile(r"DUE_KIND = \{(.*?)\}", re.DOTALL)
-_PUSH = re.compile(r"(?:\bpush\([^{}]*|body = cmsgpack\.pack\()\{ kind = '(\w+)'")
+_PUSH = re.compile(r"(?:\b(?:push|send)\([^{}]*|body = cmsgpack\.pack\()\{ kind = '(\w+)'")
 
 
 def test_due_kinds_in_lua_equal_those_in_python() -> None:
