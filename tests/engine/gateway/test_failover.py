@@ -60,16 +60,24 @@ async def post(node: RunningNode, number: int, mall: str = MALL) -> Any:
 async def receive_offer(app: DriverApp, job: str) -> Frame:
     """Receive the offer of a job; answer a welcome as an app does.
 
-    It says hello again when it is asked to, and repeats its wish when a failover has forgotten it.
+    A welcome may bring the offer. The app says hello again when it is asked to, and repeats its
+    wish when a failover has forgotten it.
     """
+
+    def is_of_job(offer: Frame) -> bool:
+        return job in {each["job"] for each in offer["jobs"]}
+
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with suppress(TimeoutError):
             offer = await app.receive("offer", within_s=0.5)
-            if job in {each["job"] for each in offer["jobs"]}:
+            if is_of_job(offer):
                 return offer
         with suppress(TimeoutError):
             welcome = await app.receive("welcome", within_s=0.05)
+            if welcome.get("offer") and is_of_job(welcome["offer"]):
+                brought: Frame = welcome["offer"]
+                return brought
             if welcome.get("say_hello"):
                 await app.send("hello", position=NEAR)
             if welcome["state"] == "offline":
