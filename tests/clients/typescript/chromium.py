@@ -34,6 +34,24 @@ _SERVED = {"/page": "text/html", "/agent.js": "text/javascript"}
 _PAGE = b"<!doctype html><meta charset=utf-8><script type=module src=/agent.js></script>"
 
 
+@contextlib.asynccontextmanager
+async def _profile() -> AsyncIterator[str]:
+    """Make a folder for a profile, and remove it.
+
+    The browser's helpers outlive it for a moment and still write there.
+    """
+    folder = tempfile.mkdtemp(prefix="mallard-chromium-")
+
+    def is_removed() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return not Path(folder).exists()
+
+    try:
+        yield folder
+    finally:
+        await eventually(is_removed, _WITHIN_S)
+
+
 class Chromium:
     """One browser, its pages, and the server that they talk to."""
 
@@ -49,7 +67,7 @@ class Chromium:
     async def running(cls) -> AsyncIterator["Chromium"]:
         """Start a browser with a profile of its own; it ends with the block."""
         assert BINARY is not None
-        with tempfile.TemporaryDirectory(prefix="mallard-chromium-") as folder:
+        async with _profile() as folder:
             process = subprocess.Popen(
                 [
                     BINARY,
