@@ -1,4 +1,4 @@
-/** Starts the console for whoever is signed in as an operator. */
+/** Starts the console for an operator who is signed in. */
 
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";

@@ -1,4 +1,4 @@
-/** Starts the driver app for whoever is signed in as a driver. */
+/** Starts the driver app for a driver who is signed in. */
 
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";

@@ -106,7 +106,7 @@ function takeCode(): string | null {
   return code;
 }
 
-/** Sends a request as whoever is signed in; a refused token signs out. */
+/** Sends a request with the token of this tab; a refused token signs out. */
 export async function call<T>(path: string, options: Options = {}): Promise<T> {
   const token = session.value?.token ?? null;
   try {

@@ -11,12 +11,12 @@ interface Props {
   title: string;
   /** Whose tokens may use the page. */
   roles: readonly Role[];
-  /** How to get a link or a token, for whoever has none. */
+  /** How to get a link or a token. */
   help: ComponentChildren;
   children: ComponentChildren;
 }
 
-/** Shows its children to whoever is signed in with one of these roles, and the form to others. */
+/** Shows its children once somebody with one of these roles is signed in; before, the form. */
 export function SignedIn({ title, roles, help, children }: Props) {
   const [isRestored, setRestored] = useState(false);
   useEffect(() => {
