@@ -58,8 +58,12 @@ def run(args: argparse.Namespace) -> int:
         return _serve_on(settings, places, settings.redis_url, read)
     try:
         # In the main thread: the embedded server ends with the thread that started it.
-        with EmbeddedServer(settings.data) as store:
-            if not _is_fit(store.url, f"the store in {settings.data}", embedded=True):
+        demands = _demands(settings, places)
+        # A file that is synced by another process is not known to the server: see `LogSync`.
+        options = {"appendfsync": "always"} if "disk" in demands else {}
+        with EmbeddedServer(settings.data, options=options) as store:
+            where = f"the store in {settings.data}"
+            if not _is_fit(store.url, where, embedded=True, demands=demands):
                 return 1
             return _serve(settings, places, store.url, f"data in {settings.data}", store, read)
     except DataFolderInUse as error:
@@ -85,19 +89,26 @@ def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
     if missing := exposure(url):
         _log.warning("the way to Redis is open to the network", redis=_host_of(url), why=missing)
     try:
-        fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False)
+        demands = _demands(settings, places)
+        fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False, demands=demands)
     except ValueError as error:
         raise ConfigError(f"redis {_host_of(url)}: {error}") from error
     return _serve(settings, places, url, f"redis {_host_of(url)}", None, read) if fit else 1
 
 
-def _is_fit(url: str, name: str, *, embedded: bool) -> bool:
+def _demands(settings: Settings, places: Places) -> frozenset[str]:
+    """Return how durable the markets want their writes to be."""
+    return frozenset(settings.market_policy(market).durability for market in places.markets)
+
+
+def _is_fit(url: str, name: str, *, embedded: bool, demands: frozenset[str]) -> bool:
     """Return whether a store is fit to serve on, and print each reason against it."""
     try:
         found = asyncio.run(
             inspect_url(
                 url,
                 embedded=embedded,
+                demands=demands,
                 loading_within_s=_LOADING_WITHIN_S,
                 on_loading=_log_loading,
             )

@@ -6,7 +6,7 @@ restricted user may not read is reported as unknown; everything else is checked.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,7 +21,10 @@ Call = Callable[..., Awaitable[Any]]
 
 _OLDEST: Final = (7, 0)
 _LOADING_POLL_S: Final = 0.25
-_CONFIG: Final = ("save", "appendfsync", "cluster-require-full-coverage")
+_CONFIG: Final = (
+    *("save", "appendfsync", "cluster-require-full-coverage", "min-replicas-to-write"),
+)
+_OLDEST_WITH_WAITAOF: Final = (7, 2)
 _NO_FSYNC: Final = (
     "appendfsync is no: a power cut may lose the last half minute; set everysec or always"
 )
@@ -45,6 +48,7 @@ class Facts:
         cluster: The fields of CLUSTER INFO, if the server is in cluster mode.
         schema: The schema versions that wrote to it.
         by_cluster: The URL names a cluster.
+        demands: How durable some market wants its writes to be: `replica`, `disk`.
     """
 
     info: Mapping[str, str] | None
@@ -52,6 +56,7 @@ class Facts:
     cluster: Mapping[str, str] | None = None
     schema: Schema | None = None
     by_cluster: bool = False
+    demands: Collection[str] = ()
 
 
 def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
@@ -63,6 +68,7 @@ def judge(facts: Facts, *, embedded: bool = False) -> tuple[Finding, ...]:
     found += [*_server(facts.info, facts), *_eviction(facts.info)]
     if not embedded:
         found += _persistence(facts.info, facts.config)
+    found += _durability(facts.info, facts)
     return _sorted(found)
 
 
@@ -124,7 +130,28 @@ def _persistence(info: Mapping[str, str], config: Mapping[str, str] | None) -> I
         yield Finding("it keeps nothing on disk: a restart loses every job; set appendonly yes")
 
 
-async def inspect(link: StoreLink, *, embedded: bool = False) -> tuple[Finding, ...]:
+def _durability(info: Mapping[str, str], facts: Facts) -> Iterator[Finding]:
+    if "replica" in facts.demands:
+        if info.get("connected_slaves", "0") == "0":
+            yield Finding("durability is replica, and no replica is connected: writes are refused")
+        if (facts.config or {}).get("min-replicas-to-write") == "0":
+            yield Finding(
+                "min-replicas-to-write is 0: set 1, or a master that was cut off takes writes that "
+                "the failover forgets"
+            )
+    if "disk" in facts.demands:
+        numbers = tuple(map(int, re.findall(r"\d+", info.get("redis_version", ""))[:2]))
+        if numbers and numbers < _OLDEST_WITH_WAITAOF:
+            yield Finding("durability is disk, which needs Redis 7.2 or Valkey (WAITAOF)", True)
+        if info.get("aof_enabled") != "1":
+            yield Finding("durability is disk, and appendonly is off: set appendonly yes", True)
+        elif (facts.config or {}).get("appendfsync") == "no":
+            yield Finding("durability is disk, and appendfsync is no: set always", True)
+
+
+async def inspect(
+    link: StoreLink, *, embedded: bool = False, demands: Collection[str] = ()
+) -> tuple[Finding, ...]:
     """Read the facts of the servers and check them. Those of a cluster that are away are left out.
 
     Raises:
@@ -133,8 +160,8 @@ async def inspect(link: StoreLink, *, embedded: bool = False) -> tuple[Finding, 
     servers = [each for each in link.primaries() if each.connected] or link.primaries()
     found: list[Finding] = []
     for server in servers:
-        facts = await _facts(server.call, embedded=embedded)
-        facts = replace(facts, by_cluster=isinstance(link, ClusterLink))
+        facts = await _facts(server.call)
+        facts = replace(facts, by_cluster=isinstance(link, ClusterLink), demands=demands)
         name = f"{server.address}: " if len(servers) > 1 else ""
         found += [Finding(f"{name}{it.text}", it.refuse) for it in judge(facts, embedded=embedded)]
     if any(finding.refuse for finding in found):  # its keys may be unreadable
@@ -145,9 +172,9 @@ async def inspect(link: StoreLink, *, embedded: bool = False) -> tuple[Finding, 
     return _sorted(found)
 
 
-async def _facts(call: Call, *, embedded: bool) -> Facts:
+async def _facts(call: Call) -> Facts:
     info = _fields(await _if_permitted(call("INFO")))
-    config = None if embedded else await _config(call)
+    config = await _config(call)
     cluster = None
     if info is not None and info.get("cluster_enabled") == "1":
         cluster = _fields(await _if_permitted(call("CLUSTER", "INFO")))
@@ -158,6 +185,7 @@ async def inspect_url(
     url: str,
     *,
     embedded: bool = False,
+    demands: Collection[str] = (),
     loading_within_s: float = 0.0,
     on_loading: Callable[[], None] | None = None,
 ) -> tuple[Finding, ...]:
@@ -173,7 +201,7 @@ async def inspect_url(
         link = Store(url).link()
         try:
             await link.connect()
-            return await inspect(link, embedded=embedded)
+            return await inspect(link, embedded=embedded, demands=demands)
         except LinkReplyError as error:
             if error.code != "LOADING" or asyncio.get_running_loop().time() >= deadline:
                 raise

@@ -36,11 +36,14 @@ from mallard_engine.storage.calls.webhooks import RedisWebhooks
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store, StoreLink
+from mallard_engine.storage.durability import Barriers
 from mallard_engine.storage.fitness import inspect
 from mallard_engine.storage.policy_agreement import disagreements, fingerprint
 from mallard_engine.storage.scripts import load_commands
 
 _log = structlog.get_logger(__name__)
+# How long a connection may be silent that waits for replicas.
+_BARRIER_S = 2.0
 
 
 class RedisStorage:
@@ -87,6 +90,9 @@ class RedisStorage:
             on_refusal=on_refusal,
             on_alert=on_alert,
             node=node,
+        )
+        self.runner.barriers = Barriers(
+            store.link(name="mallard-barrier", silence_s=_BARRIER_S, deadline_s=_BARRIER_S)
         )
         self.tail = store.tail(name="mallard-tail")
         self.event_tail = store.tail(name="mallard-events")
@@ -195,7 +201,8 @@ class RedisStorage:
             StoreUnavailable: the server cannot be reached.
         """
         call = self.runner.link.call
-        found = await inspect(self.runner.link, embedded=self._embedded)
+        demands = self.runner.demands
+        found = await inspect(self.runner.link, embedded=self._embedded, demands=demands)
         texts = [finding.text for finding in found]
         if self._node:
             now_ms = await self._server_ms()
@@ -221,6 +228,8 @@ class RedisStorage:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self.runner.barriers is not None:
+            await self.runner.barriers.close()
         await self.pushes.reader.close()
         await self.event_log.reader.close()
         await asyncio.gather(*(link.close() for link in self._links))

@@ -205,6 +205,12 @@ class SentinelGroup(_Group):
     def heal(self) -> None:
         """Start the servers that were killed again, and wait until the replicas are in step."""
         self.revive()
+        master = self.master()
+        for server in self.live():
+            client = self.client(server)
+            if server is not master and client.info("replication")["role"] == "master":
+                # The Sentinels would do the same after some seconds.
+                client.replicaof("127.0.0.1", _port(master))
         clients = list(map(self._sentinel, self._ports))
         _until(lambda: all(map(self._is_complete, clients)), "the Sentinels found the servers")
 

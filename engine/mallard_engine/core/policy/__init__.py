@@ -23,6 +23,7 @@ from mallard_engine.core.policy.matching import (
     SearchPolicy,
 )
 from mallard_engine.core.policy.offers import OfferPolicy, PatiencePolicy
+from mallard_engine.core.policy.storage import StoragePolicy
 from mallard_engine.core.policy.travel import TravelSource
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "RunCosts",
     "SearchPolicy",
     "SilencePolicy",
+    "StoragePolicy",
     "TravelSource",
 ]

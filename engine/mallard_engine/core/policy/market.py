@@ -14,12 +14,14 @@ from mallard_engine.core.policy.matching import (
     SearchPolicy,
 )
 from mallard_engine.core.policy.offers import OfferPolicy, PatiencePolicy
+from mallard_engine.core.policy.storage import StoragePolicy
 from mallard_engine.core.policy.travel import TravelSource
 
 
 @dataclass(frozen=True)
 class MarketPolicy(
     # Reversed: dataclasses take the fields of the last base first.
+    StoragePolicy,
     BatchPolicy,
     BlockPolicy,
     DurationPolicy,

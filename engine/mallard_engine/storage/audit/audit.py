@@ -134,7 +134,8 @@ async def audit(
     try:
         async with patient_link(url) as link:
             await schema.check(link)
-            found = await inspect(link, embedded=embedded)
+            demands = {policy.durability for policy in policies.values()}
+            found = await inspect(link, embedded=embedded, demands=demands)
             texts = [finding.text for finding in found]
             for market, policy in policies.items():
                 texts += await _archive_texts(link, market)

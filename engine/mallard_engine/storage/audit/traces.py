@@ -37,7 +37,9 @@ _LEAST_PARTS: Final = 3
 # Sets that Redis removes when they are empty; keys of jobs, which are checked with the job; bytes
 # that services have stored, which have a TTL from the first write on.
 _PASSING: Final = ("queue:", "wait:", "job:", "stored:")
-_MUST_END: Final = ("round:", "idempotency:", "alias:", "guesses:", "heading:", "role:")
+_MUST_END: Final = (
+    *("round:", "idempotency:", "alias:", "guesses:", "heading:", "role:", "barrier:"),
+)
 # Jobs read in one step, which blocks the store for less than a millisecond.
 PAGE: Final = 256
 _EVENTS_A_READ: Final = 500

@@ -28,7 +28,12 @@ from mallard_engine.ports import (
     Stop,
     Submitted,
 )
-from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
+from mallard_engine.storage.calls.script_runner import (
+    Confirmed,
+    ScriptRunner,
+    checked,
+    driver_answer,
+)
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records.jobs import job_of, read_job, readable_job
 from mallard_engine.storage.records.packing import pack
@@ -121,6 +126,8 @@ class RedisJobs(Jobs):
         checked(reply, JobRef(s.redelivery_of or s.job, s.mall))
         if reply.verdict == "replayed":
             return Submitted(await self.get(reply.rest[0].decode()), True, reply.effects)
+        confirmed = Confirmed(s.job, s.service, s.external_id or "", reply.effects.now_ms)
+        self._runner.confirmed[s.market].append(confirmed)
         return Submitted(job_of(s, reply.effects.now_ms), False, reply.effects)
 
     async def submitted(

@@ -3,8 +3,9 @@
 import asyncio
 import math
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -25,6 +26,7 @@ from mallard_engine.ports import (
 from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
+from mallard_engine.storage.durability import ACKNOWLEDGED, Barriers, Demand
 from mallard_engine.storage.health import StoreHealth
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records.drivers import read_driver, read_position
@@ -46,12 +48,23 @@ SAFETY_MS = 1_000
 # How often the place that a job goes back to is looked at: it may close by its own word.
 RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
+# A failover forgets seconds, not minutes: so many orders of a market are looked for after one.
+_MOST_CONFIRMED = 2_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
 
 _log = structlog.get_logger(__name__)
 
 _REFUSALS = {code.value: code for code in ErrorCode}
+
+
+class Confirmed(NamedTuple):
+    """An order that this node has confirmed."""
+
+    job: str
+    service: str
+    external_id: str
+    created_ms: int
 
 
 class Reply:
@@ -139,6 +152,12 @@ class ScriptRunner:
         self.last_events: dict[str, str] = {}
         # By market: the version of its policy, which each round's record names.
         self.policy_versions: dict[str, int] = {}
+        # By market: the orders confirmed lately, the newest last.
+        self.confirmed: defaultdict[str, deque[Confirmed]] = defaultdict(
+            lambda: deque(maxlen=_MOST_CONFIRMED)
+        )
+        # None: a store whose writes are never waited for.
+        self.barriers: Barriers | None = None
         self._on_alert = on_alert
         self._virtual_now_ms = now_ms
         self._observe = observe
@@ -152,6 +171,11 @@ class ScriptRunner:
             market: pack({**_script_policy(policy), "node": self.node})
             for market, policy in policies.items()
         }
+        self._demands: dict[str, Demand] = {
+            market: policy.durability
+            for market, policy in policies.items()
+            if policy.durability != "none"
+        }
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
         self.risk_margin_ms = {
             market: math.ceil(policy.risk_margin_s * 1000) for market, policy in policies.items()
@@ -160,6 +184,11 @@ class ScriptRunner:
             market: MOST_COMING if policy.max_run_jobs > 1 else 0
             for market, policy in policies.items()
         }
+
+    @property
+    def demands(self) -> frozenset[str]:
+        """How durable some markets want their writes to be."""
+        return frozenset(self._demands.values())
 
     def now_ms(self) -> int:
         """The server's clock: its last known value plus the time since. Not exact."""
@@ -249,6 +278,11 @@ class ScriptRunner:
                 self._on_alert(kind)
         if reply.effects.event:
             self.last_events[keys.market] = reply.effects.event
+        if self.barriers is not None and name in ACKNOWLEDGED:
+            demand = self._demands.get(keys.market)
+            if demand is not None:
+                # Afterwards: a failed wait loses neither the pushes nor the event.
+                await self.barriers.passed(keys, demand, self.link.link_of(keys.block[0]))
         return reply
 
     async def on_job(

@@ -124,6 +124,11 @@ class Link:
         return self._wire is not None
 
     @property
+    def peer(self) -> object:
+        """The address of the server that is connected, as the kernel has it; None: none is."""
+        return None if self._wire is None else self._wire.peer
+
+    @property
     def down_since(self) -> float | None:
         """When the connection broke (seconds of the event loop); None if it is up or never was."""
         return self._down_since
@@ -188,13 +193,21 @@ class Link:
                     return await (await self._next_wire()).send(command, deadline)
             raise
 
-    async def call_asking(self, *command: str | bytes | float) -> Any:
-        """Like `call`, for a slot that this server is still taking over: see `ASK`."""
+    async def call_both(self, first: Command, second: Command) -> tuple[Any, Any]:
+        """Send two commands, one directly after the other, and return both replies."""
         wire = self._wire or await self._next_wire()
         deadline = asyncio.get_running_loop().time() + self._deadline_s
-        # Sent one after the other: the server applies ASKING to the next command.
-        wire.send(("ASKING",), deadline).add_done_callback(_ignore)
-        return await wire.send(command, deadline)
+        sent = wire.send(first, deadline), wire.send(second, deadline)
+        replies = await asyncio.gather(*sent, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return replies[0], replies[1]
+
+    async def call_asking(self, *command: str | bytes | float) -> Any:
+        """Like `call`, for a slot that this server is still taking over: see `ASK`."""
+        # The server applies ASKING to the next command.
+        return (await self.call_both(("ASKING",), command))[1]
 
     def link_of(self, key: str) -> "Link":  # noqa: ARG002 - as a cluster's
         """Return the connection that has this key."""

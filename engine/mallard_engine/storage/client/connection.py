@@ -65,6 +65,11 @@ class Wire(asyncio.Protocol):
         return len(self._waiting)
 
     @property
+    def peer(self) -> object:
+        """The address of the server, as the kernel has it."""
+        return None if self._transport is None else self._transport.get_extra_info("peername")
+
+    @property
     def lost(self) -> bool:
         """Whether the connection has ended."""
         return self._end is not None

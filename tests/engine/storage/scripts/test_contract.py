@@ -292,6 +292,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await queue.remove(MARKET)
     await _webhooks(world)
 
+    await store.leases._tell_lost_orders(MARKET, world.now)
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
 
 

@@ -1,0 +1,20 @@
+"""Settings of how safely a market's data is stored."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mallard_engine.core.bounded import described
+
+
+@dataclass(frozen=True)
+class StoragePolicy:
+    """What is waited for before an order, an accepted offer or a parcel's step is confirmed."""
+
+    durability: Literal["none", "replica", "disk"] = described(
+        "none",
+        "Where a submission, an accept or a step of a parcel must be before it is confirmed: "
+        "`none`: with the Redis that has the market. `replica`: on one of its replicas too, so "
+        "that a failover does not lose it; use it with Sentinel and in a cluster. `disk`: in the "
+        "synced append-only file (Redis 7.2 or Valkey); use it where a power cut must lose "
+        "nothing. See the guide to high availability for what each costs.",
+    )

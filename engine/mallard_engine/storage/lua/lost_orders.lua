@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- Tells operators of orders that a node has confirmed and the store no longer has: a failover has
+-- forgotten them. An order is its job, service, external id and creation in ms.
+-- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming job...
+-- ARGV: now policy arg{orders}
+-- REPLY: ok effects pushes
+-- include lib/base.lua
+
+for i, order in ipairs(arg.orders) do
+  if redis.call('EXISTS', KEYS[13 + i]) == 0 then
+    alert('order_lost', { job = order[1], service = order[2], external_id = order[3],
+      created_ms = order[4] })
+  end
+end
+return reply('ok')
