@@ -221,7 +221,9 @@ def _check(url: str, folder: Path) -> list[str]:
         check=False,
     )
     print(found.stdout.strip()[-2_000:])
-    return [] if found.returncode == 0 else [f"mallard check: {(found.stdout + found.stderr)[-500:]}"]
+    return (
+        [] if found.returncode == 0 else [f"mallard check: {(found.stdout + found.stderr)[-500:]}"]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
