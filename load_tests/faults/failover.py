@@ -173,7 +173,7 @@ class Failovers:
                 f"{self._urls[0]}/v1/alerts?market={MARKET}&limit=100{cursor}", headers=headers
             )
             page = answer.json()
-            found |= {it["job"] for it in page["items"] if it["what"] == "order_lost"}
+            found |= {it["job"] for it in page["items"] if it["what"] == "job_lost"}
             if not page["next_cursor"]:
                 return found
             cursor = f"&cursor={page['next_cursor']}"

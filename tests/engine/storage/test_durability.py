@@ -175,6 +175,6 @@ async def test_orders_that_a_failover_has_forgotten_are_alerts(redis_url: str) -
         first = await store.leases.beat(MARKET, "n1")
         assert first.standing.lost_ms
         alerts = await store.alerts.read(MARKET, await store.alerts.list(MARKET, "open"))
-        assert [(it.what, it.details["job"]) for it in alerts] == [("order_lost", lost.job)]
+        assert [(it.what, it.details["job"]) for it in alerts] == [("job_lost", lost.job)]
         await store.leases.beat(MARKET, "n1")
         assert len(await store.alerts.list(MARKET, "open")) == 1

@@ -8,7 +8,7 @@
 
 for i, order in ipairs(arg.orders) do
   if redis.call('EXISTS', KEYS[13 + i]) == 0 then
-    alert('order_lost', { job = order[1], service = order[2], external_id = order[3],
+    alert('job_lost', { job = order[1], service = order[2], external_id = order[3],
       created_ms = order[4] })
   end
 end
