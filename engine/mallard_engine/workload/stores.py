@@ -307,7 +307,7 @@ class ClusterGroup(_Group):
 
     def _owns(self, client: Any, slot: int) -> bool:
         mine = next(it for it in client.cluster("NODES").values() if "myself" in it["flags"])
-        return any(int(part[0]) <= slot <= int(part[-1]) for part in mine["slots"])
+        return _has_slot(mine, slot)
 
     def replicas_of(self, primary: EmbeddedServer) -> Sequence[EmbeddedServer]:
         """Return the live replicas of a server."""
@@ -347,6 +347,20 @@ class ClusterGroup(_Group):
         for server in (target, source, *self.live()):
             if self.client(server).info("replication")["role"] == "master":
                 ask(self.client(server), "CLUSTER", "SETSLOT", slot, "NODE", owner)
+        # A server that has not heard of the owner's new epoch would not outbid it by the next move,
+        # and a late message of this owner could then take the slot back.
+        _until(lambda: self._agree_on(owner, slot), "every server knew the slot's new owner")
+
+    def _agree_on(self, owner: str, slot: int) -> bool:
+        """Whether all servers know the owner of a slot, and the same epoch of it."""
+        epochs = set()
+        for server in self.live():
+            nodes = self.client(server).cluster("NODES").values()
+            known = next(it for it in nodes if it["node_id"] == owner)
+            if not _has_slot(known, slot):
+                return False
+            epochs.add(known["epoch"])
+        return len(epochs) == 1
 
     def heal(self) -> None:
         """Start the servers that were killed again, and wait until the replicas are in step."""
@@ -373,6 +387,10 @@ def kill(server: EmbeddedServer) -> None:
     pid = server.pid
     os.kill(pid, signal.SIGKILL)
     _until(lambda: not server.running, f"process {pid} ended")
+
+
+def _has_slot(node: Any, slot: int) -> bool:
+    return any(int(part[0]) <= slot <= int(part[-1]) for part in node["slots"])
 
 
 def _port(server: EmbeddedServer) -> int:
