@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
-from playwright.async_api import Geolocation, Page, expect
+from playwright.async_api import FilePayload, Geolocation, Locator, Page, expect
 
 from tests.e2e.app import App
 from tests.e2e.conftest import make_token
@@ -235,33 +235,52 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
         await press(page, "Delivered")
         done = page.get_by_role("dialog").get_by_role("button", name="Delivered")
         await expect(done).to_be_disabled()
+        before = await field_of(page).bounding_box()
+        await photograph(page, b"no picture", "This file is no photo.")
         await page.get_by_label("PIN").fill("1234")
-        await page.locator("input[type=file]").set_input_files(await a_photo(page))
-        box = await page.get_by_label("Signature field").bounding_box()
-        assert box is not None
-        await page.mouse.move(box["x"] + 20, box["y"] + 20)
-        await page.mouse.down()
-        await page.mouse.move(box["x"] + 120, box["y"] + 60)
-        await page.mouse.up()
+        await photograph(page, await page.screenshot())
+        await sign(page)
+        # Neither an error nor a photo moves what the finger is on.
+        assert await field_of(page).bounding_box() == before
         await check_looks(page, "driver-proof")
         await done.click()
         await page.get_by_text("The code is wrong. 2 left.").wait_for()
         await press(page, "Delivered")
         await page.get_by_label("PIN").fill("4711")
-        await page.locator("input[type=file]").set_input_files(await a_photo(page))
-        await page.mouse.move(box["x"] + 20, box["y"] + 20)
-        await page.mouse.down()
-        await page.mouse.move(box["x"] + 120, box["y"] + 60)
-        await page.mouse.up()
+        await photograph(page, await page.screenshot())
+        await sign(page)
         await done.click()
         await reaches(orders, job, "delivered")
     proofs = {proof["kind"] for proof in (await orders.job(job["id"]))["proofs"]}
     assert proofs >= {"photo", "signature", "code"}
 
 
-async def a_photo(page: Page) -> Any:
-    """Return a picture of the page, as the camera would have it."""
-    return {"name": "door.png", "mimeType": "image/png", "buffer": await page.screenshot()}
+async def photograph(page: Page, content: bytes, fault: str | None = None) -> None:
+    """Give the page a file as the camera would; wait until it is shown, or the fault."""
+    taken = FilePayload(name="door.png", mimeType="image/png", buffer=content)
+    await page.locator("input[type=file]").set_input_files(taken)
+    if fault is not None:
+        await page.get_by_role("alert").get_by_text(fault).wait_for()
+        return
+    photo = page.get_by_role("img", name="The photo")
+    await photo.wait_for()
+    await photo.evaluate("(it) => it.decode()")
+
+
+def field_of(page: Page) -> Locator:
+    return page.get_by_label("Signature field")
+
+
+async def sign(page: Page) -> None:
+    """Draw a line on the signature field, where it is at this moment."""
+    field = field_of(page)
+    await field.scroll_into_view_if_needed()
+    box = await field.bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + 20, box["y"] + 20)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + 120, box["y"] + 60)
+    await page.mouse.up()
 
 
 async def test_breakdown_is_taken_over_by_another_driver(

@@ -9,6 +9,7 @@ from tests.e2e.shop import Shop
 from tests.pages.browser import check_accessible, check_looks, picture
 from tests.pages.conftest import OpenPage
 from tests.pages.strangers import XSS
+from tests.support import eventually
 
 NewApp = Callable[..., App]
 SLOW_MS = 40_000.0
@@ -72,11 +73,13 @@ async def test_lost_line_is_said(open_page: OpenPage, orders: Shop, place: Place
     async with open_page(job["tracking_url"], size="phone") as it:
         it.expected += ["ERR_INTERNET_DISCONNECTED", "Failed to load resource"]
         await it.page.context.set_offline(True)
-        # Each time that the page is shown again it is read again.
-        for _ in range(2):
+
+        async def is_stale() -> bool:
+            # Each time that the page is shown again it is read again.
             await it.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-            await it.page.wait_for_timeout(300)
-        await it.page.locator("body.is-stale").wait_for()
+            return await it.page.locator("body.is-stale").count() > 0
+
+        await eventually(is_stale, SLOW_MS / 1000)
         await it.page.context.set_offline(False)
         await it.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         await it.page.locator("body:not(.is-stale)").wait_for()

@@ -63,15 +63,31 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
               onChange={(event) => {
                 const file = event.currentTarget.files?.[0];
                 if (!file) return;
-                setFault(null);
-                shrink(file).then(setPhoto, () => setFault("This file is no photo."));
+                shrink(file).then(
+                  (image) => {
+                    setFault(null);
+                    setPhoto(image);
+                  },
+                  () => {
+                    setFault("This file is no photo.");
+                    setPhoto(null);
+                  },
+                );
               }}
             />
-            {photo === null ? null : <img src={photo} alt="The photo" />}
+            {/* It has its place from the start: what is under a finger must not move. */}
+            <span class={`photo-frame ${fault === null ? "" : "photo-fault"}`}>
+              {fault !== null ? (
+                <span role="alert">{fault}</span>
+              ) : photo !== null ? (
+                <img src={photo} alt="The photo" />
+              ) : (
+                "No photo yet"
+              )}
+            </span>
           </label>
         ) : null}
         {asks("signature") ? <SignaturePad onChange={setSignature} /> : null}
-        {fault ? <p class="error" role="alert">{fault}</p> : null}
         <Button type="submit" kind="primary" size="large" disabled={!isComplete}>Delivered</Button>
         <Button size="large" kind="quiet" onClick={onClose}>Back</Button>
       </form>
