@@ -72,7 +72,7 @@ FIRST_PARTY_ARROWS = {
     ),
     "load_tests.benchmarks.engine": (
         *("load_tests.benchmarks", "load_tests.attacks.payloads", "mallard_protocol"),
-        *engine("contract", "storage", "dispatch", "core", "ports", "travel"),
+        *engine("contract", "storage", "dispatch", "core", "ports", "travel", "gateway.socket"),
         *LEAVES,
     ),
     "load_tests.benchmarks.geofence": (

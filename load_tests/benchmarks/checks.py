@@ -52,6 +52,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "nodes_cpu": Limit("engine CPU of a cycle, two nodes / one", 2),
     "idle_scripts": Limit("scripts a second, 100 idle markets", 25, "one look for all"),
     "idle_looks": Limit("looks at 100 idle markets, three nodes / one", 1.3, "shared out"),
+    "idle_wakes": Limit("timers of 500 idle sockets in a ping interval", 60, "in slots"),
     "call_1": Limit("client CPU of a call / redis-py, one at a time", 0.75),
     "call_32": Limit("client CPU of a call / redis-py, 32 at once", 0.35),
 }
@@ -133,6 +134,11 @@ def scaling_checks(_: Field) -> Iterator[Check]:
     yield _ratio("idle_looks", [(shared.looks, alone.looks)])
 
 
+def idle_checks(field: Field) -> Iterator[Check]:
+    """Check how often idle sockets wake the event loop."""
+    yield _count("idle_wakes", [field.ours.ask("idle_wakes")["wakes"] for _ in range(2)])
+
+
 Part: TypeAlias = Callable[[Field], Iterator[Check]]
 
 # The checks in order.
@@ -142,6 +148,7 @@ ALL: Final[Sequence[Part]] = (
     call_checks,
     system_checks,
     scaling_checks,
+    idle_checks,
 )
 
 

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from load_tests.idle import waiting
+from load_tests.idle import sockets, storm, waiting
 
-PARTS: Final = {"waiting": waiting}
+PARTS: Final = {"waiting": waiting, "sockets": sockets, "storm": storm}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from mallard_engine.gateway.http.transport.protocol import EngineConfig, TimeoutHttpProtocol
 from mallard_engine.gateway.limits.connections import MAX_BACKLOG, Connections
-from mallard_engine.gateway.socket.protocol import NOSNIFF, DriverSocketProtocol
+from mallard_engine.gateway.socket.transport.protocol import NOSNIFF, DriverSocketProtocol
 from mallard_protocol.codes import MAX_FRAME_BYTES
 
 _log = structlog.get_logger(__name__)

@@ -12,11 +12,20 @@ from mallard_protocol.lifecycle import Wish
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A driver's socket is registered. ``epoch`` fences the end of this socket."""
+    """A driver's socket is registered."""
 
-    epoch: int
-    seq: int
+    driver: Driver
     effects: Effects
+
+    @property
+    def epoch(self) -> int:
+        """Fences the end of this socket."""
+        return self.driver.epoch
+
+    @property
+    def seq(self) -> int:
+        """The number of the last push to the driver."""
+        return self.driver.seq
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ objects, one per line:
 - `{"do": "call", "at_once": N, "calls": K}`: the client CPU time of a call.
 - `{"do": "match_cost", "times": K}`: the calls and the Redis time of a match.
 - `{"do": "report_calls"}`: the number of calls for the drivers' positions.
+- `{"do": "idle_wakes"}`: the timers of 500 idle sockets in a ping interval.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from load_tests.benchmarks.engine.answering import answer_all
 from load_tests.benchmarks.engine.calls import call_us, hot_call
 from load_tests.benchmarks.engine.costs import match_cost, report_calls
+from load_tests.benchmarks.engine.idle_wakes import idle_wakes
 from load_tests.benchmarks.engine.latencies import version
 from load_tests.benchmarks.engine.races import race
 from load_tests.benchmarks.engine.reports import report
@@ -47,6 +49,7 @@ class Contestant:
             "call": self._call,
             "match_cost": self._match_cost,
             "report_calls": self._report_calls,
+            "idle_wakes": self._idle_wakes,
         }
 
     async def run(self) -> None:
@@ -95,6 +98,9 @@ class Contestant:
 
     async def _report_calls(self) -> Mapping[str, Any]:
         return await report_calls(self._url, self._positions)
+
+    async def _idle_wakes(self) -> Mapping[str, Any]:
+        return {"wakes": await idle_wakes()}
 
 
 def main() -> int:

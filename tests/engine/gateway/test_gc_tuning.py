@@ -11,8 +11,8 @@ from mallard_engine.contract.reading.strict import parse_msgpack
 from mallard_engine.gateway.gc_tuning import tune_gc
 from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.socket.connection import DriverConnection
-from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
 from mallard_engine.gateway.socket.session import Session
+from mallard_engine.gateway.socket.transport.protocol import DriverSocketProtocol
 from mallard_protocol.codes import Close
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app

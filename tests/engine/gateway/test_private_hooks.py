@@ -27,7 +27,7 @@ from websockets.server import ServerProtocol
 
 from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.server import Server, server_config
-from mallard_engine.gateway.socket.protocol import DriverSocketProtocol
+from mallard_engine.gateway.socket.transport.protocol import DriverSocketProtocol
 
 pytestmark = pytest.mark.finding("A1", "A2", "A5")
 ROOT = Path(__file__).parents[3]

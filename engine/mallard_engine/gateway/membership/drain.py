@@ -1,6 +1,7 @@
 """Disconnects the drivers of a node before it stops: with a warning, in batches, spread out."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -21,18 +22,22 @@ _BATCHES_PER_S: Final = 20
 # Time for replies that are being written.
 _GRACE_S: Final = 0.2
 _END_WITHIN_S: Final = 1.0
-# Drivers reconnect over at least a second, at most a thousand per second.
+# Drivers reconnect over at least a second, at most a thousand per second, and no faster than this
+# node could serve them in the last storm.
 _MIN_SPREAD_MS: Final = 1_000
 
 
-def reconnect_times_ms(drivers: int, draw: Callable[[], float]) -> Iterator[int]:
+def reconnect_times_ms(
+    drivers: int, draw: Callable[[], float], each_s: float = 0.0
+) -> Iterator[int]:
     """Yield a different reconnect delay for each driver, ascending.
 
     Args:
         drivers: the number of drivers.
         draw: returns random numbers from 0 to 1.
+        each_s: how long a node takes to serve a driver who connects.
     """
-    step_ms = max(1, _MIN_SPREAD_MS // max(1, drivers))
+    step_ms = max(1, _MIN_SPREAD_MS // max(1, drivers), math.ceil(each_s * 1000))
     for place in range(drivers):
         yield 1 + place * step_ms + int(draw() * step_ms)
 
@@ -46,7 +51,8 @@ async def drain_sockets(
     sessions = list(hub.sessions())
     sessions.sort(key=lambda _: draw())
     _log.info("drain started", drivers=len(sessions), sockets=len(socket))
-    for session, after_ms in zip(sessions, reconnect_times_ms(len(sessions), draw), strict=True):
+    times_ms = reconnect_times_ms(len(sessions), draw, services.pace.each_s)
+    for session, after_ms in zip(sessions, times_ms, strict=True):
         session.drain(after_ms)
     if sessions:
         await asyncio.sleep(_GRACE_S)

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Iterable
 from itertools import repeat
 from typing import Final
 
-from msgspec import UNSET
-
 from mallard_engine.contract.reading.frames import (
     BadMessage,
     BadToken,
@@ -17,27 +15,27 @@ from mallard_engine.contract.reading.frames import (
     FrameReader,
     FrameTooBig,
 )
-from mallard_engine.core.model import Driver
-from mallard_engine.core.reporting_interval import Reporting
 from mallard_engine.gateway.positions import driver_fix
 from mallard_engine.gateway.socket.admission import AdmissionDenied, Admitted
 from mallard_engine.gateway.socket.handshake import (
+    admit_hello,
     claim_custody,
-    device_of,
-    fix_of,
+    pushed_job,
+    register,
+    renewed,
     report_wrong_fields,
-    store_claims,
-    store_device,
+    snapshot_of,
+    take_further_hello,
     vehicle_of,
     welcome,
 )
-from mallard_engine.gateway.socket.outbox import FrameTransport, Outbox
+from mallard_engine.gateway.socket.location_pace import LocationPace
 from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
 from mallard_engine.gateway.socket.request_handlers import Request, Requests, refusal
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Settle
 from mallard_engine.gateway.socket.timers import SocketTimers
-from mallard_engine.gateway.transfers import alias_of_coming, open_transfer
+from mallard_engine.gateway.socket.transport.outbox import FrameTransport, Outbox
 from mallard_engine.ports import (
     DriverSnapshot,
     NoSuchDriver,
@@ -59,7 +57,6 @@ from mallard_protocol.messages import (
     Location,
     Pace,
     Pong,
-    Reply,
     ServerMessage,
 )
 
@@ -108,8 +105,8 @@ class DriverConnection:
         # Whether the next `welcome` must ask for a hello; how many such requests are unanswered.
         self._owes_hello = False
         self._hellos_due = 0
-        self._reporting: Reporting | None = None
-        self._timer_handle: asyncio.TimerHandle | None = None
+        self._pace = LocationPace()
+        self._slot = 0.0
         self._schedule()
 
     @property
@@ -184,16 +181,9 @@ class DriverConnection:
         driver = session.driver
         fixes = [driver_fix(driver, fix) for fix in (*message.fixes, *repeat(None, dropped))]
         self._services.positions.add(session.market, driver, fixes)
-        if message.fixes and self._reporting is not None:
-            _, lat, lon, *_ = max(message.fixes, key=lambda fix: fix[0])
-            self._pace(self._reporting.on_fix(lat, lon, self._clock(), busy=session.is_busy))
+        self._advise(self._pace.moved(message.fixes, self._clock(), is_busy=session.is_busy))
 
-    def _speed_up(self, session: Session) -> None:
-        """Return to the normal reporting interval while the driver holds or is offered a job."""
-        if self._reporting is not None and session.is_busy:
-            self._pace(self._reporting.speed_up(self._clock()))
-
-    def _pace(self, location_ms: int | None) -> None:
+    def _advise(self, location_ms: int | None) -> None:
         """Send the app another reporting interval; None leaves it unchanged."""
         if location_ms is not None:
             self.send(Pace(location_ms))
@@ -219,7 +209,7 @@ class DriverConnection:
                 answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
             if answer is not None:
                 self.send(answer)
-        self._speed_up(session)
+        self._advise(self._pace.speed_up(self._clock(), is_busy=session.is_busy))
 
     async def _renew(self, session: Session, auth: Auth) -> None:
         """Continue with a new token of the same driver."""
@@ -235,17 +225,7 @@ class DriverConnection:
             self.end(Close.WRONG_SCOPE)
             return
         self._authorize(admitted)
-        try:
-            await store_claims(self._services, session, admitted.claims)
-            snapshot = await self._services.store.drivers.snapshot(session.market, session.driver)
-        except (StoreUnavailable, NoSuchDriver):
-            # The token is accepted in any case; the reply shows the session's state.
-            self.send(Reply(auth.id, session.shown.value))
-            return
-        barred = self._services.dispatcher.drivers.barred(
-            session.market, snapshot.driver, snapshot.now_ms
-        )
-        self.send(Reply(auth.id, snapshot.driver.shown.value, barred=barred))
+        self.send(await renewed(self._services, session, auth, admitted))
 
     # -- hello
 
@@ -253,27 +233,17 @@ class DriverConnection:
         if not isinstance(message, Hello):
             self.end(Close.UNDECODABLE)
             return None
-        if self._services.draining:
-            self.end(Close.DRAINING)
-            return None
         try:
-            admitted = self._admitted or self._admit(message)
+            admitted = admit_hello(self._services, self._admitted, message)
         except AdmissionDenied as denied:
             self.end(denied.code)
             return None
-        if self._services.admission.is_revoked(admitted):
-            self.end(Close.BAD_TOKEN)
-            return None
-        if not self._services.limiter.may_connect(admitted.market, admitted.driver):
-            self.end(Close.RATE)
+        if (after_ms := self._services.pace.advice_ms()) is not None:
+            self.drain(after_ms)
+            self.end(Close.DRAINING)
             return None
         wrong = dropped.fields if isinstance(dropped, Dropped) else ()
         return self._on_hello(message, admitted, wrong)
-
-    def _admit(self, hello: Hello) -> Admitted:
-        if hello.token is UNSET:
-            raise AdmissionDenied(Close.BAD_TOKEN)
-        return self._services.admission.admit(hello.token)
 
     async def _on_hello(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
         market, driver = admitted.market, admitted.driver
@@ -283,21 +253,16 @@ class DriverConnection:
         self._timers.hello_received(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         # Added to the hub before the store registers the socket, so that no push is missed.
         services.hub.add(market, driver, self)
-        async with self._busy:
+        async with services.pace.turn(), self._busy:
+            if self.code is not None:
+                return
             try:
-                await services.relay.follow(market)
-                await services.positions.flush(market, driver)
-                registered = await services.dispatcher.drivers.hello(
-                    market,
-                    driver,
-                    vehicle=session.vehicle,
-                    fix=fix_of(hello, driver),
-                    device=device_of(hello),
-                    claims=session.claims,
-                )
+                registered = await register(services, session, hello)
                 self._apply(session.registered(registered.epoch))
                 await claim_custody(services, session, hello.holds)
-                snapshot = await services.store.drivers.snapshot(market, driver)
+                snapshot = await snapshot_of(
+                    services, session, registered.driver, suffices=not hello.holds
+                )
             except (StoreUnavailable, StoreFull, NoSuchDriver):
                 self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
                 self.end(Close.NO_STORE)
@@ -313,14 +278,9 @@ class DriverConnection:
         The store may not know the parcels that it reports, nor its device.
         """
         services = self._services
-        if fix := fix_of(hello, session.driver):
-            at_ms = fix.at_ms or services.store.now_ms()
-            services.positions.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
         async with self._busy:
             try:
-                await store_device(services, session, hello)
-                await claim_custody(services, session, hello.holds)
-                snapshot = await services.store.drivers.snapshot(session.market, session.driver)
+                snapshot = await take_further_hello(services, session, hello)
             except (StoreUnavailable, NoSuchDriver):
                 self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
                 self._resynchronise(session)
@@ -344,9 +304,8 @@ class DriverConnection:
             )
         )
         self._services.dispatcher.drivers.set_held_jobs(session.market, snapshot)
-        self._reporting = self._services.dispatcher.drivers.reporting(
-            session.market, self._services.timeouts.location_ms
-        )
+        location_ms = self._services.timeouts.location_ms
+        self._pace.begin(self._services.dispatcher.drivers.reporting(session.market, location_ms))
         self._apply(session.welcomed(snapshot))
 
     def _authorize(self, admitted: Admitted) -> None:
@@ -393,7 +352,9 @@ class DriverConnection:
             return
         self._owes_welcome = True
         async with self._busy:
-            self._welcome(session, await self._snapshot(session, taken.driver))
+            suffices = session.answers == self._answers_at_hold
+            snapshot = await snapshot_of(self._services, session, taken.driver, suffices=suffices)
+            self._welcome(session, snapshot)
 
     @property
     def owes_hello(self) -> bool:
@@ -405,13 +366,6 @@ class DriverConnection:
         if self._session is not None and self.owes_hello:
             self._session.hold()
             await self._refresh()
-
-    async def _snapshot(self, session: Session, driver: Driver) -> DriverSnapshot:
-        """Return a snapshot of the driver; the record suffices if it has no job or offer."""
-        store = self._services.store
-        if driver.jobs or driver.offer or session.answers != self._answers_at_hold:
-            return await store.drivers.snapshot(session.market, session.driver)
-        return DriverSnapshot(store.now_ms(), driver, None, ())
 
     def _resynchronise(self, session: Session) -> None:
         """Hold pushes back and send a `welcome` once the store can be read.
@@ -426,7 +380,8 @@ class DriverConnection:
         """See `hub.Listener`."""
         if self._session is not None and self.code is None:
             self._apply(self._session.push(push))
-            self._speed_up(self._session)
+            is_busy = self._session.is_busy
+            self._advise(self._pace.speed_up(self._clock(), is_busy=is_busy))
 
     def end(self, code: Close) -> None:
         """Close the socket, once."""
@@ -447,8 +402,7 @@ class DriverConnection:
         """Remove the socket from the hub and report the end to the store."""
         if self.code is None:
             self.code = Close.DRAINING
-        if self._timer_handle is not None:
-            self._timer_handle.cancel()
+        self._services.wheel.cancel(self, self._slot)
         self._outbox.clear()
         for task in filter(None, (self._read_task, self._settle_task)):
             task.cancel()
@@ -490,14 +444,10 @@ class DriverConnection:
         if session is None:
             return
         try:
-            job = await services.store.jobs.get(push.job)
-            transfer = await open_transfer(services.store, job)
-            alias = await alias_of_coming(services.store, transfer)
+            detail = await pushed_job(services, push)
         except (StoreUnavailable, NoSuchJob):
             self._resynchronise(session)  # the next welcome has the job
         else:
-            services.dispatcher.drivers.holds_unknown_job(job.market, push.driver)
-            detail = services.full(job, transfer, alias)
             if welcomes == self._welcomes:  # else a later welcome has the job
                 self.send(push_frame(push, now_ms=services.store.now_ms(), detail=detail))
         self._apply(session.loaded())
@@ -532,12 +482,13 @@ class DriverConnection:
 
     def _schedule(self) -> None:
         """Schedule the next check of the timers."""
-        if self._timer_handle is not None:
-            self._timer_handle.cancel()
-        loop = asyncio.get_running_loop()
-        self._timer_handle = loop.call_at(self._timers.next_s(), self._on_timer)
+        wheel = self._services.wheel
+        wheel.cancel(self, self._slot)
+        slot_s = self._services.timeouts.slot_s
+        self._slot = wheel.schedule(self, self._timers.next_s(), slot_s)
 
-    def _on_timer(self) -> None:
+    def on_timer(self) -> None:
+        """See `timer_wheel.Timed`."""
         for due in self._timers.due(self._clock()):
             if isinstance(due, Close):
                 self.end(due)

@@ -14,8 +14,8 @@ from mallard_engine.contract.reading.frames import FrameReader, for_subprotocol
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.socket.admission import AdmissionDenied, Refusal, common_subprotocol
 from mallard_engine.gateway.socket.connection import DriverConnection
-from mallard_engine.gateway.socket.protocol import DriverSocketProtocol, protocol_of
 from mallard_engine.gateway.socket.services import SocketServices
+from mallard_engine.gateway.socket.transport.protocol import DriverSocketProtocol, protocol_of
 from mallard_engine.logs import CountingLog
 from mallard_protocol.codes import Close, ProblemCode
 

@@ -1,4 +1,4 @@
-"""The steps from a driver's hello to its `welcome`."""
+"""What a driver's socket reads and stores: from its hello to its `welcome`, and at a new token."""
 
 import contextlib
 from collections.abc import Sequence
@@ -7,23 +7,114 @@ from typing import Final
 import structlog
 from msgspec import UNSET
 
-from mallard_engine.core.model import Device, Job
+from mallard_engine.core.model import Device, Driver, Job
 from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.gateway.positions import hello_fix
+from mallard_engine.gateway.socket.admission import AdmissionDenied, Admitted
 from mallard_engine.gateway.socket.payloads import in_run_order, offer_frame
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
+from mallard_engine.gateway.transfers import alias_of_coming, open_transfer
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import DriverFix, DriverSnapshot, Refused, StoreUnavailable
+from mallard_engine.ports import (
+    DriverFix,
+    DriverSnapshot,
+    Hello,
+    NoSuchDriver,
+    Push,
+    Refused,
+    StoreUnavailable,
+)
 from mallard_protocol import messages
-from mallard_protocol.codes import MAX_FRAME_BYTES, StateWhy
+from mallard_protocol.codes import MAX_FRAME_BYTES, Close, StateWhy
 from mallard_protocol.lifecycle import ON_BOARD, JobState
 
 # A driver can cause one line per hello.
 _log = RateLimitedLog(structlog.get_logger(__name__))
 
 _CLAIMS: Final = ON_BOARD | {JobState.DELIVERED}
+
+
+def admit_hello(
+    services: SocketServices, admitted: Admitted | None, hello: messages.Hello
+) -> Admitted:
+    """Return the driver of a hello, admitted by the handshake or by the token that it brings.
+
+    Raises:
+        AdmissionDenied: the driver may not connect now; with the code that says why.
+    """
+    if services.draining:
+        raise AdmissionDenied(Close.DRAINING)
+    if admitted is None:
+        if hello.token is UNSET:
+            raise AdmissionDenied(Close.BAD_TOKEN)
+        admitted = services.admission.admit(hello.token)
+    if services.admission.is_revoked(admitted):
+        raise AdmissionDenied(Close.BAD_TOKEN)
+    if not services.limiter.may_connect(admitted.market, admitted.driver):
+        raise AdmissionDenied(Close.RATE)
+    return admitted
+
+
+async def register(services: SocketServices, session: Session, hello: messages.Hello) -> Hello:
+    """Register the socket with the store.
+
+    Raises:
+        StoreFull: the store takes no new work, and the driver has none.
+        StoreUnavailable: the storage cannot be reached.
+    """
+    market, driver = session.market, session.driver
+    await services.relay.follow(market)
+    await services.positions.flush(market, driver)
+    return await services.dispatcher.drivers.hello(
+        market,
+        driver,
+        vehicle=session.vehicle,
+        fix=fix_of(hello, driver),
+        device=device_of(hello),
+        claims=session.claims,
+    )
+
+
+async def take_further_hello(
+    services: SocketServices, session: Session, hello: messages.Hello
+) -> DriverSnapshot:
+    """Store what a further hello on an open socket states; return the state after it.
+
+    Raises:
+        NoSuchDriver: the store has lost the driver.
+        StoreUnavailable: the storage cannot be reached.
+    """
+    if fix := fix_of(hello, session.driver):
+        at_ms = fix.at_ms or services.store.now_ms()
+        services.positions.add(session.market, session.driver, [fix._replace(at_ms=at_ms)])
+    await store_device(services, session, hello)
+    await claim_custody(services, session, hello.holds)
+    return await services.store.drivers.snapshot(session.market, session.driver)
+
+
+async def snapshot_of(
+    services: SocketServices, session: Session, driver: Driver, *, suffices: bool
+) -> DriverSnapshot:
+    """Return the state for a `welcome`, from the record that the store has just told.
+
+    The record is enough for a driver without job and offer: that saves round trips for most of
+    those who connect.
+
+    Args:
+        services: the parts of the node.
+        session: the session of the driver.
+        driver: the record.
+        suffices: whether nothing can have changed since it was read.
+
+    Raises:
+        NoSuchDriver: the store has lost the driver since.
+        StoreUnavailable: the storage cannot be reached.
+    """
+    if driver.jobs or driver.offer or not suffices:
+        return await services.store.drivers.snapshot(session.market, session.driver)
+    return DriverSnapshot(services.store.now_ms(), driver, None, ())
 
 
 def vehicle_of(hello: messages.Hello) -> StatedVehicle | None:
@@ -149,3 +240,32 @@ def _full(services: SocketServices, snapshot: DriverSnapshot, job: Job) -> messa
     transfer = snapshot.transfer_of(job)
     comes = transfer.driver if transfer else None
     return services.full(job, transfer, snapshot.aliases.get(comes) if comes else None)
+
+
+async def renewed(
+    services: SocketServices, session: Session, auth: messages.Auth, admitted: Admitted
+) -> messages.Reply:
+    """Store what a further token states of the driver; return the reply to it."""
+    try:
+        await store_claims(services, session, admitted.claims)
+        snapshot = await services.store.drivers.snapshot(session.market, session.driver)
+    except (StoreUnavailable, NoSuchDriver):
+        # The token is accepted in any case; the reply shows the session's state.
+        return messages.Reply(auth.id, session.shown.value)
+    driver = snapshot.driver
+    barred = services.dispatcher.drivers.barred(session.market, driver, snapshot.now_ms)
+    return messages.Reply(auth.id, driver.shown.value, barred=barred)
+
+
+async def pushed_job(services: SocketServices, push: Push) -> messages.SocketJob:
+    """Return the job of a push that is new to the driver, with all that its holder must know.
+
+    Raises:
+        NoSuchJob: there is no such job.
+        StoreUnavailable: the storage cannot be reached.
+    """
+    job = await services.store.jobs.get(push.job)
+    transfer = await open_transfer(services.store, job)
+    alias = await alias_of_coming(services.store, transfer)
+    services.dispatcher.drivers.holds_unknown_job(job.market, push.driver)
+    return services.full(job, transfer, alias)

@@ -8,10 +8,12 @@ from mallard_engine.gateway.http.rate_limits import RateLimiter
 from mallard_engine.gateway.limits.connections import Connections
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.socket.admission import Admission
+from mallard_engine.gateway.socket.connect_pace import ConnectPace
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.gateway.socket.payloads import full_job
 from mallard_engine.gateway.socket.position_batcher import PositionBatcher
 from mallard_engine.gateway.socket.push_relay import Relay
+from mallard_engine.gateway.socket.timer_wheel import TimerWheel
 from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.metrics import Metrics
@@ -36,6 +38,8 @@ class SocketServices(Services):
     sender: Sender
     connections: Connections
     timeouts: SocketTimeouts = field(default_factory=SocketTimeouts)
+    wheel: TimerWheel = field(default_factory=TimerWheel)
+    pace: ConnectPace = field(default_factory=ConnectPace)
     # Markets whose policy weighs earnings: `/metrics` reports how evenly they are spread.
     weigh_earnings: frozenset[str] = frozenset()
     draining: bool = False

@@ -8,6 +8,9 @@ from typing import Final
 from mallard_protocol.codes import HELLO_WITHIN_S, LOCATION_MS, PING_MS, Close
 from mallard_protocol.messages import AuthExpiring, Ping
 
+# The widest slot of the timer wheel: a ping, or the end of a silent socket, may be this late.
+_MOST_SLOT_S: Final = 0.5
+_SLOTS_A_PING: Final = 50
 # The expiry of a further token that is valid for less than this is not announced.
 _TOO_SHORT_S: Final = 2.0
 
@@ -20,6 +23,11 @@ class SocketTimeouts:
     location_ms: int = LOCATION_MS
     hello_within_s: float = HELLO_WITHIN_S
     expiry_notice_s: float = 60.0
+
+    @property
+    def slot_s(self) -> float:
+        """The width of a slot of the timer wheel."""
+        return min(_MOST_SLOT_S, self.ping_ms / 1000 / _SLOTS_A_PING)
 
     @property
     def idle_s(self) -> float:

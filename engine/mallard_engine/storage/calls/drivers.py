@@ -82,8 +82,8 @@ class RedisDrivers(Drivers):
             if not await self._has_work(keys, driver):
                 raise
             reply = await self._runner.transition("hello", keys, extra, args, when_full=True)
-        epoch, seq = reply.rest
-        return Hello(epoch, seq, reply.effects)
+        record, position = reply.rest[0]
+        return Hello(read_driver(record, read_position(position)), reply.effects)
 
     async def set_device(self, market: str, driver: str, epoch: int, device: Device) -> None:
         args = {"driver": driver, "epoch": epoch, "device": asdict(device)}

@@ -4,7 +4,7 @@
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held registry
 -- ARGV: now policy arg{driver node kinds vehicle? claims? device?{kind token}
 -- ARGV: fix?{at lat lon acc fault}}
--- REPLY: ok effects pushes epoch seq
+-- REPLY: ok effects pushes driver[record position]
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/positions.lua
@@ -25,4 +25,4 @@ if arg.fix then
   redis.call('HSET', K.positions, arg.driver, cmsgpack.pack(pos))
 end
 save_driver(arg.driver, rec)
-return reply('ok', rec.epoch, rec.seq)
+return reply('ok', told(arg.driver))

@@ -10,7 +10,7 @@ from websockets.frames import Frame, Opcode
 
 from mallard_engine.gateway.http.transport.framing import Framing
 from mallard_engine.gateway.limits.loop_share import LoopShare
-from mallard_engine.gateway.socket import protocol as socket_protocol
+from mallard_engine.gateway.socket.transport import protocol as socket_protocol
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.raw_client import HANDSHAKE, RawClient

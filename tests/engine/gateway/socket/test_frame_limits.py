@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.frames import Frame, Opcode
 
-from mallard_engine.gateway.socket import protocol as socket_protocol
+from mallard_engine.gateway.socket.transport import protocol as socket_protocol
 from tests.engine.gateway.conftest import NEAR, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, open_app
 from tests.support import eventually

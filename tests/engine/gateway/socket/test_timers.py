@@ -2,8 +2,8 @@
 
 import pytest
 
-from mallard_engine.gateway.socket.rate_limit import FrameRate
 from mallard_engine.gateway.socket.timers import SocketTimeouts, SocketTimers
+from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
 from mallard_protocol.codes import Close
 from mallard_protocol.messages import AuthExpiring, Ping
 

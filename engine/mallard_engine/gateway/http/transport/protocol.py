@@ -36,7 +36,7 @@ from mallard_engine.gateway.http.transport.head import (
 from mallard_engine.gateway.http.transport.request_cycle import Cycle, Flow
 from mallard_engine.gateway.limits.connections import PEER, Connections, Peer
 from mallard_engine.gateway.limits.loop_share import SLICE_S
-from mallard_engine.gateway.socket.protocol import (
+from mallard_engine.gateway.socket.transport.protocol import (
     NOSNIFF,
     SLOW_READER_S,
     DriverSocketProtocol,

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from mallard_engine.gateway.http.transport import protocol as http_protocol
 from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.limits import connections as connections_module
-from mallard_engine.gateway.socket import protocol as socket_protocol
+from mallard_engine.gateway.socket.transport import protocol as socket_protocol
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.raw_client import HANDSHAKE, RawClient, packed_frame

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from mallard_engine.gateway.socket.rate_limit import FrameRate
+from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
 from mallard_protocol.codes import Close
 
 MAX_BYTES: Final = 65_536

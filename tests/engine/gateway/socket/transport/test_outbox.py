@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from mallard_engine.gateway.socket.outbox import MAX_BYTES, MAX_MESSAGES, Outbox
-from mallard_engine.gateway.socket.rate_limit import FrameRate
+from mallard_engine.gateway.socket.transport.outbox import MAX_BYTES, MAX_MESSAGES, Outbox
+from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
 from mallard_protocol.codes import Close
 
 

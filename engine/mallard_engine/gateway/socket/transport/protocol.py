@@ -31,8 +31,8 @@ from websockets.protocol import State
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.connections import Peer
 from mallard_engine.gateway.limits.loop_share import SLICE_S as UNAUTHENTICATED_SLICE_S
-from mallard_engine.gateway.socket.frame_parser import FrameParser, Piece
-from mallard_engine.gateway.socket.rate_limit import FrameRate
+from mallard_engine.gateway.socket.transport.frame_parser import FrameParser, Piece
+from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
 from mallard_protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from mallard_engine.gateway.socket.frame_parser import FrameParser
-from mallard_engine.gateway.socket.protocol import frame
+from mallard_engine.gateway.socket.transport.frame_parser import FrameParser
+from mallard_engine.gateway.socket.transport.protocol import frame
 from mallard_protocol.codes import MAX_FRAME_BYTES
 
 payloads = st.binary(max_size=300) | st.sampled_from(

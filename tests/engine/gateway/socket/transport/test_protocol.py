@@ -10,7 +10,7 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from mallard_engine.gateway.http.transport import protocol as http_protocol
-from mallard_engine.gateway.socket import protocol as socket_protocol
+from mallard_engine.gateway.socket.transport import protocol as socket_protocol
 from mallard_engine.ports import Push, PushKind
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app

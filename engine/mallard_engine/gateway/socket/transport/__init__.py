@@ -1,0 +1,1 @@
+"""The bytes of a driver's socket: frames, rate limit, back-pressure."""
