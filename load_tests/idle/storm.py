@@ -2,13 +2,13 @@
 
 import argparse
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Final
 
 from load_tests.benchmarks.benches import CannotMeasure
 from load_tests.benchmarks.system.arena import MALLARD, Arena, Contestant
 from load_tests.measurements import Measure
 from load_tests.swarm.coordinator import Swarm, SwarmFailed
-from load_tests.swarm.plan import SwarmPlan
 from load_tests.swarm.result import SwarmResult
 
 HELP: Final = "thousands of sockets back at once, beside drivers who get offers"
@@ -53,23 +53,20 @@ async def _storm(
         name="back",
     )
     took: list[float] = []
-
-    async def connect(_: Swarm) -> None:
-        await asyncio.sleep(_BEFORE_S)
-        took.append(await _connect(back, engine))
-
     try:
-        async with Swarm(others, engine.credentials) as swarm:
+        async with AsyncExitStack() as swarms:  # the sockets stay open until the measurement ends
+
+            async def connect(_: Swarm) -> None:
+                await asyncio.sleep(_BEFORE_S)
+                came = await swarms.enter_async_context(Swarm(back, engine.credentials))
+                took.append(came.connect_s)
+
+            swarm = await swarms.enter_async_context(Swarm(others, engine.credentials))
             calm = await swarm.phase(rate=args.rate, seconds=_MEASURED_S, warm_s=3.0)
             storm = await swarm.phase(rate=args.rate, seconds=_MEASURED_S, during=connect)
     except SwarmFailed as error:
         raise CannotMeasure(str(error)) from error
     return _offers_ms(calm), _offers_ms(storm), took[0]
-
-
-async def _connect(plan: SwarmPlan, engine: Contestant) -> float:
-    async with Swarm(plan, engine.credentials) as swarm:
-        return swarm.connect_s
 
 
 def _offers_ms(result: SwarmResult) -> tuple[float, float]:

@@ -66,6 +66,20 @@ async def test_reconnecting_in_counts_down(
     assert app.reconnecting_in is None
 
 
+async def test_drain_in_place_of_a_welcome_says_when_to_reconnect(
+    engine: Counterpart, app_of: MakeApp, waits: Waits
+) -> None:
+    waits.passing.clear()
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.send("drain", reconnect_after_ms=12_000)
+    await socket.close(4001)
+    await eventually(lambda: app.reconnecting_in == 12.0)
+    waits.passing.set()
+    await (await engine.accepted()).welcome()
+    await app.online()
+
+
 @pytest.mark.finding("C17")
 async def test_hint_cuts_the_wait_but_not_a_drains(
     engine: Counterpart, app_of: MakeApp, waits: Waits

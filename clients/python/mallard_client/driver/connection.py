@@ -341,8 +341,8 @@ class Connection:
                 if isinstance(message, Welcome):
                     self._clock.welcomed(message.server_time_ms, asked_at_ms=asked_at_ms)
                     return message
-                if message is not None:
-                    await self._session.received(message, link)
+                if message is not None:  # a busy node sends `drain` in place of a welcome
+                    await self._take(message, link)
 
     async def _say_hello(self, link: Link) -> None:
         await link.send(self._session.hello(self._announced_token or ""))

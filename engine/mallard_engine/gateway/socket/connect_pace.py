@@ -1,8 +1,10 @@
-"""Admits drivers at the rate that the node can serve, after a restart or an outage of a network.
+"""Admits drivers at the rate that the node can serve, after a restart or a network outage.
 
-A hello costs scripts and turns of the event loop. If thousands were begun at once, offers to the
-drivers who are there already would wait behind all of them. So a few are served at a time, in the
-order of their arrival, and what the node could not serve soon is asked to come back later.
+A hello costs scripts and iterations of the event loop. If thousands were started at once, offers to
+connected drivers would wait behind all of them. So a few are served at a time, in the order of
+arrival, and a driver whose turn would come late is asked to reconnect later.
+
+A hello that waits holds no lock: the requests and pushes of connected drivers never wait for it.
 """
 
 import asyncio
@@ -13,14 +15,22 @@ from typing import Final
 
 # Hellos at a time: enough to share the round trips to Redis, few enough for offers in between.
 _AT_ONCE: Final = 16
-# A hello that would wait longer is sent away with a time to come back.
-_LONGEST_WAIT_S: Final = 10.0
-# How long a hello takes, until a storm has shown it.
+# A hello that would wait longer is refused with a time to reconnect. The clients give up after 8 s
+# without a `welcome`, and a hello that is served after that is wasted.
+_LONGEST_WAIT_S: Final = 5.0
+# The time per hello until a storm has been measured.
 _FIRST_GUESS_S: Final = 0.001
-# The share of the newest hello in the mean.
+# The longest time per hello that is believed. A store that times out makes every hello slow, and
+# that must not stretch the next drain to many minutes.
+_SLOWEST_S: Final = 0.05
+# The weight of the newest hello in the mean.
 _NEWEST: Final = 0.05
-# Advice is spread over this many times the time that the waiting ones will take.
+# Reconnects are spread over this multiple of the time that the waiting hellos will take.
 _SPREAD: Final = 2.0
+
+
+class NoTurn(Exception):
+    """The turn of a hello did not come in time."""
 
 
 class ConnectPace:
@@ -36,24 +46,34 @@ class ConnectPace:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._last_s = 0.0
         self.waiting = 0
-        """The hellos that wait for their turn."""
+        """The number of hellos that wait for their turn."""
         self.each_s = _FIRST_GUESS_S
-        """The time between two hellos when the node does what it can."""
+        """The measured time per hello of a fully loaded node, in seconds."""
 
-    def advice_ms(self) -> int | None:
-        """Return after how long a new hello should come again; None: it may wait for its turn."""
-        wait_s = self.waiting * self.each_s
-        if wait_s <= _LONGEST_WAIT_S:
-            return None
+    @property
+    def is_full(self) -> bool:
+        """Whether a new hello would wait too long."""
+        return self._wait_s > _LONGEST_WAIT_S
+
+    def reconnect_after_ms(self) -> int:
+        """Return after how long a refused driver should reconnect: by load, with jitter."""
+        wait_s = max(self._wait_s, _LONGEST_WAIT_S)
         return int((wait_s + self._draw() * _SPREAD * wait_s) * 1000)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn of a hello, and hold it for the block."""
+        """Wait for the turn of a hello, and hold it for the block.
+
+        Raises:
+            NoTurn: it did not come in time.
+        """
         is_busy = self._turns.locked()
         self.waiting += 1
         try:
-            await self._turns.acquire()
+            async with asyncio.timeout(_LONGEST_WAIT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise NoTurn from None
         finally:
             self.waiting -= 1
         try:
@@ -62,9 +82,13 @@ class ConnectPace:
             self._turns.release()
             self._note(is_busy=is_busy)
 
+    @property
+    def _wait_s(self) -> float:
+        return self.waiting * self.each_s
+
     def _note(self, *, is_busy: bool) -> None:
-        """Learn from a hello that had to wait: then the node did nothing but what it can."""
+        """Learn from a hello that had to wait: the node was fully loaded then."""
         now_s = self._clock() if self._clock else asyncio.get_running_loop().time()
         if is_busy and self._last_s:
-            self.each_s += _NEWEST * (min(now_s - self._last_s, 1.0) - self.each_s)
+            self.each_s += _NEWEST * (min(now_s - self._last_s, _SLOWEST_S) - self.each_s)
         self._last_s = now_s

@@ -17,10 +17,13 @@ from mallard_engine.contract.reading.frames import (
 )
 from mallard_engine.gateway.positions import driver_fix
 from mallard_engine.gateway.socket.admission import AdmissionDenied, Admitted
+from mallard_engine.gateway.socket.connect_pace import NoTurn
 from mallard_engine.gateway.socket.handshake import (
     admit_hello,
     claim_custody,
+    pushed,
     pushed_job,
+    readmit,
     register,
     renewed,
     report_wrong_fields,
@@ -30,7 +33,7 @@ from mallard_engine.gateway.socket.handshake import (
     welcome,
 )
 from mallard_engine.gateway.socket.location_pace import LocationPace
-from mallard_engine.gateway.socket.payloads import arrivals_ms, push_frame
+from mallard_engine.gateway.socket.payloads import push_frame
 from mallard_engine.gateway.socket.request_handlers import Request, Requests, refusal
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Action, End, Load, Refresh, Session, Settle
@@ -214,15 +217,12 @@ class DriverConnection:
     async def _renew(self, session: Session, auth: Auth) -> None:
         """Continue with a new token of the same driver."""
         try:
-            admitted = self._services.admission.admit(auth.token)
+            admitted = readmit(self._services, session, auth)
         except AdmissionDenied as denied:
             if denied.code is Close.WRONG_SCOPE:
                 self.end(denied.code)
             else:
                 self.send(refusal(ErrorCode.BAD_FIELD, auth.id, "the token is not valid"))
-            return
-        if (admitted.market, admitted.driver) != (session.market, session.driver):
-            self.end(Close.WRONG_SCOPE)
             return
         self._authorize(admitted)
         self.send(await renewed(self._services, session, auth, admitted))
@@ -238,39 +238,52 @@ class DriverConnection:
         except AdmissionDenied as denied:
             self.end(denied.code)
             return None
-        if (after_ms := self._services.pace.advice_ms()) is not None:
-            self.drain(after_ms)
-            self.end(Close.DRAINING)
+        # An authenticated client that waits for its turn must not count towards the limits of
+        # unauthenticated ones, and a revocation must find it.
+        self._admitted = admitted
+        self._mark_authenticated()
+        if self._services.pace.is_full:
+            self._send_away()
             return None
-        wrong = dropped.fields if isinstance(dropped, Dropped) else ()
-        return self._on_hello(message, admitted, wrong)
+        return self._on_hello(message, admitted, dropped)
 
-    async def _on_hello(self, hello: Hello, admitted: Admitted, wrong: tuple[str, ...]) -> None:
-        market, driver = admitted.market, admitted.driver
+    def _send_away(self) -> None:
+        self.drain(self._services.pace.reconnect_after_ms())
+        self.end(Close.DRAINING)
+
+    async def _on_hello(self, hello: Hello, admitted: Admitted, dropped: int) -> None:
         services = self._services
-        session = self._session = Session(market, driver)
+        session = self._session = Session(admitted.market, admitted.driver)
         session.vehicle, session.claims = vehicle_of(hello), admitted.claims
         self._timers.hello_received(self._clock(), random.random())  # noqa: S311 - a spread, no secret
         # Added to the hub before the store registers the socket, so that no push is missed.
-        services.hub.add(market, driver, self)
-        async with services.pace.turn(), self._busy:
-            if self.code is not None:
-                return
-            try:
-                registered = await register(services, session, hello)
-                self._apply(session.registered(registered.epoch))
-                await claim_custody(services, session, hello.holds)
-                snapshot = await snapshot_of(
-                    services, session, registered.driver, suffices=not hello.holds
-                )
-            except (StoreUnavailable, StoreFull, NoSuchDriver):
-                self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
-                self.end(Close.NO_STORE)
-                return
-            self._authorize(admitted)
-            self._welcome(session, snapshot)
-            if wrong:
-                await report_wrong_fields(services, session, wrong)
+        services.hub.add(session.market, session.driver, self)
+        try:
+            async with services.pace.turn(), self._busy:
+                if self.code is None:
+                    await self._begin(session, hello, admitted)
+        except NoTurn:
+            self._send_away()
+            return
+        if isinstance(dropped, Dropped) and dropped.fields and self.code is None:
+            await report_wrong_fields(services, session, dropped.fields)
+
+    async def _begin(self, session: Session, hello: Hello, admitted: Admitted) -> None:
+        """Register the socket and send the first `welcome`."""
+        services = self._services
+        try:
+            registered = await register(services, session, hello)
+            self._apply(session.registered(registered.epoch))
+            await claim_custody(services, session, hello.holds)
+            snapshot = await snapshot_of(
+                services, session, registered.driver, suffices=not hello.holds
+            )
+        except (StoreUnavailable, StoreFull, NoSuchDriver):
+            self.send(refusal(ErrorCode.STORE_UNAVAILABLE, None))
+            self.end(Close.NO_STORE)
+            return
+        self._authorize(admitted)
+        self._welcome(session, snapshot)
 
     async def _on_further_hello(self, session: Session, hello: Hello) -> None:
         """Handle a hello that `say_hello` asked for.
@@ -380,8 +393,7 @@ class DriverConnection:
         """See `hub.Listener`."""
         if self._session is not None and self.code is None:
             self._apply(self._session.push(push))
-            is_busy = self._session.is_busy
-            self._advise(self._pace.speed_up(self._clock(), is_busy=is_busy))
+            self._advise(self._pace.speed_up(self._clock(), is_busy=self._session.is_busy))
 
     def end(self, code: Close) -> None:
         """Close the socket, once."""
@@ -400,8 +412,7 @@ class DriverConnection:
 
     async def close(self) -> None:
         """Remove the socket from the hub and report the end to the store."""
-        if self.code is None:
-            self.code = Close.DRAINING
+        self.code = self.code or Close.DRAINING
         self._services.wheel.cancel(self, self._slot)
         self._outbox.clear()
         for task in filter(None, (self._read_task, self._settle_task)):
@@ -427,16 +438,7 @@ class DriverConnection:
             elif isinstance(action, Settle):
                 self._settle_task = asyncio.create_task(self._settle(), name="settle")
             else:
-                self._write(action.push)
-
-    def _write(self, push: Push) -> None:
-        now_ms = self._services.store.now_ms()
-        offer = push.offer
-        mall = self._services.places.mall(offer.mall) if offer else None
-        self.send(push_frame(push, now_ms=now_ms, mall=mall))
-        if offer:
-            for arrived_ms in arrivals_ms(offer):
-                self._services.metrics.offer_sent(max(0, now_ms - arrived_ms) / 1000)
+                self.send(pushed(self._services, action.push))
 
     async def _load(self, push: Push) -> None:
         """Send the push of a job that is new to the driver, with the complete job."""
@@ -484,8 +486,7 @@ class DriverConnection:
         """Schedule the next check of the timers."""
         wheel = self._services.wheel
         wheel.cancel(self, self._slot)
-        slot_s = self._services.timeouts.slot_s
-        self._slot = wheel.schedule(self, self._timers.next_s(), slot_s)
+        self._slot = wheel.schedule(self, self._timers.next_s(), self._services.timeouts.slot_s)
 
     def on_timer(self) -> None:
         """See `timer_wheel.Timed`."""

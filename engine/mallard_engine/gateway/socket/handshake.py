@@ -11,7 +11,12 @@ from mallard_engine.core.model import Device, Driver, Job
 from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
 from mallard_engine.gateway.positions import hello_fix
 from mallard_engine.gateway.socket.admission import AdmissionDenied, Admitted
-from mallard_engine.gateway.socket.payloads import in_run_order, offer_frame
+from mallard_engine.gateway.socket.payloads import (
+    arrivals_ms,
+    in_run_order,
+    offer_frame,
+    push_frame,
+)
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
@@ -54,6 +59,18 @@ def admit_hello(
         raise AdmissionDenied(Close.BAD_TOKEN)
     if not services.limiter.may_connect(admitted.market, admitted.driver):
         raise AdmissionDenied(Close.RATE)
+    return admitted
+
+
+def readmit(services: SocketServices, session: Session, auth: messages.Auth) -> Admitted:
+    """Return what a further token states of the driver of an open socket.
+
+    Raises:
+        AdmissionDenied: the token is not valid, or it belongs to another driver (`WRONG_SCOPE`).
+    """
+    admitted = services.admission.admit(auth.token)
+    if (admitted.market, admitted.driver) != (session.market, session.driver):
+        raise AdmissionDenied(Close.WRONG_SCOPE)
     return admitted
 
 
@@ -255,6 +272,17 @@ async def renewed(
     driver = snapshot.driver
     barred = services.dispatcher.drivers.barred(session.market, driver, snapshot.now_ms)
     return messages.Reply(auth.id, driver.shown.value, barred=barred)
+
+
+def pushed(services: SocketServices, push: Push) -> messages.ServerMessage:
+    """Return the frame of a push, and measure how long the jobs of an offer waited for it."""
+    now_ms = services.store.now_ms()
+    offer = push.offer
+    if offer is None:
+        return push_frame(push, now_ms=now_ms, mall=None)
+    for arrived_ms in arrivals_ms(offer):
+        services.metrics.offer_sent(max(0, now_ms - arrived_ms) / 1000)
+    return push_frame(push, now_ms=now_ms, mall=services.places.mall(offer.mall))
 
 
 async def pushed_job(services: SocketServices, push: Push) -> messages.SocketJob:
