@@ -72,6 +72,7 @@ async def test_drain_in_place_of_a_welcome_says_when_to_reconnect(
     waits.passing.clear()
     app = app_of()
     socket = await engine.accepted()
+    await socket.read("hello")
     await socket.send("drain", reconnect_after_ms=12_000)
     await socket.close(4001)
     await eventually(lambda: app.reconnecting_in == 12.0)
