@@ -22,9 +22,9 @@ from load_tests.swarm.flags import (
     plan_of,
 )
 from load_tests.swarm.plan import BadPlan, SwarmPlan
-from load_tests.swarm.plot import ramp_plot
-from load_tests.swarm.rate_search import RampPlan, Step, climb, knee
-from load_tests.swarm.terminal import Screen, ramp_table
+from load_tests.swarm.ramp.plot import ramp_plot
+from load_tests.swarm.ramp.rate_search import RampPlan, Step, climb, knee
+from load_tests.swarm.ramp.terminal import Screen, ramp_table
 from load_tests.target import NotAllowed
 from mallard_engine.workload.nodes import EngineFailed
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.calls.event_log import read_event
+from mallard_engine.storage.calls.events.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink

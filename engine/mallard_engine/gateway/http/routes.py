@@ -18,8 +18,8 @@ from mallard_engine.gateway.http.endpoints.documents import DOCUMENT_HANDLERS
 from mallard_engine.gateway.http.endpoints.driver import DriverApi
 from mallard_engine.gateway.http.endpoints.events import EventsApi
 from mallard_engine.gateway.http.endpoints.health import HealthApi
-from mallard_engine.gateway.http.endpoints.job_batches import BatchesApi
-from mallard_engine.gateway.http.endpoints.jobs import JobsApi
+from mallard_engine.gateway.http.endpoints.jobs.api import JobsApi
+from mallard_engine.gateway.http.endpoints.jobs.batches import BatchesApi
 from mallard_engine.gateway.http.endpoints.markets import MarketsApi
 from mallard_engine.gateway.http.endpoints.operators import OperatorsApi
 from mallard_engine.gateway.http.endpoints.positions import PositionsApi

@@ -18,19 +18,19 @@ from mallard_engine.storage.calls.control.revocations import RedisRevocations
 from mallard_engine.storage.calls.control.sign_in_codes import RedisSignInCodes
 from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.drivers import RedisDrivers
-from mallard_engine.storage.calls.event_log import RedisEventLog
+from mallard_engine.storage.calls.events.event_log import RedisEventLog
+from mallard_engine.storage.calls.events.pushes import RedisPushes
+from mallard_engine.storage.calls.events.webhooks import RedisWebhooks
 from mallard_engine.storage.calls.jobs import RedisJobs
 from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_engine.storage.calls.offered_runs import OfferedRuns
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_engine.storage.calls.proofs import RedisProofs
-from mallard_engine.storage.calls.pushes import RedisPushes
 from mallard_engine.storage.calls.register import RedisRegister
 from mallard_engine.storage.calls.returns import RedisReturns
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
-from mallard_engine.storage.calls.webhooks import RedisWebhooks
 from mallard_engine.storage.scripts import load_commands
 
 _EVENTS_A_READ = 5_000

@@ -11,7 +11,7 @@ from typing import Final
 from mallard_engine.contract.webhooks import MAX_WAITING
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.storage.audit.views import Look
-from mallard_engine.storage.calls.webhooks import owner_of
+from mallard_engine.storage.calls.events.webhooks import owner_of
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import WEBHOOKS, MarketKeys
 

@@ -6,8 +6,8 @@ from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.retries import GIVE_UP_MS
 from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks, WaitingDelivery
-from mallard_engine.storage.calls import webhooks as calls
-from mallard_engine.storage.calls.webhooks import LEASE_MS
+from mallard_engine.storage.calls.events import webhooks as calls
+from mallard_engine.storage.calls.events.webhooks import LEASE_MS
 from tests.engine.storage.webhook_endpoints import endpoint
 from tests.engine.storage.worlds import MARKET, NODE, World
 

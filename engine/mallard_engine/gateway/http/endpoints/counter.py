@@ -16,7 +16,7 @@ from mallard_engine.core.model import Job
 from mallard_engine.core.places.opening_hours import day_start_ms
 from mallard_engine.gateway.auth import Principal, Shop
 from mallard_engine.gateway.http.driver_names import random_name
-from mallard_engine.gateway.http.endpoints.job_access import ref_of
+from mallard_engine.gateway.http.endpoints.jobs.access import ref_of
 from mallard_engine.gateway.http.parameters import bad_request, whole_number
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body

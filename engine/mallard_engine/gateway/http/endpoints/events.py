@@ -16,7 +16,7 @@ from mallard_engine.gateway.auth import Principal, bearer
 from mallard_engine.gateway.events.streams import EventStream, TooManyStreams, Wanted
 from mallard_engine.gateway.events.tail import START
 from mallard_engine.gateway.events.views import Reader
-from mallard_engine.gateway.http.endpoints.job_access import job_of, owner_of
+from mallard_engine.gateway.http.endpoints.jobs.access import job_of, owner_of
 from mallard_engine.gateway.http.parameters import bad_request
 from mallard_engine.gateway.http.problems import NOT_CACHED, HttpProblem
 from mallard_engine.gateway.http.rate_limits import slot_of

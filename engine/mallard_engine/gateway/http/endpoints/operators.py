@@ -11,7 +11,7 @@ from mallard_engine.core.model import Driver, Job
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import driver_of, market_of
-from mallard_engine.gateway.http.endpoints.job_access import job_of, ref_of, shown
+from mallard_engine.gateway.http.endpoints.jobs.access import job_of, ref_of, shown
 from mallard_engine.gateway.http.parameters import metres, point
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from mallard_engine.core.model import GivenProof, Job, UploadedImage
 from mallard_engine.gateway.auth import Principal, WrongScope
-from mallard_engine.gateway.http.endpoints.job_access import job_of
+from mallard_engine.gateway.http.endpoints.jobs.access import job_of
 from mallard_engine.gateway.http.parameters import bad_request, check_query
 from mallard_engine.gateway.http.problems import HttpProblem, not_found
 from mallard_engine.gateway.http.rate_limits import slot_of

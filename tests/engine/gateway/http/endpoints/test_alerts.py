@@ -8,7 +8,7 @@ from mallard_engine.storage.records.packing import pack
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
-from tests.engine.gateway.http.endpoints.test_job_actions import collected, online
+from tests.engine.gateway.http.endpoints.jobs.test_actions import collected, online
 from tests.engine.gateway.http_support import Caller, problem
 from tests.support import eventually
 

@@ -5,7 +5,7 @@ import pytest
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
 from tests.engine.gateway.driver_app import open_app
-from tests.engine.gateway.http.endpoints.test_job_actions import collected, online
+from tests.engine.gateway.http.endpoints.jobs.test_actions import collected, online
 from tests.engine.gateway.http_support import Caller, pointers, problem
 
 DRIVERS = f"/v1/markets/{PHOENIX}/drivers"

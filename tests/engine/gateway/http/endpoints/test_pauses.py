@@ -7,7 +7,7 @@ import pytest
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
-from tests.engine.gateway.http.endpoints.test_job_actions import online
+from tests.engine.gateway.http.endpoints.jobs.test_actions import online
 from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
 from tests.support import eventually
 

@@ -8,7 +8,7 @@ import pytest
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
-from tests.engine.gateway.http.endpoints.test_job_actions import online
+from tests.engine.gateway.http.endpoints.jobs.test_actions import online
 from tests.engine.gateway.http_support import Caller, problem
 
 PATH = f"/v1/markets/{PHOENIX}/policy"

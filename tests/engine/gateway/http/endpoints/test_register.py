@@ -10,7 +10,7 @@ from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
-from tests.engine.gateway.http.endpoints.test_job_actions import online
+from tests.engine.gateway.http.endpoints.jobs.test_actions import online
 from tests.engine.gateway.http_support import Caller, order, pointers, problem
 
 PATH = f"/v1/markets/{PHOENIX}/drivers/d-secret-1"

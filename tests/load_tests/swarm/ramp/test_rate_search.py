@@ -7,10 +7,10 @@ from load_tests.measurements import Measure
 from load_tests.meters import Usage
 from load_tests.slo import Verdict
 from load_tests.swarm.plan import BadPlan
-from load_tests.swarm.plot import ramp_plot
-from load_tests.swarm.rate_search import RampPlan, Step, knee, next_rate
+from load_tests.swarm.ramp.plot import ramp_plot
+from load_tests.swarm.ramp.rate_search import RampPlan, Step, knee, next_rate
+from load_tests.swarm.ramp.terminal import ramp_table
 from load_tests.swarm.result import SwarmResult
-from load_tests.swarm.terminal import ramp_table
 
 OURS = Usage(10.0, 0.4, 90.0, 0.1, 12.0, 0.5, 5.0)
 NOBODYS = Usage(10.0, None, None, None, None, None, None)

@@ -20,7 +20,7 @@ from mallard_engine.ports import (
     WaitingDelivery,
     Webhooks,
 )
-from mallard_engine.storage.calls.event_log import read_event
+from mallard_engine.storage.calls.events.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.keys import WEBHOOKS
 from mallard_engine.storage.records.packing import pack

@@ -4,7 +4,7 @@ import pytest
 
 from mallard_engine.core.model import Job, Need, TimelineEntry
 from mallard_engine.gateway.http.driver_names import IDS
-from mallard_engine.gateway.http.endpoints.job_list import merged
+from mallard_engine.gateway.http.endpoints.jobs.listing import merged
 from mallard_engine.gateway.http.views import job_view, views_of
 from mallard_engine.ports import JobPage
 from mallard_protocol.lifecycle import JobState

@@ -12,7 +12,7 @@ from rich.table import Table
 from load_tests.measurements import Measure
 from load_tests.swarm.coordinator import PhaseProgress
 from load_tests.swarm.plan import SwarmPlan
-from load_tests.swarm.rate_search import Step
+from load_tests.swarm.ramp.rate_search import Step
 
 _WIDTH: Final = 140
 

@@ -14,7 +14,7 @@ from mallard_engine.contract.reading.bodies import (
 from mallard_engine.core.model import Job
 from mallard_engine.gateway.auth import Principal
 from mallard_engine.gateway.http.driver_names import names_for
-from mallard_engine.gateway.http.endpoints.job_access import (
+from mallard_engine.gateway.http.endpoints.jobs.access import (
     job_of,
     owner_of,
     require_mall,
@@ -23,7 +23,7 @@ from mallard_engine.gateway.http.endpoints.job_access import (
     view_of,
     wait_of,
 )
-from mallard_engine.gateway.http.endpoints.job_list import JobList
+from mallard_engine.gateway.http.endpoints.jobs.listing import JobList
 from mallard_engine.gateway.http.entity_tags import check_if_match, has_condition, job_tag
 from mallard_engine.gateway.http.parameters import idempotency_key, is_id
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found

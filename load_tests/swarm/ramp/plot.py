@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from load_tests.measurements import Measure
-from load_tests.swarm.rate_search import Step
+from load_tests.swarm.ramp.rate_search import Step
 from mallard_engine.charts import LineChart, Point, Series
 
 _RATE: Final = "orders a second"

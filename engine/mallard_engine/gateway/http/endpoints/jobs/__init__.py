@@ -1,0 +1,1 @@
+"""The endpoints of an order service for its jobs."""
