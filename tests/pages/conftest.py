@@ -29,6 +29,8 @@ _SETTINGS = {
     "MALLARD_OFFER_TIMEOUT_MS": "30000",
     "MALLARD_OFFER_ACK_TIMEOUT_MS": "3000",
     "MALLARD_RESUME_TTL_S": "120",
+    # A test's phone is at its next stop at once, however far that is.
+    "MALLARD_MAX_SPEED_MPS": "100000",
     "MALLARD_ADDRESS_RATE_PER_S": "0",
     "MALLARD_SHOP_RATE_PER_S": "0",
 }

@@ -118,6 +118,14 @@ export class DriverApp {
     return this.attempt(() => this.client.problem(kind, fields));
   }
 
+  /** What stops the driver. Of a job that it holds, where there is one: a repeat is then one problem. */
+  async emergency(kind: "breakdown" | "accident" | "unsafe"): Promise<boolean> {
+    const [held] = this.jobs.value;
+    // Each breakdown asks for a transfer, also after an earlier one that nobody took.
+    const about = held && kind !== "breakdown" ? { job: held.job, attempt: held.attempt } : {};
+    return this.problem(kind, { ...about, at_ms: Date.now() });
+  }
+
   /** Hand over with proofs; images are uploaded first, when there is a line. */
   async handover(handover: Handover): Promise<void> {
     // The engine believes a return only from a driver whom it has seen at the place.

@@ -8,6 +8,7 @@ import { session, signOut } from "../shared/session.ts";
 import { clock, count, duration, named } from "../shared/words.ts";
 import { DriverApp, type Line, type Vehicle } from "./app.ts";
 import { followVisibility, keepAwake, place, wasAwayMs, watchPosition } from "./device.ts";
+import { Emergency } from "./views/emergency.tsx";
 import { Idle } from "./views/idle.tsx";
 import { OfferCard } from "./views/offer.tsx";
 import { Run } from "./views/run.tsx";
@@ -46,17 +47,19 @@ export function Driver(): JSX.Element {
 }
 
 function Top({ app }: { app: DriverApp }): JSX.Element {
-  const [isMenuOpen, setMenuOpen] = useState(false);
+  const [open, setOpen] = useState<"menu" | "emergency" | null>(null);
+  const close = (): void => setOpen(null);
   const state = app.state.value;
   const isWorking = state === "available" || state === "on_run" || state === "offered";
   return (
     <header class="driver-top">
       <span class={`pill pill-${isWorking ? "on" : state}`}>{isWorking ? "Online" : named(state)}</span>
       <LineState line={app.line.value} />
-      <Button size="small" kind="quiet" onClick={() => setMenuOpen(true)} aria-haspopup="dialog">
+      <Button size="small" kind="quiet" onClick={() => setOpen("menu")} aria-haspopup="dialog">
         Menu
       </Button>
-      {isMenuOpen ? <Menu app={app} onClose={() => setMenuOpen(false)} /> : null}
+      {open === "menu" ? <Menu app={app} onClose={close} onEmergency={() => setOpen("emergency")} /> : null}
+      {open === "emergency" ? <Emergency app={app} onClose={close} /> : null}
     </header>
   );
 }
@@ -78,7 +81,7 @@ function LineState({ line }: { line: Line }): JSX.Element {
   }
 }
 
-function Menu({ app, onClose }: { app: DriverApp; onClose: () => void }): JSX.Element {
+function Menu({ app, onClose, onEmergency }: { app: DriverApp; onClose: () => void; onEmergency: () => void }): JSX.Element {
   const who = session.value;
   const isIdle = app.jobs.value.length === 0;
   const close = (act: () => void | Promise<void>) => () => {
@@ -94,6 +97,7 @@ function Menu({ app, onClose }: { app: DriverApp; onClose: () => void }): JSX.El
           <Button size="large" onClick={close(() => app.pause())}>Pause: no more offers</Button>
         )}
         {isIdle ? <Button size="large" onClick={close(() => app.goOffline())}>Go offline</Button> : null}
+        <Button size="large" onClick={onEmergency}>Breakdown, accident, danger</Button>
         <Button
           size="large"
           kind="quiet"

@@ -56,9 +56,17 @@ test("what is collected leaves the mall, and doors follow by expected time", () 
 });
 
 test("missing, short and collected shops are done with", () => {
-  for (const state of ["missing", "short", "collected"]) expect(isToCollect(held("a", "picked_up"), shop("x", { state }))).toBe(false);
+  for (const state of ["missing", "short", "collected"])
+    expect(isToCollect(held("a", "picked_up"), shop("x", { state, collected_parcels: state === "missing" ? 0 : 1 }))).toBe(false);
   expect(isToCollect(held("a", "returning"), shop("x"))).toBe(false);
   expect(isToCollect(held("a", "at_mall"), shop("x", { state: "closed" }))).toBe(true);
+});
+
+test("a shop that has said it is short is still visited", () => {
+  const short = shop("x", { state: "short", collected_parcels: 0 });
+  expect(isToCollect(held("a", "assigned"), short)).toBe(true);
+  const after = asReported([held("a", "at_mall", { stores: [short] })], [{ job: "a", step: "collected", store: "x", at_ms: 0 }]);
+  expect(stopsOf(after).map((it) => it.kind)).toEqual(["door"]);
 });
 
 test("an id check asks for the age once", () => {

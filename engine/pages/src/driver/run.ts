@@ -53,9 +53,14 @@ export type Stop = MallStop | DoorStop | ReturnStop | MeetingStop;
 const COLLECTING = new Set(["assigned", "at_mall", "picked_up"]);
 const OPEN_SHOP = new Set(["waiting", "ready", "closed"]);
 
+/** Whether a shop has said that it has fewer parcels than ordered, and waits with those. */
+export function isShort(visit: Visit): boolean {
+  return visit.state === "short" && !visit.collected_parcels;
+}
+
 /** Whether a shop of a job has still something to hand over. */
 export function isToCollect(job: HeldJob, visit: Visit): boolean {
-  return COLLECTING.has(job.state) && OPEN_SHOP.has(visit.state ?? "waiting");
+  return COLLECTING.has(job.state) && (OPEN_SHOP.has(visit.state ?? "waiting") || isShort(visit));
 }
 
 /**

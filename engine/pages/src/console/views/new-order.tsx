@@ -11,6 +11,8 @@ import type { Job } from "../types.ts";
 import { Select } from "./jobs.tsx";
 
 const HOUR_MS = 3_600_000;
+/** The contract's limit. */
+const MOST_SHOPS = 10;
 
 /** The fields of the form, by the pointer with which the API names what is wrong. */
 const POINTERS: Record<string, RegExp> = {
@@ -31,6 +33,7 @@ export function NewOrder(): JSX.Element {
   const [mall, setMall] = useState(market.malls[0]?.id ?? "");
   const stores = market.malls.find((it) => it.id === mall)?.stores ?? [];
   const [store, setStore] = useState(stores[0]?.id ?? "");
+  const [more, setMore] = useState<readonly ShopPart[]>([]);
   const [fields, setFields] = useState<Record<string, string>>({ parcels: "1", deadline: local(Date.now() + 4 * HOUR_MS) });
   const [level, setLevel] = useState("");
   const [faults, setFaults] = useState<Record<string, string>>({});
@@ -57,7 +60,7 @@ export function NewOrder(): JSX.Element {
       const job = await call<Job>("/v1/jobs", {
         method: "POST",
         headers: { "idempotency-key": key.current },
-        body: bodyOf(fields, mall, store, level),
+        body: bodyOf(fields, mall, store, level, more),
       });
       live.board.putJob(job);
       say(`Order ${job.external_id ?? job.id} was taken`);
@@ -95,12 +98,14 @@ export function NewOrder(): JSX.Element {
               onChange={(next) => {
                 setMall(next);
                 setStore(market.malls.find((it) => it.id === next)?.stores[0]?.id ?? "");
+                setMore([]);
               }}
               options={market.malls.map((it) => [it.id, it.name])}
             />
             <Select label="Shop" value={store} none={null} onChange={setStore} options={stores.map((it) => [it.id, it.name])} />
-            {field("external_id", "Order number", { hint: "Yours; two open orders cannot share one." })}
             {field("parcels", "Parcels", { type: "number", min: 1, max: 999, required: true })}
+            {field("external_id", "Order number", { hint: "Yours; two open orders cannot share one." })}
+            <MoreShops options={stores.filter((it) => it.id !== store).map((it) => [it.id, it.name])} shops={more} onChange={setMore} />
             {field("name", "Customer", { autocomplete: "off" })}
             {field("contact", "Contact", { autocomplete: "off" })}
             {field("address", "Address", { autocomplete: "off" })}
@@ -127,8 +132,54 @@ export function NewOrder(): JSX.Element {
   );
 }
 
+/** A further shop of an order. */
+export interface ShopPart {
+  store: string;
+  parcels: string;
+}
+
+interface MoreShopsProps {
+  options: [string, string][];
+  shops: readonly ShopPart[];
+  onChange: (shops: readonly ShopPart[]) => void;
+}
+
+function MoreShops({ options, shops, onChange }: MoreShopsProps): JSX.Element {
+  const free = options.filter(([id]) => !shops.some((it) => it.store === id));
+  const set = (index: number, change: Partial<ShopPart>): void => onChange(shops.map((it, n) => (n === index ? { ...it, ...change } : it)));
+  return (
+    <div class="more-shops">
+      {shops.map((shop, index) => (
+        <fieldset key={index}>
+          <legend class="visually-hidden">Shop {index + 2}</legend>
+          <Select
+            label={`Shop ${index + 2}`}
+            value={shop.store}
+            none={null}
+            onChange={(store) => set(index, { store })}
+            options={options.filter(([id]) => id === shop.store || free.some(([other]) => other === id))}
+          />
+          <Field
+            label={`Parcels of shop ${index + 2}`}
+            type="number"
+            min={1}
+            max={999}
+            required
+            value={shop.parcels}
+            onInput={(event) => set(index, { parcels: event.currentTarget.value })}
+          />
+          <Button aria-label={`Remove shop ${index + 2}`} onClick={() => onChange(shops.filter((_, n) => n !== index))}>Remove</Button>
+        </fieldset>
+      ))}
+      <Button disabled={free.length === 0 || shops.length >= MOST_SHOPS - 1} onClick={() => onChange([...shops, { store: free[0]![0], parcels: "1" }])}>
+        Add a shop
+      </Button>
+    </div>
+  );
+}
+
 /** Returns the body of the request; what was left empty is left out. */
-export function bodyOf(fields: Record<string, string>, mall: string, store: string, level: string): unknown {
+export function bodyOf(fields: Record<string, string>, mall: string, store: string, level: string, more: readonly ShopPart[] = []): unknown {
   const text = (name: string): Record<string, string> => {
     const value = fields[name]?.trim();
     return value ? { [name]: value } : {};
@@ -141,9 +192,9 @@ export function bodyOf(fields: Record<string, string>, mall: string, store: stri
   const deadline = fields["deadline"] ? { deadline: new Date(fields["deadline"]).toISOString() } : {};
   return {
     ...text("external_id"),
-    pickup: { mall, stores: [{ store, parcels: number("parcels") }] },
+    pickup: { mall, stores: [{ store, parcels: number("parcels") }, ...more.map((it) => ({ store: it.store, parcels: Number(it.parcels) }))] },
     dropoff: { lat: number("lat"), lon: number("lon"), ...text("address"), ...text("name"), ...text("contact"), ...text("note"), ...deadline },
-    parcels: { count: number("parcels") },
+    parcels: { count: more.reduce((sum, it) => sum + Number(it.parcels), Number(number("parcels"))) },
     ...(level ? { service_level: level } : {}),
   };
 }

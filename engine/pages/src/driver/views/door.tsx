@@ -9,6 +9,7 @@ import { clock, count, until } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
 import type { GivenProof } from "../outbox.ts";
 import { directions, proofsWanted } from "../run.ts";
+import { Emergency } from "./emergency.tsx";
 import { ProofForm } from "./proof.tsx";
 
 const TROUBLES = [
@@ -92,24 +93,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
           </div>
         </Dialog>
       ) : null}
-      {asked === "breakdown" ? (
-        <Dialog title="Send another driver?" onClose={close}>
-          <p>Another driver comes to where you are and takes over all that is on board. You get no more offers.</p>
-          <div class="choices">
-            <Button
-              size="large"
-              kind="danger"
-              onClick={() => {
-                close();
-                void app.problem("breakdown", {});
-              }}
-            >
-              Yes, I cannot go on
-            </Button>
-            <Button size="large" onClick={close}>No</Button>
-          </div>
-        </Dialog>
-      ) : null}
+      {asked === "breakdown" ? <Emergency app={app} kind="breakdown" onClose={close} /> : null}
       {asked === "return" ? (
         <Dialog title="Bring it back?" onClose={close}>
           <p>The order goes back to its shop. Do this only if it cannot be delivered.</p>

@@ -6,7 +6,7 @@ import { Badge, Button, Card, Dialog } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { clock, count, duration } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
-import { directions, type MallStop, type Pickup, type ShopStop } from "../run.ts";
+import { directions, isShort, type MallStop, type Pickup, type ShopStop } from "../run.ts";
 
 const NOT_READY_MIN = [10, 20, 40];
 
@@ -51,7 +51,7 @@ function Shop({ app, shop, offsetMs, isNext = false }: { app: DriverApp; shop: S
       <button type="button" class="shop-head" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
         <strong>{shop.name}</strong>
         <span class="muted">Floor {shop.floor} · gate {shop.gate}</span>
-        {isClosed ? <Badge tone="warn">Closed</Badge> : readyInS > 60 ? <Badge tone="warn">Ready in {duration(readyInS)}</Badge> : <Badge tone="ok">Ready</Badge>}
+        {isClosed ? <Badge tone="warn">Closed</Badge> : shop.pickups.some((it) => isShort(it.visit)) ? <Badge tone="warn">Short</Badge> : readyInS > 60 ? <Badge tone="warn">Ready in {duration(readyInS)}</Badge> : <Badge tone="ok">Ready</Badge>}
       </button>
       {isOpen ? shop.pickups.map((pickup) => <Collect key={pickup.job.job} app={app} pickup={pickup} />) : null}
     </section>
@@ -61,7 +61,9 @@ function Shop({ app, shop, offsetMs, isNext = false }: { app: DriverApp; shop: S
 function Collect({ app, pickup }: { app: DriverApp; pickup: Pickup }): JSX.Element {
   const { job, visit } = pickup;
   const [asked, setAsked] = useState<"no" | "trouble" | "short" | "late">("no");
-  const mayTakeFewer = job.detail.on_short !== "hold" && job.detail.on_short !== "fail";
+  // Once something is on board nothing waits at a shop: `hold` is `deliver`.
+  const mayTakeFewer = job.detail.on_short !== "fail" && (job.detail.on_short !== "hold" || job.state === "picked_up");
+  const isFewer = isShort(visit);
   const close = (): void => setAsked("no");
   return (
     <div class="collect">
@@ -69,11 +71,11 @@ function Collect({ app, pickup }: { app: DriverApp; pickup: Pickup }): JSX.Eleme
         <div><dt>Order</dt><dd class="mono breaks">{job.detail.external_id ?? job.job.slice(-8)}</dd></div>
         {visit.pickup_code ? <div><dt>Say</dt><dd class="code">{visit.pickup_code}</dd></div> : null}
         {job.detail.handover_code ? <div><dt>Show</dt><dd class="code">{job.detail.handover_code}</dd></div> : null}
-        <div><dt>Take</dt><dd>{count(visit.parcels, "parcel")}</dd></div>
+        <div><dt>Take</dt><dd>{isFewer ? `Fewer than ${visit.parcels} parcels` : count(visit.parcels, "parcel")}</dd></div>
       </dl>
       <div class="stop-actions">
         <Button kind="primary" size="large" onClick={() => app.step(job, "collected", { store: visit.store })}>
-          Collected {visit.parcels > 1 ? `all ${visit.parcels}` : ""}
+          Collected {isFewer ? "what is there" : visit.parcels > 1 ? `all ${visit.parcels}` : ""}
         </Button>
         <Button size="large" onClick={() => setAsked("trouble")}>Something is wrong</Button>
       </div>
