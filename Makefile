@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 # there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
 PYTEST_ARGS ?= -n 3
 
-.PHONY: demo web test test-slow test-pages screenshots coverage planted load load-restarts outage failover attack bench bench-quick lint format types docs lock clean fresh-machine typescript
+.PHONY: demo web test test-slow test-pages test-pages-slow screenshots coverage planted load load-restarts outage failover attack bench bench-quick lint format types docs lock clean fresh-machine typescript
 
 demo: $(READY)
 	$(BIN)/mallard demo $(DEMO_ARGS)
@@ -23,16 +23,21 @@ test: $(READY)
 
 # Benchmarks, simulated days, whole processes and more seeds: minutes that CI spends on each change.
 test-slow: $(READY)
-	$(BIN)/pytest $(PYTEST_ARGS) -m slow
+	$(BIN)/pytest $(PYTEST_ARGS) -m "slow and not pages"
 
 # Every page in Chromium, beside a real engine: `apt-get install chromium fonts-roboto-unhinted` and
 # `make web` first.
 test-pages: $(READY)
-	$(BIN)/pytest -n 2 -m pages tests/pages $(PAGES_ARGS)
+	$(BIN)/pytest -n 2 -m "pages and not slow" tests/pages $(PAGES_ARGS)
+
+# Stories of minutes: the long life of an order in every size, ten minutes without a line by the clock.
+# docs/measurements/pages.md keeps the last result.
+test-pages-slow: $(READY)
+	$(BIN)/pytest -m "pages and slow" tests/pages $(PAGES_ARGS)
 
 # The same tests, which write docs/screenshots as they go.
 screenshots: $(READY)
-	MALLARD_SCREENSHOTS=1 $(BIN)/pytest -m pages tests/pages $(PAGES_ARGS)
+	MALLARD_SCREENSHOTS=1 $(BIN)/pytest -m "pages and not slow" tests/pages $(PAGES_ARGS)
 
 # The tests of `make test` with branch coverage; fails below the floor in pyproject.toml.
 coverage: $(READY)

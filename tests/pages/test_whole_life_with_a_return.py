@@ -14,7 +14,7 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 from tests.pages.browser import SIZES, check_looks
 from tests.pages.conftest import OpenPage
-from tests.pages.test_whole_life import SLOW_MS, submitted
+from tests.pages.test_whole_life import SLOW_MS, looks_again, submitted
 
 
 def button(page: Page, name: str) -> Locator:
@@ -109,7 +109,11 @@ async def brought_back(driver: Page, place: Page, name: str) -> None:
     await place.get_by_text("Nothing comes back").wait_for(timeout=SLOW_MS)
 
 
-@pytest.mark.parametrize("size", SIZES)
+# The same story in three sizes takes minutes: one size each time, the others by `test-pages-slow`.
+SLOW_SIZES = [pytest.param(it, marks=pytest.mark.slow) for it in SIZES if it != "phone"]
+
+
+@pytest.mark.parametrize("size", ["phone", *SLOW_SIZES])
 async def test_short_order_is_transferred_and_comes_back(
     open_page: OpenPage, operator: Shop, place: Place, size: str
 ) -> None:
@@ -120,7 +124,6 @@ async def test_short_order_is_transferred_and_comes_back(
         await pages.ordered(console, name)
         job = await submitted(operator, name)
         customer = await pages.open(job["tracking_url"])
-        heading = customer.get_by_role("heading", level=1)
 
         counters = [await pages.counter(store) for store in place.stores]
         await card(counters[0], name).get_by_role("button", name="Short").click()
@@ -137,7 +140,7 @@ async def test_short_order_is_transferred_and_comes_back(
         for _ in place.stores:
             await button(first, "Collected").click()
         await first.get_by_text("Ada Private").wait_for()
-        await heading.get_by_text("On its way to you").wait_for(timeout=SLOW_MS)
+        await looks_again(customer, "On its way to you")
 
         second = await pages.driver("second", 200)
         await broken_down(first, second, looks=size == "phone")
@@ -152,11 +155,11 @@ async def test_short_order_is_transferred_and_comes_back(
             .get_by_role("button", name="Return")
             .click(timeout=SLOW_MS)
         )
-        await heading.get_by_text("Going back to the shop").wait_for(timeout=SLOW_MS)
+        await looks_again(customer, "Going back to the shop")
         # Of two shops neither takes the whole order: the market's station does.
         to = (await operator.job(job["id"]))["return_to"]
         await brought_back(second, await pages.counter(to["store"], to["mall"]), name)
-        await heading.get_by_text("Back at the shop").wait_for(timeout=SLOW_MS)
+        await looks_again(customer, "Back at the shop")
         await second.get_by_text("Waiting for an offer").wait_for(timeout=SLOW_MS)
         assert "Secret" not in await customer.content()
     seen = await operator.job(job["id"])
