@@ -19,6 +19,7 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.packed import read_field
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 
 GROUP: Final = "mallard-archive"
@@ -225,8 +226,7 @@ class ArchiveQueue:
 
     async def _ended(self, market: str, job: str, at_ms: int) -> EndedJob:
         key = self._runner.keys[market].job(job)
-        service = await self._runner.link.call("HGET", key, "service")
-        return EndedJob(job, (service or b"").decode(), at_ms)
+        return EndedJob(job, await read_field(self._runner.link, key, "service"), at_ms)
 
     async def _is_registered(self, keys: MarketKeys) -> bool:
         call = self._runner.link.call

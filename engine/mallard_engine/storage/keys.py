@@ -91,7 +91,7 @@ class MarketKeys:
         return self.key(f"queue:{mall}")
 
     def job(self, job: str) -> str:
-        """Return the key of a job (hash)."""
+        """Return the key of a job (hash; packed some time after its end: `packed_jobs.py`)."""
         return self.key(f"job:{job}")
 
     def round(self, job: str) -> str:

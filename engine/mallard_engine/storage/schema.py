@@ -27,9 +27,10 @@ class Schema:
     oldest_reader: int
 
 
-OURS: Final = Schema(written=4, oldest_reader=1)
+OURS: Final = Schema(written=5, oldest_reader=1)
 """1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times.
-3: shops, holds, returns, transfers; jobs may be `failed`. 4: a stream of pushes for each node."""
+3: shops, holds, returns, transfers; jobs may be `failed`. 4: a stream of pushes for each node. 5:
+reads packed jobs."""
 
 _UNKNOWN: Final = "another program, or an unknown version, has written to this store"
 

@@ -25,6 +25,7 @@ from mallard_engine.storage.records.offers import (
     read_offer,
     read_round_of_offers,
 )
+from mallard_engine.storage.records.packed_jobs import PACKED, fields_of, picked
 from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.records.places import read_pauses
 from mallard_engine.storage.scripts import Script
@@ -161,8 +162,8 @@ class Look:
         self._virtual_now_ms = now_ms
 
     async def read(self, *command: str | bytes | float) -> Any:
-        """Run one read command and return its reply."""
-        return await self._link.call(*command)
+        """Run one read command and return its reply; that of a packed job as if it were not."""
+        return self._answered(command, await self._link.call(*self._asked(command)))
 
     async def at_once(
         self, *commands: Sequence[str | bytes | int]
@@ -177,14 +178,15 @@ class Look:
         """
         names = [str(command[1]) for command in commands]
         reply = await _look_script().run(
-            self._link, [self.keys.key("nodes"), *names], [pack(commands)]
+            self._link, [self.keys.key("nodes"), *names], [pack(list(map(self._asked, commands)))]
         )
         (seconds, micros), leases, replies = reply
         for index, (command, value) in enumerate(zip(commands, replies, strict=True)):
             if isinstance(value, Exception):
                 raise value
+            replies[index] = self._answered(command, value)
             if command[0] == "HGETALL":
-                replies[index] = dict(zip(value[::2], value[1::2], strict=True))
+                replies[index] = fields_of(value)
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         if self._virtual_now_ms is not None:
             now_ms = self._virtual_now_ms()
@@ -196,6 +198,19 @@ class Look:
             },
         }
         return common, replies
+
+    def _asked(self, command: Sequence[str | bytes | float]) -> Sequence[str | bytes | float]:
+        """Return a command that reads `packed` as well, if it reads fields of a job."""
+        if command[0] in {"HGET", "HMGET"} and str(command[1]).startswith(self.keys.job("")):
+            return ("HMGET", *command[1:], PACKED.decode())
+        return command
+
+    def _answered(self, command: Sequence[str | bytes | float], reply: Any) -> Any:
+        if self._asked(command) is command or isinstance(reply, Exception):
+            return reply
+        *values, packed = reply
+        found = picked(list(map(str, command[2:])), values, packed)
+        return found[0] if command[0] == "HGET" else found
 
     async def job(self, job: str) -> JobView:
         """Return a job's view. Raises `Changing`."""

@@ -35,6 +35,7 @@ from mallard_engine.storage.calls.script_runner import (
     driver_answer,
 )
 from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.packed import read_field
 from mallard_engine.storage.records.jobs import job_of, read_job, readable_job
 from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.records.places import read_holds
@@ -341,11 +342,11 @@ class RedisJobs(Jobs):
         if market_of_job(job) != market:
             raise Refused(ErrorCode.NOT_YOURS)
         keys = self._runner.keys[market]
-        mall = await self._runner.link.call("HGET", keys.job(job), "mall")
+        mall = await read_field(self._runner.link, keys.job(job), "mall")
         args = {"driver": driver, "job": job, "attempt": attempt, "state": state}
         if at_ms is not None:
             args["at_ms"] = at_ms
-        ref = JobRef(job, mall.decode() if mall else "")
+        ref = JobRef(job, mall)
         reply = await self._runner.on_job(
             "claim", ref, args, more=[keys.key("lineage"), keys.key("alerted")]
         )

@@ -28,6 +28,7 @@ from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.records.drivers import read_driver, read_position
 from mallard_engine.storage.records.jobs import read_job, read_market_waiting, read_waiting
 from mallard_engine.storage.records.offers import read_offer, read_round
+from mallard_engine.storage.records.packed_jobs import PACKED, unpacked
 from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.records.places import read_holds
 from mallard_protocol.codes import TERMINAL_KEPT_MS, ErrorCode
@@ -242,8 +243,11 @@ class RedisOffers(Offers):
         return pack(replace(record, policy=version) if version else record)
 
     async def last_round(self, job: str) -> RoundRecord | None:
-        packed = await self._runner.link.call("GET", self._runner.keys_of(job).round(job))
-        return read_round(packed) if packed else None
+        keys, call = self._runner.keys_of(job), self._runner.link.call
+        found = await call("GET", keys.round(job))
+        if not found and (packed := await call("HGET", keys.job(job), PACKED)):
+            _, found = unpacked(packed)
+        return read_round(found) if found else None
 
     async def ack(self, market: str, driver: str, offer: str) -> Effects:
         args = {"driver": driver, "offer": offer}

@@ -29,6 +29,7 @@ from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.durability import ACKNOWLEDGED, Barriers, Demand
 from mallard_engine.storage.health import StoreHealth
 from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.packed import run_unpacked
 from mallard_engine.storage.records.drivers import read_driver, read_position
 from mallard_engine.storage.records.effects import read_effects
 from mallard_engine.storage.records.packing import pack
@@ -343,7 +344,7 @@ class ScriptRunner:
         started = time.perf_counter()
         script = script_when_full(name) if when_full else self.scripts[name]
         try:
-            reply = await script.run(self.link, keys, args)
+            reply = await run_unpacked(script, self.link, keys, args)
         except LinkReplyError as error:
             self.health.refused(error, self.link.link_of(keys[0]))
             raise

@@ -8,6 +8,7 @@
 -- include lib/base.lua
 -- include lib/drivers.lua
 -- include lib/offers.lua
+-- include lib/packed.lua
 local HELD_STATE = { assigned = true, at_mall = true, picked_up = true, returning = true }
 local ON_BOARD = { picked_up = true, returning = true }
 local did = {}
@@ -35,6 +36,7 @@ if not rec then
 end
 if (rec.node or '') ~= arg.node then return reply('changed') end
 
+for _, key in ipairs(arg.jobs) do refuse_packed(key) end
 local offer = rec.offer and read_offer(rec.offer)
 if rec.offer and (not offer or offer.state ~= 'live' or offer.driver ~= driver) then
   done('without its offer, which is not live', 1)

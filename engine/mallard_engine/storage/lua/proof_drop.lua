@@ -7,6 +7,8 @@
 local PROOFS, UNUSED, GONE, JOB = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local arg = cmsgpack.unpack(ARGV[2])
 local IMAGES = { photo = true, signature = true }
+-- include lib/packed.lua
+if arg.job ~= '' then refuse_packed(JOB) end
 
 local dropped = 0
 local function drop(proof)

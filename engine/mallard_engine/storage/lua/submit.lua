@@ -23,6 +23,7 @@ local TRACKED = K.due:sub(1, -4) .. 'tracked'
 -- one that has ended without them.
 local ORIGIN = KEYS[23]
 if arg.redelivery_of then
+  refuse_packed(ORIGIN)
   local origin = redis.call('HMGET', ORIGIN, 'state', 'redelivered_as')
   if not origin[1] then return reply('gone') end
   if origin[1] ~= 'returned' then return reply('wrong_state', origin[1]) end

@@ -22,6 +22,7 @@ from mallard_engine.core.model import (
     Waiting,
 )
 from mallard_engine.logs import RateLimitedLog
+from mallard_engine.storage.records.packed_jobs import fields_of
 from mallard_engine.storage.records.packing import NO_ENTRIES, content_of
 from mallard_protocol.lifecycle import JobState, Risk
 
@@ -116,12 +117,12 @@ def _read_timeline(packed: bytes, packed_times: bytes) -> tuple[TimelineEntry, .
 
 
 def read_job(flat: Sequence[bytes]) -> Job:
-    """Read a job's hash, as HGETALL returns it: names and values alternate.
+    """Read a job's hash, packed or not, as HGETALL returns it: names and values alternate.
 
     A field that the version that wrote the job did not know is empty or 0; one that this version
     does not know is ignored.
     """
-    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    fields = fields_of(flat)
 
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode()

@@ -47,6 +47,7 @@ from mallard_protocol.lifecycle import (
     Wish,
 )
 from mallard_protocol.messages import Proof
+from tests.engine.storage.packing import pack_job
 from tests.engine.storage.script_calls import declared_arguments
 from tests.engine.storage.transfers import begin_transfer
 from tests.engine.storage.webhook_endpoints import endpoint
@@ -291,6 +292,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await queue.alert(MARKET, ArchiveLag(1, 1, 1_000, 0))
     await queue.remove(MARKET)
     await _webhooks(world)
+    await _packed(world)
 
     await store.leases._tell_lost_orders(MARKET, world.now)
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
@@ -310,6 +312,12 @@ def _order_change(job: Job) -> OrderChange:
         shop_codes=("1",),
         on_undeliverable="hold",
     )
+
+
+async def _packed(world: World) -> None:
+    ref, _ = await world.in_state(JobState.CANCELLED)
+    await pack_job(world.redis, world.keys, ref.job)
+    await world.store.jobs.end_tracking(ref.job)
 
 
 async def _mended(world: World) -> None:

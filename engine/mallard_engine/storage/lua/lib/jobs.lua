@@ -13,7 +13,7 @@ local function due_member(job)
   if kind == 'offer' then return 'offer/' .. job.mall .. '/' .. job.offer .. '/' .. job.id end
   return kind .. '/' .. job.mall .. '/' .. job.id
 end
-
+-- include lib/packed.lua
 local function list_of(packed)
   return packed and cmsgpack.unpack(packed) or {}
 end
@@ -25,7 +25,7 @@ local function read_job(key)
     'timeline', 'asked', 'former', 'age_check', 'alerted_ms', 'demand', 'occurred',
     'held', 'transfer', 'kind', 'pay_minor', 'deadline_ms',
     'risk', 'lead_ms', 'haul_ms', 'dead_letter')
-  if not v[1] then return nil end
+  if not v[1] then return refuse_packed(key) end
   local job = { key = key, id = v[1], state = v[2], attempt = tonumber(v[3]), mall = v[4],
     driver = v[5] or '', offer = v[6] or '', expires_ms = tonumber(v[7]),
     release_ms = tonumber(v[8] or 0), priority = tonumber(v[9] or 0),
