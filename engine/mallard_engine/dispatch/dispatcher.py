@@ -11,6 +11,7 @@ import structlog
 from mallard_engine.core.matching.travel_time import TravelTime
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.dispatch.confirmed import Confirmed
 from mallard_engine.dispatch.context import Context, RuntimeOptions, Tasks
 from mallard_engine.dispatch.controls import MarketControls
 from mallard_engine.dispatch.driver_commands import DriverCommands
@@ -81,6 +82,7 @@ class Dispatcher:
         self._storage = storage
         self._tasks = Tasks()
         self._rounds = RoundScheduler(self._context, self._apply_effects, self._tasks)
+        confirmed = Confirmed(storage.jobs, self._context.runtime.clock, self._claim)
         returns = Returns(self._context, self._apply_effects)
         self.controls = MarketControls(self._context, node, self._rounds, self._apply_effects)
         self._reach = DriverReach(self._context, self._rounds)
@@ -92,6 +94,7 @@ class Dispatcher:
             self._recover,
             self.controls.refresh,
             lambda market: self._rounds.wake_all(market, driver=True),
+            confirmed,
         )
         self._sweeper = Sweeper(
             self._context,
@@ -107,9 +110,15 @@ class Dispatcher:
             self._context, self._apply_effects, self._tasks, self._reach, returns
         )
         self.orders = OrderCommands(
-            self._context, self._rounds, arrivals, returns, self._tasks, self._apply_effects
+            self._context,
+            self._rounds,
+            arrivals,
+            returns,
+            self._tasks,
+            self._apply_effects,
+            confirmed,
         )
-        self.shops = ShopCommands(self._context, self._apply_effects)
+        self.shops = ShopCommands(self._context, self._apply_effects, confirmed)
         self.transfers = Transfers(self._context, self._tasks, self._apply_effects)
         self.drivers = DriverCommands(
             self._context,
@@ -123,6 +132,7 @@ class Dispatcher:
             self._apply_effects,
             self.recover_soon,
             self._leases.hold,
+            confirmed,
         )
 
     async def start(self) -> None:
@@ -190,6 +200,9 @@ class Dispatcher:
             self._sweeper.forget(market, member)
         for member, due_ms in effects.due:
             self._sweeper.schedule(market, member, max(0, due_ms - effects.now_ms) / 1000)
+
+    async def _claim(self, market: str, driver: str, job: str, attempt: int) -> None:
+        await self.drivers.claim(market, driver, job, attempt, "picked_up", at_ms=None)
 
     async def _recover(self, market: str, rewound: bool) -> None:  # noqa: FBT001 - private
         if not self._reach.is_empty(market):

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from mallard_engine.core.model import Device, Driver, Vehicle
 from mallard_engine.core.pauses import MARKET
@@ -13,6 +14,7 @@ from mallard_engine.core.vehicles import (
     RegisteredDriver,
     StatedVehicle,
 )
+from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
 from mallard_engine.dispatch.course import new_course
 from mallard_engine.dispatch.drivers.barred import barred
@@ -58,6 +60,7 @@ class DriverCommands:
         apply_effects: Applies effects in a market.
         recover_soon: Called with a market whose drivers the node must take back.
         hold_lease: Takes the node's lease of a market, unless it has it.
+        confirmed: Remembers the steps that were confirmed.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class DriverCommands:
         apply_effects: ApplyEffects,
         recover_soon: Callable[[str], None],
         hold_lease: Callable[[str], Awaitable[None]],
+        confirmed: Confirmed,
     ) -> None:
         self._context = context
         self._node = node
@@ -88,6 +92,7 @@ class DriverCommands:
         self._apply_effects = apply_effects
         self._recover_soon = recover_soon
         self._hold_lease = hold_lease
+        self._confirmed = confirmed
         self._etas = RunEtaUpdates(context, tasks)
         self._live = LiveEtas(context, tasks)
 
@@ -287,6 +292,10 @@ class DriverCommands:
         if answered.driver.offer and answered.took_custody(ref.job, attempt):
             # The parcel on board takes the room for which the live offer was made.
             await self._withdraw(market, answered.driver.offer, "engine")
+        redo = partial(self.progress, ref, driver, attempt, step, at_ms=at_ms, proof=proof)
+        redo = partial(redo, reason=reason, store=store, parcels=parcels)
+        done = ConfirmedStep(ref.job, answered.job_state, redo, driver, attempt)
+        self._confirmed.step(market, done)
         return answered
 
     async def _take_over(

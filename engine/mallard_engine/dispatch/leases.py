@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from mallard_engine.core.shares import share
+from mallard_engine.dispatch.confirmed import Confirmed
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.ports import Standing, StoreUnavailable
 
@@ -39,6 +40,7 @@ class NodeLeases:
         recover: takes this node's drivers of a market back; see `Sweeper`.
         changed: called with a market of which operators have changed something.
         wake: called with a market in which a node that died may have woken no round.
+        confirmed: what this node has confirmed lately, and must look for after lost writes.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class NodeLeases:
         recover: Callable[[str, bool], Awaitable[None]],
         changed: Callable[[str], Awaitable[None]],
         wake: Callable[[str], None],
+        confirmed: Confirmed,
     ) -> None:
         self._context = context
         self._leases = context.storage.leases
@@ -59,6 +62,9 @@ class NodeLeases:
         self._recover = recover
         self._changed = changed
         self._wake = wake
+        self._confirmed = confirmed
+        # By market: the last loss of writes after which it was looked for.
+        self._restored_ms: dict[str, int] = {}
         self._share: tuple[str, ...] = ()
         # By server, which its first market names: its live nodes, and this node's share.
         self._shares: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
@@ -126,7 +132,7 @@ class NodeLeases:
     async def beat(self) -> None:
         """Renew presence and leases; give up leases that are not needed any more."""
         await self._each("meet", [self._meet()])
-        markets = sorted(self._standings.keys() | self._to_recover)
+        markets = sorted({*self._standings, *self._to_recover, *self._confirmed.markets})
         for batch in _batches(markets):
             await self._each("beat", map(self._renew, batch))
 
@@ -215,12 +221,13 @@ class NodeLeases:
 
     async def _renew(self, market: str) -> None:
         is_wanted = market in self._to_recover or market in self._recovering
-        if self._is_empty(market) and not is_wanted:
+        if self._is_empty(market) and not is_wanted and market not in self._confirmed.markets:
             await self._give_up(market)
             return
         beat = await self._leases.beat(market, self._node)
         known = self._standings.setdefault(market, beat.standing)
-        if market in self._to_recover or beat.standing != known:
+        is_news = beat.standing != known or self._has_lost(market, beat.standing)
+        if market in self._to_recover or is_news:
             self._start_recovery(market, beat.standing)
         for node in beat.dead:
             if node != self._node:
@@ -251,7 +258,13 @@ class NodeLeases:
         known = self._standings.get(market, standing)
         succeeded = False
         try:
+            has_lost = self._has_lost(market, standing)
+            if has_lost:  # before the drivers are told of their jobs
+                await self._confirmed.restore(market)
             await self._recover(market, standing.lost_ms != known.lost_ms)
+            if has_lost:  # of drivers whom the storage had forgotten
+                await self._confirmed.restore(market)
+                self._restored_ms[market] = standing.lost_ms
             self._standings[market] = standing
             succeeded = True
         except StoreUnavailable as error:
@@ -260,6 +273,11 @@ class NodeLeases:
             self._recovering.discard(market)
             if not succeeded:
                 self._to_recover.add(market)
+
+    def _has_lost(self, market: str, standing: Standing) -> bool:
+        """Whether something that this node has confirmed may be gone."""
+        is_looked_for = standing.lost_ms == self._restored_ms.get(market, 0)
+        return not is_looked_for and market in self._confirmed.markets
 
     async def _each(self, what: str, work: Iterable[Coroutine[Any, Any, None]]) -> None:
         """Await all; log what fails, as it is repeated soon."""

@@ -2,10 +2,12 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 from mallard_engine.core.model import Job, Need, ReturnPlace, RoundRecord, Submission
 from mallard_engine.core.order_change import OrderChange
 from mallard_engine.core.pickup.store_tour import Tour
+from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.course import changed_course
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
@@ -29,6 +31,7 @@ class OrderCommands:
         returns: Returns,
         tasks: Tasks,
         apply_effects: ApplyEffects,
+        confirmed: Confirmed,
     ) -> None:
         self._context = context
         self._jobs = context.storage.jobs
@@ -38,6 +41,7 @@ class OrderCommands:
         self._pickup_eta = PickupEta(context)
         self._tasks = tasks
         self._apply_effects = apply_effects
+        self._confirmed = confirmed
 
     def speculate(self, mall: str, level: ServiceLevel | None = None) -> SpeculativeOffer:
         """Start searching for drivers while an order is still being checked. Close the result.
@@ -72,7 +76,11 @@ class OrderCommands:
         self, submission: Submission, early: SpeculativeOffer | None = None
     ) -> Submitted:
         """See :meth:`mallard_engine.ports.Jobs.submit`. Starts the job's offer or round."""
-        submission = self._with_course(submission)
+        submitted = await self._submit(self._with_course(submission), early)
+        self._confirmed.order(submission.market, submitted.job)
+        return submitted
+
+    async def _submit(self, submission: Submission, early: SpeculativeOffer | None) -> Submitted:
         if submission.state is not JobState.QUEUED:
             submitted = await self._jobs.submit(submission)
             self._apply_effects(submission.market, submitted.effects)
@@ -129,6 +137,10 @@ class OrderCommands:
         plan = await self._returns.plan(job) if job and is_on_board else None
         effects = await self._jobs.cancel(ref, actor, reason, code=code, note=note, plan=plan)
         self._apply_to_job(ref, effects)
+        redo = partial(self.cancel, ref, actor, reason, code=code, note=note, job=job)
+        state = JobState.RETURNING if is_on_board else JobState.CANCELLED
+        market = self._context.places.market_of_mall(ref.mall).id
+        self._confirmed.step(market, ConfirmedStep(ref.job, state, redo))
 
     async def answer(
         self, job: Job, problem: str, *, action: AnswerAction, text: str, actor: str

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Protocol
 
 from mallard_engine.core.model import Job
+from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
 from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.ports import JobPage, JobRef
 from mallard_protocol.lifecycle import JobState, ShopState
@@ -30,10 +31,11 @@ async def _all_jobs(page_from: _PageFrom) -> AsyncIterator[Job]:
 class ShopCommands:
     """Executes what a shop reports about itself and its jobs, and applies the effects."""
 
-    def __init__(self, context: Context, apply_effects: ApplyEffects) -> None:
+    def __init__(self, context: Context, apply_effects: ApplyEffects, confirmed: Confirmed) -> None:
         self._context = context
         self._storage = context.storage
         self._apply_effects = apply_effects
+        self._confirmed = confirmed
 
     async def set_hours(self, mall: str, store: str, until_ms: int, actor: str) -> None:
         """See :meth:`mallard_engine.ports.Shops.set_hours`.
@@ -68,6 +70,9 @@ class ShopCommands:
         ref, market = JobRef(job.id, job.mall), self._market(job.mall)
         answered = await self._storage.shops.hand_over(ref, store, code, parcels, actor)
         self._apply_effects(market, answered.effects)
+        redo = partial(self.hand_over, job, store, code, parcels, actor)
+        done = ConfirmedStep(job.id, answered.job_state, redo, answered.driver.id, answered.attempt)
+        self._confirmed.step(market, done)
         offer = answered.driver.offer
         if offer and job.state not in {JobState.ASSIGNED, JobState.AT_MALL, JobState.PICKED_UP}:
             first = await self._storage.offers.first_job(market, offer)

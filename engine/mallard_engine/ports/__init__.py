@@ -44,6 +44,7 @@ from mallard_engine.ports.events.webhooks import (
 from mallard_engine.ports.jobs import (
     NO_QUOTAS,
     Changes,
+    ConfirmedOrder,
     JobPage,
     JobQuery,
     JobRef,
@@ -101,6 +102,7 @@ __all__ = [
     "AuditLog",
     "Beat",
     "Changes",
+    "ConfirmedOrder",
     "Controls",
     "DeadLetters",
     "Deadlines",

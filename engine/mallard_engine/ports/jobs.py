@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mallard_engine.core.model import Job, Need, ReturnPlan, StoreHold, Submission
 from mallard_engine.core.order_change import OrderChange
@@ -44,6 +44,15 @@ class Submitted:
     job: Job
     replayed: bool
     effects: Effects
+
+
+class ConfirmedOrder(NamedTuple):
+    """An order that a node has confirmed to its service."""
+
+    job: str
+    service: str
+    external_id: str
+    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +298,9 @@ class Jobs(Protocol):
         Raises:
             Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, or ``wrong_state``.
         """
+
+    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> None:
+        """Raise an alert for each of these orders that the storage has not any more."""
 
     async def tracked(self, token: str) -> Job | None:
         """Return the job that a customer's link is for; None if there is none."""

@@ -1,10 +1,12 @@
 """Nodes share the markets' maintenance, and have leases only where they hold drivers."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from mallard_engine.core.policy import MarketPolicy
+from mallard_engine.dispatch.confirmed import Confirmed
 from mallard_engine.dispatch.context import Context
 from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.metrics import Metrics
@@ -18,6 +20,9 @@ MARKETS = tuple(sorted(f"market-{number}" for number in range(40)))
 LEASE_MS = 1_500
 
 Member = Callable[..., Awaitable["Sharer"]]
+
+
+async def _claim_nothing(*_: object) -> None: ...
 
 
 class Clock:
@@ -43,6 +48,7 @@ class Sharer:
             self._recover,
             self._note_change,
             self.woken.append,
+            Confirmed(self.store.jobs, time.monotonic, _claim_nothing),
         )
 
     async def _recover(self, market: str, rewound: bool) -> None: ...

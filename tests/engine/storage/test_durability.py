@@ -161,20 +161,3 @@ async def test_missing_replica_is_reported(tmp_path: Path) -> None:
         found = [it.text for it in await inspect_url(server.url, demands={"replica"})]
         assert any("no replica is connected" in text for text in found)
         assert any("min-replicas-to-write is 0" in text for text in found)
-
-
-async def test_orders_that_a_failover_has_forgotten_are_alerts(redis_url: str) -> None:
-    async with storage(redis_url, "none") as store:
-        await store.leases.beat(MARKET, "n1")
-        lost, kept = submission("lost"), submission("kept")
-        await store.jobs.submit(lost)
-        event = store.runner.last_events[MARKET]
-        await store.runner.link.call("FLUSHALL")
-        await store.jobs.submit(kept)
-        store.runner.last_events[MARKET] = event
-        first = await store.leases.beat(MARKET, "n1")
-        assert first.standing.lost_ms
-        alerts = await store.alerts.read(MARKET, await store.alerts.list(MARKET, "open"))
-        assert [(it.what, it.details["job"]) for it in alerts] == [("job_lost", lost.job)]
-        await store.leases.beat(MARKET, "n1")
-        assert len(await store.alerts.list(MARKET, "open")) == 1

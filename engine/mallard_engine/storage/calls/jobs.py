@@ -12,6 +12,7 @@ from mallard_engine.core.model import Job, Need, ReturnPlan, StoreHold, Submissi
 from mallard_engine.ports import (
     NO_QUOTAS,
     Answered,
+    ConfirmedOrder,
     DriverUnavailable,
     DuplicateExternalId,
     Effects,
@@ -28,12 +29,7 @@ from mallard_engine.ports import (
     Stop,
     Submitted,
 )
-from mallard_engine.storage.calls.script_runner import (
-    Confirmed,
-    ScriptRunner,
-    checked,
-    driver_answer,
-)
+from mallard_engine.storage.calls.script_runner import ScriptRunner, checked, driver_answer
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.packed import read_field
 from mallard_engine.storage.records.jobs import job_of, read_job, readable_job
@@ -127,8 +123,6 @@ class RedisJobs(Jobs):
         checked(reply, JobRef(s.redelivery_of or s.job, s.mall))
         if reply.verdict == "replayed":
             return Submitted(await self.get(reply.rest[0].decode()), True, reply.effects)
-        confirmed = Confirmed(s.job, s.service, s.external_id or "", reply.effects.now_ms)
-        self._runner.confirmed[s.market].append(confirmed)
         return Submitted(job_of(s, reply.effects.now_ms), False, reply.effects)
 
     async def submitted(
@@ -352,6 +346,11 @@ class RedisJobs(Jobs):
         )
         done = driver_answer(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
+
+    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> None:
+        keys = self._runner.keys[market]
+        jobs = [keys.job(order.job) for order in orders]
+        await self._runner.transition("lost_orders", keys, jobs, {"orders": orders})
 
     async def tracked(self, token: str) -> Job | None:
         every = self._runner.keys.values()

@@ -11,9 +11,6 @@ from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.events import EVENTS_KEPT_MS
 
 LEASE_MS = 1_500
-# What was written this long ago is on every replica that may take over.
-_CONFIRMED_MS = 60_000
-_ORDERS_AT_ONCE = 256
 # Instead of the time of a loss: the market is on another server.
 _UNSURE = -1
 
@@ -82,7 +79,6 @@ class RedisLeases(Leases):
         if lost_ms != known_ms:
             self._lost_ms[market] = lost_ms
             self._runner.last_events.pop(market, None)
-            await self._tell_lost_orders(market, now)
         standing = Standing(since_ms, lost_ms, self._runner.opening(market))
         return Beat(now, standing, tuple(name.decode() for name in dead))
 
@@ -100,16 +96,6 @@ class RedisLeases(Leases):
         except (StoreUnavailable, LinkReplyError):
             return False
         return bool(role[0] == b"master")
-
-    async def _tell_lost_orders(self, market: str, now_ms: int) -> None:
-        """Raise an alert for each order that this node confirmed lately and the store has not."""
-        known = self._runner.confirmed.pop(market, ())
-        orders = [it for it in known if it.created_ms > now_ms - _CONFIRMED_MS]
-        keys = self._runner.keys[market]
-        for start in range(0, len(orders), _ORDERS_AT_ONCE):
-            some = orders[start : start + _ORDERS_AT_ONCE]
-            jobs = [keys.job(it.job) for it in some]
-            await self._runner.transition("lost_orders", keys, jobs, {"orders": some})
 
     async def reap(self, market: str, node: str, limit: int) -> tuple[int, Effects]:
         keys = self._runner.keys[market]

@@ -3,9 +3,8 @@
 import asyncio
 import math
 import time
-from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -49,23 +48,12 @@ SAFETY_MS = 1_000
 # How often the place that a job goes back to is looked at: it may close by its own word.
 RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
-# A failover forgets seconds, not minutes: so many orders of a market are looked for after one.
-_MOST_CONFIRMED = 2_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
 
 _log = structlog.get_logger(__name__)
 
 _REFUSALS = {code.value: code for code in ErrorCode}
-
-
-class Confirmed(NamedTuple):
-    """An order that this node has confirmed."""
-
-    job: str
-    service: str
-    external_id: str
-    created_ms: int
 
 
 class Reply:
@@ -153,10 +141,6 @@ class ScriptRunner:
         self.last_events: dict[str, str] = {}
         # By market: the version of its policy, which each round's record names.
         self.policy_versions: dict[str, int] = {}
-        # By market: the orders confirmed lately, the newest last.
-        self.confirmed: defaultdict[str, deque[Confirmed]] = defaultdict(
-            lambda: deque(maxlen=_MOST_CONFIRMED)
-        )
         # None: a store whose writes are never waited for.
         self.barriers: Barriers | None = None
         self._on_alert = on_alert

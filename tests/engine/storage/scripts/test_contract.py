@@ -15,6 +15,7 @@ from mallard_engine.core.policy.override import PolicyOverride
 from mallard_engine.core.vehicles import DriverClaims, DriverProfile, StatedVehicle
 from mallard_engine.core.webhooks.endpoints import Disabled
 from mallard_engine.ports import (
+    ConfirmedOrder,
     DriverFix,
     DueEntry,
     DueKind,
@@ -294,7 +295,8 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await _webhooks(world)
     await _packed(world)
 
-    await store.leases._tell_lost_orders(MARKET, world.now)
+    order = ConfirmedOrder(f"job_{MARKET}.gone", "toys", "", world.now)
+    await store.jobs.tell_lost(MARKET, [order])
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
 
 

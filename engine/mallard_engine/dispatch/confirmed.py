@@ -1,0 +1,172 @@
+"""What a node has confirmed lately: after a failover that forgot some of it, it is done again.
+
+An order that is gone becomes an alert, as its service must submit it again. A driver's step or a
+cancellation is repeated, as a client would that got no answer: each is idempotent and fenced. The
+app does not repeat it by itself, since it was answered. What is kept: the last minute.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import structlog
+
+from mallard_engine.core.model import Job
+from mallard_engine.ports import (
+    ConfirmedOrder,
+    Jobs,
+    NoSuchJob,
+    Refused,
+    WrongState,
+)
+from mallard_protocol.lifecycle import JobState
+
+_log = structlog.get_logger(__name__)
+
+# What was written this long ago is on every replica that may take over.
+_KEPT_S: Final = 60.0
+# Of each market.
+_MOST: Final = 10_000
+_ORDERS_AT_ONCE: Final = 256
+# The states of a job whose driver has its parcels, or had them.
+_TAKEN: Final = frozenset(
+    {JobState.PICKED_UP, JobState.RETURNING, JobState.DELIVERED, JobState.RETURNED}
+)
+
+
+_T = TypeVar("_T")
+# By market.
+_Kept = dict[str, deque[tuple[float, _T]]]
+
+
+class ConfirmedStep(NamedTuple):
+    """A confirmed call that has brought a job into ``state``. ``redo`` repeats it.
+
+    ``driver``: who made it, under ``attempt``; empty: the order service.
+    """
+
+    job: str
+    state: str
+    redo: Callable[[], Awaitable[Any]]
+    driver: str = ""
+    attempt: int = 0
+
+
+class Confirmed:
+    """The memory of one node.
+
+    Args:
+        jobs: The jobs in the storage.
+        clock: Seconds.
+        claim: Records that a driver has a job's parcels on board: market, driver, job, attempt.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        clock: Callable[[], float],
+        claim: Callable[[str, str, str, int], Awaitable[None]],
+    ) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._claim = claim
+        # By market, with the time, the newest last.
+        self._orders: _Kept[ConfirmedOrder] = {}
+        self._steps: _Kept[ConfirmedStep] = {}
+
+    @property
+    def markets(self) -> Collection[str]:
+        """The markets in which this node has confirmed something lately."""
+        since_s = self._clock() - _KEPT_S
+        return _known_since(self._orders, since_s) | _known_since(self._steps, since_s)
+
+    def order(self, market: str, job: Job) -> None:
+        """Remember a new order."""
+        order = ConfirmedOrder(job.id, job.service, job.external_id or "", job.created_ms)
+        self._remember(self._orders, market, order)
+
+    def step(self, market: str, step: ConfirmedStep) -> None:
+        """Remember a step."""
+        self._remember(self._steps, market, step)
+
+    async def restore(self, market: str) -> None:
+        """Look for what the storage has forgotten, and do it again.
+
+        What is refused is kept: the driver may be unknown until the node has taken it back.
+
+        Raises:
+            StoreUnavailable: the storage cannot be reached. The next call continues.
+        """
+        while orders := self._recent(self._orders, market)[:_ORDERS_AT_ONCE]:
+            await self._jobs.tell_lost(market, list(dict.fromkeys(orders)))
+            for _ in orders:
+                self._orders[market].popleft()
+        by_job: dict[str, list[ConfirmedStep]] = {}
+        for step in self._recent(self._steps, market):
+            by_job.setdefault(step.job, []).append(step)
+        done: set[str] = set()
+        known = self._steps.pop(market, deque())
+        try:
+            for job, steps in by_job.items():
+                if await self._restore_job(market, steps):
+                    done.add(job)
+        finally:
+            left = [each for each in known if each[1].job not in done]
+            self._steps.setdefault(market, deque(maxlen=_MOST)).extendleft(reversed(left))
+
+    def _remember(self, kept: _Kept[Any], market: str, what: Any) -> None:
+        known = kept.setdefault(market, deque(maxlen=_MOST))
+        self._drop_old(known)
+        known.append((self._clock(), what))
+
+    def _recent(self, kept: _Kept[_T], market: str) -> list[_T]:
+        known = kept.get(market, deque())
+        self._drop_old(known)
+        return [each for _, each in known]
+
+    def _drop_old(self, known: deque[tuple[float, _T]]) -> None:
+        since_s = self._clock() - _KEPT_S
+        while known and known[0][0] < since_s:
+            known.popleft()
+
+    async def _restore_job(self, market: str, steps: Sequence[ConfirmedStep]) -> bool:
+        """Bring one job to where it was. Return False if the storage refuses it."""
+        last = steps[-1]
+        try:
+            job = await self._jobs.get(last.job)
+        except NoSuchJob:
+            job = None
+        if job is not None and _has_come_further(job, last):
+            return True
+        try:
+            if last.driver and last.state in _TAKEN and (job is None or job.driver != last.driver):
+                # Its accept is gone as well. Of an unknown job this is an alert.
+                await self._claim(market, last.driver, last.job, last.attempt)
+            for step in _after(steps, job):
+                await step.redo()
+        except (NoSuchJob, Refused, WrongState) as error:
+            _log.warning("forgotten step not repeated", job=last.job, error=str(error))
+            return False
+        _log.warning("forgotten step repeated", job=last.job, state=last.state)
+        return True
+
+
+def _known_since(kept: _Kept[Any], since_s: float) -> set[str]:
+    return {market for market, known in kept.items() if known and known[-1][0] >= since_s}
+
+
+def _has_come_further(job: Job, last: ConfirmedStep) -> bool:
+    """Whether the storage knows of the last step, or of what others have done since."""
+    if job.state == last.state:
+        return True
+    if job.state in _TAKEN:
+        return job.terminal or last.driver not in {"", job.driver}
+    return job.terminal and last.state not in _TAKEN
+
+
+def _after(steps: Sequence[ConfirmedStep], job: Job | None) -> Sequence[ConfirmedStep]:
+    """Return the steps that the storage does not know. Those before it are still there."""
+    if job is None:
+        return ()
+    known = [number for number, step in enumerate(steps) if step.state == job.state]
+    return steps[known[-1] + 1 :] if known else steps
