@@ -10,8 +10,10 @@ BIN := $(VENV)/bin
 # Touched when the environment holds what the lock says.
 READY := $(VENV)/.ready
 # Tests run side by side, each worker with a server of its own: many wait for a limit to pass, so
-# there are more workers than cores. `make test PYTEST_ARGS=-x` runs them one by one.
-PYTEST_ARGS ?= -n 3
+# there are three workers to each of two cores. `make test PYTEST_ARGS=-x` runs them one by one.
+PYTEST_ARGS ?= -n 6
+# The slow tests keep their processors busy.
+SLOW_ARGS ?= -n 3
 
 .PHONY: demo web test test-slow test-pages test-pages-slow screenshots coverage planted load load-restarts outage failover attack bench bench-quick lint format types docs lock clean fresh-machine typescript
 
@@ -23,7 +25,7 @@ test: $(READY)
 
 # Benchmarks, simulated days, whole processes and more seeds: minutes that CI spends on each change.
 test-slow: $(READY)
-	$(BIN)/pytest $(PYTEST_ARGS) -m "slow and not pages"
+	$(BIN)/pytest $(SLOW_ARGS) -m "slow and not pages"
 
 # Every page in Chromium, beside a real engine: `apt-get install chromium fonts-roboto-unhinted` and
 # `make web` first.
@@ -47,7 +49,7 @@ coverage: $(READY)
 # random state machine must find. Prints each by name, and at the end those that it has not found.
 # docs/measurements/planted-bugs.md has the last result.
 planted: $(READY)
-	MALLARD_TEST_DEEP=1 $(BIN)/pytest -v --tb=line $(PYTEST_ARGS) tests/properties/test_store_machine.py -k planted
+	MALLARD_TEST_DEEP=1 $(BIN)/pytest -v --tb=line $(SLOW_ARGS) tests/properties/test_store_machine.py -k planted
 
 # Two minutes of load on an engine of its own; the report is in load_tests/results.
 # `make load LOAD_ARGS="--shape flash-sale --drivers 700"` runs another; see load_tests/README.md.

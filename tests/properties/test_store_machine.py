@@ -16,7 +16,7 @@ from tests.properties.profiles import DEEP, SEEDS, SHORT, USUAL
 from tests.properties.test_planted_bugs import BUGS
 
 # The seeds of `make test`; `make test-slow` also runs the others.
-QUICK_SEEDS = 2
+QUICK_SEEDS = 1
 
 
 @pytest.mark.timeout(400)  # a failing example is shrunk first

@@ -73,7 +73,7 @@ def test_another_process_sees_the_same_day(folder: Path, redis_url: str) -> None
     assert digests == {hashlib.sha256(repr(here.events).encode()).hexdigest()}
 
 
-@pytest.mark.parametrize("how", ROUNDS)
+@pytest.mark.parametrize("how", ["instant", pytest.param("batch", marks=pytest.mark.slow)])
 def test_every_order_ends_once(folder: Path, redis_url: str, how: Round) -> None:
     day = simulate(scenario(folder, how), redis_url)
     ends = Counter(

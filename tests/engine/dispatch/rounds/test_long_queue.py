@@ -53,7 +53,12 @@ async def offers_are_out(node: Node, count: int) -> None:
     await eventually(lambda: len(node.sink.offers) == count)
 
 
-@pytest.fixture(params=["sequential", "runs", "batch"])
+@pytest.fixture(
+    params=[
+        "sequential",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("runs", "batch")),
+    ]
+)
 async def any_node(request: pytest.FixtureRequest, make_node: MakeNode) -> Node:
     """A node with each kind of round."""
     changes: dict[str, dict[str, Any]] = {
