@@ -16,7 +16,9 @@ HOMES = {
     "mallard_engine": ROOT / "engine",
     "mallard_protocol": ROOT / "protocol",
 }
-LEAVES = tuple(f"mallard_engine.{leaf}" for leaf in ("config", "input_files", "logs", "metrics"))
+LEAVES = tuple(
+    f"mallard_engine.{leaf}" for leaf in ("config", "input_files", "logs", "metrics", "tasks")
+)
 
 
 def engine(*parts: str) -> tuple[str, ...]:

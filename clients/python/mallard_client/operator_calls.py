@@ -5,7 +5,7 @@ As in `mallard_client.orders.requests`. Assignments are not repeated when an ans
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 from msgspec import UNSET
 
@@ -43,6 +43,20 @@ from mallard_protocol.resources import (
 RoleName = Literal["driver", "orders", "operator", "store"]
 AlertStateName = Literal["open", "acknowledged"]
 _ANY: Final = "*"
+
+
+class PausePlace(TypedDict, total=False):
+    """What a pause covers, and why; nothing of it: the whole market.
+
+    Attributes:
+        mall: Only this mall.
+        store: Only this shop of the mall.
+        reason: For the audit log and other operators.
+    """
+
+    mall: str | None
+    store: str | None
+    reason: str | None
 
 
 def assign(caller: Caller, job: str, driver: str) -> Steps[Job]:
@@ -131,28 +145,14 @@ def transfer(
     return caller.call("POST", _drivers(market, driver, "transfer"), Job, body=body)
 
 
-def pause(
-    caller: Caller,
-    market: str,
-    *,
-    mall: str | None = None,
-    store: str | None = None,
-    reason: str | None = None,
-) -> Steps[PauseView]:
+def pause(caller: Caller, market: str, **place: Unpack[PausePlace]) -> Steps[PauseView]:
     """Pause matching in a market, at a mall, or at a shop of it; offers and runs go on."""
-    return _pause(caller, "pause", market, mall, store, reason)
+    return _pause(caller, "pause", market, **place)
 
 
-def unpause(
-    caller: Caller,
-    market: str,
-    *,
-    mall: str | None = None,
-    store: str | None = None,
-    reason: str | None = None,
-) -> Steps[PauseView]:
+def unpause(caller: Caller, market: str, **place: Unpack[PausePlace]) -> Steps[PauseView]:
     """End a pause."""
-    return _pause(caller, "resume", market, mall, store, reason)
+    return _pause(caller, "resume", market, **place)
 
 
 def revoke_tokens(
@@ -246,13 +246,13 @@ def audit(
     return caller.call("GET", "/v1/audit", AuditPage, params=params)
 
 
-def _pause(
-    caller: Caller, verb: str, market: str, mall: str | None, store: str | None, reason: str | None
-) -> Steps[PauseView]:
+def _pause(caller: Caller, verb: str, market: str, **place: Unpack[PausePlace]) -> Steps[PauseView]:
+    mall, store = place.get("mall"), place.get("store")
     parts = ["markets", market]
     parts += [] if mall is None else ["malls", mall]
     parts += [] if mall is None or store is None else ["stores", store]
-    return caller.call("POST", path_of(*parts, verb), PauseView, body=PauseRequest(reason or UNSET))
+    body = PauseRequest(place.get("reason") or UNSET)
+    return caller.call("POST", path_of(*parts, verb), PauseView, body=body)
 
 
 def _drivers(market: str, *parts: str) -> str:

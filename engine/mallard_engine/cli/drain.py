@@ -11,13 +11,7 @@ from urllib.parse import urlsplit
 
 from mallard_client import OperatorClient
 from mallard_client.errors import ApiProblem, CallFailed, Unreachable
-from mallard_engine.cli.live.engine import (
-    PATIENCE,
-    add_engine_flags,
-    call_engine,
-    engine_url,
-    token_of,
-)
+from mallard_engine.cli.live.engine import PATIENCE, add_engine_flags, call_engine
 from mallard_engine.cli.live.tables import duration
 from mallard_engine.cli.options import number
 from mallard_engine.config.settings import ConfigError
@@ -56,10 +50,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Drain the node; the parser's description lists the exit statuses."""
-    url = engine_url(args.url)
-    token = token_of(args)
-    plan = _Drain(url, token, args.node, args.within_s, force=args.force)
-    return call_engine(url, lambda: asyncio.run(plan.run()))
+
+    def calls(url: str, token: str) -> int:
+        drain = _Drain(url, token, args.node, args.within_s, force=args.force)
+        return asyncio.run(drain.run())
+
+    return call_engine(args, calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,7 @@ from msgspec import UNSET
 
 from mallard_client import OperatorClientSync, OrderClientSync
 from mallard_client.orders.requests import JobFilter
-from mallard_engine.cli.live.engine import (
-    PATIENCE,
-    add_engine_flags,
-    call_engine,
-    engine_url,
-    token_of,
-)
+from mallard_engine.cli.live.engine import PATIENCE, add_engine_flags, call_engine
 from mallard_engine.cli.live.tables import age, clock, duration, table
 from mallard_engine.cli.options import number
 from mallard_engine.input_files import quoted
@@ -92,18 +86,17 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list."""
-    url = engine_url(args.url)
     service: str | None = getattr(args, "service", None)
-    role = Role.OPERATOR if service is None else Role.ORDERS
-    token = token_of(args, role) if service is None else token_of(args, role, name=service)
 
-    def calls() -> int:
+    def calls(url: str, token: str) -> int:
         with OperatorClientSync(url, token, **PATIENCE) as client:
             found = _LISTS[args.what](client, args)
         _print(args, found)
         return 0
 
-    return call_engine(url, calls)
+    if service is None:
+        return call_engine(args, calls)
+    return call_engine(args, calls, role=Role.ORDERS, name=service)
 
 
 def _print(args: argparse.Namespace, found: Sequence[Any]) -> None:

@@ -16,13 +16,7 @@ from mallard_client import OperatorClient
 from mallard_client.errors import ApiProblem, CallFailed
 from mallard_engine.cli.live.board import OPEN_STATES, Board
 from mallard_engine.cli.live.board_page import NO_ANSWER, finding_line, line, page
-from mallard_engine.cli.live.engine import (
-    PATIENCE,
-    add_engine_flags,
-    call_engine,
-    engine_url,
-    token_of,
-)
+from mallard_engine.cli.live.engine import PATIENCE, add_engine_flags, call_engine
 from mallard_engine.cli.options import number
 from mallard_engine.config.settings import ConfigError
 from mallard_protocol.codes import MAX_PAGE, ProblemCode
@@ -79,15 +73,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch. Exit status 0 once interrupted; 1 or 2 if the engine cannot be asked at the start."""
-    url = engine_url(args.url)
-    token = token_of(args, ttl_s=_TOKEN_TTL_S)
 
-    def calls() -> int:
+    def calls(url: str, token: str) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_watch(url, token, args))
         return 0
 
-    return call_engine(url, calls)
+    return call_engine(args, calls, ttl_s=_TOKEN_TTL_S)
 
 
 async def _watch(url: str, token: str, args: argparse.Namespace) -> None:

@@ -20,6 +20,7 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.drivers.dwell_cache import DwellCache
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Effects, Storage, TravelMatrixSource
+from mallard_engine.tasks import cancel
 from mallard_protocol.codes import OfferClosedWhy
 from mallard_protocol.lifecycle import Outcome
 
@@ -171,9 +172,7 @@ class Tasks:
     async def stop(self) -> None:
         """Cancel the running tasks and wait for them."""
         self._is_over = True
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await cancel(*self._running)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

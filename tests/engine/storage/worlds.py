@@ -5,11 +5,13 @@ state in its events against the transitions of the contract.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
+import redis.asyncio
 
 from mallard_engine.contract.transitions import JOB_TRANSITIONS
 from mallard_engine.core.model import (
@@ -476,3 +478,19 @@ class World:
                     for t in JOB_TRANSITIONS
                     if event["from"] in t.sources
                 ), change
+
+
+@asynccontextmanager
+async def audited_world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
+    """A market in a fresh store; afterwards its transitions and an audit are checked."""
+    clock = Clock()
+    store = RedisStorage(redis_url, {MARKET: policy}, now_ms=clock)
+    store.runner.link = link = RecordingLink(redis_url, MARKET)
+    await store.connect()
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        world = World(store, client, redis_url, policy, clock, link)
+        await world.beat()
+        yield world
+        await world.check_lifecycle()
+        assert await world.breaches(swept=False) == ()
+    await store.close()

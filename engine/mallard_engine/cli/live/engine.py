@@ -86,13 +86,33 @@ def engine_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def call_engine(url: str, calls: Callable[[], int]) -> int:
-    """Make calls of an engine; return their exit status, or say in a line why one failed.
+def call_engine(
+    args: argparse.Namespace,
+    calls: Callable[[str, str], int],
+    *,
+    role: Role = Role.OPERATOR,
+    name: str = _NAME,
+    ttl_s: int = _TTL_S,
+) -> int:
+    """Call the engine that the flags name; return the exit status, or print why a call failed.
 
-    A refusal that the caller can mend is status 2; no engine, or one that cannot answer now, 1.
+    Args:
+        args: The flags of `add_engine_flags`.
+        calls: Makes the calls with the engine's address and a token; returns the exit status.
+        role: The role of a token that is made.
+        name: The subject of a token that is made.
+        ttl_s: How long a token that is made is valid, in seconds.
+
+    Returns:
+        2 for a refusal that the caller can mend; 1 if no engine answers or it cannot answer now.
+
+    Raises:
+        ConfigError: The address is invalid, or there is no token.
     """
+    url = engine_url(args.url)
+    token = token_of(args, role, name=name, ttl_s=ttl_s)
     try:
-        return calls()
+        return calls(url, token)
     except ApiProblem as problem:
         return failed(url, problem)
     except CallFailed as failure:

@@ -5,7 +5,6 @@ are: they share the encoded bytes.
 """
 
 import asyncio
-import contextlib
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing
@@ -21,6 +20,7 @@ from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import StoreUnavailable
+from mallard_engine.tasks import cancel
 from mallard_protocol.events import ENDS, Event, EventType
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
@@ -224,10 +224,7 @@ class Broadcast:
         here.discard(listener)
         if not here:
             del self._markets[market]
-            if here.task is not None:
-                here.task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await here.task
+            await cancel(here.task)
 
     async def _hand_out_all(self, market: str, here: _Market) -> None:
         async with aclosing(self._tail.follow(market, here.place)) as pages:

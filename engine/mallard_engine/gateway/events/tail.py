@@ -6,7 +6,6 @@ again from the store, so that it costs no memory and delays no other.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from itertools import groupby
@@ -18,6 +17,7 @@ from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import EventLog, StoreUnavailable
+from mallard_engine.tasks import cancel
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -81,11 +81,8 @@ class Tail:
 
     async def stop(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancel(self._task)
+        self._task = None
 
     async def newest(self, market: str) -> Place:
         """Return the place of the market's newest event.

@@ -49,6 +49,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     TakenBack,
 )
+from mallard_engine.tasks import cancel
 from mallard_protocol.codec import FrameError
 from mallard_protocol.codes import Close, ErrorCode
 from mallard_protocol.lifecycle import DriverState
@@ -415,9 +416,7 @@ class DriverConnection:
         self.code = self.code or Close.DRAINING
         self._services.wheel.cancel(self, self._slot)
         self._outbox.clear()
-        for task in filter(None, (self._read_task, self._settle_task)):
-            task.cancel()
-            await asyncio.wait({task})
+        await cancel(self._read_task, self._settle_task)
         session = self._session
         if session is not None:
             market, driver, epoch = session.market, session.driver, session.epoch

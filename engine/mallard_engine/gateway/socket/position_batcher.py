@@ -15,6 +15,7 @@ from typing import Final
 from mallard_engine.gateway.positions import by_time
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, StoreUnavailable
+from mallard_engine.tasks import cancel
 
 MAX_BATCH: Final = 256
 # The index needs one. With several, an outlier does not hide the valid fix before it, and fixes
@@ -68,11 +69,7 @@ class PositionBatcher:
     async def close(self) -> None:
         """Store the queued fixes, and stop."""
         self._closed = True
-        flushers = {m.flusher for m in self._markets.values() if m.flusher is not None}
-        for flusher in flushers:
-            flusher.cancel()
-        if flushers:
-            await asyncio.wait(flushers)
+        await cancel(*(market.flusher for market in self._markets.values()))
         for market, waiting in self._markets.items():
             await self._store_all(market, waiting)
             self._metrics.fixes("unstored", sum(map(len, waiting.fixes.values())))

@@ -1,7 +1,6 @@
 """Reads the pushes of other nodes for the sessions of this node."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -10,6 +9,7 @@ import structlog
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import PushEntry, PushSource, PushStream, StoreUnavailable
+from mallard_engine.tasks import cancel
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -42,11 +42,8 @@ class Relay:
 
     async def stop(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await cancel(self._task)
+        self._task = None
 
     async def follow(self, market: str) -> None:
         """Read the streams of this market from now on. Call it after adding the session to the hub.

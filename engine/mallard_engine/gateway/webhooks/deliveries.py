@@ -21,6 +21,7 @@ from mallard_engine.gateway.webhooks.sender import Answer, Message, Sender
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Attempt, StoreUnavailable, WaitingDelivery, Webhooks
+from mallard_engine.tasks import cancel
 from mallard_protocol.events import Event
 from mallard_protocol.webhooks import DeliveryOutcome
 
@@ -182,11 +183,7 @@ class Deliveries:
 
     async def stop(self) -> None:
         """Break off what is under way; it falls due again."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await cancel(*self._tasks.values())
 
     async def _deliver(self, waiting: WaitingDelivery, endpoint: Endpoint, line: Line) -> None:
         """Deliver one event. Whatever breaks this, the delivery falls due again."""

@@ -21,6 +21,7 @@ from mallard_engine.gateway.events.tail import Tail
 from mallard_engine.gateway.events.views import Reader
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Endpoints, EventLog, NoSuchWebhook, StoreUnavailable, Webhooks
+from mallard_engine.tasks import cancel
 from mallard_protocol.events import EventType
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
@@ -101,9 +102,7 @@ class FanOut:
             await self._end(market)
 
     async def _end(self, market: str) -> None:
-        task = self._tasks.pop(market)
-        task.cancel()
-        await asyncio.wait([task])
+        await cancel(self._tasks.pop(market))
 
     async def _follow(self, market: str) -> None:
         while True:

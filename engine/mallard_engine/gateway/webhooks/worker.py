@@ -19,6 +19,7 @@ from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Leased, NoSuchWebhook, Revocation, Storage, StoreUnavailable
+from mallard_engine.tasks import cancel
 from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
@@ -103,10 +104,8 @@ class WebhookWorker:
 
     async def stop(self) -> None:
         """End all work and give up the leases."""
-        for task in self._tasks:
-            task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks)
+            await cancel(*self._tasks)
             self._tasks = []
             await self._fan_out.stop()
             await self.deliveries.stop()

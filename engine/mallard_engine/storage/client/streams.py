@@ -13,6 +13,7 @@ from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.client.routing import slot_of_key
+from mallard_engine.tasks import cancel
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -69,9 +70,7 @@ class StreamReader:
         """End the reads under way."""
         tasks = [task for _, task in self._reads.values()]
         self._reads.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(*tasks)
 
     async def _read(self, cursors: Cursors, block_ms: int | None) -> Found:
         blocking = () if block_ms is None else ("BLOCK", block_ms)

@@ -6,6 +6,8 @@ import gc
 import json
 import os
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mallard_engine.gateway.http.transport import protocol as http_protocol
 from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.limits import connections as connections_module
 from mallard_engine.gateway.socket.transport import protocol as socket_protocol
+from mallard_engine.gateway.socket.transport.protocol import DriverSocketProtocol
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.raw_client import HANDSHAKE, RawClient, packed_frame
@@ -395,9 +398,9 @@ async def test_unread_responses_close_the_connection(
         await eventually(lambda: not unsent_bytes(node.server.port), 10)
 
 
-@pytest.mark.finding("A5")
-@pytest.mark.usefixtures("short")
-async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNode) -> None:
+@asynccontextmanager
+async def silent_driver(node: RunningNode) -> AsyncIterator[tuple[RawClient, DriverSocketProtocol]]:
+    """The socket of a driver whose app has said hello and reads nothing more."""
     async with await RawClient.open(node.server.port, receive_buffer=2048) as raw:
         raw.send(HANDSHAKE + b"\r\n")
         await raw.reader.readuntil(b"\r\n\r\n")
@@ -405,6 +408,13 @@ async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNod
         await eventually(lambda: len(node.node.hub) == 1)
         raw.read_no_more()
         (protocol,) = node.node.socket._open
+        yield raw, protocol
+
+
+@pytest.mark.finding("A5")
+@pytest.mark.usefixtures("short")
+async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNode) -> None:
+    async with silent_driver(node) as (_, protocol):
         protocol.send_frames([b"x" * 15_000] * 5)
         protocol.end(4001)
         await until_gone(node)
@@ -414,13 +424,7 @@ async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNod
 @pytest.mark.finding("A5")
 @pytest.mark.usefixtures("short")
 async def test_driver_who_does_not_read_is_disconnected(node: RunningNode) -> None:
-    async with await RawClient.open(node.server.port, receive_buffer=2048) as raw:
-        raw.send(HANDSHAKE + b"\r\n")
-        await raw.reader.readuntil(b"\r\n\r\n")
-        raw.send(packed_frame({"type": "hello", "token": node.token("ann")}))
-        await eventually(lambda: len(node.node.hub) == 1)
-        raw.read_no_more()
-        (protocol,) = node.node.socket._open
+    async with silent_driver(node) as (raw, protocol):
         protocol.send_frames([b"x" * 15_000] * 2)  # far below the transport's high-water mark
         while node.server.server_state.connections:
             raw.send(packed_frame({"type": "pong"}))  # it is not silent
