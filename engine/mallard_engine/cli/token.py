@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
         roles.choices[role.value].add_argument(
             "--link",
             action="store_true",
-            help=f"print a link that opens /{page} signed in, good once and for 5 minutes",
+            help=f"print a link that opens /{page} signed in; it works once, within 5 minutes",
         )
 
 

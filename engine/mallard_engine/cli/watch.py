@@ -54,11 +54,11 @@ def add_parser(subparsers: Any) -> None:
         help="follow a market live: jobs, exceptions, drivers, nodes",
         description="Shows jobs by state, what needs a person first (alerts, jobs that are late or "
         "at risk, held, or without a driver for a minute), drivers, nodes and rates. It follows "
-        "the market's events and reconnects by itself, until interrupted. When its output is no "
-        "terminal it prints lines: one now and then, and one for each new exception.",
+        "the market's events and reconnects by itself, until interrupted. If its output is not a "
+        "terminal, it prints a line every --every-s seconds and one for each new exception.",
     )
     parser.add_argument(
-        "--market", metavar="M", help="the market (default: the only one that there is)"
+        "--market", metavar="M", help="the market (default: the only one, if there is one)"
     )
     parser.add_argument("--once", action="store_true", help="print the page once and exit")
     parser.add_argument(
@@ -66,13 +66,13 @@ def add_parser(subparsers: Any) -> None:
         type=number(float, 1, _MOST_S),
         default=_EVERY_S,
         metavar="S",
-        help=f"seconds between two lines where there is no terminal (default: {_EVERY_S:g})",
+        help=f"seconds between two lines without a terminal (default: {_EVERY_S:g})",
     )
     add_engine_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Watch. Exit status 0 once interrupted; 1 or 2 if the engine cannot be asked at the start."""
+    """Watch. Exit status 0 once interrupted; 1 or 2 if the first calls of the engine fail."""
 
     def calls(url: str, token: str) -> int:
         with contextlib.suppress(KeyboardInterrupt):
@@ -133,7 +133,7 @@ class _Feed:
         await self._alerts()
 
     async def follow(self) -> None:
-        """Follow the events for ever; after a gap, the jobs are to be listed anew."""
+        """Follow the events for ever; after a gap, have the jobs listed again."""
         while True:
             try:
                 async for event in self.engine.events(self.board.market):
@@ -149,7 +149,7 @@ class _Feed:
                 self.has_gap = True
 
     async def poll(self) -> None:
-        """List again and again what no event tells; after a gap, the jobs."""
+        """Poll what has no events; after a gap, also the jobs."""
         clock = asyncio.get_running_loop().time
         opened_s: float | None = clock() + _OPENED_S
         due = {self._nodes: 0.0, self._drivers: 0.0, self._alerts: 0.0}
@@ -220,7 +220,7 @@ class _Feed:
 
 
 def _on_screen(console: Console) -> Callable[[Board], Coroutine[Any, Any, None]]:
-    """Return what draws the page in a terminal, as large as that is at the moment."""
+    """Return a function that draws the page in the terminal, at its present size."""
 
     async def show(board: Board) -> None:
         with Live(console=console, auto_refresh=False, screen=True) as live:
@@ -239,7 +239,7 @@ def _styled(text: str) -> Text:
 
 
 def _in_lines(every_s: float) -> Callable[[Board], Coroutine[Any, Any, None]]:
-    """Return what prints a line now and then, and one for each new exception."""
+    """Return a function that prints a line every `every_s`, and one for each new exception."""
 
     async def show(board: Board) -> None:
         loop = asyncio.get_running_loop()

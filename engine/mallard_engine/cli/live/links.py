@@ -13,7 +13,7 @@ from mallard_protocol.codes import Role
 
 
 def links_of(settings: Settings, role: Role, tokens: Sequence[str]) -> list[str]:
-    """Return a link for each token, good once and for five minutes.
+    """Return a link for each token, which works once, within five minutes.
 
     Raises:
         ConfigError: the store of the settings cannot be used.

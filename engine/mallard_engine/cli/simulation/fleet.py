@@ -48,7 +48,7 @@ def add_fleet(sources: Any, add_common: Callable[[Any], None]) -> argparse.Argum
         "--least",
         type=number(int, 1, 5_000),
         default=1,
-        help="the smallest fleet; fewer drivers are assumed not to suffice (default: 1)",
+        help="the smallest fleet to try; fewer drivers are assumed to be too few (default: 1)",
     )
     source.add_argument(
         "--step", type=number(int, 1, 1_000), default=4, help="precision in drivers (default: 4)"

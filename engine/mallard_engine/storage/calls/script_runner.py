@@ -45,7 +45,7 @@ from mallard_protocol.lifecycle import JobState
 
 # A queued job is retried after this long even if the node that should have done so has died: S14.
 SAFETY_MS = 1_000
-# How often the place that a job goes back to is looked at: it may close by its own word.
+# How often the engine checks the place that a job goes back to: it may close meanwhile.
 RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.

@@ -69,7 +69,7 @@ MEANINGS: Final[Mapping[BadEvent, str]] = MappingProxyType(
         _E.QUITS: "the driver gives up its jobs at the mall and goes home",
         _E.PHONE_DIES: "the phone is off while the parcels are delivered",
         _E.BLOCK_ENDS: "the driver's block ends with parcels on board",
-        _E.CLOSED_SHOP: "the shop is closed for an hour, by its own word",
+        _E.CLOSED_SHOP: "the shop closes itself for an hour",
         _E.EVACUATED: "the whole mall is closed for an hour",
         _E.STORM: "orders that all come within ten minutes",
     }

@@ -192,7 +192,7 @@ class CounterApi:
         return JsonResponse(_pickup_view(job, shop, drivers, closed))
 
     async def _closed(self, market: str, shop: Shop) -> frozenset[str]:
-        """Return the shop if it is closed by its own word."""
+        """Return the shop if its counter has closed it."""
         hold = (await self._store.jobs.holds(market)).get("/".join(shop))
         is_closed = hold is not None and hold.own_word_ms > self._store.now_ms()
         return frozenset({shop.store} if is_closed else ())
