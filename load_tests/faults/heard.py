@@ -1,4 +1,4 @@
-"""What an order service heard of its jobs, compared with what the engine tells of them."""
+"""Compares the events that an order service received with what the engine returns of its jobs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Change(NamedTuple):
 
 
 class Rewound(NamedTuple):
-    """Lost writes that readers were told of: what was recorded between the two may be gone."""
+    """An announced loss of writes: what was recorded between the two may be gone."""
 
     since: datetime
     until: datetime
@@ -62,7 +62,7 @@ class Heard:
             self.delivered.add(job)
 
     def may_be_lost(self, change: Change) -> bool:
-        """Whether a loss of writes that readers were told of may have taken the change back."""
+        """Whether an announced loss of writes may have undone the change."""
         return any(it.since <= change.recorded_at <= it.until for it in self.rewound)
 
 
@@ -97,7 +97,7 @@ def judge(heard: Heard, stories: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
 
 
 def taken_back(heard: Heard, stories: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
-    """Return how many changes were heard that the engine no longer tells of."""
+    """Return how many received changes the engine no longer has."""
     return len(heard.changes) - sum(map(len, stories.values()))
 
 

@@ -169,7 +169,7 @@ class AuditPage(Struct, frozen=True):
 
 
 class NodeState(StrEnum):
-    """Whether a node serves. ``lost``: it has not been heard of and has not said that it stops."""
+    """Whether a node serves. ``lost``: it is silent and has not announced a stop."""
 
     SERVING = "serving"
     DRAINING = "draining"

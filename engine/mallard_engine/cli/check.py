@@ -38,16 +38,16 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="audit the engine's data in Redis",
         description="Checks the data in Redis against the engine's invariants, without writing "
-        "unless it is to repair. Nodes may be running. Run it with the settings of the nodes. Exit "
-        "status: 0 no breach, 1 breaches, 2 Redis is unreachable or a newer version wrote the "
+        "unless --repair is given. Nodes may be running. Run it with the settings of the nodes. "
+        "Exit status: 0 no breach, 1 breaches, 2 Redis is unreachable or a newer version wrote the "
         "data, 3 no breach, but the audit is incomplete.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="mend what the records settle, in the audit log and a line each; the rest is named. "
-        "Not with --limit",
+        help="repair what the stored records determine, with a line and an entry of the audit log "
+        "for each; report the rest. Not with --limit",
     )
     parser.add_argument(
         "--limit",

@@ -30,9 +30,9 @@ def add_parser(subparsers: Any) -> None:
         "drain",
         help="have a node hand its drivers over and stop",
         description="Asks a node to drain, as SIGTERM does: it reports itself as not ready, serves "
-        "for MALLARD_DRAIN_LINGER_S, sends its drivers to other nodes and stops. The request reaches "
-        "it through Redis, so --url may be any node. Waits until it has stopped. Exit status: 0 "
-        "drained, 1 not drained in time or no node answers, 2 no such node.",
+        "for MALLARD_DRAIN_LINGER_S, sends its drivers to other nodes and stops. The request "
+        "reaches it through Redis, so --url may be any node. Waits until it has stopped. Exit "
+        "status: 0 drained, 1 not drained in time or no node answers, 2 no such node.",
     )
     parser.add_argument(
         "node", metavar="NODE", help="the node's id or address, as `mallard watch` shows them"

@@ -18,7 +18,7 @@ PIN: Final = "1234"
 
 
 ROBOT: Final = "sandbox:robot"
-"""The qualification of robots, which nobody else has."""
+"""The qualification that only robots have."""
 
 
 class Ending(StrEnum):

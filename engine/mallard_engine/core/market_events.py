@@ -138,7 +138,7 @@ class MarketEvent:
 
     @property
     def actor(self) -> str:
-        """Who made the change; a report is its driver's, and what nobody did is the engine's."""
+        """Who made the change: the driver for a report, the engine without another actor."""
         by_driver = self.driver if self.kind in _REPORTS else ""
         return str(self.fields.get("actor") or by_driver or "engine")
 

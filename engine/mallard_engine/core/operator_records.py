@@ -13,8 +13,8 @@ class Alert:
         id: Its id, which holds its market and sorts by age.
         what: What has happened, such as `accident`.
         at_ms: When it was raised.
-        by: The operator who acknowledged it; empty: nobody did.
-        acknowledged_ms: When; None: nobody did.
+        by: The operator who acknowledged it; empty: not acknowledged.
+        acknowledged_ms: When; None: not acknowledged.
         details: What it is about: `job`, `driver` and others.
     """
 

@@ -202,7 +202,7 @@ class DemoRun:
             return [job async for job in jobs if job.kind != TRANSFER]
 
     async def _print_links(self, url: str) -> None:
-        """Print a link to each page, which works once: the console, a shop's counter, the driver app."""
+        """Print a link, good for one use, to each page: console, shop counter, driver app."""
         place = self._demand.catchments[0]
         mall, market = place.mall, place.market.id
         store = next(iter(mall.stores))

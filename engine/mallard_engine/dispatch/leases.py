@@ -1,9 +1,9 @@
-"""A node's leases: in which markets it holds drivers, which nodes live, whose drivers to take out.
+"""A node's leases: the markets in which it holds drivers, and the nodes that are alive or dead.
 
 A node has a lease in each market in which it holds drivers. It takes it before the first hello
-there and gives it up after the last socket has closed, so an idle market costs no heartbeat. In
-addition it is present on each server: the nodes that are share the maintenance of all markets
-(`core/shares.py`). A node that cannot tell who else is there does all of it.
+there and gives it up after the last socket has closed, so an idle market costs no heartbeat. It
+also keeps an entry of its presence on each server: the nodes that are present share the maintenance
+of all markets (`core/shares.py`). A node that cannot read who is present maintains all.
 """
 
 import asyncio
@@ -175,7 +175,7 @@ class NodeLeases:
         return list(self._leases.by_server(self._context.policies))
 
     async def _meet(self) -> None:
-        """Renew this node's presence on each server, and follow what it hears there."""
+        """Renew this node's presence on each server, and apply what the reply says."""
         groups = self._groups()
         met = await asyncio.gather(
             *(self._leases.meet(group, self._node) for group in groups), return_exceptions=True
@@ -183,7 +183,7 @@ class NodeLeases:
         mine: list[str] = []
         for group, peers in zip(groups, met, strict=True):
             if isinstance(peers, BaseException):
-                mine += group  # nobody knows who else looks at them
+                mine += group  # unknown whether another node maintains them
                 continue
             self._note_answer(group)
             mine += self._share_of(group, peers.nodes)

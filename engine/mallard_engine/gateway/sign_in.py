@@ -1,7 +1,7 @@
-"""One-time codes, by which a page gets a token that nobody has to paste.
+"""One-time codes that a page exchanges for a token, so that people need not paste tokens.
 
 The store knows neither the codes nor the tokens: a code is looked up by one digest of it, and the
-token is sealed with another. Who reads the store, or a copy of it, can sign in nowhere.
+token is sealed with another. Reading the store, or a copy of it, is not enough to sign in.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ async def keep_token(codes: SignInCodes, token: str) -> str:
 
 
 async def take_token(codes: SignInCodes, code: str) -> str | None:
-    """Return the token that a code stands for, once; None if it stands for none."""
+    """Return the token of a code, once; None for an unknown or used code."""
     if not _CODE.match(code):
         return None
     sealed = await codes.take(_digest("name", code).hex())

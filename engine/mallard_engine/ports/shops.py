@@ -14,7 +14,7 @@ class Shops(Protocol):
     async def set_hours(
         self, market: str, mall: str, store: str, until_ms: int, actor: str
     ) -> Effects:
-        """Close a shop on its counter's report until ``until_ms`` (epoch ms); 0 or a past time opens it.
+        """Close a shop for its counter until ``until_ms`` (epoch ms); 0 or a past time opens it.
 
         While it is closed, no driver is searched for its jobs. `apply_hours` follows for each of
         the shop's open jobs, and for those that come back to it.

@@ -61,11 +61,11 @@ class Resume:
         return headers if self.last is None else headers | {"Last-Event-ID": self.last}
 
     def begins(self, event_id: str | None) -> None:
-        """Note the event after which a stream begins, so that a gap before its first is none."""
+        """Note the event after which a stream begins: events before it are not a gap."""
         self.last = self.last or event_id
 
     def read(self, data: str, event_id: str) -> Event:
-        """Read an event. Raises `BadAnswer` if it is none."""
+        """Read an event. Raises `BadAnswer` for anything else."""
         try:
             event = _event(data)
         except (msgspec.MsgspecError, UnicodeError) as error:

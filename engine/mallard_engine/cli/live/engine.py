@@ -1,4 +1,4 @@
-"""How a command reaches a running engine: its address, a token, and what it says when that fails.
+"""How a command calls a running engine: address, token, and the messages when a call fails.
 
 The token is made with the deployment's secret, as `mallard token` makes it, or read from a file
 where an issuer of its own signs the tokens.
@@ -60,7 +60,7 @@ def token_of(
 
 
 def tokens_of(settings: Settings) -> Tokens:
-    """Return what signs tokens. An engine would accept none that is signed with a new secret.
+    """Return the signer of tokens. It creates no secret: no engine would accept its tokens.
 
     Raises:
         ConfigError: There is no secret.

@@ -28,7 +28,7 @@ async def follow(url: str, token: str, jobs: Sequence[str]) -> dict[str, str]:
     streams, the others follow as earlier ones end.
 
     Raises:
-        ClientError: the engine refuses to tell of a job.
+        ClientError: the engine refuses to return a job.
     """
     turns = asyncio.Semaphore(_STREAMS)
     async with OrderClient(url, token) as orders:

@@ -121,7 +121,7 @@ class ReturnPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToldAnswer:
-    """What the holder was told about a problem last."""
+    """The last answer to a problem that was pushed to the holder."""
 
     problem: str
     action: str

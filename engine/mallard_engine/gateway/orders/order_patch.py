@@ -146,7 +146,7 @@ def _merged(shown: JobRequest, patch: JobPatch) -> JobRequest:
         window_end = shown.pickup.window_end
         follows = patch.pickup is UNSET or patch.pickup.window_end is UNSET
         if follows and window_end == shown.dropoff.deadline:
-            # Nobody named a window, so that it ends with the deadline.
+            # The order names no window, so it ends with the deadline.
             pickup = new.get("pickup", shown.pickup)
             new["pickup"] = structs.replace(pickup, window_end=UNSET)
     if patch.pay is not UNSET:

@@ -1,6 +1,6 @@
 """Orders of the market `sandbox`: the ending that they name, and who may be offered them.
 
-Robots have a qualification that nobody else has, and vehicles that carry nothing. An order that
+Robots have a qualification of their own, and vehicles that carry nothing. An order that
 they are to carry needs that qualification and, for the matcher, weighs nothing: robots take every
 order, and only they take it. Any other order weighs at least a gram, so that robots never take it.
 What the order service asked for stays as it is in the order.

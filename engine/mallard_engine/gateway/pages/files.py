@@ -1,7 +1,7 @@
 """The built files of the pages, ready to be sent.
 
-`make web` builds them from `engine/pages` into the package. They are listed once, so a request
-names a file of that list or nothing: no path of a request ever reaches the file system.
+`make web` builds them from `engine/pages` into the package. They are listed once, and a request
+is only looked up in that list: no path of a request ever reaches the file system.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """Serves the pages and their files.
 
-A page is no part of the API that programs use: it is HTML that signs in and calls the API as any
-other client would. So pages take no token and are not in the contract's table of operations, but
+A page is not part of the API that programs use: it is HTML that signs in and calls the API like any
+other client. So pages take no token and are not in the contract's table of operations, but
 for the contract's own page.
 """
 
@@ -21,7 +21,7 @@ from mallard_engine.gateway.pages.files import ASSETS, PageFile, accepts_gzip, p
 DRIVER: Final = "driver"
 _PAGES: Final = ("console", DRIVER, "shop")
 _PREFIXES: Final = frozenset({*_PAGES, ASSETS})
-# Only what comes from here: no inline script or style, and no page of others around ours.
+# Only resources of this origin: no inline script or style, and no framing by other pages.
 _CONTENT_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "font-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; "
@@ -46,7 +46,7 @@ def security_headers(page: str) -> dict[str, str]:
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is one of a page or a file, which costs next to nothing to serve."""
+    """Whether a path is that of a page or a file, which is cheap to serve."""
     return path.removeprefix("/").partition("/")[0] in _PREFIXES
 
 

@@ -1,8 +1,8 @@
 """The customer's page: where a parcel is, as HTML that needs no script.
 
-The page shows what `GET /v1/track/{token}` tells and nothing else: state, times, the driver's alias
-and vehicle, and the driver's position while the next stop is this customer's. A script replaces the
-main part by that of a later reading, so all words are here.
+The page shows what `GET /v1/track/{token}` returns and nothing else: state, times, the driver's
+alias and vehicle, and the driver's position while the next stop is this customer's. A script
+replaces the main part with that of a later response, so all texts are here.
 """
 
 import asyncio

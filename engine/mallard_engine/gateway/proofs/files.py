@@ -25,7 +25,7 @@ class ProofFiles(Protocol):
 
 
 class FolderFiles:
-    """Files in a folder, which nobody else may read."""
+    """Files in a folder that only the node's user may read."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

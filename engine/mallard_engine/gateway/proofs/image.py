@@ -1,4 +1,4 @@
-"""Decodes an uploaded image and encodes it anew, so that only its pixels are kept.
+"""Decodes and re-encodes an uploaded image, so that only its pixels are kept.
 
 The encoder writes what it is given: no EXIF, no position, no comment, no profile, nothing after the
 end of the image, and nothing that is a valid file of another kind at the same time. Which format it
@@ -33,7 +33,7 @@ class CleanImage:
 
 
 def clean(data: bytes) -> CleanImage:
-    """Return the image anew. Takes up to a second of CPU: call it in a thread.
+    """Return the re-encoded image. Takes up to a second of CPU: call it in a thread.
 
     The orientation that a phone notes in the metadata is applied. Of an animation the first image
     is kept.

@@ -33,7 +33,7 @@ class DrainWish:
 class KnownNode:
     """A node as the storage knows it.
 
-    ``is_lost``: it has not been heard of for seconds, and has not said that it stops.
+    ``is_lost``: it has been silent for seconds without having announced a stop.
     """
 
     word: NodeWord

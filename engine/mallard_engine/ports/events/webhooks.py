@@ -22,7 +22,7 @@ class Leased:
     """What a node works on until its next beat.
 
     ``version`` rises with each change of an endpoint. ``waiting``: deliveries that wait for these
-    endpoints. ``untold``: endpoints whose disabling is to be told as an event.
+    endpoints. ``untold``: endpoints whose disabling is not yet recorded as an event.
     """
 
     version: int
@@ -176,4 +176,4 @@ class Webhooks(Protocol):
         """Write the event that an endpoint is disabled."""
 
     async def told(self, endpoint: str) -> None:
-        """The disabling of an endpoint has been told."""
+        """The disabling of an endpoint is recorded as an event."""

@@ -1,6 +1,6 @@
-"""The scripts of `mallard check --repair`: they write anew what derives from a record.
+"""The scripts of `mallard check --repair`: they rebuild what is derived from a record.
 
-Each is fenced by what was judged: a job that has moved on since is left alone.
+Each is fenced by what the audit read: a job that has changed since is left alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class Mending:
         self._runner = runner
 
     async def job(self, ref: JobRef, state: str, attempt: int, wrong: Sequence[str]) -> Did:
-        """Write anew what derives from a job's record. ``wrong``: due entries that it has not."""
+        """Rebuild what is derived from a job's record. ``wrong``: due entries to remove."""
         keys = self._runner.keys[market_of_job(ref.job) or ""]
         lists = [keys.key("by_age"), keys.key("by_service")]
         args = {"state": state, "attempt": attempt, "wrong": wrong, "lists": lists}
@@ -31,7 +31,7 @@ class Mending:
     async def driver(
         self, market: str, driver: str, *, node: str, jobs: Sequence[str], malls: Sequence[str]
     ) -> Did:
-        """Write a driver's places anew, and take out of its record what is not its.
+        """Rebuild a driver's index entries, and drop from its record what belongs to others.
 
         ``jobs``: those that it holds; ``malls``: to which it may seem to be on its way.
         """
@@ -50,7 +50,7 @@ class Mending:
     async def lost(
         self, market: str, job: str, *, service: str, external: str, named_by: Sequence[str]
     ) -> Did:
-        """Tell operators that a job is gone before its end; drop what names it."""
+        """Raise an alert for a job that is gone before its end; drop the references to it."""
         keys = self._runner.keys[market]
         lists = [keys.key("by_age"), keys.key("by_service")]
         # A script names one key of this kind at least.

@@ -1,10 +1,9 @@
-"""Mends what the audit finds and stored records can settle; leaves the rest to people.
+"""Repairs what the audit finds if stored records determine it; leaves the rest to people.
 
-The record of a job, a driver or an offer is believed, and what derives from it is written anew. A
-record that contradicts itself or its history is not touched, nor is what only people can tell: who
-has a parcel that is on board, and keys that nobody knows. A job that its order service was told of
-and that is gone becomes an alert. Mending goes on as long as it finds something to mend, since one
-mend may uncover the next.
+The records of jobs, drivers and offers are trusted, and what is derived from them is rebuilt. A
+record that contradicts itself or its history is not touched, nor are unknown keys and parcels on
+board without a holder: only people can decide these. A confirmed job that is gone becomes an alert.
+Passes are repeated while they find something to repair, because one repair may uncover the next.
 """
 
 import secrets
@@ -31,7 +30,7 @@ ACTOR: Final = "mallard check"
 _PASSES: Final = 5
 _REAPED: Final = 256
 _SCANNED: Final = 1_000
-# With one of these the record itself is wrong: what derives from it would be as well.
+# With one of these the record itself is wrong, so what is derived from it would be wrong too.
 _UNTRUSTED: Final = frozenset({"S7", "S9", "S11", "lifecycle", "record", "pay"})
 _FORGOTTEN: Final = {"by_shop": "shop", "by_customer": "customer", "returns": "back"}
 
@@ -185,7 +184,7 @@ class _Market:
                 actor=ACTOR,
             )
             did += ("its entry of the register applies again",)
-        # A node without a lease is not reaped: nobody else takes its drivers out of matching.
+        # A node without a lease is not reaped: no other node takes its drivers out of matching.
         if known and known.connected and known.node not in view.leases and "S10" in rules:
             did += await self._reaped(known.node)
         return did
@@ -281,7 +280,7 @@ class _Market:
         return ()
 
     async def _lost(self, job: str) -> Did:
-        """Tell of a job that is gone before its end. What is known of it is what names it."""
+        """Raise an alert for a job that is gone before its end; only references to it are left."""
         if not job:
             return ()
         external = service = ""

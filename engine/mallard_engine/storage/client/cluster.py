@@ -1,9 +1,9 @@
 """The engine's connections to a Redis Cluster: one to each primary.
 
-A call goes to the primary of its slot. If a server refuses it because of the cluster's condition,
-the call had no effect, and it is sent again, where the answer says, until its deadline.
+A call goes to the primary of its slot. If a server refuses it because of the cluster's state, the
+call had no effect, and it is sent again, to the server that the answer names, until its deadline.
 
-A primary that is away costs the markets of the others nothing: each connection has its own outage
+A primary that is down does not affect the markets of the others: each connection has its own outage
 (see `Link`).
 """
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 # Between the attempts of a call: the second is made at once.
 _FIRST_AGAIN_S: Final = 0.005
 _LAST_AGAIN_S: Final = 0.05
-# A call whose slot nobody serves is refused after this long, as in an outage of one server.
+# A call whose slot no server serves is refused after this long, as in an outage of one server.
 _NOBODY_S: Final = 0.5
 _DEADLINE_S: Final = 2.0
 _SENT_AGAIN: Final = frozenset({"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "TRYAGAIN"})

@@ -1,4 +1,4 @@
-"""Finds the master of a service by asking Sentinels, anew for each connection."""
+"""Finds the master of a service by asking the Sentinels for each new connection."""
 
 from collections.abc import Callable
 from typing import Any, Final, Self

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Stores what a node says of itself, and forgets nodes that have not been heard of for long. A
+-- Stores the state of a node, and removes nodes that have been silent for long. A
 -- node's fields are its id (what it says), id/seen, id/stopped and id/drain (when/who wants it).
 -- KEYS: nodes
 -- ARGV: now arg{node stopped kept_ms} word
--- REPLY: by at   who wants it to drain, and since when; '' and 0 if nobody does
+-- REPLY: by at   who requested a drain, and when; '' and 0 without a request
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then

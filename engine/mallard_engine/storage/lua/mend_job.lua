@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Writes anew what derives from a job's record, if that is as it was judged: lists, queue, due
+-- Rebuilds what is derived from a job's record, if that is as the audit read it: lists, queue, due
 -- entries, risk, TTL, external id. An offer that is not live, or a holder that does not hold it,
 -- sends a job that is not on board back to the queue; one that is on board becomes an alert, once.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job

@@ -80,7 +80,7 @@ class Ledger:
             self.in_vain.append(f"{driver} for {job}")
 
     def absent(self, job: str) -> None:
-        """Note that the engine has been told that the parcels are not there."""
+        """Note that the absence of the parcels was reported to the engine."""
         self.parcels[job].is_known_absent = True
 
     def found(self, job: str) -> None:

@@ -66,7 +66,7 @@ class BatchesApi:
     async def submit(self, request: Request, principal: Principal) -> Response:
         """Submit up to 100 jobs, each with its own key and its own result."""
         data = await read_body(request, max_bytes=MAX_BATCH_BYTES)
-        # It takes tens of milliseconds, for which nobody else of this node should wait.
+        # It takes tens of milliseconds, for which other requests should not wait.
         value = await asyncio.to_thread(parse_json_body, data, MAX_BATCH_BYTES, _MOST_CONTAINERS)
         asked = patch_as(value, BatchRequest)
         items = _Items(request)
