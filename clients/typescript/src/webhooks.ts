@@ -21,8 +21,8 @@ type HeaderSource = Headers | Record<string, string | string[] | undefined>;
  * The event of a request, if it is signed with one of your secrets.
  *
  * `body`: as it arrived; JSON that was parsed and encoded again has other bytes. `secrets`: the
- * endpoint's (`whsec_…`), and while you rotate both. Throws `BadWebhook`, and `TypeError` for what
- * is no secret.
+ * endpoint's (`whsec_…`), and while you rotate both. Throws `BadWebhook`, and `TypeError` for an
+ * invalid secret.
  */
 export async function readWebhook(
   body: string | Uint8Array,
@@ -58,7 +58,7 @@ function eventOf(bytes: Uint8Array): EventMessage {
     const event = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as EventMessage;
     if (typeof event.id === "string" && typeof event.type === "string") return event;
   } catch {
-    // Told below.
+    // Thrown below.
   }
   throw new BadWebhook("the body is no event");
 }

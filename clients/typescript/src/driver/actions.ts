@@ -1,4 +1,4 @@
-/** What the pure core of a driver client asks its shell to do. */
+/** The actions that the pure core of a driver client requests from its shell. */
 
 import type { Frame } from "../codec.js";
 import type { OfferMessage, ReplyMessage } from "../contract.js";
@@ -7,9 +7,9 @@ import type { LocalFix } from "./fixes.js";
 import type { HeldJob } from "./view.js";
 
 /**
- * `link` numbers the connections: news of one that the core has given up are ignored.
+ * `link` numbers the connections: the core ignores what happens on one that it has given up.
  *
- * `send`: `fixes` are those in the frame; a shell that cannot send it any more gives them to `unsent`.
+ * `send`: `fixes` are those in the frame; a shell that can no longer send it passes them to `unsent`.
  * `close`: with `abort` the connection is dead. `ping`: the shell's transport can ping by itself; it calls `ponged`. `token`: ask the provider.
  * `save`: before the call that caused it returns. `offer`: one more for `offers`. `settle`: resolve
  * or reject the app's call.

@@ -213,7 +213,7 @@ export class DriverClient {
     return this.core.session.reports.size;
   }
 
-  /** How many fixes were dropped for newer ones, or were of no use. */
+  /** How many fixes were dropped for newer ones, or were unusable. */
   get fixesDropped(): number {
     return this.core.session.fixes.dropped;
   }
@@ -267,7 +267,7 @@ export class DriverClient {
 
   /**
    * Use HTTP while the platform suspends sockets (a background task of a phone), until `resume`. The
-   * same calls work: they are sent one by one, and the state is asked for every few seconds.
+   * same calls work: they are sent one by one, and the state is polled every few seconds.
    */
   suspend(): void {
     this.shell.do(this.core.suspend(this.now(), true));
@@ -312,8 +312,8 @@ export class DriverClient {
   }
 
   /**
-   * Report a position; sent in batches, kept while offline. Returns false, and keeps nothing, for a
-   * place that is not on earth and for a reading that the platform had cached.
+   * Report a position; sent in batches, kept while offline. Returns false, and drops the position, for
+   * invalid coordinates and for a reading that the platform had cached.
    */
   location(reading: Reading): boolean {
     const { kept, actions } = this.core.location(this.now(), reading);
@@ -352,8 +352,8 @@ export class DriverClient {
   }
 
   /**
-   * Take an offer; return its jobs in full. Repeated on the next connection when one ends. An answer
-   * that arrives after the call has failed still counts: the jobs are then in `jobs`. Rejects with
+   * Take an offer; return its jobs in full. Repeated on the next connection if this one ends. An answer
+   * that arrives after the call has failed still takes effect: the jobs are then in `jobs`. Rejects with
    * `RequestRefused` (`offer_closed`: it was too late), `NoAnswer`, `Stopped`.
    */
   async accept(offer: OfferMessage, options: CallOptions = {}): Promise<readonly HeldJob[]> {

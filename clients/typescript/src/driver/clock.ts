@@ -21,7 +21,7 @@ export interface Moment {
 // A reading may be this far ahead of the device's clock, because a GPS receiver has its own clock.
 const FUTURE_MS = 5_000;
 
-/** The server's clock as the app knows it; before the first `welcome` the wall clock stands in. */
+/** The server's clock as the app knows it; before the first `welcome`, the device's wall clock. */
 export class Clock {
   private learnt?: number;
 

@@ -14,7 +14,7 @@ import { type Backoff, type Ending, LOST, ReconnectPolicy } from "./reconnect.js
 import type { Timers } from "./timers.js";
 import { Tokens } from "./tokens.js";
 
-/** What a connection tells its session, and asks of it. */
+/** What a connection needs of its session. */
 export interface ConnectionListener {
   /** Whether an offer waits for its answer. */
   readonly offered: boolean;
@@ -41,13 +41,13 @@ export interface ConnectionOptions {
 }
 
 // For the handshake, and again for the welcome. Together with the longest wait between two tries
-// this keeps a reconnect without a hint within the 30 s that an offer lives.
+// this keeps a reconnect without a hint within the 30 s for which an offer is open.
 const WELCOME_WITHIN_MS = 8_000;
 // The server pings every `ping_ms`; twice that without a frame means that it is gone.
 const SILENT_AFTER_PINGS = 2;
 // Several hints of the app within this time count as one.
 const HINT_EVERY_MS = 1_000;
-// How long HTTP stands in for a socket before a socket is tried again.
+// How long the client uses HTTP before it tries a socket again.
 const HTTP_FOR_MS = 30_000;
 
 export class Connection {
@@ -242,12 +242,12 @@ export class Connection {
     if (this.suspended) return "http";
     const { httpAfterS } = this.options;
     const withoutMs = this.clock.upMs - this.socketLostUpMs;
-    // Every second try is a socket, so that HTTP stands in no longer than it must.
+    // Every second try is a socket, so that the client leaves HTTP as soon as it can.
     const due = httpAfterS !== null && withoutMs >= httpAfterS * 1000;
     return due && this.triesSinceWelcome % 2 === 0 ? "http" : "socket";
   }
 
-  /** HTTP stands in for a socket no longer than it must. */
+  /** Leave HTTP as soon as a socket can be had. */
   private trySocketAgain(): void {
     if (this.suspended) return;
     this.drop();
@@ -258,7 +258,7 @@ export class Connection {
 
   private connect(over: Transport, url: string, token: string): void {
     this.links += 1;
-    // What stands in for a socket reads the frames: they are JSON.
+    // The HTTP transport reads the frames: they are JSON.
     const subprotocol = over === "http" ? SUBPROTOCOL_JSON : this.options.subprotocol;
     const link = new Link(this.links, over, url, codecOf(subprotocol), token);
     this.link = link;
@@ -422,7 +422,7 @@ export class Connection {
         },
         onRefusal: (refusal) => done(`the token was not renewed: ${refusal.message}`),
         onFailure: () => undefined,
-        // It lives and dies with its connection: the next one begins with the token.
+        // It is not repeated on another connection, which begins with the token.
         deadlineMs: Infinity,
         ofLink: true,
         afterFixes: false,

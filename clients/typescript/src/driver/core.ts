@@ -1,8 +1,8 @@
 /**
- * The session of a driver app, over as many connections as it takes: bytes in, actions out.
+ * The session of a driver app, over any number of connections: bytes in, actions out.
  *
  * Pure: it opens no socket, sets no timer, reads no clock and stores nothing. A shell (`DriverClient`)
- * calls a method for whatever happens, with the time, and carries out the actions that are returned,
+ * calls a method for each event, with the time, and executes the returned actions
  * in order. It calls `tick` at `wakeUpMs` at the latest.
  */
 
@@ -57,7 +57,7 @@ export class DriverCore {
     return this.timers.nextMs;
   }
 
-  /** Restore what an earlier run of the app saved; null: nothing was. To be called once, first. */
+  /** Restore what an earlier run of the app saved (null: nothing). Call it once, first. */
   recall(now: Now, document: string | null | undefined): Action[] {
     return this.after(now, () => this.session.recall(document));
   }
@@ -83,7 +83,7 @@ export class DriverCore {
     });
   }
 
-  // What the shell tells of a connection
+  // Events of a connection
 
   opened(now: Now, link: number, canPing: boolean): Action[] {
     return this.after(now, () => this.connection.opened(link, canPing));
@@ -128,7 +128,7 @@ export class DriverCore {
     return this.after(now, () => this.connection.suspend(suspended));
   }
 
-  /** Queue a reading; `kept` is false for one of no use. */
+  /** Queue a reading; `kept` is false for an unusable one. */
   location(now: Now, reading: Reading): { kept: boolean; actions: Action[] } {
     let kept = false;
     const actions = this.after(now, () => {

@@ -1,4 +1,4 @@
-/** What a driver client tells its app, besides the engine's messages. */
+/** The events of a driver client, besides the engine's messages. */
 
 import type {
   Barred,
@@ -21,7 +21,7 @@ export interface Connecting {
   attempt: number;
 }
 
-/** A connection is open and welcomed; `over`: a socket, or HTTP while no socket can be had. */
+/** A connection is open and welcomed; `over`: a socket, or HTTP while no socket works. */
 export interface Connected {
   type: "connected";
   url: string;
@@ -31,7 +31,7 @@ export interface Connected {
 
 /**
  * A connection ended, or could not be opened; the client retries by itself. `code`: the close code
- * (1006 for a lost link); `httpStatus`: that of a refused handshake, where the platform tells it.
+ * (1006 for a lost link); `httpStatus`: that of a refused handshake, where the platform reports it.
  */
 export interface Disconnected {
   type: "disconnected";

@@ -34,15 +34,15 @@ const MAX_ACCURACY_M = 100_000;
 const MAX_SPEED_MPS = 1_000;
 /** An older reading is one that the platform had cached; batches of a background task are younger. */
 const CACHED_AFTER_MS = 600_000;
-/** An older time than that is none: some platforms count from another epoch, or in other units. */
+/** An older time is invalid: some platforms count from another epoch, or in other units. */
 const NO_TIME_AFTER_MS = 365 * 86_400_000;
 
 /**
  * Convert a reading to the contract's form.
  *
  * An accuracy, heading or speed that is negative, not finite or out of range is unknown; the place
- * is kept. A time in the future, or a year ago, is taken for now. Returns undefined for a place that is
- * not on earth, and for a reading of more than ten minutes ago.
+ * is kept. A time in the future, or a year ago, counts as now. Returns undefined for invalid
+ * coordinates, and for a reading of more than ten minutes ago.
  */
 export function cleanFix(reading: Reading, clock: Clock): LocalFix | undefined {
   const lat = within(reading.lat, -90, 90);
@@ -95,7 +95,7 @@ export class FixBuffer {
 
   /**
    * Append a fix; return whether it was kept. One that is older than the newest so far is a cached
-   * one, which would move the driver back; the newest once more renews it.
+   * one, which would move the driver back; the newest one again renews it.
    */
   add(fix: LocalFix | undefined): boolean {
     if (fix === undefined || fix.upMs < this.newestMs) {

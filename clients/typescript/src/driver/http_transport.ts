@@ -1,8 +1,8 @@
 /**
- * HTTP in the place of a socket: takes a client's frames (JSON), and answers with the frames that a
- * socket would have brought. So the session knows no difference.
+ * Replaces a socket by HTTP: accepts a client's frames (JSON) and returns the frames that a socket
+ * would have delivered, so that the session sees no difference.
  *
- * Requests are sent one after the other. The state is asked for every few seconds and told as a
+ * Requests are sent one after the other. The state is polled every few seconds and passed on as a
  * `welcome` when it has changed.
  */
 
@@ -93,7 +93,7 @@ class HttpConnection implements OpenConnection {
     }
   }
 
-  /** Ask for the driver's state, and tell it if it has changed. */
+  /** Poll the driver's state, and pass it on if it has changed. */
   private async look(): Promise<void> {
     clearTimeout(this.poll);
     const truth = (await this.call("/state")) as DriverTruth | undefined;

@@ -13,7 +13,7 @@ const MAX_WAITING = 256;
  *
  * After `answerS` without an answer to a request, or `idleS` without any frame, it pings; if nothing
  * comes within `pongS`, the connection is half-open and the client drops it. So a dead one is
- * detected well within the 30 s that an offer lives.
+ * detected well within the 30 s for which an offer is open.
  */
 export interface Liveness {
   answerS: number;
@@ -69,7 +69,7 @@ export class Link {
     return this.codec.decode(frame);
   }
 
-  /** A request that any engine answers with an error, as it does not know it. */
+  /** A request that every engine answers with an error, because it is unknown. */
   probe(): Frame {
     const probe = { type: "client_ping", id: this.nextId++ };
     return this.codec.encode(probe as unknown as ClientMessage);

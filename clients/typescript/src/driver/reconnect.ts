@@ -8,8 +8,8 @@ import { Stopped } from "../errors.js";
  * How a client waits between connections, in seconds.
  *
  * After a close code: full jitter from `firstS` up to `maxS`. When no engine answered at all, up to
- * `unreachableMaxS` only: an offer lives for 30 s, and the network may be back at any moment. After
- * a refused handshake (403, 404 …), which browsers do not tell from a lost network, from
+ * `unreachableMaxS` only: an offer is open for 30 s, and the network may be back at any moment. After
+ * a refused handshake (403, 404 …), which browsers do not distinguish from a lost network, from
  * `refusedFirstS` up to `refusedMaxS`. While an offer is on the screen no wait is longer than
  * `offeredMaxS`.
  */
@@ -45,7 +45,7 @@ const BUSY_STATUSES = [408, 425, 429];
 
 /**
  * How an attempt to connect ended. `code`: the close code (1006 for a lost link, none when no socket
- * was opened); `httpStatus`: that of a refused handshake, where the platform tells it, with its
+ * was opened); `httpStatus`: that of a refused handshake, where the platform reports it, with its
  * `retryAfterS`; `lastedMs`: the time since `welcome` (0 without one); `hinted`: the app reported
  * that the network is back, so this try was abandoned.
  */

@@ -1,4 +1,4 @@
-/** What outlives a connection of a driver app: state, buffers and wanted status. Pure. */
+/** The part of a driver app's session that outlives connections: state, buffers, wanted status. Pure. */
 
 import { FullJitter, type Random } from "../backoff.js";
 import type {
@@ -51,7 +51,7 @@ export class Session implements ConnectionListener {
   readonly reports = new ReportQueue();
   readonly fixes: FixBuffer;
   intent?: Intent;
-  /** The connection that it is the listener of. */
+  /** The connection that this session listens to. */
   connection!: Connection;
   private readonly jitter: FullJitter;
   private advisedEveryMs = LOCATION_MS;
@@ -305,7 +305,7 @@ export class Session implements ConnectionListener {
 
   // The wanted status
 
-  /** The request that tells what the driver wants, after the buffered fixes. */
+  /** The request for the wanted status, after the buffered fixes. */
   wishRequest(intent: Intent, rest: Partial<Request>): Request {
     return {
       make: (id) => {
@@ -388,7 +388,7 @@ export class Session implements ConnectionListener {
   /** Save what must outlive the app, if it has changed. */
   private keep(): void {
     if (this.recalling) return;
-    // The server's time counts once it is known, as the device's clock may be set later.
+    // Once known, the server's time is saved, because the device's clock may be set later.
     for (const report of this.reports.all) report.at = this.clock.lasting(report.at);
     const { owner, intent } = this;
     const reports = [...this.reports.all];

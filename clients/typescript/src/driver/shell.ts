@@ -1,4 +1,4 @@
-/** Carries out what the core of a driver client asks for: sockets, timers, storage, listeners. */
+/** Executes the actions of a driver client's core: sockets, timers, storage, listeners. */
 
 import type { OfferMessage, ReplyMessage } from "../contract.js";
 import type { Action } from "./actions.js";
@@ -12,7 +12,7 @@ import type { HeldJob } from "./view.js";
 /** Returns the driver's token, or another one when the last has expired. */
 export type TokenProvider = () => string | Promise<string>;
 
-/** The world that a core is put into. */
+/** The platform around a core. */
 export interface ShellOptions {
   connectors: Record<Transport, Connect>;
   provider?: TokenProvider;
@@ -90,7 +90,7 @@ export class Shell {
     while (this.saving !== undefined) await this.saving;
   }
 
-  /** Tell `listener` of the events of these types; none: of all. Returns how to unsubscribe. */
+  /** Call `listener` with the events of these types (none: all). Returns a function that unsubscribes. */
   listen(types: Events[], listener: (event: DriverEvent) => void): () => void {
     const key = {};
     this.listeners.set(key, [types, listener]);
@@ -114,7 +114,7 @@ export class Shell {
   ): Promise<Outcome> {
     this.lastCall += 1;
     const call = this.lastCall;
-    // Before anything is kept: what it throws is the caller's.
+    // Before anything is kept: the caller gets the error.
     const actions = begin(call);
     const giveUp = (): void => this.do(this.core.giveUp(this.now(), call));
     const settled = new Promise<Outcome>((resolve, reject) => {
@@ -127,10 +127,10 @@ export class Shell {
     return settled.finally(() => signal.removeEventListener("abort", giveUp));
   }
 
-  /** Carry out what the core asks for, in order, and set the timer. */
+  /** Execute the core's actions in order, and set the timer. */
   do(actions: readonly Action[]): void {
     this.todo.push(...actions);
-    // A listener may call the client: what that causes follows what is being done.
+    // A listener may call the client: the actions of that call come after the present ones.
     if (this.doing) return;
     this.doing = true;
     for (let action = this.todo.shift(); action !== undefined; action = this.todo.shift()) {
@@ -214,7 +214,7 @@ export class Shell {
     }
   }
 
-  /** Save at once where the storage can; else one document after the other, the latest at last. */
+  /** Save at once if the storage is synchronous; else one document after the other, the latest last. */
   private save(document: string): void {
     this.unsaved = document;
     if (this.saving === undefined) this.saveNext();
@@ -252,7 +252,7 @@ export class Shell {
     this.timer = setTimeout(() => this.do(this.core.tick(this.now())), waitMs);
   }
 
-  /** Take the browser's hints that the network is back, or that the page is shown again. */
+  /** Listen for the browser's hints that the network is back, or that the page is shown again. */
   private watchNetwork(): () => void {
     const target = globalThis as Partial<Pick<Window, "addEventListener" | "removeEventListener">>;
     const page = globalThis.document as Document | undefined;

@@ -1,4 +1,4 @@
-/** Named deadlines by the uptime. Pure: `run` is told the time. */
+/** Named deadlines by the uptime. Pure: the time is an argument of `run`. */
 
 interface Deadline {
   atMs: number;
@@ -23,7 +23,7 @@ export class Timers {
     return this.deadlines.has(name);
   }
 
-  /** Call `run` at `atMs`, instead of what the name stood for. */
+  /** Call `run` at `atMs`; it replaces the earlier deadline of that name. */
   set(name: string, atMs: number, run: () => void): void {
     this.deadlines.set(name, { atMs, run });
   }
@@ -32,7 +32,7 @@ export class Timers {
     for (const name of names) this.deadlines.delete(name);
   }
 
-  /** Run what is due, the earliest first. What is set meanwhile waits for the next call. */
+  /** Run what is due, the earliest first. Deadlines that are set meanwhile wait for the next call. */
   run(nowMs: number): void {
     const due = [...this.deadlines].filter(([, { atMs }]) => atMs <= nowMs);
     due.sort(([, a], [, b]) => a.atMs - b.atMs);

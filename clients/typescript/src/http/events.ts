@@ -15,7 +15,7 @@ import { EventParser } from "./sse.js";
 
 const FIRST_WAIT_S = 0.2;
 const LONGEST_WAIT_S = 10;
-// Three comments of the server without one coming: the stream is broken.
+// The time of three comments of the server: after it without any, the stream is broken.
 const SILENT_MS = 45_000;
 
 export interface EventOptions {
@@ -42,7 +42,7 @@ export async function* follow(
     try {
       const stream = await caller.stream(baseUrl + path + query(params), last, SILENT_MS, signal);
       try {
-        // So that a gap before the first event is none.
+        // Events before the stream began are not a gap.
         last ??= stream.header("Last-Event-ID") ?? undefined;
         const parser = new EventParser();
         for await (const piece of stream.chunks) {
@@ -82,7 +82,7 @@ function eventOf(data: string): EventMessage {
   try {
     event = JSON.parse(data);
   } catch {
-    // Told below.
+    // Thrown below.
   }
   const { id, type, sequence } = (event ?? {}) as Record<string, unknown>;
   if (typeof id !== "string" || typeof type !== "string" || typeof sequence !== "number") {

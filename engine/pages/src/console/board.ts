@@ -71,7 +71,7 @@ export class Board {
     this.put(job);
   }
 
-  /** An alert needs nobody any more. */
+  /** An alert was acknowledged. */
   acknowledged(alert: string): void {
     this.told.add(alert);
     this.alerts.delete(alert);

@@ -1,4 +1,4 @@
-/** Keeps the board of a market current: a stream of events, lists read anew when it had a gap. */
+/** Keeps the board of a market current: a stream of events, lists read again after a gap. */
 
 import { signal } from "@preact/signals";
 import { ApiError, line } from "../shared/api.ts";
@@ -62,7 +62,7 @@ export class Live {
         });
       } catch (error) {
         if (this.stopping.signal.aborted) return;
-        // What was missed is no longer kept: begin anew with the lists.
+        // The missed events are trimmed: start again with the lists.
         if (error instanceof Trimmed) this.board.lastEvent = null;
         if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return;
       }

@@ -225,7 +225,7 @@ export class DriverApp {
     this.queued.value = [...client.queued];
   }
 
-  /** The engine has sent the job anew: what it says counts. */
+  /** The engine has sent the job again: its version counts. */
   private forget(job: string): void {
     this.details.delete(job);
     this.taken.value = this.taken.value.filter((it) => it.job !== job);

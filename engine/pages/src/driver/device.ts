@@ -17,8 +17,8 @@ const NOW_TIMEOUT_MS = 4_000;
  * Sends positions while the page is open, at the pace that the engine asks for. Returns a function
  * that stops it.
  *
- * A browser tells of a position when it has changed. A driver who waits in a car park moves nowhere
- * and must be heard of all the same, so the position is asked for besides.
+ * A browser reports a position only when it changes. A driver who waits in a car park must be reported
+ * too, so the position is also polled.
  */
 export function watchPosition(client: DriverClient): () => void {
   if (!("geolocation" in navigator)) {

@@ -162,7 +162,7 @@ function readVehicle(): Vehicle {
     const kept = JSON.parse(localStorage.getItem(VEHICLE) ?? "null");
     if (kept && ["car", "van", "bike", "foot"].includes(kept.kind)) return { kind: kept.kind, untilMs: null };
   } catch {
-    // What was kept is of no use.
+    // The saved state is unusable.
   }
   return { kind: "car", untilMs: null };
 }

@@ -61,7 +61,7 @@ export class Outbox {
     }
   }
 
-  /** What an order that is no longer held waits with is of no use. */
+  /** Drop what waits for an order that is no longer held. */
   drop(job: string): void {
     this.keep(this.waiting.value.filter((it) => it.job !== job));
   }

@@ -29,7 +29,7 @@ export interface MallStop {
   mall: HeldJob["detail"]["mall"];
   shops: ShopStop[];
   jobs: HeldJob[];
-  /** Nobody has said yet that it arrived. */
+  /** Its arrival was not reported yet. */
   isAhead: boolean;
 }
 

@@ -181,7 +181,7 @@ const TOAST_MS = 6000;
 let lastToast = 0;
 const toasts = signal<readonly ToastMessage[]>([]);
 
-/** Shows a message for a while. One that tells of a failure stays until it is dismissed. */
+/** Shows a message for a while. A message about a failure stays until it is dismissed. */
 export function toast(text: string, tone: ToastMessage["tone"] = "neutral"): void {
   const id = ++lastToast;
   // Said again, it is the same message.

@@ -27,7 +27,7 @@ const KEY = "mallard.token";
 const CODE = /^#[A-Za-z0-9_-]{24}$/;
 
 export const session = signal<Session | null>(null);
-/** Why nobody is signed in, for the sign-in form. */
+/** Why the person is signed out, for the sign-in form. */
 export const signInProblem = signal<string | null>(null);
 export const isSigningIn = signal(false);
 

@@ -47,7 +47,7 @@ function SignIn({ title, roles, help }: Omit<Props, "children">) {
         {signInProblem.value && error === null && <p role="alert">{signInProblem.value}</p>}
         <Field
           label="Token"
-          // A password field: nobody looks over a shoulder, and no browser suggests it elsewhere.
+          // A password field hides the token from onlookers, and browsers do not suggest it elsewhere.
           type="password"
           autocomplete="off"
           spellcheck={false}

@@ -59,7 +59,7 @@ export class Counter {
     this.queue.stop();
   }
 
-  /** Reads both lists anew, and again after a while. */
+  /** Reads both lists now, and again after a while. */
   readonly refresh = async (): Promise<void> => {
     clearTimeout(this.#timer);
     try {

@@ -44,7 +44,7 @@ export type Meaning =
 
 /**
  * Tells what a typed or scanned text means: an order's number opens that order. Anything else is
- * a driver's code; it belongs to one of those who are here, or else of those on their way.
+ * a driver's code; it belongs to a driver at the counter, or else to one on the way.
  */
 export function meaningOf(text: string, pickups: readonly Pickup[]): Meaning {
   const typed = text.trim();

@@ -1,5 +1,5 @@
 /**
- * What the counter has said and the engine has not heard yet.
+ * The counter's reports that the engine has not received yet.
  *
  * Every call of a counter may be repeated, so whatever got no answer is sent again, in order, until
  * the engine answers. The queue is kept in the session storage: a reload loses nothing.
@@ -94,7 +94,7 @@ export class ReportQueue {
   }
 }
 
-/** Whether the same report can be taken later. Nobody signed in: after the next sign-in. */
+/** Whether the same report can be sent later; if signed out, after the next sign-in. */
 function isTemporary(error: unknown): boolean {
   if (error instanceof ApiError) return error.isTemporary || error.status === 401;
   return error instanceof NoAnswer;

@@ -1,4 +1,4 @@
-/** Reads the page anew. */
+/** Reads the page again. */
 
 const TIMEOUT_MS = 10_000;
 

@@ -1,5 +1,5 @@
 /**
- * Makes the customer's page better than plain HTML: it is read anew without a flicker, and times
+ * Makes the customer's page better than plain HTML: it is reloaded without a flicker, and times
  * are this reader's. The engine renders all of it (gateway/pages/tracking.py); this script knows no
  * state and no words of its own but those for the line.
  */

@@ -1,4 +1,4 @@
-/** One order: where it stands, its history, why this driver, and what an operator can do. */
+/** One order: its state, its history, why this driver, and what an operator can do. */
 
 import type { ComponentChildren, JSX } from "preact";
 import { Badge, Button, Card, Empty } from "../../shared/components.tsx";

@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Dialog, Field } from "../../shared/components.tsx";
 import type { GivenProof } from "../outbox.ts";
 
-// A phone's photo has 4 MB; a parcel at a door can be told from far fewer.
+// A phone's photo has 4 MB; a parcel at a door is recognisable with far less.
 const LONGEST_SIDE_PX = 1280;
 const JPEG_QUALITY = 0.8;
 
@@ -161,7 +161,7 @@ function blank(element: HTMLCanvasElement, pen: CanvasRenderingContext2D): void 
   pen.lineJoin = "round";
 }
 
-/** Returns a photo as a small JPEG, a data URL. Drawing it anew also drops where it was taken. */
+/** Returns a photo as a small JPEG, a data URL. Drawing it again also drops the place where it was taken. */
 async function shrink(file: Blob): Promise<string> {
   const image = await createImageBitmap(file);
   const scale = Math.min(1, LONGEST_SIDE_PX / Math.max(image.width, image.height));
