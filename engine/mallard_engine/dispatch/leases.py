@@ -97,12 +97,22 @@ class NodeLeases:
     async def start(self) -> None:
         """Become present, and look for lost writes in this node's share of the markets.
 
+        A server that is away is met when its connection is open: see `beat_now`.
+
         Raises:
-            StoreUnavailable: the storage cannot be reached.
+            StoreUnavailable: no server of the storage can be reached.
         """
-        await self._meet()
+        try:
+            await self._meet()
+        except StoreUnavailable:
+            if not self._heard:
+                raise
         for markets in _batches(self._share):
-            await asyncio.gather(*map(self.hold, markets))
+            held = await asyncio.gather(*map(self.hold, markets), return_exceptions=True)
+            for problem in held:
+                is_away = isinstance(problem, StoreUnavailable) and len(self._groups()) > 1
+                if isinstance(problem, BaseException) and not is_away:
+                    raise problem
 
     async def stop(self) -> None:
         """End all tasks."""

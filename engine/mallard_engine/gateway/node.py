@@ -342,7 +342,13 @@ class Node:
             return
         try:
             await self.store.connect()
-            await self.revoked.refresh()
+            try:
+                await self.revoked.refresh()
+            except StoreUnavailable as error:
+                if self.store.outage is not None:
+                    raise
+                # A cluster's server is away: `follow` reads them once it is back.
+                _log.warning("revoked tokens are not known yet", reason=str(error))
             await self.dispatcher.start()
         except BaseException:
             await self.store.close()

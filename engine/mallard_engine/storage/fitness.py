@@ -15,7 +15,7 @@ from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.schema import KEY as SCHEMA_KEY
-from mallard_engine.storage.schema import Schema, read_mark, refusal
+from mallard_engine.storage.schema import Schema, WrongSchema, read_mark, refusal
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -166,7 +166,14 @@ async def inspect(
         found += [Finding(f"{name}{it.text}", it.refuse) for it in judge(facts, embedded=embedded)]
     if any(finding.refuse for finding in found):  # its keys may be unreadable
         return _sorted(found)
-    mark = read_mark(await _if_permitted(link.call("HGETALL", SCHEMA_KEY)))
+    try:
+        mark = read_mark(await _if_permitted(link.call("HGETALL", SCHEMA_KEY)))
+    except WrongSchema:
+        raise
+    except StoreUnavailable:
+        if not any(server.connected for server in servers):
+            raise
+        return _sorted(found)  # of a cluster's server that is away: a node reads a copy of it
     if why := refusal(mark):
         found.append(Finding(why, refuse=True))
     return _sorted(found)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.ports import NO_QUOTAS, Look, Quotas
+from mallard_engine.ports import NO_QUOTAS, Look, Quotas, StoreUnavailable
 from mallard_engine.storage import schema
 from mallard_engine.storage.archive_queue import ArchiveLag, ArchiveQueue
 from mallard_engine.storage.calls.changes import RedisChanges
@@ -34,6 +34,7 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.calls.shops import RedisShops
 from mallard_engine.storage.calls.transfers import RedisTransfers
 from mallard_engine.storage.client.client import Link
+from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store, StoreLink
 from mallard_engine.storage.durability import Barriers
@@ -190,7 +191,9 @@ class RedisStorage:
         # A full or read-only server can still be read, and drivers with work may finish it: the
         # schema version is recorded at a later start.
         with contextlib.suppress(LinkReplyError):
-            await schema.mark(self.runner.link)
+            is_cluster = isinstance(self.runner.link, ClusterLink)
+            copies = [keys.key("lineage") for keys in self.runner.keys.values()]
+            await schema.mark(self.runner.link, copies if is_cluster else ())
         self.runner.set_clock(await self._server_ms())
         await self.inspect()
 
@@ -206,7 +209,8 @@ class RedisStorage:
         texts = [finding.text for finding in found]
         if self._node:
             now_ms = await self._server_ms()
-            with contextlib.suppress(LinkReplyError):  # a refused write shows in `outage`
+            # A refused write, and a cluster's server that is away, show in `warnings`.
+            with contextlib.suppress(LinkReplyError, StoreUnavailable):
                 texts += await disagreements(call, self._node, self._prints, now_ms)
         texts += await self._inspect_archives()
         before, self._warnings = self._warnings, tuple(texts)

@@ -6,6 +6,7 @@ releases (expand, contract): the first reads both forms and writes the old one o
 writes the new form only and raises `oldest_reader`. `docs/howto/upgrade.md` has the rules.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -73,8 +74,13 @@ def read_mark(flat: Sequence[bytes] | None) -> Schema | None:
         raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
 
 
-async def check(link: StoreLink) -> None:
-    """Read the mark only. Raises `WrongSchema` if this version must not use the store."""
+async def check(link: StoreLink, copies: Sequence[str] = ()) -> None:
+    """Read the mark only, or a copy of it if the server that has it is away.
+
+    Raises:
+        WrongSchema: This version must not use the store.
+        StoreUnavailable: The mark cannot be read.
+    """
     try:
         flat = await link.call("HGETALL", KEY)
     except LinkReplyError as error:
@@ -83,17 +89,42 @@ async def check(link: StoreLink) -> None:
         if error.code == "WRONGTYPE":
             raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
         return
+    except StoreUnavailable:
+        if not await _has_good_copy(link, copies):
+            raise
+        return
     if why := refusal(read_mark(flat)):
         raise WrongSchema(why)
 
 
-async def mark(link: StoreLink) -> None:
+async def _has_good_copy(link: StoreLink, copies: Sequence[str]) -> bool:
+    reads = (link.call("HMGET", copy, "written", "oldest_reader") for copy in copies)
+    found = await asyncio.gather(*reads, return_exceptions=True)
+    marks = [Schema(*map(int, it)) for it in found if isinstance(it, list) and all(it)]
+    for why in filter(None, map(refusal, marks)):
+        raise WrongSchema(why)
+    return bool(marks)
+
+
+async def mark(link: StoreLink, copies: Sequence[str] = ()) -> None:
     """Write this version's mark, unless a later version has written a higher one.
+
+    Args:
+        link: The connection.
+        copies: Hashes that keep the mark as well, of which a server that is away may have some: a
+            cluster can then be judged while the server of the mark is away.
 
     Raises `WrongSchema` if this version must not use the store, and what `Link.call` raises.
     """
-    await check(link)
-    args = {"written": OURS.written, "oldest_reader": OURS.oldest_reader}
-    verdict, *found = await all_scripts()["mark_schema"].run(link, [KEY], ["", pack(args)])
-    if verdict == b"newer" and (why := refusal(Schema(*map(int, found)))):
-        raise WrongSchema(why)
+    await check(link, copies)
+    packed = pack({"written": OURS.written, "oldest_reader": OURS.oldest_reader})
+    script = all_scripts()["mark_schema"]
+    writes = (script.run(link, [key], ["", packed]) for key in (KEY, *copies))
+    for reply in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(reply, BaseException):
+            if copies and isinstance(reply, StoreUnavailable):
+                continue
+            raise reply
+        verdict, *found = reply
+        if verdict == b"newer" and (why := refusal(Schema(*map(int, found)))):
+            raise WrongSchema(why)

@@ -40,6 +40,11 @@ class RevokedTokens:
         self._untold: frozenset[Revocation] = frozenset()
         tokens.is_revoked = self.covers
 
+    @property
+    def are_known(self) -> bool:
+        """Whether they have been read. A cluster's server may be away when a node starts."""
+        return self._version >= 0
+
     def covers(self, principal: Principal) -> bool:
         """Whether the token of this subject has been revoked."""
         if not self._until_ms:

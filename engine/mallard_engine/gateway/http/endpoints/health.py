@@ -19,6 +19,7 @@ from mallard_protocol.resources import Readiness
 
 # The answer describes this moment only.
 _NOT_CACHED: Final = {"cache-control": "no-store"}
+_REVOKED_UNKNOWN: Final = "revoked tokens are not known yet: their server is away"
 # Drivers sampled for the spread of earnings: reading all of a large market takes too long.
 _SAMPLE: Final = 512
 
@@ -48,7 +49,8 @@ class HealthApi:
             raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_CACHED)
         if (outage := services.store.outage) is not None:
             raise HttpProblem(ProblemCode.STORE_UNAVAILABLE, outage, headers=_NOT_CACHED)
-        body = Readiness("ready", tuple(services.store.warnings))
+        unread = () if services.revoked.are_known else (_REVOKED_UNKNOWN,)
+        body = Readiness("ready", (*unread, *services.store.warnings))
         return JsonResponse(body, headers=_NOT_CACHED)
 
     async def metrics(self, _request: Request) -> Response:
