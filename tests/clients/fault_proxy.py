@@ -39,6 +39,10 @@ class FaultProxy:
         if mode in {"freeze", "black_hole"}:
             self._frozen |= self._writers
 
+    def leads_to(self, port: int) -> None:
+        """Forward new connections elsewhere, as a load balancer does whose node drains."""
+        self._port = port
+
     def cut(self) -> None:
         """End every connection without a word of WebSocket (FIN)."""
         for writer in tuple(self._writers):

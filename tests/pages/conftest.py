@@ -25,7 +25,7 @@ from tests.pages.browser import AXE, Watched, chromium, opened, running_browser
 
 _HERE = Path(__file__).parent
 # Long enough that a person, or a slow browser, can act before an offer ends.
-_SETTINGS = {
+SETTINGS = {
     "MALLARD_OFFER_TIMEOUT_MS": "30000",
     "MALLARD_OFFER_ACK_TIMEOUT_MS": "3000",
     "MALLARD_RESUME_TTL_S": "120",
@@ -64,7 +64,7 @@ def nodes_redis(redis_binary: Path | None) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def node(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    node = start_node(tmp_path_factory.mktemp("node"), nodes_redis, **_SETTINGS)
+    node = start_node(tmp_path_factory.mktemp("node"), nodes_redis, **SETTINGS)
     yield node
     node.stop()
 

@@ -59,16 +59,16 @@ async def accept_order(page: Page, orders: Shop, body: Json) -> Json:
     return job
 
 
-async def reaches(orders: Shop, job: Json, state: str) -> None:
+async def reaches(orders: Shop, job: Json, state: str, timeout_s: float = 5.0) -> None:
     async def reached() -> bool:
         return await orders.state(job["id"]) == state
 
-    await eventually(reached)
+    await eventually(reached, timeout_s)
 
 
-async def one_delivery(orders: Shop, job: Json) -> None:
+async def one_delivery(orders: Shop, job: Json, timeout_s: float = 5.0) -> None:
     """The order is delivered, and each of its steps was taken once."""
-    await reaches(orders, job, "delivered")
+    await reaches(orders, job, "delivered", timeout_s)
     states = [entry["state"] for entry in (await orders.job(job["id"]))["timeline"]]
     assert states.count("picked_up") == states.count("delivered") == states.count("assigned") == 1
 

@@ -356,7 +356,7 @@ export class DriverClient {
    * that arrives after the call has failed still takes effect: the jobs are then in `jobs`. Rejects with
    * `RequestRefused` (`offer_closed`: it was too late), `NoAnswer`, `Stopped`.
    */
-  async accept(offer: OfferMessage, options: CallOptions = {}): Promise<readonly HeldJob[]> {
+  async accept(offer: Pick<OfferMessage, "offer">, options: CallOptions = {}): Promise<readonly HeldJob[]> {
     const answer = await this.shell.call(options.signal, (call) =>
       this.core.accept(this.now(), call, offer.offer),
     );
@@ -364,7 +364,7 @@ export class DriverClient {
   }
 
   /** Refuse an offer. Rejects as `accept`. */
-  async decline(offer: OfferMessage, reason?: string, options: CallOptions = {}): Promise<void> {
+  async decline(offer: Pick<OfferMessage, "offer">, reason?: string, options: CallOptions = {}): Promise<void> {
     await this.shell.call(options.signal, (call) =>
       this.core.decline(this.now(), call, offer.offer, reason),
     );

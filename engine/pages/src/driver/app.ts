@@ -5,18 +5,22 @@
  * over a kill of the tab). This file turns its events into what is on the screen.
  */
 
-import { DriverClient, RequestRefused, Stopped, WebStorage, type DriverEvent, type HeldJob, type OfferMessage, type QueuedReport } from "@mallard/client";
+import { DriverClient, Stopped, WebStorage, type DriverEvent, type HeldJob, type OfferMessage, type QueuedReport } from "@mallard/client";
 import { signal } from "@preact/signals";
 import { ApiError } from "../shared/api.ts";
 import { toast } from "../shared/components.tsx";
 import { session, signOut, type Session } from "../shared/session.ts";
 import { named } from "../shared/words.ts";
 import { alarm, hush } from "./alarm.ts";
-import { Outbox, type Handover } from "./outbox.ts";
+import { Outbox, type Handover, type Proof } from "./outbox.ts";
 import { takePosition } from "./device.ts";
+import { KeptRun } from "./kept-run.ts";
 import { refusals } from "./refusals.ts";
+import { Requests, type Asked, type Wish } from "./requests.ts";
 
 export type Line = { is: "connecting" } | { is: "online"; over: string } | { is: "away"; untilMs: number; why: string } | { is: "stopped"; why: string };
+
+type ProblemKind = Parameters<DriverClient["problem"]>[0];
 
 export interface Vehicle {
   kind: "car" | "van" | "bike" | "foot";
@@ -25,6 +29,8 @@ export interface Vehicle {
 
 const VERSION = "1";
 const UPLOAD_TIMEOUT_MS = 60_000;
+// What waits is tried again this often, and whenever the line is back.
+const AGAIN_MS = 5_000;
 
 export class DriverApp {
   readonly line = signal<Line>({ is: "connecting" });
@@ -39,10 +45,17 @@ export class DriverApp {
    */
   readonly taken = signal<readonly QueuedReport[]>([]);
   readonly isBusy = signal(false);
+  /** When the token ends, by the server's clock, once the engine has asked for another one. */
+  readonly signInEndsMs = signal<number | null>(null);
   /** What the order service has said about an order, newest last. */
   readonly answers = signal<ReadonlyMap<string, string>>(new Map());
   readonly client: DriverClient;
   readonly outbox: Outbox;
+  readonly requests: Requests;
+  private readonly kept: KeptRun;
+  /** What is held is known; before, it is what the phone has kept. */
+  private isWelcomed = false;
+  private again: ReturnType<typeof setTimeout> | undefined;
   private readonly details = new Map<string, HeldJob["detail"]>();
 
   constructor(
@@ -57,6 +70,12 @@ export class DriverApp {
       autoAcknowledge: false,
     });
     this.outbox = new Outbox(`mallard.outbox.${who.market}.${who.sub}`, (image) => this.upload(image), (handover, proof) => this.handOver(handover, proof));
+    this.requests = new Requests(`mallard.requests.${who.market}.${who.sub}`, this.world());
+    this.kept = new KeptRun(`mallard.run.${who.market}.${who.sub}`);
+    const { jobs, taken } = this.kept.read();
+    this.jobs.value = jobs;
+    this.taken.value = taken;
+    for (const { job } of taken) this.details.set(job, jobs.find((it) => it.job === job)?.detail as HeldJob["detail"]);
     this.client.onEvent((event) => this.heard(event));
   }
 
@@ -66,7 +85,14 @@ export class DriverApp {
 
   async stop(): Promise<void> {
     hush();
+    clearTimeout(this.again);
     await this.client.stop();
+  }
+
+  /** The driver leaves this phone: nothing of the customers stays on it. */
+  async leave(): Promise<void> {
+    await this.stop();
+    this.kept.write({ jobs: [], taken: [] });
   }
 
   serverNowMs(): number {
@@ -79,27 +105,33 @@ export class DriverApp {
   }
 
   async accept(offer: OfferMessage): Promise<void> {
-    await this.attempt(async () => {
-      await this.client.accept(offer);
-      hush();
-    });
+    await this.request({ kind: "accept", offer: offer.offer, untilMs: offer.expires_ms });
   }
 
   async decline(offer: OfferMessage, reason?: string): Promise<void> {
     hush();
-    await this.attempt(() => this.client.decline(offer, reason));
+    await this.request({ kind: "decline", offer: offer.offer, untilMs: offer.expires_ms, reason });
+  }
+
+  /** Whether the driver has answered an offer, also if the engine has not heard it yet. */
+  isAnswered(offer: OfferMessage): boolean {
+    return this.requests.waiting.value.some((it) => "offer" in it && it.offer === offer.offer);
   }
 
   async goOnline(untilMs: number | null): Promise<void> {
-    await this.attempt(() => this.client.status("available", untilMs === null ? {} : { until_ms: untilMs }));
+    await this.wish("available", untilMs === null ? null : this.onServer(untilMs));
   }
 
   async pause(): Promise<void> {
-    await this.attempt(() => this.client.status("paused"));
+    await this.wish("paused");
   }
 
   async goOffline(): Promise<void> {
-    await this.attempt(() => this.client.status("offline"));
+    await this.wish("offline");
+  }
+
+  private async wish(wish: Wish, untilMs: number | null = null): Promise<void> {
+    await this.request({ kind: "status", wish, untilMs });
   }
 
   /** Report a step. It is kept and repeated until the engine has answered, so nothing waits for it. */
@@ -114,47 +146,129 @@ export class DriverApp {
     }
   }
 
-  async problem(kind: Parameters<DriverClient["problem"]>[0], fields: Parameters<DriverClient["problem"]>[1] = {}): Promise<boolean> {
-    return this.attempt(() => this.client.problem(kind, fields));
+  /** Report what is wrong; times by the device's clock. Kept until the engine has answered. */
+  async problem(what: ProblemKind, about: { job?: string; attempt?: number; store?: string; until_ms?: number } = {}): Promise<void> {
+    const { until_ms, ...rest } = about;
+    const untilMs = until_ms === undefined ? null : this.onServer(until_ms);
+    await this.request({ kind: "problem", what, ...rest, atMs: this.serverNowMs(), untilMs });
   }
 
   /** What stops the driver. Of a job that it holds, where there is one: a repeat is then one problem. */
-  async emergency(kind: "breakdown" | "accident" | "unsafe"): Promise<boolean> {
+  async emergency(kind: "breakdown" | "accident" | "unsafe"): Promise<void> {
     const [held] = this.jobs.value;
     // Each breakdown asks for a transfer, also after an earlier one that nobody took.
     const about = held && kind !== "breakdown" ? { job: held.job, attempt: held.attempt } : {};
-    return this.problem(kind, { ...about, at_ms: Date.now() });
+    await this.problem(kind, about);
   }
 
   /** Hand over with proofs; images are uploaded first, when there is a line. */
-  async handover(handover: Handover): Promise<void> {
+  async handover(handover: Omit<Handover, "atMs">): Promise<void> {
+    const said = { ...handover, atMs: this.serverNowMs() };
     // The engine believes a return only from a driver whom it has seen at the place.
     if (handover.step === "returned") await takePosition(this.client);
-    await this.outbox.add(handover).catch(() => toast("The photo waits for the line; it is sent by itself."));
+    try {
+      await this.outbox.add(said);
+    } catch (error) {
+      this.uploadFailed(error);
+    }
   }
 
-  private handOver(handover: Handover, proof: { kind: string; value?: string } | undefined): void {
-    const fields = { at_ms: handover.atMs, ...(proof ? { proof: proof as never } : {}) };
+  private handOver({ job, step, atMs }: Pick<Handover, "job" | "step" | "atMs">, proof: Proof | undefined): void {
+    const fields = { at_ms: this.onDevice(atMs), ...(proof ? { proof: proof as never } : {}) };
     try {
-      void this.client.progress(handover.job, handover.step, fields);
+      void this.client.progress(job, step, fields);
     } catch (error) {
       toast(error instanceof Error ? error.message : String(error), "danger");
     }
   }
 
-  private async attempt(act: () => Promise<unknown>): Promise<boolean> {
+  private uploadFailed(error: unknown): void {
+    const [first] = this.outbox.waiting.value;
+    if (first && error instanceof ApiError && !error.isTemporary && error.status !== 401) {
+      this.outbox.drop(first.job);
+      toast(`The engine does not take the photo: ${error.message} Take another one.`, "danger");
+    } else {
+      this.trySoon();
+      toast("The photo waits for the line; it is sent by itself.");
+    }
+  }
+
+  /** Ask the engine now if there is a line; else as soon as there is. */
+  private async request(asked: Asked): Promise<void> {
     this.isBusy.value = true;
     try {
-      await act();
-      return true;
-    } catch (error) {
-      if (error instanceof RequestRefused) toast(refusals(error.code, error.message), "danger");
-      else if (!(error instanceof Stopped)) toast("No answer yet. Check the line; try again.", "danger");
-      return false;
+      await this.requests.add(asked);
     } finally {
       this.isBusy.value = false;
       this.read();
     }
+    if (!this.requests.waiting.value.includes(asked)) return;
+    this.trySoon();
+    toast("There is no answer yet. It is asked again by itself.");
+  }
+
+  private world(): Requests["world"] {
+    const { client } = this;
+    const app = this;
+    return {
+      get isConnected() {
+        return client.connected;
+      },
+      get nowMs() {
+        return client.serverNowMs();
+      },
+      isHeld: (job) => client.jobs.has(job),
+      isStepWaiting: (job, beforeMs) => client.queued.some((it) => it.job === job && it.at_ms <= beforeMs),
+      ask: (asked) => app.ask(asked),
+      refused: (_asked, refusal) => toast(refusals(refusal.code, refusal.message), "danger"),
+      tooLate: ({ kind }) => toast(TOO_LATE[kind], "danger"),
+    };
+  }
+
+  private async ask(asked: Asked): Promise<void> {
+    const { client } = this;
+    const until = asked.untilMs === null ? {} : { until_ms: this.onDevice(asked.untilMs) };
+    switch (asked.kind) {
+      case "accept":
+        await client.accept(asked);
+        return hush();
+      case "decline":
+        return client.decline(asked, asked.reason);
+      case "status":
+        await client.status(asked.wish, until);
+        return;
+      case "problem": {
+        const { what, job, attempt, store, atMs } = asked;
+        await client.problem(what as ProblemKind, { job, attempt, store, at_ms: this.onDevice(atMs), ...until } as never);
+      }
+    }
+  }
+
+  /** Try what waits, and again after a while for as long as anything does. */
+  private async tryNow(): Promise<void> {
+    clearTimeout(this.again);
+    const { client, outbox, requests } = this;
+    if (client.connected) {
+      const isQueued = (job: string): boolean => client.queued.some((it) => it.job === job && it.step === "returned");
+      if (outbox.returns.value.some((it) => !isQueued(it.job))) await takePosition(client);
+      outbox.sayAgain((job) => client.jobs.get(job)?.state === "returning", isQueued);
+      await Promise.all([requests.send(), outbox.send().catch((error: unknown) => this.uploadFailed(error))]);
+      this.read();
+    }
+    if (outbox.waiting.value.length + outbox.returns.value.length + requests.waiting.value.length > 0) this.trySoon();
+  }
+
+  private trySoon(): void {
+    clearTimeout(this.again);
+    this.again = setTimeout(() => void this.tryNow(), AGAIN_MS);
+  }
+
+  private onServer(deviceMs: number): number {
+    return deviceMs + this.serverNowMs() - Date.now();
+  }
+
+  private onDevice(serverMs: number): number {
+    return serverMs - this.serverNowMs() + Date.now();
   }
 
   private heard(event: DriverEvent): void {
@@ -162,9 +276,12 @@ export class DriverApp {
       case "connecting":
         this.line.value = { is: "connecting" };
         break;
+      case "welcome":
+        this.isWelcomed = true;
+        break;
       case "connected":
         this.line.value = { is: "online", over: event.over };
-        void this.outbox.send().catch(() => undefined);
+        void this.tryNow();
         break;
       case "disconnected":
         this.line.value = { is: "away", untilMs: Date.now() + event.reconnectingInS * 1000, why: event.reason };
@@ -174,7 +291,9 @@ export class DriverApp {
         if (event.reason.closeCode === 4501) signOut("You were signed out: the token has expired or was revoked.");
         break;
       case "token_trouble":
-        signOut("The token has expired. Ask for another one.");
+        // The engine asks for another one in good time; this one is good until it ends.
+        this.signInEndsMs.value = session.value?.expiresMs ?? 0;
+        if (this.signInEndsMs.value <= this.serverNowMs()) signOut("The token has expired. Ask for another one.");
         break;
       case "offer":
         alarm();
@@ -187,6 +306,15 @@ export class DriverApp {
         this.told(event.job, event.reason, event.answer);
         break;
       case "report_settled":
+        if (event.step === "returned") {
+          const isKnown = this.outbox.returns.value.some((it) => it.job === event.job && it.isDoubted);
+          this.outbox.returnSettled(event.job, event.refusal?.code);
+          if (event.refusal?.code === "no_position") {
+            this.trySoon();
+            if (isKnown) break;
+          }
+        }
+        if (this.requests.waiting.value.length > 0) void this.requests.send();
         // Of several proofs each but the last is answered so; the next is on its way.
         if (event.refusal?.code === "proof_needed" && this.client.queued.some((it) => it.job === event.job)) break;
         if (event.refusal) {
@@ -220,15 +348,21 @@ export class DriverApp {
     this.barred.value = client.barred;
     this.offer.value = client.offer;
     if (client.offer === null) hush();
+    this.queued.value = [...client.queued];
+    if (!this.isWelcomed) return;
     this.jobs.value = [...client.jobs.values()];
     for (const [job, detail] of this.details) if (client.jobs.get(job)?.detail !== detail) this.forget(job);
-    this.queued.value = [...client.queued];
+    this.kept.write({ jobs: this.jobs.value, taken: this.taken.value });
   }
 
-  /** The engine has sent the job again: its version counts. */
+  /** The engine has sent the job again: its version counts, except for what it has not heard yet. */
   private forget(job: string): void {
-    this.details.delete(job);
-    this.taken.value = this.taken.value.filter((it) => it.job !== job);
+    const detail = this.client.jobs.get(job)?.detail;
+    const isUnheard = (taken: QueuedReport): boolean =>
+      detail !== undefined && this.queued.value.some((it) => it.job === job && it.step === taken.step && it.store === taken.store);
+    this.taken.value = this.taken.value.filter((it) => it.job !== job || isUnheard(it));
+    if (detail !== undefined && this.taken.value.some((it) => it.job === job)) this.details.set(job, detail);
+    else this.details.delete(job);
   }
 
   private token(): string {
@@ -251,6 +385,13 @@ export class DriverApp {
     return String(answer.proof);
   }
 }
+
+const TOO_LATE: Record<Asked["kind"], string> = {
+  accept: "Too late: the offer is gone.",
+  decline: "The offer is gone.",
+  status: "The time that you had chosen is over.",
+  problem: "An order has gone on without you: the report about it was not sent.",
+};
 
 const ANSWERS: Record<string, string> = {
   retry: "Try again at the door.",

@@ -7,6 +7,7 @@ import { now } from "../shared/now.ts";
 import { session, signOut } from "../shared/session.ts";
 import { clock, count, duration, named } from "../shared/words.ts";
 import { DriverApp, type Line, type Vehicle } from "./app.ts";
+import type { Asked } from "./requests.ts";
 import { followVisibility, keepAwake, place, wasAwayMs, watchPosition } from "./device.ts";
 import { Emergency } from "./views/emergency.tsx";
 import { Idle } from "./views/idle.tsx";
@@ -102,7 +103,7 @@ function Menu({ app, onClose, onEmergency }: { app: DriverApp; onClose: () => vo
           size="large"
           kind="quiet"
           onClick={close(async () => {
-            await app.stop();
+            await app.leave();
             signOut();
           })}
         >
@@ -120,7 +121,11 @@ function Notices({ app }: { app: DriverApp }): JSX.Element {
   const line = app.line.value;
   const queued = app.queued.value;
   const images = app.outbox.waiting.value.length;
-  const waiting = queued.length + images;
+  const ends = app.signInEndsMs.value;
+  const { value: asked } = app.requests.waiting;
+  // While the line is up they are on their way.
+  const isShown = line.is !== "online" || images > 0;
+  const waiting = queued.length + images + (isShown ? asked.length : 0);
   return (
     <div class="notices" role="status" aria-live="polite">
       {line.is === "stopped" && line.why ? (
@@ -139,10 +144,19 @@ function Notices({ app }: { app: DriverApp }): JSX.Element {
                 {clock(report.at_ms, now.value)} {named(report.step)} {report.store ? `at ${report.store}` : ""}
               </li>
             ))}
+            {asked.map((it, index) => (
+              <li key={`asked-${index}`}>{wordsOf(it)}</li>
+            ))}
             {images > 0 ? <li>{count(images, "delivery", "deliveries")} with a photo or signature</li> : null}
           </ol>
         </details>
       ) : null}
+      {ends === null ? null : (
+        <p class="notice notice-warn">
+          Your sign-in ends at {clock(ends + Date.now() - app.serverNowMs(), now.value)}. Ask your operator for another link; nothing of your run is lost.{" "}
+          <Button size="small" onClick={() => signOut("Paste another token, or open another link.")}>Sign in again</Button>
+        </p>
+      )}
       {place.value === "denied" ? (
         <p class="notice notice-danger">This page may not see where you are, so you get no offers. Allow the location in the browser’s settings.</p>
       ) : null}
@@ -155,6 +169,19 @@ function Notices({ app }: { app: DriverApp }): JSX.Element {
       ) : null}
     </div>
   );
+}
+
+function wordsOf(asked: Asked): string {
+  switch (asked.kind) {
+    case "accept":
+      return "Accept the offer";
+    case "decline":
+      return "Decline the offer";
+    case "status":
+      return `You want to be ${asked.wish}`;
+    case "problem":
+      return named(asked.what);
+  }
 }
 
 function readVehicle(): Vehicle {

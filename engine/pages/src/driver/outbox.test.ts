@@ -37,6 +37,34 @@ test("a photo waits for the line, over a kill of the tab, and is told once", asy
   expect(AREA.size).toBe(0);
 });
 
+test("a return that is not believed is said again, over a kill of the tab", async () => {
+  const told: unknown[] = [];
+  const open = (): Outbox => new Outbox("k", async () => "", (it, proof) => told.push([it.job, it.step, it.atMs, proof]), STORE);
+  const before = open();
+  await before.add({ job: "a", step: "returned", atMs: 5, proofs: [{ kind: "code", value: "12" }] });
+  before.sayAgain(() => true, () => true);
+  expect(told).toHaveLength(1);
+  before.returnSettled("a", "no_position");
+  const after = open();
+  expect(after.returns.value[0]?.isDoubted).toBe(true);
+  after.sayAgain(() => true, () => false);
+  expect(told[1]).toEqual(["a", "returned", 5, { kind: "code", value: "12" }]);
+  after.returnSettled("a", undefined);
+  after.sayAgain(() => true, () => false);
+  expect(told).toHaveLength(2);
+  expect(AREA.size).toBe(0);
+});
+
+test("a return is forgotten once refused or once the order is not on its way back", async () => {
+  const outbox = new Outbox("k", async () => "", () => undefined, STORE);
+  const back = (job: string): Promise<void> => outbox.add({ job, step: "returned", atMs: 5, proofs: [] });
+  await back("a");
+  outbox.returnSettled("a", "wrong_code");
+  await back("b");
+  outbox.sayAgain(() => false, () => false);
+  expect(outbox.returns.value).toEqual([]);
+});
+
 test("what is kept is of no use when it cannot be read", () => {
   AREA.set("k", "{");
   expect(new Outbox("k", async () => "", () => undefined, STORE).waiting.value).toEqual([]);

@@ -1,8 +1,10 @@
 /**
- * Deliveries whose proofs wait for the line: an image is uploaded before it can be named in a report.
+ * Handovers that the client alone does not bring to their end. All are kept in the device's storage,
+ * so that a killed tab loses none. Times are by the server's clock.
  *
- * Kept in the device's storage, so that a killed tab loses no proof. A report without an image needs
- * none of this: the client keeps it.
+ * - With an image: it is uploaded before it can be named in a report.
+ * - A return: the engine believes it once it has seen the driver at the place. A fix may come late, so
+ *   the return is said again until then.
  */
 
 import { signal } from "@preact/signals";
@@ -16,13 +18,29 @@ export interface Handover {
   proofs: GivenProof[];
 }
 
+/** A proof as a report names it. */
+export interface Proof {
+  kind: string;
+  value?: string;
+}
+
+/** A return that was said. */
+export interface SaidReturn {
+  job: string;
+  atMs: number;
+  proofs: readonly Proof[];
+  /** The engine has not seen the driver at the place yet. */
+  isDoubted: boolean;
+}
+
 /** Uploads an image; returns its id. */
 type Upload = (image: Blob) => Promise<string>;
 /** Reports a step with one proof, or none. */
-type Report = (handover: Handover, proof: { kind: string; value?: string } | undefined) => void;
+type Report = (handover: Pick<Handover, "job" | "step" | "atMs">, proof: Proof | undefined) => void;
 
 export class Outbox {
   readonly waiting = signal<readonly Handover[]>([]);
+  readonly returns = signal<readonly SaidReturn[]>([]);
   private isSending = false;
 
   constructor(
@@ -31,7 +49,8 @@ export class Outbox {
     private readonly report: Report,
     private readonly area: Pick<Storage, "getItem" | "setItem" | "removeItem"> = localStorage,
   ) {
-    this.waiting.value = read(area.getItem(key));
+    this.waiting.value = read<Handover>(area.getItem(key));
+    this.returns.value = read<SaidReturn>(area.getItem(this.returnsKey));
   }
 
   /** Report a handover: at once if it has no image, else as soon as its images are uploaded. */
@@ -50,7 +69,7 @@ export class Outbox {
     this.isSending = true;
     try {
       for (let first = this.waiting.value[0]; first; first = this.waiting.value[0]) {
-        const proofs: { kind: string; value?: string }[] = [];
+        const proofs: Proof[] = [];
         for (const proof of first.proofs)
           proofs.push("image" in proof ? { kind: proof.kind, value: await this.upload(blobOf(proof.image)) } : proof);
         this.tell(first, proofs);
@@ -61,28 +80,56 @@ export class Outbox {
     }
   }
 
-  /** Drop what waits for an order that is no longer held. */
+  /** Drop an order whose photo or signature the engine refuses: it waits no longer. */
   drop(job: string): void {
     this.keep(this.waiting.value.filter((it) => it.job !== job));
   }
 
-  private tell(handover: Handover, proofs: readonly { kind: string; value?: string }[]): void {
+  /** The engine has answered a return: it is over, unless the driver is only not believed yet. */
+  returnSettled(job: string, refusal: string | undefined): void {
+    const isDoubted = refusal === "no_position";
+    this.keepReturns(this.returns.value.flatMap((it) => (it.job !== job ? [it] : isDoubted ? [{ ...it, isDoubted }] : [])));
+  }
+
+  /** Says the returns again that nobody has answered or believed; forgets those of other orders. */
+  sayAgain(isReturning: (job: string) => boolean, isQueued: (job: string) => boolean): void {
+    this.keepReturns(this.returns.value.filter((it) => isReturning(it.job)));
+    for (const said of this.returns.value) if (!isQueued(said.job)) this.report({ ...said, step: "returned" }, said.proofs[0]);
+  }
+
+  private tell(handover: Handover, proofs: readonly Proof[]): void {
+    const { job, atMs, step } = handover;
+    if (step === "returned") this.keepReturns([...this.returns.value.filter((it) => it.job !== job), { job, atMs, proofs, isDoubted: false }]);
     if (proofs.length === 0) this.report(handover, undefined);
     for (const proof of proofs) this.report(handover, proof);
   }
 
   private keep(waiting: readonly Handover[]): void {
     this.waiting.value = waiting;
-    if (waiting.length === 0) this.area.removeItem(this.key);
-    else this.area.setItem(this.key, JSON.stringify(waiting));
+    this.write(this.key, waiting);
+  }
+
+  private keepReturns(returns: readonly SaidReturn[]): void {
+    if (returns.length + this.returns.value.length === 0) return;
+    this.returns.value = returns;
+    this.write(this.returnsKey, returns);
+  }
+
+  private get returnsKey(): string {
+    return `${this.key}.returns`;
+  }
+
+  private write(key: string, list: readonly unknown[]): void {
+    if (list.length === 0) this.area.removeItem(key);
+    else this.area.setItem(key, JSON.stringify(list));
   }
 }
 
-function read(text: string | null): readonly Handover[] {
+function read<T>(text: string | null): readonly T[] {
   if (text === null) return [];
   try {
     const found: unknown = JSON.parse(text);
-    return Array.isArray(found) ? (found as Handover[]) : [];
+    return Array.isArray(found) ? (found as T[]) : [];
   } catch {
     return [];
   }

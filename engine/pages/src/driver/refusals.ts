@@ -15,7 +15,7 @@ const WORDS: Record<string, string> = {
 };
 
 export function refusals(code: string, message: string, triesLeft?: number, step?: string): string {
-  if (step === "returned" && code === "no_position") return "The engine has not seen you at the place yet. Wait there a moment and say it again.";
+  if (step === "returned" && code === "no_position") return "The engine has not seen you at the place yet. Stay there: it is said again by itself.";
   const words = Object.hasOwn(WORDS, code) ? WORDS[code]! : message;
   return triesLeft === undefined ? words : `${words} ${triesLeft} left.`;
 }

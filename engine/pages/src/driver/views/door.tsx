@@ -30,7 +30,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
   const close = (): void => setAsked("no");
   const deliver = (proofs: GivenProof[]): void => {
     close();
-    void app.handover({ job: job.job, step: "delivered", atMs: Date.now(), proofs });
+    void app.handover({ job: job.job, step: "delivered", proofs });
   };
   const needed = mustLeave ? [...new Set([...wanted.filter((it) => it !== "pin" && it !== "signature"), "photo"])] : wanted;
   return (
@@ -81,7 +81,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
                 onClick={() => {
                   close();
                   setThere(true);
-                  void app.problem(kind, { job: job.job, attempt: job.attempt, at_ms: Date.now() });
+                  void app.problem(kind, { job: job.job, attempt: job.attempt });
                 }}
               >
                 {words}

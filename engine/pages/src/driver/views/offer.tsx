@@ -75,6 +75,7 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
           <li key={name}>{name}</li>
         ))}
       </ul>
+      {app.isAnswered(offer) && !app.isBusy.value ? <p class="notice notice-warn" role="status">Your answer waits for the line.</p> : null}
       {isDeclining ? (
         <div class="offer-actions">
           <p>Why not?</p>
@@ -86,7 +87,7 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
         </div>
       ) : (
         <div class="offer-actions">
-          <Button kind="primary" size="large" busy={app.isBusy.value} onClick={() => void app.accept(offer)}>Accept</Button>
+          <Button kind="primary" size="large" busy={app.isBusy.value || app.isAnswered(offer)} onClick={() => void app.accept(offer)}>Accept</Button>
           <Button size="large" onClick={() => setDeclining(true)}>Decline</Button>
         </div>
       )}

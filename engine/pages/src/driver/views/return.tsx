@@ -16,6 +16,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
   const [code, setCode] = useState("");
   const offsetMs = Date.now() - app.serverNowMs();
   const shop = job.detail.stores.find((it) => it.store === to?.store)?.name ?? to?.store;
+  const said = app.outbox.returns.value.find((it) => it.job === job.job && it.isDoubted);
   const close = (): void => setAsked("no");
   return (
     <Card aria-label="Bring back">
@@ -25,6 +26,11 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
         {count(job.detail.parcels.count, "parcel")} of {job.detail.external_id ?? "an order"}
         {to?.open_until ? <> · open until {clock(to.open_until + offsetMs, now.value)}</> : null}
       </p>
+      {said ? (
+        <p class="notice notice-info" role="status">
+          You said at {clock(said.atMs + offsetMs, now.value)} that it is back. It counts once the engine has seen this phone at the place; it is said again by itself.
+        </p>
+      ) : null}
       <div class="stop-actions">
         {to ? <a class="button button-large" href={directions(to.lat, to.lon)} target="_blank" rel="noreferrer">Navigate</a> : null}
         <Button kind="primary" size="large" disabled={!to} onClick={() => setAsked("code")}>It is back</Button>
@@ -37,7 +43,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
             onSubmit={(event) => {
               event.preventDefault();
               close();
-              void app.handover({ job: job.job, step: "returned", atMs: Date.now(), proofs: [{ kind: "code", value: code.trim() }] });
+              void app.handover({ job: job.job, step: "returned", proofs: [{ kind: "code", value: code.trim() }] });
             }}
           >
             <Field label="Code" hint="They have it on their screen." inputMode="numeric" autocomplete="off" required value={code} onInput={(event) => setCode(event.currentTarget.value)} />
@@ -53,7 +59,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
           onClose={close}
           onDone={(proofs) => {
             close();
-            void app.handover({ job: job.job, step: "returned", atMs: Date.now(), proofs });
+            void app.handover({ job: job.job, step: "returned", proofs });
           }}
         />
       ) : null}

@@ -13,7 +13,9 @@ import { Meeting } from "./meeting.tsx";
 import { Return } from "./return.tsx";
 
 export function Run({ app }: { app: DriverApp }): JSX.Element {
-  const reports = [...app.taken.value, ...app.queued.value];
+  // A return that is said once more was doubted: it is not done with.
+  const doubted = new Set(app.outbox.returns.value.filter((it) => it.isDoubted).map((it) => it.job));
+  const reports = [...app.taken.value, ...app.queued.value.filter((it) => it.step !== "returned" || !doubted.has(it.job))];
   const stops = stopsOf(asReported(app.jobs.value, reports, app.outbox.waiting.value.map((it) => it.job)));
   const [next, ...later] = stops;
   return (
