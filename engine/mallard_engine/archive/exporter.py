@@ -9,6 +9,7 @@ written within a second. One process archives a market; another one waits until 
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -37,6 +38,8 @@ _RETRY_S: Final = 1.0
 _LONGEST_RETRY: Final = 15
 _ROLE: Final = "archive"
 LEASE_MS: Final = 15_000
+# A lease that ends is seen by then, however busy the machine is.
+_MARGIN_S: Final = 1.0
 # Later events of a job with more are not kept.
 _MOST_EVENTS: Final = 2_000
 
@@ -126,17 +129,31 @@ class Exporter:
     async def run_once(self) -> None:
         """Archive what has ended so far.
 
+        It waits for as long as an archive that was killed may still hold its lease.
+
         Raises:
             ArchiveInUse: another process archives one of the markets.
             StoreUnavailable: the store could not be read or written.
             TargetUnavailable: a target could not be written.
         """
         self._settle_ms = 0
-        async with self._alone():
-            await self.begin()
-            while not self._stopping.is_set() and await self.step(patient=False):
-                if not self.is_alone:
-                    raise ArchiveInUse(next(iter(self._markets)))
+        ends_s = time.monotonic() + self._lease_ms / 1000 + _MARGIN_S
+        while not self._stopping.is_set():
+            try:
+                async with self._alone():
+                    await self._archive_all()
+                return
+            except ArchiveInUse as problem:
+                if time.monotonic() >= ends_s:
+                    raise
+                _often.warning("the archive waits for another", reason=str(problem))
+                await self._pause(self._retry_s)
+
+    async def _archive_all(self) -> None:
+        await self.begin()
+        while not self._stopping.is_set() and await self.step(patient=False):
+            if not self.is_alone:
+                raise ArchiveInUse(next(iter(self._markets)))
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:

@@ -306,7 +306,7 @@ async def test_second_archive_waits_until_the_first_has_ended(
     await eventually(lambda: first.written == 1)
     running.append(asyncio.create_task(second.run()))
     with pytest.raises(ArchiveInUse):
-        await archive.exporter(target).run_once()
+        await archive.exporter(target, lease_ms=300).run_once()
     await world.driver()
     ref, attempt = await world.picked_up(body=BODY)
     await eventually(lambda: archive_has_read(archive, ref.job))
@@ -321,6 +321,19 @@ async def test_second_archive_waits_until_the_first_has_ended(
     types = [it["type"] for it in archive.lines()[-1]["events"]]
     assert types[0] == "job.created"
     assert "job.delivered" in types
+
+
+async def test_single_run_waits_for_the_lease_of_a_killed_one(
+    world: World, archive: Archive
+) -> None:
+    target = archive.files()
+    await target.open()
+    await archive.register()
+    (job,) = await archive.cancelled()
+    await world.redis.set(world.keys.role("archive"), "a killed one", px=1_000)
+    await archive.exporter(target, lease_ms=20_000).run_once()
+    await target.close()
+    assert archive.ids() == [job]
 
 
 async def archive_has_read(archive: Archive, job: str) -> bool:
