@@ -3,11 +3,12 @@
     python -m load_tests.faults.event_kills --jobs 10000 --kills 20
 
 The service never polls: it follows the events of its market with the Python client and has a
-webhook, and submits the next order when it hears that another was delivered. Two nodes and Redis
-are killed with SIGKILL. At the end each change of each job must have been heard at least once in
-either way, in each job's order by `sequence`, and none may have been invented; only what a
-`market.rewound` declares lost may be heard and gone. `mallard check` must find nothing. Exit status
-1 if one of these is missed.
+webhook, and submits the next order when it hears that another was delivered. When it hears
+`market.rewound`, it submits again, under their keys, what may be lost. Two nodes and Redis are
+killed with SIGKILL. At the end each order must be one job, each change of each job must have been
+heard at least once in either way, in each job's order by `sequence`, and none may have been
+invented; only what a `market.rewound` declares lost may be heard and gone. `mallard check` must
+find nothing. Exit status 1 if one of these is missed.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import secrets
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +31,7 @@ from load_tests.faults.heard import Heard, judge, taken_back
 from load_tests.faults.hook_receiver import HookProcess
 from load_tests.faults.outage import MARKET, App, Seen, Shop, check
 from mallard_client.orders.client import OrderClient
+from mallard_client.orders.requests import JobBody
 from mallard_engine.workload.nodes import Node, RedisProcess, running_nodes
 
 _AWAY_S: Final = 1.0
@@ -39,8 +42,6 @@ _SHOWN: Final = 20
 _POLL_S: Final = 0.1
 # What a killed node had taken for delivery falls due again after 20 s.
 _ALL_HEARD_S: Final = 60.0
-# So many jobs may be open as far as the webhook says: 10,000 deliveries that wait disable it.
-_BEHIND: Final = 500
 _READ_S: Final = 0.5
 _FAILS: Final = 0.02
 _UNBOUNDED: Final = {
@@ -68,12 +69,24 @@ class Service:
         self._jobs: int = options.jobs
         self._open: int = options.open
         self._begun = 0
+        self._again: set[asyncio.Task[None]] = set()
+        self.repeated = 0
+        self.made_anew = 0
 
     async def listen(self) -> None:
         """Follow the market until cancelled."""
         async with OrderClient(self._urls, self._token) as orders:
             async for event in orders.events(MARKET):
                 self.stream.take(event)
+                if lost := self.shop.outbox.rewound(event):
+                    task = asyncio.create_task(self._submit_again(lost))
+                    self._again.add(task)
+                    task.add_done_callback(self._again.discard)
+
+    async def _submit_again(self, lost: Mapping[str, JobBody]) -> None:
+        for key, order in lost.items():
+            self.repeated += 1
+            self.made_anew += await self.shop.submit(key, order)
 
     async def subscribe(self) -> None:
         """Make the endpoint."""
@@ -91,8 +104,7 @@ class Service:
     async def post(self) -> None:
         """Submit orders, as long as few enough are open as far as it has heard."""
         while self._begun < self._jobs:
-            is_behind = self._begun - len(self.hook.heard.delivered) >= _BEHIND
-            if is_behind or self._begun - len(self.stream.delivered) >= self._open:
+            if self._begun - len(self.stream.delivered) >= self._open:
                 await asyncio.sleep(0.02)
                 continue
             self._begun += 1
@@ -101,7 +113,7 @@ class Service:
     async def run(self, kills: asyncio.Task[None]) -> list[str]:
         """Submit all, wait until all is heard, and return what failed."""
         await asyncio.gather(*(self.post() for _ in range(_POSTING)), kills)
-        await _until(lambda: len(self.stream.delivered) >= self._jobs, _ALL_HEARD_S)
+        await _until(self._all_delivered, _ALL_HEARD_S)
         stories = await read_stories(self.shop)
         ways = {"stream": self.stream, "webhook": self.hook.heard}
         await _until(
@@ -112,6 +124,12 @@ class Service:
         failures = [f"{way}: {it}" for way, heard in ways.items() for it in judge(heard, stories)]
         if len(stories) < self._jobs:
             failures.append(f"{len(stories)} jobs of {self._jobs} exist")
+        failures += await self._misfits()
+        print(
+            f"{self.repeated} orders submitted again after lost writes,"
+            f" {self.made_anew} of them were gone",
+            flush=True,
+        )
         if self.hook.refused:
             failures.append(f"{self.hook.refused} webhooks with a wrong signature")
         for way, heard in ways.items():
@@ -122,6 +140,20 @@ class Service:
                 flush=True,
             )
         return failures
+
+    def _all_delivered(self) -> bool:
+        delivered = self.stream.delivered
+        return not self._again and all(job in delivered for _, job in self.shop.jobs)
+
+    async def _misfits(self) -> list[str]:
+        """Return what is wrong with the orders of which the engine has jobs."""
+        async with OrderClient(self._urls, self._token) as orders:
+            listed = Counter([job.external_id async for job in orders.jobs(market=MARKET)])
+        return [
+            *(f"order {it} is {count} jobs" for it, count in listed.items() if count > 1),
+            *(f"order {it} is no job" for it in self.shop.keys - listed.keys()),
+            *(f"order {it} was never submitted" for it in listed.keys() - self.shop.keys),
+        ]
 
 
 async def read_stories(shop: Shop) -> Stories:

@@ -18,17 +18,22 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from load_tests.credentials import Credentials
+from mallard_client.orders.outbox import Outbox
+from mallard_client.orders.requests import JobBody
 from mallard_engine.workload.nodes import Node, RedisProcess, running_nodes
 from mallard_protocol.codes import SUBPROTOCOL_JSON
+from mallard_protocol.resources import Job
 
 MARKET: Final = "phoenix"
 MALL: Final = "chandler-fashion-center"
@@ -37,6 +42,7 @@ HOME: Final = {"lat": 33.3197, "lon": -111.8412}
 _CONNECT_AT_ONCE: Final = 32
 _LOCATION_S: Final = 4.0
 _SETTLE_S: Final = 60.0
+_job = msgspec.json.Decoder(Job).decode
 
 
 @dataclass
@@ -188,7 +194,18 @@ class Shop:
         self.http = httpx2.AsyncClient(
             trust_env=False, timeout=30, headers={"Authorization": f"Bearer {token}"}
         )
-        self.jobs: list[tuple[str, str]] = []
+        self.outbox = Outbox()
+        self._by_key: dict[str, tuple[str, str]] = {}
+
+    @property
+    def jobs(self) -> list[tuple[str, str]]:
+        """The job of each order, and a node."""
+        return list(self._by_key.values())
+
+    @property
+    def keys(self) -> AbstractSet[str]:
+        """The keys of the orders, which are their `external_id` as well."""
+        return self._by_key.keys()
 
     async def close(self) -> None:
         """Hang up."""
@@ -202,6 +219,10 @@ class Shop:
             "dropoff": {**HOME, "name": "Ada", "address": "1 Main St", "contact": "555"},
             "external_id": key,
         }
+        await self.submit(key, body)
+
+    async def submit(self, key: str, body: JobBody) -> bool:
+        """Post an order until a node has accepted it; return whether it made another job of it."""
         while True:
             url = next(self._urls)
             try:
@@ -211,8 +232,11 @@ class Shop:
             except httpx2.TransportError:  # for example an idle connection that was just closed
                 continue
             if answer.status_code == httpx2.codes.CREATED:
-                self.jobs.append((url, answer.json()["id"]))
-                return
+                job = _job(answer.content)
+                _, was = self._by_key.get(key, ("", ""))
+                self._by_key[key] = url, job.id
+                self.outbox.add(key, body, job)
+                return bool(was) and was != job.id
             await asyncio.sleep(0.05)
 
     async def unfinished(self) -> list[str]:

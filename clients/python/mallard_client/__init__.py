@@ -40,6 +40,7 @@ from mallard_client.errors import (
 from mallard_client.http.request import Tagged
 from mallard_client.operator_client import OperatorClient, OperatorClientSync
 from mallard_client.orders.client import JobFilter, OrderClient, OrderClientSync
+from mallard_client.orders.outbox import Outbox
 from mallard_client.store_client import StoreClient, StoreClientSync
 from mallard_client.tokens import TokenProvider
 from mallard_client.webhooks import BadWebhook, read_webhook
@@ -142,6 +143,7 @@ __all__ = [
     "OperatorClientSync",
     "OrderClient",
     "OrderClientSync",
+    "Outbox",
     "Pace",
     "Pay",
     "Pickup",
