@@ -16,7 +16,9 @@ from mallard_protocol.webhooks import DeliveryError, DisabledReason
 MAX_WEBHOOKS: Final = 50
 """Endpoints of one service, or of one operator."""
 MAX_WAITING: Final = 10_000
-"""Deliveries that wait for one endpoint; with more it is disabled."""
+"""Deliveries that wait for one endpoint; if it fails, more disable it. Else they come later."""
+BACKLOG_PATIENCE_S: Final = 60
+"""How long an endpoint has had no success when too many deliveries that wait disable it."""
 ANSWER_WITHIN_S: Final = 10
 """An endpoint answers with 2xx within this time, or the delivery is repeated."""
 ROTATION_S: Final = 86_400
@@ -33,7 +35,7 @@ DISABLED_MEANING: Final[dict[DisabledReason, str]] = {
     DisabledReason.OWNER: "its owner has disabled it",
     DisabledReason.GONE: "it answered 410",
     DisabledReason.FAILING: "no delivery has succeeded for three days",
-    DisabledReason.BACKLOG: "too many deliveries waited for it",
+    DisabledReason.BACKLOG: "it failed, and too many deliveries waited for it",
     DisabledReason.REVOKED: "the tokens of its service were revoked",
 }
 

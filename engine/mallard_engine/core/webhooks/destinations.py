@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -116,6 +117,7 @@ def address_of(host: str) -> Address | None:
         return None
 
 
+@lru_cache(maxsize=1_024)
 def read_url(url: str) -> Destination:
     """Return the parts of a URL that has one meaning to every reader.
 

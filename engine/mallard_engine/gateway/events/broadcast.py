@@ -258,17 +258,16 @@ class Broadcast:
         while True:
             try:
                 loaded = await self._views.load(events)
-                shown = {
-                    reader: await self._views.shown(own, loaded, reader)
-                    for reader, own in by_reader.items()
-                }
+                shown = await asyncio.gather(
+                    *(self._views.shown(own, loaded, it) for it, own in by_reader.items())
+                )
             except StoreUnavailable as problem:
                 _often.warning("events wait for the store", reason=str(problem))
                 await self._sleep(_RETRY_S)
             else:
                 return {
                     (reader, event.id): frame_of(event)
-                    for reader, own in shown.items()
+                    for reader, own in zip(by_reader, shown, strict=True)
                     for event in own
                 }
 

@@ -1,7 +1,8 @@
 """Sends what is due to the endpoints that this node has leased.
 
-Each endpoint has slots of its own, fewer if it is slow and one if it fails. Slow endpoints share
-another total than quick ones, so that however many of them there are, they delay no quick one.
+Each endpoint has slots of its own, more once it has answered quickly, fewer if it is slow and one
+if it fails. Slow endpoints share another total than quick ones, so that however many of them there
+are, they delay no quick one. What is taken together is read and made together.
 """
 
 import asyncio
@@ -16,24 +17,26 @@ import structlog
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.core.webhooks.retries import next_attempt_ms
 from mallard_engine.gateway.events.views import EventViews, Reader
-from mallard_engine.gateway.http.request_parsing import encode_json
-from mallard_engine.gateway.webhooks.sender import Answer, Message, Sender
+from mallard_engine.gateway.webhooks.payloads import Payloads, payloads
+from mallard_engine.gateway.webhooks.sender import Answer, Sender
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Attempt, StoreUnavailable, WaitingDelivery, Webhooks
 from mallard_engine.tasks import cancel
-from mallard_protocol.events import Event
 from mallard_protocol.webhooks import DeliveryOutcome
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)
 
-QUICK_SLOTS: Final = 8
+NEW_SLOTS: Final = 8
+QUICK_SLOTS: Final = 32
 SLOW_SLOTS: Final = 4
 FAILING_SLOTS: Final = 1
 # An endpoint is slow if its last answer took this long, or one that it owes has taken this long.
 SLOW_S: Final = 1.0
-MOST_QUICK: Final = 128
+# It has shown that it is quick if its last answer came so soon.
+QUICK_S: Final = 0.5
+MOST_QUICK: Final = 256
 MOST_SLOW: Final = 128
 # What a node has taken and not settled falls due again: longer than a delivery may take.
 HOLD_MS: Final = 20_000
@@ -47,10 +50,12 @@ class Line:
     Attributes:
         began_s: Of each that is under way.
         has_more: As many were due as it had slots: more may be.
+        is_quick: It has shown that it is.
     """
 
     began_s: dict[int, float] = field(default_factory=dict)
     has_more: bool = False
+    is_quick: bool = False
     is_slow: bool = False
     is_failing: bool = False
     failures: int = 0
@@ -63,7 +68,7 @@ class Line:
 
     def free(self, now_s: float) -> int:
         """Return how many more deliveries may be under way."""
-        most = QUICK_SLOTS
+        most = QUICK_SLOTS if self.is_quick else NEW_SLOTS
         if self.is_failing:
             most = FAILING_SLOTS
         elif self.slow_now(now_s):
@@ -162,16 +167,27 @@ class Deliveries:
         for name, count in slots.items():
             if name in self._lines:
                 self._lines[name].has_more = taken[name] >= count
-        for waiting in due:
-            if endpoint := self._endpoints.get(waiting.endpoint):
-                self._begin(waiting, endpoint, clock())
+        begun = [(it, own) for it in due if (own := self._endpoints.get(it.endpoint))]
+        if begun:
+            wanted = [(it.event, Reader(own.service)) for it, own in begun]
+            made = asyncio.create_task(payloads(self._views, wanted), name="webhook payloads")
+            for waiting, endpoint in begun:
+                self._begin(waiting, endpoint, made, clock())
         return bool(due)
 
-    def _begin(self, waiting: WaitingDelivery, endpoint: Endpoint, now_s: float) -> None:
+    def _begin(
+        self,
+        waiting: WaitingDelivery,
+        endpoint: Endpoint,
+        made: asyncio.Task[Payloads],
+        now_s: float,
+    ) -> None:
         self._numbers += 1
         number, line = self._numbers, self._lines[endpoint.id]
         line.began_s[number] = now_s
-        task = asyncio.create_task(self._deliver(waiting, endpoint, line), name="webhook delivery")
+        task = asyncio.create_task(
+            self._deliver(waiting, endpoint, made, line), name="webhook delivery"
+        )
         self._tasks[number] = task
 
         def ended(_: asyncio.Task[None]) -> None:
@@ -185,27 +201,33 @@ class Deliveries:
         """Break off what is under way; it falls due again."""
         await cancel(*self._tasks.values())
 
-    async def _deliver(self, waiting: WaitingDelivery, endpoint: Endpoint, line: Line) -> None:
+    async def _deliver(
+        self,
+        waiting: WaitingDelivery,
+        endpoint: Endpoint,
+        made: asyncio.Task[Payloads],
+        line: Line,
+    ) -> None:
         """Deliver one event. Whatever breaks this, the delivery falls due again."""
+        wanted = (waiting.event.id, Reader(endpoint.service))
         try:
-            shown = await self._views.public([waiting.event], Reader(endpoint.service))
-            if not shown:
+            found = await asyncio.shield(made)
+            if wanted not in found:
+                return
+            message = found[wanted]
+            if message is None:
                 await self._store.settle(waiting, None, is_gone=False)
                 return
-            answer = await self._send(endpoint, shown[0])
+            secrets = endpoint.signs_with(self._now_ms())
+            answer = await self._sender.post(endpoint.url, message, secrets)
             self._note(endpoint, line, answer)
-            await self._settle(waiting, shown[0], answer)
+            await self._settle(waiting, answer)
         except StoreUnavailable as problem:
             _often.warning("webhook deliveries wait for the store", reason=str(problem))
         except Exception as error:  # noqa: BLE001 - one event must not end the others
             _often.error("webhook delivery broke", example={"exc_info": error})
 
-    async def _send(self, endpoint: Endpoint, event: Event) -> Answer:
-        message = Message(event.id, encode_json(event))
-        secrets = endpoint.signs_with(self._now_ms())
-        return await self._sender.post(endpoint.url, message, secrets)
-
-    async def _settle(self, waiting: WaitingDelivery, event: Event, answer: Answer) -> None:
+    async def _settle(self, waiting: WaitingDelivery, answer: Answer) -> None:
         now_ms = self._now_ms()
         began_ms = now_ms - answer.duration_ms
         first_ms = waiting.first_ms or began_ms
@@ -217,7 +239,7 @@ class Deliveries:
             outcome = DeliveryOutcome.GAVE_UP if next_ms is None else DeliveryOutcome.FAILED
         attempt = Attempt(
             event=waiting.event.id,
-            type=event.type,
+            type=waiting.event.type or "",
             attempt=number,
             at_ms=began_ms,
             duration_ms=answer.duration_ms,
@@ -240,6 +262,7 @@ class Deliveries:
         """Remember how the endpoint does; log at most one line a minute for it."""
         line.is_slow = answer.duration_ms >= SLOW_S * 1000
         line.is_failing = answer.error is not None
+        line.is_quick = not line.is_failing and answer.duration_ms < QUICK_S * 1000
         if answer.error is None:
             line.failures = 0
             return

@@ -17,12 +17,13 @@ import structlog
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.endpoints import Endpoint
-from mallard_engine.gateway.events.tail import Tail
+from mallard_engine.gateway.events.tail import START, Tail
 from mallard_engine.gateway.events.views import Reader
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Endpoints, EventLog, NoSuchWebhook, StoreUnavailable, Webhooks
 from mallard_engine.tasks import cancel
 from mallard_protocol.events import EventType
+from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2
@@ -31,6 +32,8 @@ _GATHER_S: Final = 0.02
 # A replay stops while so many deliveries of its endpoint wait.
 _REPLAY_UNTIL: Final = 1_000
 _REPLAY_PAGE: Final = 200
+# Pages in a row for an endpoint that is behind.
+_STEPS_BEHIND: Final = 10
 
 
 class _Moved(Exception):
@@ -144,8 +147,8 @@ class FanOut:
         if wanted:
             self._on_queued()
 
-    async def replay(self, endpoints: Iterable[str]) -> None:
-        """Move the replays of these endpoints on by one step.
+    async def read_stored(self, endpoints: Iterable[str]) -> None:
+        """Move the replays of these endpoints on by one step, and those that are behind by some.
 
         Raises:
             StoreUnavailable: the outcome is unknown.
@@ -159,6 +162,10 @@ class FanOut:
                 it = await self._store.get(endpoint)
                 if it.waiting < _REPLAY_UNTIL:
                     await self._replay(it, market, after, to)
+        for endpoint, market, after in await self._store.behind():
+            if endpoint in own:
+                with contextlib.suppress(NoSuchWebhook):
+                    await self._catch_up(endpoint, market, after)
 
     async def _replay(self, endpoint: Endpoint, market: str, after: Place, to: Place) -> None:
         read = await self._log.read(market, after, _REPLAY_PAGE)
@@ -168,6 +175,36 @@ class FanOut:
         wanted = [event for event in page if gets(endpoint, event)]
         if await self._store.replay(endpoint.id, market, (after, at), to, wanted) and wanted:
             self._on_queued()
+
+    async def _catch_up(self, name: str, market: str, after: Place) -> None:
+        """Queue what an endpoint that is behind has not had yet, while few deliveries wait.
+
+        What it has not had is kept in the stream alone, so there is no end to how much that may be;
+        but what has left the stream is lost to it, which disables it.
+        """
+        for _ in range(_STEPS_BEHIND):
+            endpoint = await self._store.get(name)
+            ends = await self._log.ends(market)
+            if ends is not None and START < after < ends[0]:
+                await self._store.disable(name, DisabledReason.BACKLOG)
+                return
+            if endpoint.waiting >= _REPLAY_UNTIL and not endpoint.failing_ms:
+                return
+            to = await self._store.position(market) or after
+            read = await self._log.read(market, after, _REPLAY_PAGE)
+            page = [event for event in read if event.place <= to]
+            at = page[-1].place if len(page) == _REPLAY_PAGE else to
+            wanted = [
+                event
+                for event in page
+                if gets(endpoint, event) and endpoint.since_ms <= event.place.ms
+            ]
+            is_behind = await self._store.catch_up(name, market, (after, at), wanted)
+            if wanted:
+                self._on_queued()
+            if not is_behind:
+                return
+            after = at
 
 
 def gets(endpoint: Endpoint, event: MarketEvent) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import httpcore2
@@ -15,6 +16,7 @@ from standardwebhooks import Webhook
 
 from mallard_engine.contract.webhooks import ANSWER_WITHIN_S
 from mallard_engine.core.webhooks.destinations import BadUrl, Destinations
+from mallard_engine.gateway.webhooks.connections import Connections
 from mallard_engine.gateway.webhooks.network import (
     AddressRefused,
     CheckedNetwork,
@@ -28,8 +30,6 @@ from mallard_protocol.webhooks import DeliveryError
 # An answer's body is read so far and so long, so that its connection can be used again.
 _MOST_BODY_BYTES: Final = 16_384
 _BODY_WITHIN_S: Final = 0.5
-_KEPT_OPEN_S: Final = 20.0
-_MOST_KEPT_OPEN: Final = 128
 _LOOK_UP_WITHIN_S: Final = 2.0
 USER_AGENT: Final = "Mallard-Webhooks/1"
 _GONE: Final = 410
@@ -80,21 +80,15 @@ class Sender:
         self._resolve: Resolve = resolve or self._own or Resolver()
         self._within_s = within_s
         self._now = now
-        self._pools = {
-            scheme: httpcore2.AsyncConnectionPool(
-                ssl_context=tls,
-                max_connections=None,
-                max_keepalive_connections=_MOST_KEPT_OPEN,
-                keepalive_expiry=_KEPT_OPEN_S,
-                network_backend=CheckedNetwork(scheme, destinations, self._resolve),
-            )
+        networks = {
+            scheme: CheckedNetwork(scheme, destinations, self._resolve)
             for scheme in ("https", "http")
         }
+        self._connections = Connections(networks, tls)
 
     async def close(self) -> None:
         """Close all connections."""
-        for pool in self._pools.values():
-            await pool.aclose()
+        await self._connections.aclose()
         if self._own is not None:
             self._own.close()
 
@@ -135,21 +129,24 @@ class Sender:
         return Answer(status, error, round((clock() - began_s) * 1000))
 
     async def _post(self, url: str, message: Message, secrets: Sequence[str]) -> int:
-        scheme = self.destinations.check(url).scheme
+        self.destinations.check(url)
+        to = _parsed(url)
         request = httpcore2.Request(
             "POST",
-            url,
-            headers=_headers(url, message, secrets, self._now()),
+            to,
+            headers=_headers(to, message, secrets, self._now()),
             content=message.body,
         )
-        response = await self._pools[scheme].handle_async_request(request)
-        try:
+        async with self._connections.answer(request) as response:
             with contextlib.suppress(Exception):  # the status has been heard
                 async with asyncio.timeout(_BODY_WITHIN_S):
                     await _read(response)
-        finally:
-            await response.aclose()
-        return response.status
+            return response.status
+
+
+@lru_cache(maxsize=1_024)
+def _parsed(url: str) -> httpcore2.URL:
+    return httpcore2.URL(url)
 
 
 async def _read(response: httpcore2.Response) -> None:
@@ -161,13 +158,12 @@ async def _read(response: httpcore2.Response) -> None:
 
 
 def _headers(
-    url: str, message: Message, secrets: Sequence[str], now: datetime
+    url: httpcore2.URL, message: Message, secrets: Sequence[str], now: datetime
 ) -> list[tuple[str, str]]:
     text = message.body.decode()
     signatures = (Webhook(secret).sign(message.id, now, text) for secret in secrets)
-    host = httpcore2.URL(url)
     return [
-        ("host", _host(host)),
+        ("host", _host(url)),
         ("user-agent", USER_AGENT),
         ("content-type", "application/json"),
         ("content-length", str(len(message.body))),

@@ -131,7 +131,7 @@ class WebhookWorker:
         self.deliveries.work_on({} if self._is_leaving else own)
         await self._fan_out.work_on(leased.markets)
         if own:
-            await self._fan_out.replay(own)
+            await self._fan_out.read_stored(own)
         await self._tell(leased)
         self._metrics.webhooks(len(own), leased.waiting)
 

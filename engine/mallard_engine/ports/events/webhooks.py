@@ -136,6 +136,24 @@ class Webhooks(Protocol):
 
         Returns:
             ``ok``; ``stale``: the endpoints have changed; ``moved``: another node was faster.
+
+        An endpoint for which too many wait is behind from then on, see `behind`, or is disabled if
+        it has failed for a while.
+        """
+
+    async def behind(self) -> Sequence[tuple[str, str, Place]]:
+        """Return the endpoints that are behind: endpoint, market, after which place it goes on."""
+
+    async def catch_up(
+        self,
+        endpoint: str,
+        market: str,
+        moved: tuple[Place, Place],
+        events: Sequence[MarketEvent],
+    ) -> bool:
+        """Queue the next events of an endpoint that is behind, and move it on.
+
+        Returns True if it is still behind and there is room for more.
         """
 
     async def begin_replay(self, endpoint: str, market: str, after: Place, to: Place) -> None:

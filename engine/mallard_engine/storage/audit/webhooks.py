@@ -19,6 +19,7 @@ Judged = list[tuple[str, str]]
 
 NO_MARKET: Final = "-"
 _OF_ENDPOINTS: Final = ("since", "disabled", "failing")
+_OF_A_MARKET: Final = ("replays", "behind")
 _A_KEY_EACH: Final = ("queue", "waiting", "tries", "log")
 _MANY: Final = 1_000
 
@@ -45,8 +46,9 @@ async def endpoints(look: Look) -> list[str]:
     held = await look.read("HKEYS", look.keys.key("leases"))
     names |= {unit.decode() for unit in held if b"/" not in unit}
     names |= {it.decode() for it in await look.read("ZRANGE", look.keys.key("untold"), 0, -1)}
-    replays = await look.read("HKEYS", look.keys.key("replays"))
-    names |= {it.decode().partition("/")[0] for it in replays}
+    for field in _OF_A_MARKET:
+        read = await look.read("HKEYS", look.keys.key(field))
+        names |= {it.decode().partition("/")[0] for it in read}
     cursor: bytes = b"0"
     while True:
         match = look.keys.key("*:*")
@@ -63,7 +65,20 @@ async def judge_webhook(look: Look, name: str) -> Judged:
     key = look.keys.key
     (
         _,
-        (stored, since, disabled, failing, due, waiting, tries, log, replays, lease, untold),
+        (
+            stored,
+            since,
+            disabled,
+            failing,
+            due,
+            waiting,
+            tries,
+            log,
+            replays,
+            behind,
+            lease,
+            untold,
+        ),
     ) = await look.at_once(
         ("HGET", key("endpoints"), name),
         *(("HEXISTS", key(field), name) for field in _OF_ENDPOINTS),
@@ -71,11 +86,11 @@ async def judge_webhook(look: Look, name: str) -> Judged:
         ("HKEYS", key(f"waiting:{name}")),
         ("HKEYS", key(f"tries:{name}")),
         ("EXISTS", key(f"log:{name}")),
-        ("HKEYS", key("replays")),
+        *(("HKEYS", key(field)) for field in _OF_A_MARKET),
         ("HEXISTS", key("leases"), name),
         ("ZSCORE", key("untold"), name),
     )
-    replayed = any(each.startswith(f"{name}/".encode()) for each in replays)
+    replayed = any(each.startswith(f"{name}/".encode()) for each in (*replays, *behind))
     if stored is None:
         left = (since, disabled, failing, due, waiting, tries, log, replayed, lease)
         is_left = any(left) or untold is not None

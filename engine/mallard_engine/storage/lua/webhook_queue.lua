@@ -1,25 +1,32 @@
 #!lua flags=allow-oom
 -- Queues events of a market for endpoints and moves the market's position, in one step, so that
 -- each event is queued once. Refused if the position is not `was`, or if the endpoints have changed
--- since the caller read them: a new one must not miss an event. An endpoint with too many is
--- disabled. wanted: endpoint and indexes of its events.
+-- since the caller read them: a new one must not miss an event. For an endpoint with too many
+-- nothing is queued: it is behind, and reads its events from the former position on, in steps, or it
+-- is disabled, if it has had no success for patience_ms. wanted: endpoint and indexes of its events.
 -- KEYS: endpoints
--- ARGV: now arg{market was to version most names[] wanted[]} entry...
+-- ARGV: now arg{market was to version most patience_ms names[] wanted[]} entry...
 -- REPLY: ok | stale | moved
 -- include lib/webhooks.lua
+-- include lib/webhook_room.lua
 
 if (redis.call('HGET', key('positions'), arg.market) or '') ~= arg.was then return { 'moved' } end
 if version() ~= arg.version then return { 'stale' } end
-for _, each in ipairs(arg.wanted) do
-  local endpoint, indexes = each[1], each[2]
-  if is_enabled(endpoint) then
+
+local function put(endpoint, indexes)
+  local field = endpoint .. '/' .. arg.market
+  if redis.call('HEXISTS', key('behind'), field) == 1 then return end
+  if has_room(endpoint, #indexes) then
     for _, index in ipairs(indexes) do
       queue(endpoint, arg.market .. '/' .. arg.names[index + 1], ARGV[index + 3])
     end
-    if redis.call('ZCARD', key('queue:' .. endpoint)) > arg.most then
-      disable(endpoint, 'backlog')
-    end
+  elseif is_enabled(endpoint) then
+    redis.call('HSET', key('behind'), field, arg.was ~= '' and arg.was or '0-0')
   end
+end
+
+for _, each in ipairs(arg.wanted) do
+  if is_enabled(each[1]) then put(each[1], each[2]) end
 end
 redis.call('HSET', key('positions'), arg.market, arg.to)
 return { 'ok' }

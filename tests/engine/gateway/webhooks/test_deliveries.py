@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from mallard_engine.gateway.webhooks.deliveries import QUICK_SLOTS
+from mallard_engine.gateway.webhooks.deliveries import NEW_SLOTS
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer, receiving
@@ -173,7 +173,7 @@ async def test_endpoint_that_hangs_delays_no_other(node: RunningNode, receiver: 
             await node.submit()
         await receiver.hears(20)
         # Of each endpoint that hangs no more than its slots are under way.
-        assert len(slow.heard) <= 5 * 8
+        assert len(slow.heard) <= 5 * NEW_SLOTS
 
 
 async def test_free_slot_is_used_at_once(
@@ -197,7 +197,7 @@ async def test_free_slot_is_used_at_once(
         return bool(seen["waiting"] == 30)
 
     await eventually(all_wait)
-    await receiver.hears(QUICK_SLOTS)
+    await receiver.hears(NEW_SLOTS)
     gate.set()
     await receiver.hears(30, 20)
 

@@ -4,6 +4,7 @@ from mallard_engine.gateway.webhooks.deliveries import (
     FAILING_SLOTS,
     MOST_QUICK,
     MOST_SLOW,
+    NEW_SLOTS,
     QUICK_SLOTS,
     SLOW_SLOTS,
     Line,
@@ -19,14 +20,16 @@ def busy(count: int, since_s: float = NOW_S, **fields: bool) -> Line:
 
 def test_quick_slow_and_failing_endpoints_have_their_slots() -> None:
     lines = {
-        "quick": Line(),
-        "busy": busy(3),
+        "new": Line(),
+        "quick": Line(is_quick=True),
+        "busy": busy(3, is_quick=True),
         "slow": Line(is_slow=True),
         "waits": busy(1, NOW_S - 1),
         "fails": Line(is_failing=True),
         "full": busy(1, is_failing=True),
     }
     assert slots_for(lines, lines, NOW_S) == {
+        "new": NEW_SLOTS,
         "quick": QUICK_SLOTS,
         "busy": QUICK_SLOTS - 3,
         "slow": SLOW_SLOTS,
@@ -38,7 +41,7 @@ def test_quick_slow_and_failing_endpoints_have_their_slots() -> None:
 def test_any_number_of_slow_endpoints_leaves_the_quick_ones_theirs() -> None:
     lines = {f"slow{number}": busy(4, NOW_S - 5) for number in range(1_000)}
     lines["more"] = Line(is_slow=True)
-    lines["quick"] = Line()
+    lines["quick"] = Line(is_quick=True)
     assert slots_for(lines, lines, NOW_S) == {"quick": QUICK_SLOTS}
 
 
@@ -52,4 +55,4 @@ def test_totals_bound_what_is_under_way() -> None:
 
 def test_endpoint_that_another_node_has_now_counts_but_gets_nothing() -> None:
     lines = {"gone": busy(2), "own": Line()}
-    assert slots_for(lines, {"own"}, NOW_S) == {"own": QUICK_SLOTS}
+    assert slots_for(lines, {"own"}, NOW_S) == {"own": NEW_SLOTS}

@@ -158,7 +158,7 @@ PLANTED_BUGS = [
         "",
     ),
     ("webhook_queue", "~= arg.was then", "== '?' then"),
-    ("webhook_queue", "  if is_enabled(endpoint) then", "  if true then"),
+    ("webhook_queue", "  if is_enabled(each[1]) then", "  if true then"),
     ("webhook_take", "      redis.call('ZADD', from, now + arg.hold_ms, name)\n", ""),
     ("webhook_disable", "{ now, reason, drop_waiting(endpoint) }", "{ now, reason, 0 }"),
     ("webhook_drop", "'since', 'disabled'", "'disabled'"),
@@ -189,6 +189,7 @@ WRONG: list[tuple[str, str, Wrong]] = [
     ("webhook", "are counted", lambda w: w.redis.hincrby(key("owned"), "orders/toys", 1)),
     ("leak", "left of it", lambda w: w.redis.set(key("log:wh_9"), "x")),
     ("leak", "left of it", lambda w: w.redis.hset(key("replays"), "wh_9/phoenix", "1 2")),
+    ("leak", "left of it", lambda w: w.redis.hset(key("behind"), "wh_9/phoenix", "1-1")),
 ]
 
 

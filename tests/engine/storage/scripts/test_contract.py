@@ -344,6 +344,7 @@ async def _webhooks(world: World) -> None:
     await webhooks.queue(MARKET, (None, place), [event], {made.id: [0]}, known.version)
     await webhooks.begin_replay(made.id, MARKET, Place(0, 0), place)
     await webhooks.replay(made.id, MARKET, (Place(0, 0), place), place, [event])
+    await webhooks.catch_up(made.id, MARKET, (Place(0, 0), place), [event])
     (due,) = await webhooks.take({made.id: 1}, 1_000)
     await webhooks.settle(due, None, is_gone=False)
     await webhooks.disable(made.id, "owner")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mallard_engine.contract.webhooks import BACKLOG_PATIENCE_S
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.retries import GIVE_UP_MS
@@ -13,6 +14,7 @@ from tests.engine.storage.worlds import MARKET, NODE, World
 
 HOLD_MS = 20_000
 OTHER = "n2"
+NEVER = 2**45
 
 
 def event(number: int, world: World) -> MarketEvent:
@@ -135,17 +137,82 @@ async def test_gone_disables_and_drops_what_waits(world: World) -> None:
     assert (await port.beat(NODE, [MARKET])).untold == []
 
 
-async def test_too_many_waiting_disable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "MAX_WAITING", 3)
+async def one_too_many(world: World) -> list[MarketEvent]:
+    """An endpoint with as many deliveries as may wait, and one event more."""
     await queued(world, 3)
     port, known = world.store.webhooks, await world.store.webhooks.all()
-    it = event(9, world)
     was = await port.position(MARKET)
-    await port.queue(MARKET, (was, it.place), [it], {"wh_1": [0]}, known.version)
+    assert was is not None
+    events = [event(number, world) for number in (8, 9)]
+    verdict = await port.queue(
+        MARKET, (was, events[-1].place), events, {"wh_1": [0, 1]}, known.version
+    )
+    assert verdict == "ok"
+    return events
+
+
+async def test_too_many_waiting_disable_what_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_WAITING", 4)
+    await queued(world)
+    port = world.store.webhooks
+    await port.settle((await taken(world))[0], attempt(world, "failed", NEVER), is_gone=False)
+    await world.pass_ms(BACKLOG_PATIENCE_S * 1000)
+    known, was = await port.all(), await port.position(MARKET)
+    assert was is not None
+    events = [event(number, world) for number in range(4)]
+    await port.queue(MARKET, (was, events[-1].place), events, {"wh_1": [*range(4)]}, known.version)
     seen = await port.get("wh_1")
     assert seen.disabled is not None
     assert seen.disabled.reason == "backlog"
     assert seen.waiting == 0
+    assert await port.behind() == []
+
+
+async def test_too_many_waiting_are_read_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_WAITING", 4)
+    first, last = await one_too_many(world)
+    port = world.store.webhooks
+    ((_, _, after),) = await port.behind()
+    seen = await port.get("wh_1")
+    assert (seen.disabled, seen.waiting, after) == (None, 3, Place(world.now, 2))
+    # What happens meanwhile comes later too, or it would wait without a bound.
+    known, more = await port.all(), event(10, world)
+    await port.queue(MARKET, (last.place, more.place), [more], {"wh_1": [0]}, known.version)
+    assert (await port.get("wh_1")).waiting == 3
+    for due in await taken(world):
+        await port.settle(due, attempt(world, "delivered"), is_gone=False)
+    assert await port.catch_up("wh_1", MARKET, (after, first.place), [first])
+    assert not await port.catch_up("wh_1", MARKET, (after, first.place), [first])
+    assert not await port.catch_up("wh_1", MARKET, (first.place, more.place), [last, more])
+    assert await port.behind() == []
+    # Number 10 is before 8 and 9 where numbers are texts; ordering is not promised.
+    assert {due.event.place for due in await taken(world)} == {first.place, last.place, more.place}
+    again = event(11, world)
+    await port.queue(MARKET, (more.place, again.place), [again], {"wh_1": [0]}, known.version)
+    assert [due.event for due in await taken(world)] == [again]
+
+
+async def test_catching_up_ends_where_an_endpoint_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "MAX_WAITING", 4)
+    events = await one_too_many(world)
+    port = world.store.webhooks
+    ((_, _, after),) = await port.behind()
+    await port.settle((await taken(world))[0], attempt(world, "failed", NEVER), is_gone=False)
+    moved = (after, events[-1].place)
+    assert not await port.catch_up("wh_1", MARKET, moved, events)
+    assert (await port.get("wh_1")).disabled is None
+    await world.pass_ms(BACKLOG_PATIENCE_S * 1000)
+    assert not await port.catch_up("wh_1", MARKET, moved, events)
+    seen = await port.get("wh_1")
+    assert seen.disabled is not None
+    assert seen.disabled.reason == "backlog"
+    assert await port.behind() == []
 
 
 async def test_enabled_endpoint_begins_anew(world: World) -> None:

@@ -1,12 +1,17 @@
 """The port `Webhooks` on Redis. Its keys are of no market and share a hash tag of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
-from mallard_engine.contract.webhooks import DELIVERIES_KEPT, MAX_WAITING, MAX_WEBHOOKS
+from mallard_engine.contract.webhooks import (
+    BACKLOG_PATIENCE_S,
+    DELIVERIES_KEPT,
+    MAX_WAITING,
+    MAX_WEBHOOKS,
+)
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.endpoints import Disabled, Endpoint, Secret
@@ -145,24 +150,44 @@ class RedisWebhooks(Webhooks):
             "was": str(was or ""),
             "to": str(to),
             "version": version,
-            "most": MAX_WAITING,
             "names": [_name(event) for event in events],
             "wanted": list(wanted.items()),
+            **_bounds(),
         }
         (verdict,) = await self._run("queue", args, _entries(events))
         return str(verdict.decode())
+
+    async def behind(self) -> Sequence[tuple[str, str, Place]]:
+        found = await self._pairs("behind")
+        return [(*_pair(name, "/"), _place(place)) for name, place in found]
+
+    async def catch_up(
+        self,
+        endpoint: str,
+        market: str,
+        moved: tuple[Place, Place],
+        events: Sequence[MarketEvent],
+    ) -> bool:
+        was, at = moved
+        args = {
+            "id": endpoint,
+            "market": market,
+            "was": str(was),
+            "at": str(at),
+            "names": [_name(event) for event in events],
+            **_bounds(),
+        }
+        (verdict,) = await self._run("catch_up", args, _entries(events))
+        return bool(verdict == b"behind")
 
     async def begin_replay(self, endpoint: str, market: str, after: Place, to: Place) -> None:
         await self._replay(endpoint, market, "", (after, to), ())
 
     async def replays(self) -> Sequence[tuple[str, str, Place, Place]]:
-        flat = await self._runner.link.call("HGETALL", f"{WEBHOOKS}replays")
-        found = dict(zip(flat[::2], flat[1::2], strict=True))
         going_on = []
-        for name, places in found.items():
-            endpoint, market = _pair(name.decode(), "/")
-            after, to = _pair(places.decode(), " ")
-            going_on.append((endpoint, market, _place(after), _place(to)))
+        for name, places in await self._pairs("replays"):
+            after, to = _pair(places, " ")
+            going_on.append((*_pair(name, "/"), _place(after), _place(to)))
         return going_on
 
     async def replay(
@@ -233,6 +258,11 @@ class RedisWebhooks(Webhooks):
     async def told(self, endpoint: str) -> None:
         await self._runner.link.call("ZREM", f"{WEBHOOKS}untold", endpoint)
 
+    async def _pairs(self, name: str) -> Iterable[tuple[str, str]]:
+        flat = await self._runner.link.call("HGETALL", f"{WEBHOOKS}{name}")
+        texts = [it.decode() for it in flat]
+        return zip(texts[::2], texts[1::2], strict=True)
+
     async def _run(self, name: str, args: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> Any:
         return await self._runner.run(f"webhook_{name}", [f"{WEBHOOKS}endpoints"], args, blobs)
 
@@ -290,6 +320,10 @@ def _waiting(
     if passing:
         event = replace(event, passing=_place(passing[0]))
     return WaitingDelivery(endpoint.decode(), name.decode(), event, failed, first_ms)
+
+
+def _bounds() -> Mapping[str, int]:
+    return {"most": MAX_WAITING, "patience_ms": BACKLOG_PATIENCE_S * 1000}
 
 
 def _entries(events: Sequence[MarketEvent]) -> Sequence[bytes]:

@@ -23,8 +23,10 @@ local function drop_waiting(endpoint)
   end
   redis.call('DEL', key('queue:' .. endpoint), key('waiting:' .. endpoint),
     key('tries:' .. endpoint))
-  for _, field in ipairs(redis.call('HKEYS', key('replays'))) do
-    if field:match('^([^/]+)/') == endpoint then redis.call('HDEL', key('replays'), field) end
+  for _, reads in ipairs({ 'replays', 'behind' }) do
+    for _, field in ipairs(redis.call('HKEYS', key(reads))) do
+      if field:match('^([^/]+)/') == endpoint then redis.call('HDEL', key(reads), field) end
+    end
   end
   return oldest or 0
 end

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Queues the next events of an endpoint that is behind in a market and moves it on. Once it has
+-- reached the market's position, what happens is queued for it at once again (`level`). Refused if
+-- another node has moved it, or if too many wait: `full`, or it is disabled, as in webhook_queue.
+-- KEYS: endpoints
+-- ARGV: now arg{id market was at most patience_ms names[]} entry...
+-- REPLY: behind | level | moved | full
+-- include lib/webhooks.lua
+-- include lib/webhook_room.lua
+
+local field = arg.id .. '/' .. arg.market
+if redis.call('HGET', key('behind'), field) ~= arg.was then return { 'moved' } end
+if not has_room(arg.id, #arg.names) then return { is_enabled(arg.id) and 'full' or 'moved' } end
+for index, name in ipairs(arg.names) do
+  queue(arg.id, arg.market .. '/' .. name, ARGV[index + 2])
+end
+if redis.call('HGET', key('positions'), arg.market) == arg.at then
+  redis.call('HDEL', key('behind'), field)
+  return { 'level' }
+end
+redis.call('HSET', key('behind'), field, arg.at)
+return { 'behind' }
