@@ -22,6 +22,7 @@ from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage import schema
 from mallard_engine.storage.archive_queue import read_lag
 from mallard_engine.storage.audit.archive import judge_unarchived
+from mallard_engine.storage.audit.counts import judge_counts
 from mallard_engine.storage.audit.matches import Matches
 from mallard_engine.storage.audit.rules import judge_driver, judge_job, judge_offer
 from mallard_engine.storage.audit.traces import (
@@ -31,7 +32,6 @@ from mallard_engine.storage.audit.traces import (
     judge_by_customer,
     judge_by_shop,
     judge_coming,
-    judge_counts,
     judge_due,
     judge_events,
     judge_external,

@@ -17,9 +17,9 @@ import msgspec
 from mallard_engine.core.operator_calls import OperatorCall
 from mallard_engine.ports import DueEntry, DueKind, JobRef
 from mallard_engine.storage.audit.audit import Audit, Breach
+from mallard_engine.storage.audit.counts import counts_of
 from mallard_engine.storage.audit.mending import Did, Mending
 from mallard_engine.storage.audit.rules import due_members, judge_job
-from mallard_engine.storage.audit.traces import counts_of
 from mallard_engine.storage.audit.views import Changing, Look
 from mallard_engine.storage.keys import job_at
 from mallard_engine.storage.records.offers import OfferRecord

@@ -3,7 +3,7 @@
 As in ``rules``, each function yields (rule, what is wrong).
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -302,72 +302,6 @@ def is_judged_elsewhere(name: str) -> bool:
     return name in LASTING or name.startswith(_PASSING)
 
 
-async def judge_counts(look: Look) -> Judged:
-    """Check that the counts of jobs by state add up and agree with the jobs (S13)."""
-    _, (counts, newest) = await look.at_once(
-        ("HGETALL", look.keys.key("counts")), _newest_event(look)
-    )
-    by_state = {name.decode(): int(count) for name, count in counts.items()}
-    submitted = by_state.pop("submitted", 0)
-    found: Judged = []
-    if sum(by_state.values()) != submitted:
-        found.append(("S13", f"the states add up to {sum(by_state.values())}, not to {submitted}"))
-    found += [("S13", f"{count} jobs are {name}") for name, count in by_state.items() if count < 0]
-    there = await _count_as_of(look, _id_of(newest))
-    # Ended jobs are deleted after a week, but their counts stay.
-    going_on = set(JobState) - TERMINAL
-    for state in (*going_on, *(f"transfer_{state}" for state in going_on)):
-        counted, seen = by_state.get(state, 0), there[state]
-        if counted != seen:
-            found.append(("S13", f"{seen} jobs are {state}, but {counted} are counted"))
-    return found
-
-
-async def counts_of(look: Look) -> tuple[str, dict[str, int]]:
-    """Return the newest event and the counts that are wrong, as they should be (S13).
-
-    Jobs that ended long ago are counted and gone, so that those counts are believed.
-    """
-    _, (counts, newest) = await look.at_once(
-        ("HGETALL", look.keys.key("counts")), _newest_event(look)
-    )
-    known = {name.decode(): int(count) for name, count in counts.items()}
-    there = await _count_as_of(look, _id_of(newest))
-    going_on = set(JobState) - TERMINAL
-    wanted = known | {
-        state: there[state]
-        for state in (*going_on, *(f"transfer_{state}" for state in going_on))
-        if there[state] or state in known
-    }
-    wanted = {state: max(0, count) for state, count in wanted.items() if state != "submitted"}
-    wanted["submitted"] = sum(wanted.values())
-    return _id_of(newest), {it: n for it, n in wanted.items() if known.get(it, 0) != n}
-
-
-async def _count_as_of(look: Look, since: str) -> Counter[str]:
-    """Count the jobs by state as they were at the event ``since``, a page at a time.
-
-    Transfers are counted apart. Later changes are undone: the first later event of a job names the
-    state that it had before.
-    """
-    states: Counter[str] = Counter()
-    had: dict[str, str] = {}
-    read_to = since
-    async for jobs in pages_of_jobs(look):
-        _, (newest, *seen) = await look.at_once(
-            _newest_event(look), *(("HMGET", look.keys.job(job), "state", "kind") for job in jobs)
-        )
-        if (up_to := _id_of(newest)) != read_to:
-            async for event in _events(look, f"({read_to}", up_to):
-                had.setdefault(event["job"], event["from"])
-            read_to = up_to
-        for job, (state, kind) in zip(jobs, seen, strict=True):
-            # A job that was submitted later had no state.
-            if before := had.get(job, (state or b"").decode()):
-                states[f"transfer_{before}" if kind == b"transfer" else before] += 1
-    return states
-
-
 async def pages_of_jobs(look: Look) -> AsyncIterator[list[str]]:
     """Yield all listed jobs, newest first, a page at a time."""
     before = "+"
@@ -382,15 +316,17 @@ async def pages_of_jobs(look: Look) -> AsyncIterator[list[str]]:
         before = f"({page[-1].decode()}"
 
 
-def _newest_event(look: Look) -> tuple[str | int, ...]:
+def newest_event(look: Look) -> tuple[str | int, ...]:
+    """Return the command that reads the newest event."""
     return ("XREVRANGE", look.keys.key("events"), "+", "-", "COUNT", 1)
 
 
-def _id_of(entries: list[Any]) -> str:
+def id_of(entries: list[Any]) -> str:
+    """Return the id of the first of these entries; `0-0` without any."""
     return entries[0][0].decode() if entries else "0-0"
 
 
-async def _events(look: Look, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
+async def events_between(look: Look, first: str, last: str) -> AsyncIterator[dict[str, Any]]:
     """Yield the jobs' changes of state between two ids of the event stream, in order."""
     while True:
         entries = await look.read(
@@ -453,11 +389,11 @@ async def _missing(look: Look, changes: Changes) -> Judged:
     if changes.earliest_ms is None:
         return []
     _, (oldest, newest) = await look.at_once(
-        ("XRANGE", look.keys.key("events"), "-", "+", "COUNT", 1), _newest_event(look)
+        ("XRANGE", look.keys.key("events"), "-", "+", "COUNT", 1), newest_event(look)
     )
     if not oldest:
         return [("events", "the stream is empty, although jobs have changed within its time")]
-    first_ms, last_ms = (int(_id_of(each).partition("-")[0]) for each in (oldest, newest))
+    first_ms, last_ms = (int(id_of(each).partition("-")[0]) for each in (oldest, newest))
     found: Judged = []
     if first_ms > changes.earliest_ms + _STAMP_MARGIN_MS:
         lost_s = (first_ms - changes.earliest_ms) / 1000

@@ -226,3 +226,23 @@ async def test_role_without_an_end_is_reported(planted: World) -> None:
     (breach,) = await planted.breaches()
     assert (breach.rule, breach.kind, breach.id) == ("leak", "key", "role:archive")
     await planted.redis.delete(planted.keys.role("archive"))
+
+
+async def test_ended_jobs_are_counted_as_far_as_they_are_there(planted: World) -> None:
+    for _ in range(2):
+        await planted.in_state(JobState.CANCELLED)
+    counts = planted.keys.key("counts")
+    await planted.redis.hincrby(counts, "cancelled", -1)
+    await planted.redis.hincrby(counts, "expired", 1)
+    # All that was submitted is there, so each count must be right.
+    whats = {it.what for it in await planted.breaches()}
+    assert whats == {
+        "2 jobs are cancelled, but 1 are counted",
+        "0 jobs are expired, but 1 are counted",
+    }
+    await planted.redis.hincrby(counts, "submitted", 5)
+    await planted.redis.hincrby(counts, "delivered", 5)
+    # Some are gone: no count is less than what is there.
+    assert {it.what for it in await planted.breaches()} == {
+        "2 jobs are cancelled, but 1 are counted"
+    }
