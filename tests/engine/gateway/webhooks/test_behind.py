@@ -34,7 +34,9 @@ async def held(
 
     receiver.reply = reply
     made = await create(node, receiver.url)
-    for _ in range(EVENTS):
+    await node.submit()
+    await receiver.hears(1)
+    for _ in range(EVENTS - 1):
         await node.submit()
 
     async def is_behind() -> bool:
