@@ -67,10 +67,6 @@ class HandoverRequest(Struct, frozen=True, forbid_unknown_fields=True):
     parcels: Annotated[int, Meta(ge=1, le=1_000)] | UnsetType = UNSET
 
 
-class ReturnReceipt(Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of ``POST …/returns/{job}``: nothing, or an empty object."""
-
-
 class ShopReturn(Struct, frozen=True):
     """A job whose parcels, so many, come back to the shop. The driver types the ``code``."""
 

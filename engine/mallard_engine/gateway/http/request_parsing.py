@@ -7,6 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.gateway.http.problems import NOT_CACHED, HttpProblem
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol.codes import MAX_BODY_BYTES, MAX_PROOF_BYTES, ProblemCode
@@ -60,6 +61,25 @@ async def read_body(
     if media_type.strip().lower() not in types:
         raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, f"send {' or '.join(sorted(types))}")
     return await _read(request, max_bytes)
+
+
+class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of an operation that takes none: nothing, or an empty object."""
+
+
+async def check_no_body(request: Request) -> None:
+    """Check that a request brings nothing: what it says there would be ignored in silence.
+
+    Raises:
+        HttpProblem: 413 or 415.
+        MalformedJson: the body is no JSON.
+        InvalidBody: it is no empty object.
+    """
+    if request.headers.get("content-length", "0") == "0" and (
+        "transfer-encoding" not in request.headers
+    ):
+        return
+    decode_json_body(await read_body(request) or b"{}", _Nothing)
 
 
 async def read_image(request: Request) -> bytes:

@@ -20,6 +20,7 @@ from mallard_engine.gateway.auth import Principal, Tokens, bearer
 from mallard_engine.gateway.http.audited_calls import AuditedCalls, BodyCopy
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem
+from mallard_engine.gateway.http.request_parsing import check_no_body
 from mallard_engine.gateway.limits.connections import mark_authenticated
 from mallard_protocol.codes import ProblemCode, Role
 
@@ -76,12 +77,16 @@ _OTHER_STATUSES: Final = frozenset({202, 304})
 class _Method:
     """One method of a path. What a request needs of the row is computed once."""
 
-    __slots__ = ("changes", "handler", "keeps_body", "name", "query_names", "roles", "status")
+    __slots__ = (
+        *("changes", "handler", "has_body", "keeps_body", "name"),
+        *("query_names", "roles", "status"),
+    )
 
     def __init__(self, operation: Operation, handler: Handler) -> None:
         self.name = operation.name
         self.handler = handler
         self.changes = operation.method != "get"
+        self.has_body = operation.body is not None or bool(operation.media_types)
         # What order services may call holds data of customers, which the log must not keep.
         self.keeps_body = operation.roles == (Role.OPERATOR,)
         self.query_names = operation.query_names
@@ -141,6 +146,8 @@ class _Endpoint:
         if principal.markets is not None and (market := _market_named(request)) is not None:
             principal.require_market(market)
         check_query(request, method.query_names)
+        if method.changes and not method.has_body:
+            await check_no_body(request)
         response = await method.handler(request, principal)
         if response.status_code not in _OTHER_STATUSES:
             response.status_code = method.status

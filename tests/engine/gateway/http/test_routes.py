@@ -1,5 +1,7 @@
 """The routes of a node and the contract's table of operations are the same set."""
 
+import re
+
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
@@ -52,3 +54,26 @@ def test_handler_without_an_operation_is_refused() -> None:
         bind([READ], TOKENS, {"read": handler, "write": handler}, {})
     with pytest.raises(ValueError, match="differ: ping"):
         bind([READ], TOKENS, {"read": handler}, {"ping": public})
+
+
+async def test_body_where_none_is_taken_is_refused(node: RunningNode) -> None:
+    """It would be ignored in silence. An empty object says nothing, so it is no body."""
+    takes_none = [
+        it
+        for it in OPERATIONS
+        if it.roles and it.method != "get" and it.body is None and not it.media_types
+    ]
+    assert {"rotateWebhookSecret", "testWebhook", "acknowledgeAlert"} <= {
+        it.name for it in takes_none
+    }
+    for operation in takes_none:
+        path = re.sub(r"\{[^}]*\}", "x", operation.path)
+        role = operation.roles[0]
+        headers = node.bearer("who", role) | {"Content-Type": "application/json"}
+        answers = [
+            await node.http.request(operation.method, path, content=text, headers=headers)
+            for text in (b'{"a": 1}', b"[", b" " * 70_000, b"{}")
+        ]
+        statuses = [it.status_code for it in answers]
+        assert statuses[:3] == [422, 400, 413], (operation.name, statuses)
+        assert statuses[3] not in {400, 413, 415}, (operation.name, answers[3].text)

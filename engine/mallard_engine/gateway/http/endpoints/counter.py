@@ -33,7 +33,6 @@ from mallard_protocol.counter import (
     PickupDriver,
     PickupEta,
     PickupReport,
-    ReturnReceipt,
     ShopHours,
     ShopHoursRequest,
     ShopPickup,
@@ -153,7 +152,6 @@ class CounterApi:
     async def receive(self, request: Request, principal: Principal) -> Response:
         """End a job whose parcels have come back to the shop."""
         shop = self._shop(request, principal)
-        decode_json_body(await read_body(request) or b"{}", ReturnReceipt)
         job = await self._read(request)
         place = job.return_to
         if place is None or (place.mall, place.store) != shop:

@@ -54,11 +54,11 @@ class AlertsApi:
 
     async def alerts(self, request: Request, principal: Principal) -> Response:
         """Return a page of alerts."""
-        state = request.query_params.get("state", "")
-        if state and state not in set(AlertState):
+        state = request.query_params.get("state")
+        if state is not None and state not in set(AlertState):
             raise bad_request(f"state is one of {', '.join(AlertState)}")
         markets = markets_of(request, principal, self._services)
-        found = await asyncio.gather(*(self._store.alerts.list(it, state) for it in markets))
+        found = await asyncio.gather(*(self._store.alerts.list(it, state or "") for it in markets))
         names, cursor = page(request, [name for each in found for name in each], _place_of_alert)
         by_market: defaultdict[str, list[str]] = defaultdict(list)
         for name in names:
