@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import httpcore2
 from standardwebhooks import Webhook
@@ -27,9 +28,6 @@ from mallard_engine.gateway.webhooks.network import (
 )
 from mallard_protocol.webhooks import DeliveryError
 
-# An answer's body is read so far and so long, so that its connection can be used again.
-_MOST_BODY_BYTES: Final = 16_384
-_BODY_WITHIN_S: Final = 0.5
 _LOOK_UP_WITHIN_S: Final = 2.0
 USER_AGENT: Final = "Mallard-Webhooks/1"
 _GONE: Final = 410
@@ -129,54 +127,29 @@ class Sender:
         return Answer(status, error, round((clock() - began_s) * 1000))
 
     async def _post(self, url: str, message: Message, secrets: Sequence[str]) -> int:
-        self.destinations.check(url)
-        to = _parsed(url)
-        request = httpcore2.Request(
-            "POST",
-            to,
-            headers=_headers(to, message, secrets, self._now()),
-            content=message.body,
-        )
-        async with self._connections.answer(request) as response:
-            with contextlib.suppress(Exception):  # the status has been heard
-                async with asyncio.timeout(_BODY_WITHIN_S):
-                    await _read(response)
-            return response.status
+        to = self.destinations.check(url)
+        return await self._connections.ask(to, _request(url, message, secrets, self._now()))
 
 
 @lru_cache(maxsize=1_024)
-def _parsed(url: str) -> httpcore2.URL:
-    return httpcore2.URL(url)
+def _head(url: str) -> str:
+    """Return the head of requests to a URL, but for what is of one message."""
+    parts = urlsplit(url)
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: {USER_AGENT}\r\n"
+        "content-type: application/json\r\naccept: */*\r\n"
+    )
 
 
-async def _read(response: httpcore2.Response) -> None:
-    size = 0
-    async for chunk in response.aiter_stream():
-        size += len(chunk)
-        if size > _MOST_BODY_BYTES:
-            return
-
-
-def _headers(
-    url: httpcore2.URL, message: Message, secrets: Sequence[str], now: datetime
-) -> list[tuple[str, str]]:
+def _request(url: str, message: Message, secrets: Sequence[str], now: datetime) -> bytes:
     text = message.body.decode()
-    signatures = (Webhook(secret).sign(message.id, now, text) for secret in secrets)
-    return [
-        ("host", _host(url)),
-        ("user-agent", USER_AGENT),
-        ("content-type", "application/json"),
-        ("content-length", str(len(message.body))),
-        ("accept", "*/*"),
-        ("webhook-id", message.id),
-        ("webhook-timestamp", str(int(now.timestamp()))),
-        ("webhook-signature", " ".join(signatures)),
-    ]
-
-
-def _host(url: httpcore2.URL) -> str:
-    host = url.host.decode()
-    return host if url.port is None else f"{host}:{url.port}"
+    signatures = " ".join(Webhook(secret).sign(message.id, now, text) for secret in secrets)
+    head = (
+        f"{_head(url)}content-length: {len(message.body)}\r\nwebhook-id: {message.id}\r\n"
+        f"webhook-timestamp: {int(now.timestamp())}\r\nwebhook-signature: {signatures}\r\n\r\n"
+    )
+    return head.encode() + message.body
 
 
 def _is_of_tls(error: BaseException | None) -> bool:

@@ -59,6 +59,7 @@ class Receiver:
     reply: Answer = field(default_factory=lambda: always(answer(204)))
     heard: list[Heard] = field(default_factory=list)
     connections: int = 0
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -72,8 +73,15 @@ class Receiver:
         await eventually(lambda: len(self.heard) >= count, timeout_s)
         return self.heard
 
+    async def close_all(self) -> None:
+        """Close the connections that are open."""
+        for writer in self.writers:
+            writer.close()
+            await writer.wait_closed()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.writers.append(writer)
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().split("\r\n")

@@ -267,3 +267,46 @@ async def test_certificate_is_checked_by_the_urls_name(tmp_path: Path) -> None:
         await untrusting.close()
         assert len(receiver.heard) == 1
     await sender.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "connections"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 X\r\n\r\n", 204, 1),
+        (
+            b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n",
+            200,
+            1,
+        ),
+        (b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", 200, 1),
+        (b"HTTP/1.1 200 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 200, 3),
+        (b"HTTP/1.0 200 X\r\ncontent-length: 0\r\n\r\n", 200, 3),
+        # The rest belongs to no request: it must not be taken for the next one's answer.
+        (b"HTTP/1.1 204 X\r\n\r\nHTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n", 204, 3),
+        (b"HTTP/1.1 204 X\r\n\r\nnonsense", 204, 3),
+    ],
+    ids=["continue", "early", "chunked", "close", "old", "another-answer", "rest"],
+)
+async def test_connection_stays_where_its_answer_is_whole(
+    sender: Sender, receiver: Receiver, text: bytes, status: int, connections: int
+) -> None:
+    receiver.reply = always(text)
+    for _ in range(3):
+        got = await sender.post(receiver.url, MESSAGE, SECRETS)
+        assert (got.status, got.error) == (status, None)
+    assert receiver.connections == connections
+
+
+async def test_connection_that_the_other_side_closed_is_not_used(
+    sender: Sender, receiver: Receiver
+) -> None:
+    assert (await sender.post(receiver.url, MESSAGE, SECRETS)).error is None
+    await receiver.close_all()
+    assert (await sender.post(receiver.url, MESSAGE, SECRETS)).error is None
+    assert receiver.connections == 2
+
+
+async def test_head_has_the_urls_path_and_query(sender: Sender, receiver: Receiver) -> None:
+    url = f"http://127.0.0.1:{receiver.port}?a=1&b=%20"
+    assert (await sender.post(url, MESSAGE, SECRETS)).error is None
+    assert receiver.heard[0].path == "/?a=1&b=%20"
