@@ -31,11 +31,13 @@ async def exchange(stream: httpcore2.AsyncNetworkStream, request: bytes) -> tupl
         await stream.write(request)
     answer = _Answer()
     size = 0
-    while not answer.status:
+    while True:
         data = await stream.read(_READ_BYTES)
         size += len(data)
         answer.feed(data)
-        if not answer.status and (not data or size > _MOST_HEAD_BYTES):
+        if answer.status:
+            break
+        if not data or size > _MOST_HEAD_BYTES:
             raise httpcore2.RemoteProtocolError("no head of an answer")
     with contextlib.suppress(Exception):  # the status has been heard
         async with asyncio.timeout(_BODY_WITHIN_S):
