@@ -112,6 +112,10 @@ class Metrics:
         self._closed = self._counter(
             "mallard_ws_closed_total", "Driver sockets closed, by close code.", "code"
         )
+        self._postponed = self._counter(
+            "mallard_hellos_postponed_total",
+            "Drivers who got `drain` in place of a welcome because too many hellos waited.",
+        )
         self._limited = self._counter(
             "mallard_requests_limited_total",
             "Requests and handshakes over a limit, by kind: service, token, driver, connects,"
@@ -382,6 +386,10 @@ class Metrics:
     def socket_closed(self, code: int) -> None:
         """Count a driver socket that the engine or the app closed."""
         self._closed.labels(str(code) if code in _CLOSE_CODES else "other").inc()
+
+    def hello_postponed(self) -> None:
+        """Count a driver whose hello was refused with a time to reconnect."""
+        self._postponed.inc()
 
     def request_limited(self, kind: str) -> None:
         """Count a request or handshake over a limit."""

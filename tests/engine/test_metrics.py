@@ -22,6 +22,7 @@ NAMES = {
     "mallard_archive_lost_jobs",
     "mallard_archive_waiting_jobs",
     "mallard_event_streams",
+    "mallard_hellos_postponed",
     "mallard_event_streams_cut",
     "mallard_events_sent",
     "mallard_webhook_attempt_seconds",

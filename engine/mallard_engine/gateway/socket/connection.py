@@ -249,6 +249,7 @@ class DriverConnection:
         return self._on_hello(message, admitted, dropped)
 
     def _send_away(self) -> None:
+        self._services.metrics.hello_postponed()
         self.drain(self._services.pace.reconnect_after_ms())
         self.end(Close.DRAINING)
 

@@ -122,6 +122,7 @@ async def test_hello_that_would_wait_long_is_sent_away_with_a_time(node: Running
         await app.send("hello", position=NEAR)
         assert (await app.receive("drain"))["reconnect_after_ms"] >= 20_000
         assert await app.closed() == Close.DRAINING
+    assert b"mallard_hellos_postponed_total 1.0" in node.node.metrics.render()
     pace.waiting = 0
     async with open_app(node.ws, node.token("d1")) as app:
         assert (await app.hello(position=NEAR))["driver"] == "d1"
