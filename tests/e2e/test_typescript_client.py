@@ -87,7 +87,7 @@ async def test_order_is_delivered(
     assert await app.shown(["jobs", "unreported"]) == {"jobs": {}, "unreported": 0}
 
 
-async def test_order_is_delivered_over_http_while_the_socket_is_suspended(
+async def test_order_is_delivered_over_http_while_socket_is_suspended(
     hire: Hire, callers: Agent, place: Place
 ) -> None:
     app = await hire()

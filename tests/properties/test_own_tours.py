@@ -207,7 +207,7 @@ def _as_planned(_planner: RunPlanner, _mall: Mall, run: Run, *times_ms: int) -> 
 
 
 @pytest.mark.parametrize("kind", ROUNDS)
-def test_nobody_is_offered_what_it_cannot_collect(kind: str) -> None:
+def test_no_driver_is_offered_what_it_cannot_collect(kind: str) -> None:
     check_offers(kind, SETTINGS)
 
 

@@ -14,7 +14,7 @@ HOUR_MS = 3_600_000
 LAG = ArchiveLag(waiting=3, oldest_ms=1_000, hold_ms=HOLD_MS, lost=0)
 
 
-def test_lag_is_told_after_an_hour() -> None:
+def test_lag_is_logged_after_an_hour() -> None:
     assert LAG.text(MARKET, 1_000 + HOUR_MS - 1) is None
     assert LAG.text(MARKET, 1_000 + 2 * HOUR_MS) == (
         "the archive of phoenix is 2 h behind: 3 ended jobs wait for it, and Redis deletes the "

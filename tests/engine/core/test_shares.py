@@ -8,7 +8,7 @@ MARKETS = [f"market-{number}" for number in range(1_000)]
 NODES = [f"node-{number}" for number in range(10)]
 
 
-def test_each_market_has_one_owner_whatever_order_nodes_are_named_in() -> None:
+def test_owner_of_a_market_ignores_the_order_of_nodes() -> None:
     shares = {node: share(MARKETS, node, NODES) for node in NODES}
     assert sorted(market for mine in shares.values() for market in mine) == sorted(MARKETS)
     assert all(market in shares[owner(market, list(reversed(NODES)))] for market in MARKETS)

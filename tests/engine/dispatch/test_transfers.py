@@ -176,7 +176,7 @@ async def test_end_of_a_block_hands_over_what_is_late(make_node: MakeNode) -> No
     assert not (await node.job(in_time)).transfer
 
 
-async def test_block_that_ends_in_time_pauses_nobody(make_node: MakeNode) -> None:
+async def test_block_that_ends_in_time_pauses_no_driver(make_node: MakeNode) -> None:
     node = await make_node(max_run_jobs=12, transfer_before_end_s=3_600)
     (ref,) = await loaded(node, count=1)
     until_ms = node.store.now_ms() + 3_601_000

@@ -147,7 +147,7 @@ class Hook:
         self.told += [(it.sub, it.market) for it in revocations]
 
 
-async def test_hook_of_every_node_hears_of_a_revoked_service_once(
+async def test_every_nodes_hook_runs_once_for_a_revoked_service(
     engine_node: NodeFactory,
 ) -> None:
     one, other = await engine_node(), await engine_node()

@@ -59,7 +59,7 @@ class Orders:
 # One of these servers has the mark of the schema and the revoked tokens, another one the policies.
 @pytest.mark.slow
 @pytest.mark.parametrize("away", MALLS)
-def test_node_starts_and_takes_a_market_up_when_its_shard_is_back(
+def test_node_starts_and_serves_a_market_once_its_shard_is_back(
     cluster: ClusterGroup, tmp_path: Path, away: str
 ) -> None:
     secret = secrets.token_hex(32)

@@ -56,7 +56,7 @@ def test_change_after_the_loss_is_not_excused_by_it() -> None:
 
 
 @pytest.mark.slow
-def test_every_change_is_heard_while_nodes_and_store_are_killed(
+def test_every_change_arrives_while_nodes_and_store_are_killed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Orders by stream and by webhook; `make hears-all` is the same with 10,000 jobs."""

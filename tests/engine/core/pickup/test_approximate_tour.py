@@ -32,7 +32,7 @@ def test_tour_is_feasible_and_close_to_the_best() -> None:
         assert best_s(stores) - 0.02 <= visit_s <= 1.15 * best_s(stores)
 
 
-def test_visit_begins_and_ends_at_the_gate_where_the_driver_parks() -> None:
+def test_visit_begins_and_ends_at_the_gate_of_the_driver() -> None:
     there_s, back_s = VISITS.visit_s(["lego"], "south")
     walk_s = MALL.walks.from_gate_s("south", "lego")
     assert (there_s, back_s) == (walk_s + 120.0, walk_s)

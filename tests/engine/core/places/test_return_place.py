@@ -46,7 +46,7 @@ def test_station_takes_what_no_single_open_shop_takes(stores: tuple[str, ...]) -
     assert PLACES.mall(STATION).holds(place.lat, place.lon)
 
 
-def test_shop_closed_by_its_own_word_sends_to_the_station() -> None:
+def test_shop_that_closed_itself_sends_to_the_station() -> None:
     closed = {f"{MALL.id}/{FIRST}": OPEN_MS + 60_000}
     assert place_of(FIRST, closed=closed).kind == "station"
     assert place_of(FIRST, closed={f"{MALL.id}/{FIRST}": OPEN_MS}).kind == "store"

@@ -72,7 +72,7 @@ def test_a_job_keeps_its_turn() -> None:
     assert pace.again_ms("a", "job", first_ms, RETRY_MS) == first_ms + 400 * RETRY_MS
 
 
-def test_malls_of_which_nothing_is_heard_are_not_counted() -> None:
+def test_silent_malls_are_not_counted() -> None:
     clock = Clock()
     pace = RetryPace(clock)
     pace.note("gone", 250)

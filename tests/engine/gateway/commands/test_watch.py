@@ -90,7 +90,7 @@ async def test_revoked_token_ends_the_watch() -> None:
         await feed._unless_away(feed._nodes)
 
 
-async def test_trimmed_events_have_the_jobs_listed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_jobs_are_listed_again_after_trimmed_events(monkeypatch: pytest.MonkeyPatch) -> None:
     starts = asyncio.Queue[None]()
 
     async def events(_: str) -> Any:

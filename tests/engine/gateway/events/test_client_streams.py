@@ -79,7 +79,7 @@ async def test_job_events_end_with_the_job(node: RunningNode) -> None:
         assert again == []
 
 
-async def test_trimmed_events_are_told_with_the_oldest(node: RunningNode) -> None:
+async def test_error_for_trimmed_events_names_the_oldest(node: RunningNode) -> None:
     for _ in range(2):
         await node.submit()
     log, call = node.node.store.event_log, node.node.store.runner.link.call

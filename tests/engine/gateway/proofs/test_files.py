@@ -56,7 +56,7 @@ def test_removed_file_is_gone_and_removing_is_repeatable(files: ProofFiles) -> N
         assert files.get(PHOENIX, "proof_phoenix.a") is None
 
 
-def test_nobody_else_may_read_the_folder(tmp_path: Path) -> None:
+def test_other_users_may_not_read_the_folder(tmp_path: Path) -> None:
     FolderFiles(tmp_path / "proofs").put(PHOENIX, "a", b"x", "image/png")
     modes = {stat.S_IMODE(it.stat().st_mode) for it in (tmp_path / "proofs").rglob("*")}
     assert modes <= {0o700, 0o600}

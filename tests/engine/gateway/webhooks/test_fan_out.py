@@ -44,7 +44,7 @@ def test_event_before_an_endpoint_is_not_for_it() -> None:
     assert wanted == {"t": [0]}
 
 
-def test_event_that_nobody_wants_is_left_out() -> None:
+def test_event_without_an_endpoint_is_left_out() -> None:
     events = [event(0, "driver", "beat"), event(1, "job", service="toys", **CREATED)]
     chosen, wanted = wanted_of(events, [TOYS])
     assert chosen == events[1:]

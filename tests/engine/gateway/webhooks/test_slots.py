@@ -38,7 +38,7 @@ def test_quick_slow_and_failing_endpoints_have_their_slots() -> None:
     }
 
 
-def test_any_number_of_slow_endpoints_leaves_the_quick_ones_theirs() -> None:
+def test_slow_endpoints_leave_the_quick_ones_their_slots() -> None:
     lines = {f"slow{number}": busy(4, NOW_S - 5) for number in range(1_000)}
     lines["more"] = Line(is_slow=True)
     lines["quick"] = Line(is_quick=True)
@@ -53,6 +53,6 @@ def test_totals_bound_what_is_under_way() -> None:
     assert sum(slots[name] for name in slow if name in slots) == MOST_SLOW
 
 
-def test_endpoint_that_another_node_has_now_counts_but_gets_nothing() -> None:
+def test_endpoint_leased_by_another_node_gets_nothing() -> None:
     lines = {"gone": busy(2), "own": Line()}
     assert slots_for(lines, {"own"}, NOW_S) == {"own": NEW_SLOTS}

@@ -188,7 +188,7 @@ async def test_change_that_no_round_reads_keeps_the_attempt(world: World) -> Non
 
 
 @pytest.mark.parametrize("state", [JobState.ASSIGNED, JobState.PICKED_UP])
-async def test_holder_is_told_and_its_record_follows(world: World, state: JobState) -> None:
+async def test_holder_gets_a_push_and_its_record_follows(world: World, state: JobState) -> None:
     await world.driver("ann")
     ref, attempt = await world.in_state(state)
     needs = {"lat": LAT + 0.02, "lon": LON + 0.02, "deadline_ms": world.now + 3 * HOUR_MS}

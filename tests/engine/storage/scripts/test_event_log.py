@@ -63,7 +63,7 @@ async def test_event_of_an_earlier_report_occurred_earlier(world: World) -> None
     assert (event.occurred_ms, event.at_ms) == (began + 1_000, world.now)
 
 
-async def test_expected_times_are_told_by_the_minute(world: World) -> None:
+async def test_expected_times_are_recorded_by_the_minute(world: World) -> None:
     await world.driver()
     ref, attempt = await world.assigned()
     pickup = (await world.job(ref)).eta_pickup_ms or 0
@@ -112,7 +112,7 @@ async def test_push_without_socket_wakes_once_a_minute(world: World) -> None:
     assert await world.state(ref) == JobState.ASSIGNED
 
 
-async def test_lost_writes_are_told_since_the_last_that_survived(world: World) -> None:
+async def test_lost_writes_are_recorded_since_the_last_survivor(world: World) -> None:
     await world.beat()
     await world.submit()
     kept = (await heard(world))[-1]

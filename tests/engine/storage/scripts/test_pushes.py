@@ -87,7 +87,7 @@ async def test_node_of_schema_3_gets_pushes_through_the_shared_stream(
     assert (entry.source, entry.push.driver) == (PushSource(MARKET, shared=True), "ann")
 
 
-async def test_replaced_socket_is_told_through_its_own_node(
+async def test_replaced_socket_gets_its_push_on_its_own_node(
     world: World, own: RedisStorage
 ) -> None:
     world.nodes.add(OTHER)

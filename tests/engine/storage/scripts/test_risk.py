@@ -94,7 +94,7 @@ async def test_ended_job_is_never_looked_at(world: World) -> None:
 
 
 @pytest.mark.parametrize("times", [2])
-async def test_risk_is_told_once(world: World, times: int) -> None:
+async def test_risk_is_recorded_once(world: World, times: int) -> None:
     ref = await world.submit(deadline_ms=world.now + 1, **COURSE)
     for _ in range(times):
         await world.store.deadlines.look_at_risk(ref.job)

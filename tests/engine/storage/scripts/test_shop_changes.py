@@ -59,7 +59,7 @@ async def test_whole_run_is_withdrawn_when_its_shop_closes(world: World) -> None
     assert [(await world.job(ref)).state for ref in refs] == [JobState.QUEUED] * 2
 
 
-async def test_held_job_follows_every_word_of_its_shop(world: World) -> None:
+async def test_held_job_follows_every_report_of_its_shop(world: World) -> None:
     await world.driver("ann")
     ref, attempt = await world.assigned("ann", expires_ms=world.now + 5 * HOUR_MS)
     for hours in (2, 2, 1):
@@ -89,7 +89,7 @@ async def test_driver_keeps_the_job_if_the_shop_opens_in_time(world: World) -> N
     assert (await world.job(ref)).state is JobState.SCHEDULED
 
 
-async def test_driver_hears_a_word_once(world: World) -> None:
+async def test_driver_gets_a_report_of_the_shop_once(world: World) -> None:
     await world.driver("ann")
     ref, _ = await world.assigned("ann", stores=("lego", "gap"))
     for until_ms in (world.now + HOUR_MS, world.now + 2 * HOUR_MS, 0):

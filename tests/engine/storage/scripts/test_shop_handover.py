@@ -96,7 +96,7 @@ async def test_earlier_holders_code_wins_over_an_offer(world: World) -> None:
     assert await world.breaches() == ()
 
 
-async def test_code_of_an_attempt_that_nobody_holds_is_wrong(world: World) -> None:
+async def test_code_of_an_attempt_without_holder_is_wrong(world: World) -> None:
     await world.driver("ann")
     ref, first = await world.assigned("ann", handover_key=KEY)
     await world.store.jobs.release(ref, first, Outcome.UNASSIGNED, "operator", "")
@@ -107,7 +107,7 @@ async def test_code_of_an_attempt_that_nobody_holds_is_wrong(world: World) -> No
     assert (await world.job(ref)).state is JobState.OFFERED
 
 
-async def test_second_claim_of_a_parcel_moves_nobody(world: World) -> None:
+async def test_second_claim_of_a_parcel_changes_no_holder(world: World) -> None:
     for name in ("ann", "bob"):
         await world.driver(name)
     ref, first = await world.assigned("ann", handover_key=KEY)
@@ -169,7 +169,7 @@ async def test_unknown_job_or_shop_is_missing(world: World) -> None:
         await hand_over(world, JobRef(f"job_{MARKET}.x", MALL), "1")
 
 
-async def test_job_that_nobody_has_held_has_no_code(world: World) -> None:
+async def test_job_that_was_never_held_has_no_code(world: World) -> None:
     ref = await world.submit(handover_key=KEY)
     with pytest.raises(WrongState):
         await hand_over(world, ref, "1")

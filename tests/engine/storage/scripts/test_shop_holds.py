@@ -51,7 +51,7 @@ async def test_repeated_report_of_a_held_job_is_answered(world: World, how: str)
     assert (job.state, job.attempt, job.shops[0].holds) == (JobState.SCHEDULED, attempt + 1, 1)
 
 
-async def test_held_job_is_offered_to_nobody_until_ready(world: World) -> None:
+async def test_held_job_is_not_offered_until_ready(world: World) -> None:
     ref, attempt = await taken(world, stores=("lego",))
     await world.collect(ref, attempt, 0)
     assert await world.waiting() == []

@@ -60,7 +60,7 @@ async def test_transfer_counts_apart_from_jobs(world: World) -> None:
     assert "delivered" not in counts
 
 
-async def test_first_driver_hears_who_comes_and_nothing_of_offers(world: World) -> None:
+async def test_first_driver_learns_who_comes_but_of_no_offer(world: World) -> None:
     await on_board(world, count=1)
     transfer = await begin_transfer(world, "ann")
     await settle(world, transfer)

@@ -47,7 +47,7 @@ async def taken(world: World, name: str = "wh_1", most: int = 100) -> list[Waiti
     return list(await world.store.webhooks.take({name: most}, HOLD_MS))
 
 
-async def test_event_is_queued_once_whoever_queues_it(world: World) -> None:
+async def test_event_is_queued_once_by_several_nodes(world: World) -> None:
     (it,) = await queued(world)
     port, known = world.store.webhooks, await world.store.webhooks.all()
     again = await port.queue(MARKET, (None, it.place), [it], {"wh_1": [0]}, known.version)
@@ -215,7 +215,7 @@ async def test_catching_up_ends_where_an_endpoint_fails(
     assert await port.behind() == []
 
 
-async def test_enabled_endpoint_begins_anew(world: World) -> None:
+async def test_enabled_endpoint_starts_with_new_events(world: World) -> None:
     await queued(world)
     port = world.store.webhooks
     await port.disable("wh_1", "owner")

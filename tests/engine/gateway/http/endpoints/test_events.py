@@ -134,7 +134,7 @@ async def test_resumed_stream_has_no_gap_and_no_repeat(node: RunningNode) -> Non
     assert heard == [first, *ids]
 
 
-async def test_types_choose_what_is_heard(node: RunningNode) -> None:
+async def test_types_filter_the_stream(node: RunningNode) -> None:
     async with (
         stream(node, EVENTS, market=PHOENIX, types="job.cancelled") as cancelled,
         stream(node, EVENTS, market=PHOENIX, types="job.created,job.cancelled") as both,
@@ -374,7 +374,7 @@ async def test_driver_is_followed_while_it_drives_to_the_job(
         assert heard[-1]["job"] == second["id"]
 
 
-async def test_moves_are_told_rarely(node: RunningNode) -> None:
+async def test_moves_are_sent_rarely(node: RunningNode) -> None:
     async with (
         open_app(node.ws, node.token("ann")) as driver,
         stream(node, EVENTS, market=PHOENIX, types="job.driver_moved") as own,

@@ -278,7 +278,7 @@ async def test_short_order_goes_on_with_what_is_there(node: RunningNode) -> None
             problem(await report(counter, job, state, **more), 409, "wrong_state")
 
 
-async def test_ready_time_is_told_and_repeatable(node: RunningNode) -> None:
+async def test_ready_time_is_reported_and_repeatable(node: RunningNode) -> None:
     counter = Counter(node)
     job = await submitted(node)
     later = datetime.now(UTC) + timedelta(minutes=30)

@@ -63,7 +63,7 @@ async def test_offers_follow_the_policy_at_once_on_every_node(engine_node: NodeF
             await driver.ask("accept", offer=offer["offer"])
 
 
-async def test_policy_survives_a_restart_and_wins_over_the_configuration(
+async def test_policy_survives_a_restart_and_overrides_configuration(
     engine_node: NodeFactory,
 ) -> None:
     one = await engine_node()

@@ -328,7 +328,7 @@ async def test_field_that_came_too_late_is_named(shop: Caller, state: str) -> No
             assert (await shop.get(path)).json()["dropoff"].get("note") != pointer
 
 
-async def test_live_offer_is_withdrawn_and_made_anew(shop: Caller) -> None:
+async def test_live_offer_is_withdrawn_and_made_again(shop: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         path = await on_the_way(shop, driver, "offered")
         assert (await shop.patch(path, {"pay": {"amount_minor": 1_400}})).status_code == 200
