@@ -72,6 +72,12 @@ class Metrics:
             "market",
             "risk",
         )
+        self._packed_jobs = self._counter(
+            "mallard_packed_jobs_total", "Jobs that had ended and were packed by this node."
+        )
+        self._packed_bytes = self._counter(
+            "mallard_packed_bytes_total", "Bytes of the records of the jobs that were packed."
+        )
         self._alerts = self._counter(
             "mallard_alerts_total",
             "Alerts for operators that this node raised, by kind.",
@@ -326,6 +332,11 @@ class Metrics:
     def risk(self, market: str, risk: str) -> None:
         """Count a job whose risk has changed to this one."""
         self._risks.labels(market, risk).inc()
+
+    def packed(self, jobs: int, size: int) -> None:
+        """Count jobs that were packed, and the bytes of their records."""
+        self._packed_jobs.inc(jobs)
+        self._packed_bytes.inc(size)
 
     def alert(self, kind: str) -> None:
         """Count an alert for operators."""

@@ -17,6 +17,8 @@ NAMES = {
     "mallard_offer_lateness_seconds",
     "mallard_offers",
     "mallard_risk_changes",
+    "mallard_packed_jobs",
+    "mallard_packed_bytes",
     "mallard_event_lag_seconds",
     "mallard_archive_lag_seconds",
     "mallard_archive_lost_jobs",

@@ -51,9 +51,17 @@ def check(seen: Snapshot, policy: MarketPolicy, lapsed: Collection[str] = ()) ->
     check_unanswered(seen)
     check_redeliveries(seen)
     check_risks(seen, policy)
+    check_packed(seen)
     check_due(seen, policy)
     check_idle(seen, policy, lapsed)
     check_coming(seen, policy, lapsed)
+
+
+def check_packed(seen: Snapshot) -> None:
+    """A job that has ended is packed or waits for that, and no other one."""
+    for name, job in seen.jobs.items():
+        found = (name in seen.packed, name in seen.unpacked)
+        assert sum(found) == job.terminal, f"{name} ({job.state}): packed, to be packed: {found}"
 
 
 def check_shops(seen: Snapshot) -> None:

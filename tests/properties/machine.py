@@ -82,7 +82,9 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         super().__init__()
         stuck_after_s = 60.0 if max_run_jobs == 1 else 0.0
-        self.policy = MarketPolicy(max_run_jobs=max_run_jobs, stuck_after_s=stuck_after_s)
+        self.policy = MarketPolicy(
+            max_run_jobs=max_run_jobs, stuck_after_s=stuck_after_s, pack_after_s=61.0
+        )
         self.model = TransferModel(self.policy, START_MS)
         self.world = World(url, self.policy, scripts)
         self.beating = set(NODES)
@@ -91,6 +93,8 @@ class StoreMachine(RuleBasedStateMachine):
         # The open socket of each driver, as node and epoch, independent of the store.
         self.sockets: dict[str, tuple[str, int]] = {}
         self.offers: list[str] = []
+        # Jobs that a slow node has read to pack them: fields, last round.
+        self.reads_to_pack: list[tuple[str, dict[bytes, bytes], bytes | None]] = []
         # Due entries that a dead sweeper took and did not execute.
         self.taken: list[DueEntry] = []
         self.seen: Snapshot = self.world.read()

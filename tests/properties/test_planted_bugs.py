@@ -22,6 +22,7 @@ from tests.properties.planted.counters import PLANTED_IN_COUNTERS
 from tests.properties.planted.events import PLANTED_IN_EVENTS
 from tests.properties.planted.hours import PLANTED_IN_HOURS
 from tests.properties.planted.letters import PLANTED_IN_LETTERS
+from tests.properties.planted.packing import PLANTED_IN_PACKING
 from tests.properties.planted.patience import PLANTED_IN_PATIENCE
 from tests.properties.planted.pauses import PLANTED_IN_PAUSES
 from tests.properties.planted.planting import Planted
@@ -44,6 +45,7 @@ from tests.properties.rules.driver import DriverRules, HolderRules
 from tests.properties.rules.hours import HoursRules
 from tests.properties.rules.job import JobRules, Order
 from tests.properties.rules.letter import LetterRules
+from tests.properties.rules.packing import PackingRules
 from tests.properties.rules.patience import PatienceRules
 from tests.properties.rules.pause import PauseRules
 from tests.properties.rules.proof import ProofRules
@@ -328,6 +330,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_CHANGES, (ChangeRules, ShopRules, DoorRules)),
     (PLANTED_IN_RISKS, (RiskRules, ShopRules, HolderRules)),
     (PLANTED_IN_LETTERS, (LetterRules, JobRules, TimeRules)),
+    (PLANTED_IN_PACKING, (PackingRules, HolderRules, JobRules)),
     (PLANTED_IN_PAUSES, (PauseRules, JobRules, StaggerRules, ReassignmentRules)),
     (PLANTED_IN_EVENTS, (JobRules, HolderRules, DoorRules)),
 )

@@ -24,8 +24,9 @@ from mallard_engine.storage.records.offers import (
     read_offer,
     read_round_of_offers,
 )
+from mallard_engine.storage.records.packed_jobs import PACKED
 from mallard_engine.storage.redis_storage import RedisStorage
-from mallard_engine.storage.scripts import Script
+from mallard_engine.storage.scripts import Script, all_scripts
 from mallard_protocol.codes import ServiceLevel
 from mallard_protocol.lifecycle import JobState
 from tests.properties.models.drivers import LEASE_MS
@@ -58,6 +59,7 @@ _SETS = (
     "by_service",
     "by_shop",
     "risks",
+    "unpacked",
     "alerts_open",
     "alerts_done",
 )
@@ -99,6 +101,8 @@ class Snapshot:
     listed: tuple[str, ...]
     by_shop: frozenset[str]
     risks: Mapping[str, int]
+    unpacked: frozenset[str]
+    packed: frozenset[str]
     dwells: Mapping[str, bytes]
     paused: frozenset[str]
     letters: Mapping[str, str]
@@ -131,7 +135,7 @@ class LossyLink:
     further command is sent. A script that asks for more (the keys of a run, where a holder was last
     seen) has written nothing."""
 
-    _READS = (b"SCRIPT", "HGET", "HGETALL", "GET")
+    _READS = (b"SCRIPT", "HGET", "HMGET", "HGETALL", "GET")
 
     def __init__(self, link: StoreLink) -> None:
         self._link = link
@@ -145,6 +149,8 @@ class LossyLink:
             raise StoreUnavailable("the node died")
         reply = await self._link.call(*command)
         asks = isinstance(reply, list) and reply[:1] in ([b"run"], [b"where"])
+        # A job is unpacked for a script, which then is the write.
+        asks = asks or command[:2] == (b"EVALSHA", all_scripts()["unpack"].sha)
         if command[0] not in self._READS and not asks:
             self._broken = True
             raise StoreUnavailable("the node died")
@@ -321,7 +327,10 @@ def _scores(flat: Sequence[bytes]) -> dict[str, int]:
 def _read_job(flat: tuple[bytes, ...]) -> tuple[Job, RoundOfOffers | None]:
     """A job and its round. Few jobs change from one snapshot to the next."""
     several = _pairs(flat).get("round")
-    return read_job(flat), read_round_of_offers(several) if several else None
+    try:
+        return read_job(flat), read_round_of_offers(several) if several else None
+    except (KeyError, ValueError) as error:
+        raise AssertionError(f"record: a job cannot be read: {error!r}") from error
 
 
 def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
@@ -356,6 +365,8 @@ def _snapshot(now: int, raw: dict[str, Any]) -> Snapshot:
         listed=tuple(sets["by_age"]),
         by_shop=frozenset(sets["by_shop"]),
         risks=sets["risks"],
+        unpacked=frozenset(sets["unpacked"]),
+        packed=frozenset(name for name in jobs if PACKED in raw[f"job:{name}"][::2]),
         dwells=hashes["dwell"],
         paused=frozenset(hashes["pauses"]),
         letters={

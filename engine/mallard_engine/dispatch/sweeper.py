@@ -34,6 +34,8 @@ _log = structlog.get_logger(__name__)
 _BATCH = 256
 # Risks that are determined in one sweep of a market.
 _MOST_RISKS = 256
+# Of 32 jobs each: 400 jobs a second, a tenth of a core.
+_MOST_PACKINGS = 64
 # Entries this close together share a timer. Regular sweeps, at most a quarter of a second late,
 # handle what is due in more than a minute (see `RuntimeOptions`).
 _GRAIN_S = 0.01
@@ -162,9 +164,10 @@ class Sweeper:
 
     async def _forget_in_share(self) -> None:
         looks = (Look.ENDED_DATA, Look.ENDED_ALERTS)
-        found = await self._look(self._leases.share, looks)
+        found = await self._look(self._leases.share, (*looks, Look.UNPACKED))
         markets = {market for look in looks for market in found[look]}
         await self._in_each(sorted(markets), self._forget)
+        await self._in_each(found[Look.UNPACKED], self._pack)
 
     async def _learn_all(self) -> None:
         found = await self._look(sorted(self._context.policies), (Look.DWELLS,))
@@ -263,6 +266,14 @@ class Sweeper:
             pass
         while await storage.alerts.forget(market):
             pass
+
+    async def _pack(self, market: str) -> None:
+        """Pack jobs that have ended; a bounded number, the others next time."""
+        for _ in range(_MOST_PACKINGS):
+            packed = await self._context.storage.deadlines.pack(market)
+            self._context.metrics.packed(packed.jobs, packed.bytes)
+            if not packed.is_more:
+                return
 
     async def _look_at_risks(self, market: str) -> None:
         """Determine risks that may have changed; a bounded number, the others next time."""

@@ -19,7 +19,15 @@ from mallard_engine.ports.control.pauses import Controls, Paused
 from mallard_engine.ports.control.policies import Policies, StaleVersion
 from mallard_engine.ports.control.revocations import Revocation, Revocations
 from mallard_engine.ports.control.sign_in_codes import SignInCodes
-from mallard_engine.ports.deadlines import Around, Deadlines, DueEntry, DueKind, Look, nowhere
+from mallard_engine.ports.deadlines import (
+    Around,
+    Deadlines,
+    DueEntry,
+    DueKind,
+    Look,
+    Packed,
+    nowhere,
+)
 from mallard_engine.ports.drivers import (
     Answered,
     DriverFix,
@@ -149,6 +157,7 @@ __all__ = [
     "Offered",
     "Offers",
     "OwnDriver",
+    "Packed",
     "Paused",
     "Peers",
     "PlannedJob",

@@ -55,6 +55,8 @@ class Look(StrEnum):
     RISKS = "risks"
     ENDED_DATA = "ended data"
     ENDED_ALERTS = "ended alerts"
+    UNPACKED = "unpacked"
+    """Jobs that have ended are to be packed."""
     DWELLS = "dwells"
     POLICIES = "policies"
     PAUSES = "pauses"
@@ -71,6 +73,15 @@ class DueEntry:
     id: str
     mall: str = ""
     offer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Jobs that were packed, the bytes of their records, and whether more may wait."""
+
+    jobs: int = 0
+    bytes: int = 0
+    is_more: bool = False
 
 
 class Deadlines(Protocol):
@@ -144,3 +155,6 @@ class Deadlines(Protocol):
 
     async def forget(self, market: str) -> int:
         """Delete at most 256 items whose retention time is over; return how many."""
+
+    async def pack(self, market: str) -> Packed:
+        """Pack some of the jobs that ended long enough ago; none if the policy packs none."""

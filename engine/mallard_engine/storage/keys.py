@@ -82,6 +82,7 @@ class MarketKeys:
         | ``pauses`` | hash | where operators have paused matching (`Pauses`) |
         | ``archive`` | hash | how long ended jobs wait for the archive; how many left without it |
         | ``unarchived`` | zset | ended jobs that the archive lacks, by their last change |
+        | ``unpacked`` | zset | ended jobs that are to be packed, by when |
         | ``lineage`` | hash | the ``server`` seen last, when writes were last found ``lost`` |
         """
         return f"{_PREFIX}:{{{self.market}}}:{name}"

@@ -28,10 +28,10 @@ class Schema:
     oldest_reader: int
 
 
-OURS: Final = Schema(written=5, oldest_reader=1)
+OURS: Final = Schema(written=6, oldest_reader=5)
 """1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times.
 3: shops, holds, returns, transfers; jobs may be `failed`. 4: a stream of pushes for each node. 5:
-reads packed jobs."""
+reads packed jobs. 6: packs them, so that a node below 5 must not share the store."""
 
 _UNKNOWN: Final = "another program, or an unknown version, has written to this store"
 

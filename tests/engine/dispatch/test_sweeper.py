@@ -177,3 +177,21 @@ async def test_expired_hold_is_removed(node: Node) -> None:
     await call("ZADD", KEYS.key("forget"), 1, f"hold/{MALL.id}/lego")
     await node.dispatcher._sweeper._forget(MARKET)
     assert await call("EXISTS", KEYS.key("holds"), KEYS.key("forget")) == 0
+
+
+async def test_ended_jobs_are_packed_by_the_market_s_sweeper(make_node: MakeNode) -> None:
+    node = await make_node(pack_after_s=0.001)
+    refs = [await node.submit() for _ in range(3)]
+    for ref in refs:
+        await node.store.jobs.cancel(ref, "shop", "")
+    before = [await node.job(ref) for ref in refs]
+    call = node.store.runner.link.call
+    sweeper = node.dispatcher._sweeper
+
+    async def are_packed() -> bool:
+        await sweeper._forget_in_share()
+        return all([await call("HEXISTS", KEYS.job(ref.job), "packed") for ref in refs])
+
+    await eventually(are_packed)
+    assert [await node.job(ref) for ref in refs] == before
+    assert node.metrics.registry.get_sample_value("mallard_packed_jobs_total") == 3

@@ -20,7 +20,7 @@ from mallard_engine.storage.schema import OURS, Schema, WrongSchema, mark, read_
 from tests import commands
 
 NEWER = Schema(written=OURS.written + 5, oldest_reader=OURS.written + 1)
-EXPANDED = Schema(written=OURS.written + 5, oldest_reader=1)
+EXPANDED = Schema(written=OURS.written + 5, oldest_reader=OURS.oldest_reader)
 POLICY = MarketPolicy()
 
 

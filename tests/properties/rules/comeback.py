@@ -10,14 +10,14 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_protocol.lifecycle import BEFORE_PICKUP, Step
 from tests.properties.machine import How, how_often, recent, some_node
-from tests.properties.rules.letter import LetterRules
+from tests.properties.rules.packing import PackingRules
 from tests.properties.world import NODES
 
 _FROZEN_MS = 1_500
 Move = Literal["", "moves", "moves and leaves"]
 
 
-class ComebackRules(LetterRules):
+class ComebackRules(PackingRules):
     """Rules for frozen nodes, and for drivers with an attempt of the past."""
 
     @rule(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from mallard_engine.core.bounded import described
+from mallard_engine.core.bounded import bounded, described
 
 
 @dataclass(frozen=True)
@@ -17,4 +17,13 @@ class StoragePolicy:
         "that a failover does not lose it; use it with Sentinel and in a cluster. `disk`: in the "
         "synced append-only file (Redis 7.2 or Valkey); use it where a power cut must lose "
         "nothing. See the guide to high availability for what each costs.",
+    )
+    pack_after_s: float = bounded(
+        3_600.0,
+        0,
+        604_800,
+        "s",
+        "How long after its end a job is packed: it takes a quarter of the memory of Redis, and as "
+        "long again to read. What changes it still unpacks it for ten minutes. 0: never. Lower it "
+        "if Redis is short of memory, raise it if ended jobs are read often.",
     )

@@ -92,6 +92,7 @@ def judge_job(view: JobView, policy: MarketPolicy) -> Found:
     yield from _risk(job, view)
     yield from _paused(job, view)
     yield from _end(job, view)
+    yield from _packed(job, view)
     if job.external_id and view.external != job.id and _keeps_external(job.state):
         yield "S8", f"its external id belongs to {view.external or 'no job'}"
     if job.market != market_of_job(job.id):
@@ -241,6 +242,15 @@ def _risk(job: Job, view: JobView) -> Found:
 def _has(view: JobView, kind: str) -> bool:
     """Whether the due set has an entry of this kind for the job."""
     return any(member.partition("/")[0] == kind for member in view.due)
+
+
+def _packed(job: Job, view: JobView) -> Found:
+    if view.is_packed and not job.terminal:
+        yield "record", f"it is packed and {job.state}"
+    if view.is_packed and view.has_last_round:
+        yield "leak", "it is packed, and its last round is still there"
+    if view.pack_ms is not None and not job.terminal:
+        yield "record", f"it is to be packed and {job.state}"
 
 
 def _end(job: Job, view: JobView) -> Found:

@@ -30,7 +30,7 @@ LASTING: Final = frozenset(
     | {"open", "open_seen", "alerted", "registry", "by_shop", "by_customer", "returns", "risks"}
     | {"moves", "proofs", "unused_proofs", "gone_proofs", "link_key", "tracked"}
     | {"pauses", "alerts", "alerts_open", "alerts_done", "dead_letters", "policy", "policy_nodes"}
-    | {"archive", "unarchived", "peers", "changed"}
+    | {"archive", "unarchived", "unpacked", "peers", "changed"}
 )
 # A name in a wait set: service, order, job, demand.
 _LEAST_PARTS: Final = 3

@@ -63,7 +63,9 @@ class JobView(View):
     ``state``: as stored, valid or not; ``job``: None if there is no such key or it is unreadable.
     ``due``: the scores of its due entries by member. ``round``: its staggered round, if there is
     one, with the record of each live offer in ``round_offers``. ``risk_ms``: when its risk is
-    looked at next; ``has_risk``: the version that stored it knows risks. ``pauses``: the market's.
+    looked at next; ``is_packed``: its fields are in one; ``pack_ms``: when it is to be packed;
+    ``has_last_round``: a key has its last round; ``has_risk``: the version that stored it knows
+    risks. ``pauses``: the market's.
     """
 
     id: str
@@ -81,6 +83,9 @@ class JobView(View):
     risk_ms: int | None
     has_risk: bool
     pauses: Pauses
+    is_packed: bool = False
+    pack_ms: int | None = None
+    has_last_round: bool = False
     round: RoundOfOffers | None = None
     round_offers: tuple[OfferRecord | None, ...] = ()
 
@@ -248,11 +253,14 @@ class Look:
             ("ZSCORE", keys.key("by_service"), f"{service}/{job}"),
             ("ZSCORE", keys.key("risks"), job),
             ("HGETALL", keys.key("pauses")),
+            ("HEXISTS", key, PACKED.decode()),
+            ("ZSCORE", keys.key("unpacked"), job),
+            ("EXISTS", keys.round(job)),
             ("HMGET", keys.key("offers"), *(several.live if several else [offer])),
             *(("ZSCORE", keys.key("due"), member) for member in members),
         )
         fields, ttl, holder, record, wait, waiting, kept, taken, by_age, by_service, *rest = replies
-        risk, pauses, offers, *due = rest
+        risk, pauses, is_packed, pack_at, has_last_round, offers, *due = rest
         if [fields.get(name.encode()) for name in names] != before:
             return None
         state = fields.get(b"state", b"").decode() or None
@@ -274,6 +282,9 @@ class Look:
             risk_ms=None if risk is None else int(float(risk)),
             has_risk=b"lead_ms" in fields,
             pauses=read_pauses(pauses),
+            is_packed=bool(is_packed),
+            pack_ms=None if pack_at is None else int(float(pack_at)),
+            has_last_round=bool(has_last_round),
             round=several,
             round_offers=tuple(read_offer(each) if each else None for each in offers),
         )

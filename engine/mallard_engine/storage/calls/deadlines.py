@@ -13,10 +13,13 @@ from mallard_engine.ports import (
     JobRef,
     Look,
     Offered,
+    Packed,
     nowhere,
 )
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.errors import LinkReplyError
+from mallard_engine.storage.keys import MarketKeys
+from mallard_engine.storage.packed import pack_as_read, read_to_pack
 from mallard_engine.storage.records.drivers import read_position
 from mallard_engine.storage.records.packing import pack
 from mallard_protocol.lifecycle import Outcome, Risk
@@ -26,6 +29,8 @@ _AGAIN_MS = 2_000
 # A name in the index of external ids whose job is still listed is read again after this long.
 _LOOK_AGAIN_MS = 3_600_000
 _FORGET_LIMIT = 256
+# Deflating so many takes 5 ms of the event loop.
+_PACKED_AT_ONCE = 32
 _KINDS = {kind.value: kind for kind in DueKind}
 # The key that answers a question, and whether by the members that are due.
 _LOOKS = {
@@ -35,6 +40,7 @@ _LOOKS = {
     Look.RISKS: ("risks", True),
     Look.ENDED_DATA: ("forget", True),
     Look.ENDED_ALERTS: ("alerts", False),
+    Look.UNPACKED: ("unpacked", True),
     Look.DWELLS: ("dwell", False),
     Look.POLICIES: ("policy", False),
     Look.PAUSES: ("pauses", False),
@@ -157,6 +163,25 @@ class RedisDeadlines(Deadlines):
         names = ("forget", "offers", "externals", "holds", *lists, *images, "by_customer", *archive)
         args = {"limit": _FORGET_LIMIT, "again_ms": _LOOK_AGAIN_MS}
         return int(await self._runner.run("forget", list(map(keys.key, names)), args))
+
+    async def pack(self, market: str) -> Packed:
+        keys, call = self._runner.keys[market], self._runner.link.call
+        if market not in self._runner.packs:  # it did when they ended
+            await call("DEL", keys.key("unpacked"))
+            return Packed()
+        due = ("-inf", self._runner.now_ms(), "BYSCORE", "LIMIT", 0, _PACKED_AT_ONCE)
+        jobs = await call("ZRANGE", keys.key("unpacked"), *due)
+        sizes = await asyncio.gather(*(self._pack(keys, job.decode()) for job in jobs))
+        packed = [size for size in sizes if size]
+        return Packed(len(packed), sum(packed), len(jobs) == _PACKED_AT_ONCE)
+
+    async def _pack(self, keys: MarketKeys, job: str) -> int:
+        """Pack a job, unless it has just changed; return the bytes of its record, or 0."""
+        fields, last_round = await read_to_pack(self._runner.link, keys, job)
+        if not fields:  # its time is over
+            await self._runner.link.call("ZREM", keys.key("unpacked"), job)
+            return 0
+        return await pack_as_read(self._runner, keys, job, fields, last_round)
 
 
 def _entry(member: str) -> DueEntry:

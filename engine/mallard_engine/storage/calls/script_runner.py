@@ -161,6 +161,7 @@ class ScriptRunner:
             for market, policy in policies.items()
             if policy.durability != "none"
         }
+        self.packs = {market for market, policy in policies.items() if policy.pack_after_s}
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
         self.risk_margin_ms = {
             market: math.ceil(policy.risk_margin_s * 1000) for market, policy in policies.items()
@@ -328,7 +329,7 @@ class ScriptRunner:
         started = time.perf_counter()
         script = script_when_full(name) if when_full else self.scripts[name]
         try:
-            reply = await run_unpacked(script, self.link, keys, args)
+            reply = await run_unpacked(script, self.link, keys, args, self.scripts["unpack"])
         except LinkReplyError as error:
             self.health.refused(error, self.link.link_of(keys[0]))
             raise
@@ -352,6 +353,8 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         own["stuck_ms"] = math.ceil(policy.stuck_after_s * 1000)
     if policy.dwell_visits:
         own["learns_dwell"] = 1
+    if policy.pack_after_s:
+        own["pack_after_ms"] = math.ceil(policy.pack_after_s * 1000)
     if policy.transfer_before_end_s:
         own["transfer_before_ms"] = math.ceil(policy.transfer_before_end_s * 1000)
     return own | {

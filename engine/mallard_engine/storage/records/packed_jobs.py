@@ -34,7 +34,8 @@ _parts = msgspec.msgpack.Decoder(list[bytes]).decode
 
 def packed_record(fields: Mapping[bytes, bytes], last_round: bytes | None) -> bytes:
     """Return `packed` of a job with these fields, and its last round if there was one."""
-    inside = [(name, value) for name, value in fields.items() if name not in BESIDE]
+    # In order, so that a job that was unpacked and packed again is the same record.
+    inside = [(name, value) for name, value in sorted(fields.items()) if name not in BESIDE]
     if last_round is not None:
         inside.append((LAST_ROUND, last_round))
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zdict=DICTIONARY)

@@ -48,11 +48,19 @@ from mallard_protocol.lifecycle import (
     Wish,
 )
 from mallard_protocol.messages import Proof
-from tests.engine.storage.packing import pack_job
 from tests.engine.storage.script_calls import declared_arguments
 from tests.engine.storage.transfers import begin_transfer
 from tests.engine.storage.webhook_endpoints import endpoint
-from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, NODE, TRANSITION_KEYS, World
+from tests.engine.storage.worlds import (
+    HOUR_MS,
+    LAT,
+    LON,
+    MALL,
+    MARKET,
+    NODE,
+    TRANSITION_KEYS,
+    World,
+)
 
 SCRIPTS = all_scripts()
 # Without `allow-oom` a full server refuses a script: only these may be refused.
@@ -119,6 +127,7 @@ def test_header_declares_all_keys_and_arguments(script: Script) -> None:
     ("script", "name", "table"),
     [
         ("accept", "TERMINAL", TERMINAL),
+        ("pack", "TERMINAL", TERMINAL),
         ("accept", "BEFORE_PICKUP", BEFORE_PICKUP),
         ("offer", "FOREVER", NOT_ASKED_AGAIN),
         ("offer", "LONGEST_BARS_MS", NOT_ASKED_FOR_A_WHILE),
@@ -293,10 +302,10 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await queue.alert(MARKET, ArchiveLag(1, 1, 1_000, 0))
     await queue.remove(MARKET)
     await _webhooks(world)
-    await _packed(world)
-
     order = ConfirmedOrder(f"job_{MARKET}.gone", "toys", "", world.now)
     await store.jobs.tell_lost(MARKET, [order])
+    await _packed(world)
+
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
 
 
@@ -318,7 +327,8 @@ def _order_change(job: Job) -> OrderChange:
 
 async def _packed(world: World) -> None:
     ref, _ = await world.in_state(JobState.CANCELLED)
-    await pack_job(world.redis, world.keys, ref.job)
+    await world.pass_ms(HOUR_MS)
+    assert (await world.store.deadlines.pack(MARKET)).jobs
     await world.store.jobs.end_tracking(ref.job)
 
 

@@ -2,8 +2,7 @@
 -- event.
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
-local TERMINAL = { delivered = true, returned = true, cancelled = true, expired = true,
-  lost = true, failed = true }
+-- include lib/terminal.lua
 local BEFORE_PICKUP = { scheduled = true, queued = true, offered = true, assigned = true,
   at_mall = true }
 

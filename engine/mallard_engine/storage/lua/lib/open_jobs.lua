@@ -1,5 +1,7 @@
 -- What is kept of an open job besides its record, and of one that has ended.
 -- include lib/archive.lua
+-- The jobs that have ended and are to be packed, by when: pack.lua.
+local UNPACKED = K.due:sub(1, -4) .. 'unpacked'
 -- Its risk is determined anew by the next sweep of any node: lib/risk.lua.
 local function look_at_risk(job)
   redis.call('ZADD', K.risks, 0, job.id)
@@ -18,6 +20,7 @@ local function end_job(job)
       redis.call('HDEL', K.externals, external)
     end
   end
+  if policy.pack_after_ms then redis.call('ZADD', UNPACKED, now + policy.pack_after_ms, job.id) end
   leave_by_shop(job)
   await_archive(job)
 end
