@@ -6,7 +6,7 @@ value of a label is a time series of its own.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -208,20 +208,22 @@ class Metrics:
             "mall",
             "statistic",
         )
+        # The markets whose archives the gauges are of.
+        self._archives: set[str] = set()
         self._archive_lag = self._gauge(
             "mallard_archive_lag_seconds",
             "How long the oldest ended job has been waiting for the archive, updated every 15 s; "
-            "only in markets with an archive. The same on every node: take the max() over nodes.",
+            "only in markets with an archive, and on one node of all: take the max() over nodes.",
             "market",
         )
         self._archive_waiting = self._gauge(
             "mallard_archive_waiting_jobs",
-            "Ended jobs that the archive lacks. The same on every node: take the max().",
+            "Ended jobs that the archive lacks. On one node of all: take the max().",
             "market",
         )
         self._archive_lost = self._gauge(
             "mallard_archive_lost_jobs",
-            "Ended jobs that left Redis without being archived. The same on every node.",
+            "Ended jobs that left Redis without being archived. On one node of all.",
             "market",
         )
         self._streams = self._gauge("mallard_event_streams", "Open event streams of this node.")
@@ -376,8 +378,16 @@ class Metrics:
         """Count a call that the store refused; `code` is the first word of its error."""
         self._refusals.labels(code).inc()
 
+    def archives_here(self, markets: Collection[str]) -> None:
+        """Leave out the archives of other markets, which another node looks at now."""
+        for market in self._archives - set(markets):
+            self._archives.remove(market)
+            for gauge in (self._archive_lag, self._archive_waiting, self._archive_lost):
+                gauge.remove(market)
+
     def archive_behind(self, market: str, *, lag_s: float, waiting: int, lost: int) -> None:
         """Set how far the archive of a market is behind."""
+        self._archives.add(market)
         self._archive_lag.labels(market).set(lag_s)
         self._archive_waiting.labels(market).set(waiting)
         self._archive_lost.labels(market).set(lost)

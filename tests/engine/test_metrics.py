@@ -189,3 +189,13 @@ async def test_event_loop_lag_is_sampled() -> None:
     async with metrics.watching_loop():
         await eventually(samples)
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "loop lag"]
+
+
+def test_archive_of_another_nodes_share_is_left_out() -> None:
+    metrics = sampled()
+    metrics.archive_behind("las-vegas", lag_s=1.0, waiting=1, lost=0)
+    for _ in range(2):
+        metrics.archives_here(["las-vegas"])
+    shown = metrics.render().decode()
+    assert 'mallard_archive_waiting_jobs{market="las-vegas"} 1.0' in shown
+    assert 'mallard_archive_waiting_jobs{market="phoenix"}' not in shown

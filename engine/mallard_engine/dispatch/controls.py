@@ -99,6 +99,13 @@ class MarketControls:
         await self._follow_policy(market)
         await self._follow_pauses(market)
 
+    async def look_again(self, market: str) -> None:
+        """Read what operators have set of a market, and tell all nodes of what none has told."""
+        before = self.policy(market), self.pauses(market)
+        await self.refresh(market)
+        if (self.policy(market), self.pauses(market)) != before:
+            await self._controls.tell_changed(market)
+
     async def _follow_pauses(self, market: str) -> None:
         pauses = await self._controls.pauses(market)
         known = self.pauses(market)

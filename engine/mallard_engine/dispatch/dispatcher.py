@@ -4,7 +4,7 @@ The storage's scripts decide every conflict between nodes. Effects are an optimi
 crashes before it has applied them, the sweeper of any node recovers from the due set.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import structlog
 
@@ -103,6 +103,7 @@ class Dispatcher:
             returns,
             self._apply_effects,
             self.controls.refresh,
+            self.controls.look_again,
         )
         self._disconnects = Disconnects(storage.drivers, node, self._apply_effects, self._tasks)
         self._reassignments = Reassignments(self._context, self._apply_effects)
@@ -134,6 +135,11 @@ class Dispatcher:
             self._leases.hold,
             confirmed,
         )
+
+    @property
+    def share(self) -> Sequence[str]:
+        """The markets whose maintenance is this node's."""
+        return self._leases.share
 
     async def start(self) -> None:
         """Take the leases and start heartbeats and sweeps.

@@ -52,8 +52,13 @@ class Sweeper:
         returns: Returns,
         apply_effects: ApplyEffects,
         refresh: Callable[[str], Awaitable[None]],
+        look_again: Callable[[str], Awaitable[None]],
     ) -> None:
-        """Create it. ``refresh(market)`` reads what operators have set."""
+        """Create it.
+
+        ``refresh(market)`` reads what operators have set; ``look_again(market)`` does so too, and
+        tells all nodes of what none has told.
+        """
         self._context = context
         self._workings = context.runtime
         self._leases = leases
@@ -61,6 +66,7 @@ class Sweeper:
         self._returns = returns
         self._apply_effects = apply_effects
         self._refresh = refresh
+        self._look_again = look_again
         # This node's share as of the last look at all of it, and in which of it are drivers.
         self._seen_share: tuple[str, ...] = ()
         self._live: tuple[str, ...] = ()
@@ -76,7 +82,7 @@ class Sweeper:
     async def start(self) -> None:
         """Become present and read what operators have set, then beat and sweep."""
         await self._leases.start()
-        await self._follow_controls()
+        await self._read_controls(sorted(self._context.policies), self._refresh)
         workings = self._workings
         for interval_s, work in (
             (workings.beat_s, self._leases.beat),
@@ -174,16 +180,21 @@ class Sweeper:
         await self._in_each(found[Look.DWELLS], self._learn)
 
     async def _follow_controls(self) -> None:
-        """Read what operators have set, where they have set something.
+        """Read what operators have set in this node's share, where they have set something.
 
-        News comes with the presence (`NodeLeases`). This finds what that has missed: changes by a
-        node that died before it told, or by one of an older version.
+        News comes with the presence (`NodeLeases`). This finds what that has missed, and tells all
+        nodes: changes by a node that died before it told, or by one of an older version.
         """
+        await self._read_controls(self._leases.share, self._look_again)
+
+    async def _read_controls(
+        self, markets: Sequence[str], read: Callable[[str], Awaitable[None]]
+    ) -> None:
         looks = (Look.POLICIES, Look.PAUSES)
-        found = await self._look(sorted(self._context.policies), looks)
-        markets = {market for look in looks for market in found[look]}
-        resumed = {market for market, pauses in self._context.pauses.items() if pauses}
-        await self._in_each(sorted(markets | resumed), self._refresh)
+        found = await self._look(markets, looks)
+        there = {market for look in looks for market in found[look]}
+        resumed = {market for market in markets if self._context.pauses.get(market)}
+        await self._in_each(sorted(there | resumed), read)
 
     async def _look(
         self, markets: Sequence[str], at: Sequence[Look]

@@ -421,8 +421,9 @@ class Node:
 
     async def _inspect(self) -> None:
         with contextlib.suppress(StoreUnavailable):
-            await self.store.inspect()
+            await self.store.inspect(self.dispatcher.share)
         now_ms = self.store.now_ms()
+        self.metrics.archives_here(self.store.archive_lags)
         for market, lag in self.store.archive_lags.items():
             since_ms = now_ms if lag.oldest_ms is None else lag.oldest_ms
             lag_s = max(0, now_ms - since_ms) / 1000

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import structlog
 
@@ -197,8 +197,10 @@ class RedisStorage:
         self.runner.set_clock(await self._server_ms())
         await self.inspect()
 
-    async def inspect(self) -> None:
+    async def inspect(self, archived: Collection[str] | None = None) -> None:
         """Check the server's configuration and log new findings.
+
+        ``archived``: the markets whose archives are looked at; None: all.
 
         Raises:
             StoreUnavailable: the server cannot be reached.
@@ -212,17 +214,18 @@ class RedisStorage:
             # A refused write, and a cluster's server that is away, show in `warnings`.
             with contextlib.suppress(LinkReplyError, StoreUnavailable):
                 texts += await disagreements(call, self._node, self._prints, now_ms)
-        texts += await self._inspect_archives()
+        markets = self.runner.keys if archived is None else archived
+        texts += await self._inspect_archives(sorted(markets))
         before, self._warnings = self._warnings, tuple(texts)
         for text in self._warnings:
             if text not in before:
                 _log.warning("the store's configuration should be changed", why=text)
 
-    async def _inspect_archives(self) -> list[str]:
+    async def _inspect_archives(self, markets: Sequence[str]) -> list[str]:
         """Read how far the archives are behind; return what is to be said about it."""
         archive, now_ms = ArchiveQueue(self.runner), self.now_ms()
-        looked = await self.deadlines.look(sorted(self.runner.keys), (Look.ARCHIVE,))
-        found = {market: await archive.lag(market) for market in looked[Look.ARCHIVE]}
+        looked = await self.deadlines.look(markets, (Look.ARCHIVE,)) if markets else {}
+        found = {market: await archive.lag(market) for market in looked.get(Look.ARCHIVE, ())}
         self.archive_lags = {market: lag for market, lag in found.items() if lag is not None}
         for market, lag in self.archive_lags.items():
             if self._node and lag.is_near(now_ms):

@@ -38,6 +38,8 @@ async def test_node_warns_and_alerts_once_a_day(world: World, archive: Archive) 
     node = RedisStorage(world.url, policies, now_ms=world.clock, on_alert=raised.append, node="n1")
     await node.connect()
     assert node.archive_lags[MARKET].waiting == 2
+    await node.inspect([])  # another node's share
+    assert node.archive_lags == {}
     assert raised == []
     await world.pass_ms(TERMINAL_KEPT_MS + HOLD_MS - DAY_MS)
     for _ in range(2):

@@ -167,3 +167,24 @@ async def _are_disconnected(node: Node, drivers: list[str]) -> bool:
 async def _nodes(node: Node, names: list[str]) -> bool:
     found = await node.store.runner.link.call("ZRANGE", KEYS.key("nodes"), 0, -1)
     return sorted(name.decode() for name in found) == names
+
+
+async def test_pause_that_no_node_told_reaches_all_by_the_markets_node(
+    make_node: MakeNode,
+) -> None:
+    nodes = [await make_node("a"), await make_node("b")]
+
+    async def is_shared() -> bool:
+        return sum(MARKET in node.dispatcher.share for node in nodes) == 1
+
+    await eventually(is_shared)
+    owner, other = sorted(nodes, key=lambda node: MARKET not in node.dispatcher.share)
+    # As an older node does it, or one that dies before it tells.
+    args = {"mall": "", "store": "", "paused": True, "actor": "boss", "reason": ""}
+    keys = KEYS.key("pauses")
+    await owner.store.runner.transition("pause", KEYS, [keys], args)
+    await other.dispatcher._sweeper._follow_controls()
+    assert not other.dispatcher.controls.pauses(MARKET)
+    await owner.dispatcher._sweeper._follow_controls()
+    assert owner.dispatcher.controls.pauses(MARKET)
+    await eventually(lambda: other.dispatcher.controls.pauses(MARKET))

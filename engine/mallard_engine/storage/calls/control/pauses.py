@@ -16,6 +16,9 @@ class RedisControls(Controls):
         flat = await self._runner.link.call("HGETALL", self._runner.keys[market].key("pauses"))
         return read_pauses(dict(zip(flat[::2], flat[1::2], strict=True)))
 
+    async def tell_changed(self, market: str) -> None:
+        await self._runner.tell_changed(market)
+
     async def set_pause(
         self, market: str, mall: str, store: str, *, paused: bool, actor: str, reason: str
     ) -> Paused:
