@@ -1,8 +1,11 @@
 """The TypeScript clients, in Node, against a real node."""
 
 import asyncio
+import signal
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +37,7 @@ Hire = Callable[..., Any]
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node whose offers live longer than a busy machine takes to answer them over HTTP."""
     settings = {"MALLARD_OFFER_TIMEOUT_MS": "30000", "MALLARD_OFFER_ACK_TIMEOUT_MS": "15000"}
+    settings |= {"MALLARD_WEBHOOK_ALLOW": "127.0.0.1/32"}
     node = start_node(tmp_path_factory.mktemp("node"), None, **settings)
     yield node
     node.stop()
@@ -172,3 +176,58 @@ async def test_operator_and_order_service_call_the_engine(
     assert cancelled["cancel_reason"] == "customer"
     policy = await call(callers, "operator", "policy", "phoenix")
     assert policy["effective"]
+
+
+async def test_wait_continues_after_its_node_is_lost(
+    place: Place, tmp_path: Path, nodes_redis: str
+) -> None:
+    staying, going = (start_node(tmp_path, nodes_redis) for _ in range(2))
+    agent = Agent(lambda: "")
+    try:
+        async with FaultProxy.to(going.port) as network:
+            # Servers are asked in turn: the second call, the wait, is at the node that goes.
+            urls = [staying.url, network.url.replace("ws:", "http:")]
+            token = make_token(f"shop-{uuid.uuid4().hex[:12]}", "orders")
+            setup = {"clients": {"orders": [urls, token]}}
+            agent.linked(await NodeLink.start(agent), setup)
+            job = await call(agent, "orders", "submit", place.order())
+            asked = network.to_engine
+            options = {"forEnd": True, "timeoutS": 60}
+            waiting = agent.ask("call", of="orders", name="wait", given=[job["id"], options])
+            await eventually(lambda: network.to_engine > asked, 20)
+            going.process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(going.process.wait)
+            assert not waiting.done()
+            await call(agent, "orders", "cancel", job["id"], "customer")
+            assert (await asyncio.wait_for(waiting, 60))["state"] == "cancelled"
+    finally:
+        await agent.end()
+        for each in (staying, going):
+            each.stop()
+
+
+async def test_webhooks_are_managed(callers: Agent) -> None:
+    async def orders(name: str, *given: Any) -> Any:
+        return await call(callers, "orders", name, *given)
+
+    async with FaultProxy.to(9) as shop:
+        shop.mode, shop.canned = "answer", b"HTTP/1.1 204 No Content\r\n\r\n"
+        url = shop.url.replace("ws:", "http:") + "/hook"
+        made = await orders("createWebhook", url, {"types": ["job.delivered"]})
+        assert made["secret"].startswith("whsec_")
+        endpoint = made["id"]
+        assert (await orders("webhook", endpoint))["types"] == ["job.delivered"]
+        page = await orders("webhooksPage", {"limit": 1})
+        assert [it["id"] for it in page["items"]] == [endpoint]
+        changed = await orders("changeWebhook", endpoint, {"description": "of the shop"})
+        assert (changed["description"], changed["types"]) == ("of the shop", ["job.delivered"])
+        assert (await orders("testWebhook", endpoint))["outcome"] == "delivered"
+        assert (await orders("rotateWebhook", endpoint))["secret"] != made["secret"]
+        since = "2026-01-01T00:00:00Z"
+        assert (await orders("replayWebhook", endpoint, since))["id"] == endpoint
+        # A test is no delivery of an event.
+        deliveries = await orders("webhookDeliveries", endpoint, {"limit": 5})
+        assert deliveries == {"items": [], "next_cursor": None}
+        await orders("deleteWebhook", endpoint)
+        with pytest.raises(Exception, match="not_found"):
+            await orders("webhook", endpoint)

@@ -18,6 +18,8 @@ import type {
   BatchResult,
   CancelResult,
   CustomerErased,
+  Delivery,
+  DeliveryList,
   DropoffRequest,
   EventMessage,
   Explanation,
@@ -27,8 +29,14 @@ import type {
   JobProof,
   JobRequest,
   Market,
+  NewWebhook,
   Quote,
+  Replay,
+  RotatedSecret,
   Tracking,
+  Webhook,
+  WebhookList,
+  WebhookPatch,
 } from "./contract.js";
 import { MAX_WAIT_S } from "./contract.js";
 import { CallFailed } from "./errors.js";
@@ -47,6 +55,12 @@ export interface JobFilter {
   limit?: number;
 }
 
+/** How many items a page (`limit`), and after which (`cursor`: `next_cursor` of the page before). */
+export interface PageOptions {
+  limit?: number;
+  cursor?: string;
+}
+
 /** A bearer token, or what gives it: called for each request. */
 export type Token = string | (() => string | Promise<string>);
 
@@ -54,6 +68,9 @@ export type Token = string | (() => string | Promise<string>);
 const ASK_AGAIN_S = 1;
 // How much longer than one call a list of them may take.
 const BATCH_S = 20;
+// How long an endpoint may take to answer.
+const WEBHOOK_S = 10;
+const WEBHOOKS = "/v1/webhooks";
 const ASSIGNED = ["assigned", "at_mall", "picked_up", "returning"];
 
 /** `token`: of the role `orders`. `baseUrl`: the engine's, or several nodes that are equal. */
@@ -254,6 +271,55 @@ export class OrdersClient {
   /** Iterate over the events of a job, from its first one on, until it has ended. */
   jobEvents(job: string, options: EventOptions = {}): AsyncGenerator<EventMessage, void> {
     return follow(this.caller, path("jobs", job, "events"), {}, options, true);
+  }
+
+  /**
+   * Have events posted to a URL; no `types`: all but `job.driver_moved`, no `markets`: all. Keep the
+   * `secret` of the answer: it is shown this once.
+   */
+  createWebhook(url: string, options: Omit<WebhookPatch, "url" | "state"> = {}): Promise<NewWebhook> {
+    // A second one would be another endpoint.
+    return this.post(WEBHOOKS, { types: [], markets: [], description: "", ...options, url }, false);
+  }
+
+  /** A page of your endpoints, the oldest first; operators see all. */
+  webhooksPage(page: PageOptions = {}): Promise<WebhookList> {
+    return this.caller.call("GET", WEBHOOKS, { params: { ...page } });
+  }
+
+  /** An endpoint. */
+  webhook(webhook: string): Promise<Webhook> {
+    return this.caller.call("GET", path("webhooks", webhook));
+  }
+
+  /** Change an endpoint; what is not named stays. `enabled` ends its disabling. */
+  changeWebhook(webhook: string, change: WebhookPatch): Promise<Webhook> {
+    return this.caller.call("PATCH", path("webhooks", webhook), { body: change });
+  }
+
+  /** Delete an endpoint and what waits for it. */
+  deleteWebhook(webhook: string): Promise<void> {
+    return this.caller.call("DELETE", path("webhooks", webhook));
+  }
+
+  /** Sign with a new secret; the one before signs as well for 24 h. */
+  rotateWebhook(webhook: string): Promise<RotatedSecret> {
+    return this.post(path("webhooks", webhook, "rotate"), {}, false);
+  }
+
+  /** Post a `webhook.test` event now; returns how it went. */
+  testWebhook(webhook: string): Promise<Delivery> {
+    return this.caller.call("POST", path("webhooks", webhook, "test"), { longerS: WEBHOOK_S });
+  }
+
+  /** Post events recorded since then (RFC 3339) again, with the same ids, as far as they are kept. */
+  replayWebhook(webhook: string, from: string): Promise<Replay> {
+    return this.post(path("webhooks", webhook, "replay"), { from });
+  }
+
+  /** A page of the last attempts at deliveries, the newest first. */
+  webhookDeliveries(webhook: string, page: PageOptions = {}): Promise<DeliveryList> {
+    return this.caller.call("GET", path("webhooks", webhook, "deliveries"), { params: { ...page } });
   }
 
   protected post<T>(path: string, body: object, repeatable = true): Promise<T> {

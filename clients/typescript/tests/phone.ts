@@ -4,8 +4,8 @@ import { JSON_CODEC } from "../src/codec.js";
 import type { ClientMessage, ServerMessage } from "../src/contract.js";
 import type { Action } from "../src/driver/actions.js";
 import { DriverCore, type CoreOptions } from "../src/driver/core.js";
-import { LIVENESS } from "../src/driver/link.js";
-import { BACKOFF } from "../src/driver/reconnect.js";
+import { LIVENESS } from "../src/driver/connection/link.js";
+import { BACKOFF } from "../src/driver/connection/reconnect.js";
 
 export const SERVER_MS = 1_700_000_900_000;
 export const WELCOME = {

@@ -35,13 +35,13 @@ import type { Now } from "./clock.js";
 import type { DriverCore } from "./core.js";
 import type { DriverEvent, Transport } from "./events.js";
 import type { Reading } from "./fixes.js";
-import { overHttp } from "./http_transport.js";
-import { type Liveness, LIVENESS } from "./link.js";
-import { BACKOFF, type Backoff } from "./reconnect.js";
+import { overHttp } from "./connection/http_transport.js";
+import { type Liveness, LIVENESS } from "./connection/link.js";
+import { BACKOFF, type Backoff } from "./connection/reconnect.js";
 import type { QueuedReport } from "./reports.js";
 import { Shell, type TokenProvider } from "./shell.js";
 import type { Storage } from "./storage.js";
-import { httpUrl, overWebSocket, socketUrl } from "./transport.js";
+import { httpUrl, overWebSocket, socketUrl } from "./connection/transport.js";
 import type { HeldJob } from "./view.js";
 
 export interface DriverOptions {

@@ -6,7 +6,7 @@ import type { Now } from "./clock.js";
 import { type CoreOptions, DriverCore } from "./core.js";
 import type { DriverEvent, Transport } from "./events.js";
 import type { Storage } from "./storage.js";
-import type { Connect, OpenConnection } from "./transport.js";
+import type { Connect, OpenConnection } from "./connection/transport.js";
 import type { HeldJob } from "./view.js";
 
 /** Returns the driver's token, or another one when the last has expired. */

@@ -1,8 +1,8 @@
 /** Decides what follows the end of a driver's socket: a retry after a wait, or a stop. Pure. */
 
-import { FullJitter, type Random } from "../backoff.js";
-import { CLOSE_CODES } from "../contract.js";
-import { Stopped } from "../errors.js";
+import { FullJitter, type Random } from "../../backoff.js";
+import { CLOSE_CODES } from "../../contract.js";
+import { Stopped } from "../../errors.js";
 
 /**
  * How a client waits between connections, in seconds.

@@ -1,7 +1,7 @@
 /** How a driver client connects: over a WebSocket, or over HTTP in the place of one. */
 
-import type { Frame } from "../codec.js";
-import { retryAfterS } from "../http/request.js";
+import type { Frame } from "../../codec.js";
+import { retryAfterS } from "../../http/request.js";
 import type { Ending } from "./reconnect.js";
 
 /** What a connection tells the client. After `closed` nothing follows. */

@@ -6,9 +6,9 @@
  * `welcome` when it has changed.
  */
 
-import type { ClientMessage, DriverReply, DriverTruth, Problem } from "../contract.js";
-import { RETRY_CODES } from "../contract.js";
-import { fetchWithin, isProblem } from "../http/request.js";
+import type { ClientMessage, DriverReply, DriverTruth, Problem } from "../../contract.js";
+import { RETRY_CODES } from "../../contract.js";
+import { fetchWithin, isProblem } from "../../http/request.js";
 import type { Connect, ConnectionEvents, OpenConnection } from "./transport.js";
 import { httpUrl } from "./transport.js";
 

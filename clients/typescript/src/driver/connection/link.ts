@@ -1,9 +1,9 @@
 /** One connection: encodes, matches answers with requests, and knows when to doubt it. Pure. */
 
-import type { Codec, Frame } from "../codec.js";
-import type { ClientMessage, ErrorMessage, ReplyMessage } from "../contract.js";
-import { RequestRefused } from "../errors.js";
-import type { Transport } from "./events.js";
+import type { Codec, Frame } from "../../codec.js";
+import type { ClientMessage, ErrorMessage, ReplyMessage } from "../../contract.js";
+import { RequestRefused } from "../../errors.js";
+import type { Transport } from "../events.js";
 
 // The most requests that are remembered, as an answer counts even after its call has ended.
 const MAX_WAITING = 256;

@@ -1,17 +1,17 @@
 /** Keeps a driver connected: connects, says hello, checks, reconnects as advised. Pure. */
 
-import type { Random } from "../backoff.js";
-import { codecOf, type Frame, UndecodableFrame } from "../codec.js";
-import type { ClientMessage, HelloMessage, ServerMessage, WelcomeMessage } from "../contract.js";
-import { SUBPROTOCOL_JSON } from "../contract.js";
-import { Aborted, NoAnswer, Stopped } from "../errors.js";
-import type { Outbox } from "./actions.js";
-import type { Clock } from "./clock.js";
-import type { Transport } from "./events.js";
-import type { LocalFix } from "./fixes.js";
+import type { Random } from "../../backoff.js";
+import { codecOf, type Frame, UndecodableFrame } from "../../codec.js";
+import type { ClientMessage, HelloMessage, ServerMessage, WelcomeMessage } from "../../contract.js";
+import { SUBPROTOCOL_JSON } from "../../contract.js";
+import { Aborted, NoAnswer, Stopped } from "../../errors.js";
+import type { Outbox } from "../actions.js";
+import type { Clock } from "../clock.js";
+import type { Transport } from "../events.js";
+import type { LocalFix } from "../fixes.js";
 import { Link, type Liveness, type Request } from "./link.js";
 import { type Backoff, type Ending, LOST, ReconnectPolicy } from "./reconnect.js";
-import type { Timers } from "./timers.js";
+import type { Timers } from "../timers.js";
 import { Tokens } from "./tokens.js";
 
 /** What a connection needs of its session. */

@@ -5,9 +5,9 @@
  * gap doubles, up to 30 s.
  */
 
-import type { Outbox } from "./actions.js";
-import type { Clock } from "./clock.js";
-import type { Timers } from "./timers.js";
+import type { Outbox } from "../actions.js";
+import type { Clock } from "../clock.js";
+import type { Timers } from "../timers.js";
 
 type Got = (token: string) => void;
 type Failed = (reason: string) => void;
