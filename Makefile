@@ -15,7 +15,7 @@ PYTEST_ARGS ?= -n 6
 # The slow tests keep their processors busy.
 SLOW_ARGS ?= -n 3
 
-.PHONY: demo web test test-slow test-pages test-pages-slow screenshots coverage planted load load-restarts outage failover attack bench bench-quick lint format types docs lock clean fresh-machine typescript
+.PHONY: demo web test test-slow test-pages test-pages-slow screenshots console-load coverage planted load load-restarts outage failover attack bench bench-quick lint format types docs lock clean fresh-machine typescript
 
 demo: $(READY)
 	$(BIN)/mallard demo $(DEMO_ARGS)
@@ -40,6 +40,12 @@ test-pages-slow: $(READY)
 # The same tests, which write docs/screenshots as they go.
 screenshots: $(READY)
 	MALLARD_SCREENSHOTS=1 $(BIN)/pytest -m "pages and not slow" tests/pages $(PAGES_ARGS)
+
+# The console with 2,000 moving drivers and 3,000 jobs on a recorded feed, ten minutes: frames, script,
+# memory, first rows. CONSOLE_ARGS="--minutes 1" is the short form; docs/measurements/console.md has
+# the last result.
+console-load: $(READY)
+	$(BIN)/python -m tests.pages.recorded.load $(CONSOLE_ARGS)
 
 # The tests of `make test` with branch coverage; fails below the floor in pyproject.toml.
 coverage: $(READY)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ ROOT: Final = Path(__file__).parent.parent.parent
 AXE: Final = ROOT / "engine/pages/node_modules/axe-core/axe.min.js"
 SCREENSHOTS: Final = ROOT / "docs/screenshots"
 # `make screenshots` sets it: pictures are written then, and not otherwise.
-_DRAWS: Final = "MALLARD_SCREENSHOTS" in os.environ
+DRAWS: Final = "MALLARD_SCREENSHOTS" in os.environ
 _MOST_PICTURE_BYTES: Final = 100_000
 # Longer than a busy machine takes for any one thing, and shorter than a reader waits for a failure.
 _WAIT_MS: Final = 12_000
@@ -36,15 +37,15 @@ def chromium() -> str | None:
 
 
 @asynccontextmanager
-async def running_browser() -> AsyncIterator[Browser]:
-    """Start Debian's Chromium."""
+async def running_browser(flags: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """Start Debian's Chromium, with further flags."""
     path = chromium()
     assert path is not None
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=path,
             # Tests run as root in containers, where no sandbox can be set up; the pages are ours.
-            args=["--no-sandbox", "--disable-dev-shm-usage"],
+            args=["--no-sandbox", "--disable-dev-shm-usage", *flags],
             env={**os.environ, "FONTCONFIG_FILE": str(Path(__file__).with_name("fonts.conf"))},
         )
         try:
@@ -98,12 +99,16 @@ async def opened(
     size: str = "desktop",
     scheme: Scheme = "light",
     token: str | None = None,
+    script: str | None = None,
+    at: datetime | None = None,
     **context: Any,
 ) -> AsyncIterator[Watched]:
     """Open a page in a browser profile of its own; at the end check what was seen of it.
 
     Args:
         token: the page is signed in with it from the start.
+        script: runs before those of the page.
+        at: the time by the page's clock, which stands still; None: the machine's.
         context: further arguments of Playwright's `new_context`.
     """
     width, height = SIZES[size]
@@ -118,8 +123,12 @@ async def opened(
     try:
         if token is not None:
             await profile.add_init_script(f"sessionStorage.setItem('{_TOKEN_KEY}', '{token}')")
+        if script is not None:
+            await profile.add_init_script(script)
         profile.set_default_timeout(_WAIT_MS)
         page = await profile.new_page()
+        if at is not None:
+            await page.clock.set_fixed_time(at)
         parts = urlsplit(url)
         watched = Watched(page, f"{parts.scheme}://{parts.netloc}/")
         watched.watch()
@@ -151,6 +160,24 @@ async def check_accessible(page: Page, without: Sequence[str] = ()) -> None:
         pytest.fail("\n".join(said))
 
 
+async def settled(page: Page) -> None:
+    """Wait until a change of size or scheme is drawn.
+
+    A colour on its way from one scheme to the other has the contrast of neither. Its transition
+    begins with the frame after the change.
+    """
+    await page.evaluate(
+        """async () => {
+          const frame = () => new Promise((done) => requestAnimationFrame(done));
+          for (let turn = 0; turn < 3; turn += 1) {
+            await frame();
+            await frame();
+            await Promise.allSettled(document.getAnimations().map((it) => it.finished));
+          }
+        }"""
+    )
+
+
 async def check_fits(page: Page) -> None:
     """Fail if the page is wider than its window."""
     wide, window = await page.evaluate(
@@ -159,11 +186,11 @@ async def check_fits(page: Page) -> None:
     assert wide <= window, f"{wide} px in a window of {window} px"
 
 
-async def check_looks(page: Page, name: str, without: Sequence[str] = ()) -> None:
+async def check_looks(page: Page, name: str | None = None, without: Sequence[str] = ()) -> None:
     """Check the page as it is, and draw it, in every size and scheme.
 
     Args:
-        name: of the pictures: `docs/screenshots/NAME-SIZE-SCHEME.png`.
+        name: of the pictures: `docs/screenshots/NAME-SIZE-SCHEME.png`; None: none are drawn.
         without: as in `check_accessible`.
     """
     before = page.viewport_size
@@ -171,24 +198,24 @@ async def check_looks(page: Page, name: str, without: Sequence[str] = ()) -> Non
         await page.set_viewport_size({"width": width, "height": height})
         for scheme in SCHEMES:
             await page.emulate_media(color_scheme=scheme)
-            # A colour on its way from one scheme to the other has the contrast of neither.
-            await page.evaluate(
-                "Promise.allSettled(document.getAnimations().map((it) => it.finished))"
-            )
+            await settled(page)
             await check_fits(page)
             # Each size and each scheme once: axe takes a second.
             if scheme == SCHEMES[number % 2]:
                 await check_accessible(page, without)
-            await picture(page, f"{name}-{size}-{scheme}")
+            if name is not None:
+                await picture(page, f"{name}-{size}-{scheme}")
     if before is not None:
         await page.set_viewport_size(before)
 
 
 async def picture(page: Page, name: str) -> None:
     """Write a picture of the page into `docs/screenshots` under `make screenshots`."""
-    if not _DRAWS:
+    if not DRAWS:
         return
-    drawn = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
+    drawn = Image.open(
+        io.BytesIO(await page.screenshot(animations="disabled", caret="hide"))
+    ).convert("RGB")
     # Flat colours: a palette loses next to nothing, and the picture stays small.
     for colours in (128, 64, 32):
         packed = io.BytesIO()

@@ -22,6 +22,7 @@ from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
 from tests.e2e.sweep import end_open_jobs
 from tests.pages.browser import AXE, Watched, chromium, opened, running_browser
+from tests.pages.recorded.still import opened_still, serving_still
 
 _HERE = Path(__file__).parent
 # Long enough that a person, or a slow browser, can act before an offer ends.
@@ -94,6 +95,22 @@ def open_page(browser: Any, node: Node) -> OpenPage:
     """Open a page of the engine: `async with open_page("/shop", size="tablet", token=…) as it`."""
     opening: Callable[..., Any] = partial(opened, browser)
     return lambda path, **options: opening(node.url + path, **options)
+
+
+OpenStill = Callable[..., AbstractAsyncContextManager[Watched]]
+
+
+@pytest.fixture(scope="session")
+def still_url() -> Iterator[str]:
+    with serving_still() as url:
+        yield url
+
+
+@pytest.fixture
+def open_still(browser: Any, still_url: str) -> OpenStill:
+    """Open a state of the console: `async with open_still("orders") as it`."""
+    opening: OpenStill = partial(opened_still, browser, still_url)
+    return opening
 
 
 KeepToken = Callable[[str], Awaitable[str]]

@@ -106,7 +106,7 @@ async def test_order_is_found_explained_and_assigned(
         await page.get_by_role("heading", name=job["external_id"]).wait_for()
         await page.get_by_role("tab", name="Why this driver?").click()
         await page.get_by_text("Round").first.wait_for()
-        await check_looks(page, "console-order")
+        await check_looks(page)
         await page.get_by_role("button", name=re.compile("^Assign")).click()
         await page.get_by_role("textbox", name="Driver").fill(app.driver)
         await page.keyboard.press("Enter")
@@ -126,7 +126,7 @@ async def test_order_by_hand_names_what_is_wrong(open_page: OpenPage, place: Pla
         await page.get_by_label("Latitude").fill(str(lat))
         await page.get_by_label("Longitude").fill(str(lon))
         await page.get_by_label("Customer").fill("Ms Ito")
-        await check_looks(page, "console-new-order")
+        await check_looks(page)
         await page.get_by_role("button", name="Submit the order").click()
         await page.get_by_role("heading", level=1).wait_for()
         await expect(page).to_have_url(re.compile(r"#/phoenix/job/job_phoenix"))
@@ -188,7 +188,7 @@ async def test_policy_is_changed_by_one_operator_at_a_time(
         await page.get_by_label("New value of cooldown_s").fill("31")
         await page.get_by_role("button", name="Save").click()
         await page.get_by_role("row", name=re.compile("cooldown_s 31")).wait_for()
-        await check_looks(page, "console-policy")
+        await check_looks(page)
         version = (await operator.http.get("/v1/markets/phoenix/policy")).json()["version"]
         emptied = await operator.http.put(
             "/v1/markets/phoenix/policy",
@@ -215,14 +215,14 @@ async def test_every_place_is_accessible_and_fits(
         # by the processor here.
         it.expected += ["410", "GPU stall", "GL Driver Message", "WebGL"]
         await row(page, "Driver feels unsafe")
-        await check_looks(page, "console-exceptions")
+        await check_looks(page)
         for key, name in (("o", "orders"), ("d", "drivers"), ("m", "map"), ("r", "replay")):
             await page.keyboard.press("g")
             await page.keyboard.press(key)
             await page.get_by_role("heading", level=1).wait_for()
             if name in ("map", "replay"):
                 await page.locator(".maplibregl-canvas").wait_for(timeout=30_000)
-            await check_looks(page, f"console-{name}")
+            await check_looks(page)
         await page.goto(page.url.partition("#")[0] + f"#/phoenix/driver/{app.driver}")
         await page.get_by_role("heading", name=app.driver).wait_for()
-        await check_looks(page, "console-driver")
+        await check_looks(page)

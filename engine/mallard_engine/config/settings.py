@@ -79,6 +79,12 @@ class Settings:
         "The address at which clients reach this deployment, such as `https://api.example`; links "
         "that it gives out (of proofs) start with it. None: they are paths.",
     )
+    map_style_url: str | None = described(
+        None,
+        "A MapLibre style that the console draws below its map, such as "
+        "`https://maps.example/style.json`. Operators' browsers ask its host, with tiles, letters "
+        "and pictures from there, and no other. None: the map has the engine's own shapes alone.",
+    )
     proofs: Path | None = described(
         None,
         "The folder of the images that drivers upload as proof; none: `proofs` in the data folder. "
@@ -318,14 +324,13 @@ class Settings:
                 "sandbox needs a secret beside the key set: the node signs its robots' tokens",
                 "sandbox",
             )
-        if self.public_url is not None:
-            _check_url(self.public_url, "public_url")
+        for name in ("public_url", "map_style_url", "proofs_endpoint"):
+            if (url := getattr(self, name)) is not None:
+                _check_url(url, name)
         if self.archive_postgres is not None:
             _check_postgres(self.archive_postgres)
-        if self.proofs_endpoint is not None:
-            _check_url(self.proofs_endpoint, "proofs_endpoint")
-            if self.proofs_bucket is None:
-                raise ConfigError("proofs_endpoint needs proofs_bucket", "proofs_endpoint")
+        if self.proofs_endpoint is not None and self.proofs_bucket is None:
+            raise ConfigError("proofs_endpoint needs proofs_bucket", "proofs_endpoint")
         if self.proofs_bucket is not None and self.proofs is not None:
             raise ConfigError("proofs and proofs_bucket are both set: name one", "proofs_bucket")
         for name in ("trusted_proxies", "webhook_allow"):

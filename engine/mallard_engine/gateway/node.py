@@ -214,7 +214,7 @@ class Node:
             routes=[
                 WebSocketRoute(_DRIVER_PATH, self.socket),
                 *api_routes(self.services, with_metrics=settings.ops_port is None),
-                *PageRoutes().routes(),
+                *PageRoutes(map_style_url=settings.map_style_url).routes(),
                 *TrackingPage(self.services).routes(),
             ],
             exception_handlers=EXCEPTION_HANDLERS,

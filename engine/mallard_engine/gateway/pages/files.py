@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +60,19 @@ class PageFile:
         """Its entity tag, the same for both forms and therefore weak (RFC 9110, 8.8.1)."""
         digest = hashlib.blake2b(self.content, digest_size=_DIGEST_BYTES).hexdigest()
         return f'W/"{digest}"'
+
+
+@dataclass(frozen=True)
+class StyledPage(PageFile):
+    """The console, told which style its map has: it reads that from its own head."""
+
+    map_style_url: str
+
+    @cached_property
+    def content(self) -> bytes:
+        """Its content, with the address in it."""
+        told = f'<meta name="mallard-map-style" content="{escape(self.map_style_url)}" />'
+        return self.path.read_bytes().replace(b"</head>", told.encode() + b"</head>", 1)
 
 
 @cache

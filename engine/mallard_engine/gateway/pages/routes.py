@@ -8,6 +8,7 @@ for the contract's own page.
 import asyncio
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,15 +17,23 @@ from starlette.routing import Route
 from mallard_engine.gateway.http.entity_tags import is_known
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.routing import PublicHandler
-from mallard_engine.gateway.pages.files import ASSETS, PageFile, accepts_gzip, page_files
+from mallard_engine.gateway.pages.files import (
+    ASSETS,
+    PageFile,
+    StyledPage,
+    accepts_gzip,
+    page_files,
+)
 
 DRIVER: Final = "driver"
-_PAGES: Final = ("console", DRIVER, "shop")
+CONSOLE: Final = "console"
+_PAGES: Final = (CONSOLE, DRIVER, "shop")
 _PREFIXES: Final = frozenset({*_PAGES, ASSETS})
-# Only resources of this origin: no inline script or style, and no framing by other pages.
+# Only resources of this origin: no inline script or style, and no framing by other pages. The host
+# of a map's style, if there is one, may be asked for data and pictures besides.
 _CONTENT_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "font-src 'self'; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:{map}; "
+    "font-src 'self'; media-src 'self' blob:; connect-src 'self'{map}; worker-src 'self'; "
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _DENIED: Final = "geolocation=(), camera=(), microphone=(), payment=(), usb=()"
@@ -34,10 +43,10 @@ _FOR_EVER: Final = "public, max-age=31536000, immutable"
 _ASK_AGAIN: Final = "no-cache"
 
 
-def security_headers(page: str) -> dict[str, str]:
-    """Return the headers that keep a page, or a file of it, to itself."""
+def security_headers(page: str, map_origin: str = "") -> dict[str, str]:
+    """Return the headers that keep a page, or a file of it, to itself and the map's host."""
     return {
-        "content-security-policy": _CONTENT_POLICY,
+        "content-security-policy": _CONTENT_POLICY.format(map=map_origin and f" {map_origin}"),
         "referrer-policy": "no-referrer",
         "permissions-policy": _OF_DRIVER if page == DRIVER else _DENIED,
         "cross-origin-opener-policy": "same-origin",
@@ -51,10 +60,23 @@ def is_page(path: str) -> bool:
 
 
 class PageRoutes:
-    """Handlers of the pages and their files."""
+    """Handlers of the pages and their files.
 
-    def __init__(self, files: Mapping[str, PageFile] | None = None) -> None:
+    Args:
+        files: what is served; None: the built files.
+        map_style_url: of the console's map.
+    """
+
+    def __init__(
+        self, files: Mapping[str, PageFile] | None = None, map_style_url: str | None = None
+    ) -> None:
         self._files = page_files() if files is None else files
+        self._map_origin = ""
+        if map_style_url is not None:
+            parts = urlsplit(map_style_url)
+            self._map_origin = f"{parts.scheme}://{parts.netloc}"
+            page = f"{CONSOLE}.html"
+            self._files = {**self._files, page: StyledPage(self._files[page].path, map_style_url)}
 
     def handlers(self) -> dict[str, PublicHandler]:
         """Return the handlers by the operation's name."""
@@ -95,8 +117,10 @@ class PageRoutes:
             raise not_found("file")
         # The first time it is read and compressed, which takes tens of milliseconds for the map.
         packed = await asyncio.to_thread(_warm, file)
+        # A worker keeps to the policy of its own file, and that of the map is a hashed one.
+        asks_map_host = page == CONSOLE or path.startswith(f"{ASSETS}/")
         headers = {
-            **security_headers(page),
+            **security_headers(page, self._map_origin if asks_map_host else ""),
             "cache-control": cache,
             "etag": file.tag,
             "vary": "Accept-Encoding",

@@ -3,7 +3,7 @@
 import { createParser } from "eventsource-parser";
 import { ApiError, line, NoAnswer } from "../shared/api.ts";
 import { call, session, signOut } from "../shared/session.ts";
-import type { LiveEvent, Page } from "./types.ts";
+import type { LiveEvent, Page } from "./core/types.ts";
 
 const PAGE = "200";
 
@@ -19,16 +19,26 @@ export function at(path: string, query: Record<string, string>): string {
   return `${path}?${new URLSearchParams(query)}`;
 }
 
+/** Returns one page of a list; null: the first. */
+export function readPage<T>(path: string, query: Record<string, string>, cursor: string | null, signal?: AbortSignal): Promise<Page<T>> {
+  const next: Record<string, string> = cursor === null ? {} : { cursor };
+  return call(at(path, { ...query, limit: PAGE, ...next }), signal ? { signal } : {});
+}
+
+/** The pages of a list, one after the other. */
+export async function* pages<T>(path: string, query: Record<string, string>, signal?: AbortSignal): AsyncGenerator<T[]> {
+  let cursor: string | null = null;
+  do {
+    const page: Page<T> = await readPage(path, query, cursor, signal);
+    yield page.items;
+    cursor = page.next_cursor;
+  } while (cursor !== null);
+}
+
 /** Returns the items of all pages of a list. */
 export async function all<T>(path: string, query: Record<string, string>, signal?: AbortSignal): Promise<T[]> {
   const items: T[] = [];
-  let cursor: string | null = null;
-  do {
-    const next: Record<string, string> = cursor === null ? {} : { cursor };
-    const page: Page<T> = await call(at(path, { ...query, limit: PAGE, ...next }), signal ? { signal } : {});
-    items.push(...page.items);
-    cursor = page.next_cursor;
-  } while (cursor !== null);
+  for await (const page of pages<T>(path, query, signal)) items.push(...page);
   return items;
 }
 

@@ -7,16 +7,15 @@ import { inWords } from "../shared/api.ts";
 import { Button, Empty, LineBanner, toast } from "../shared/components.tsx";
 import { call, signOut } from "../shared/session.ts";
 import { named } from "../shared/words.ts";
-import { countByState } from "./board.ts";
-import { callOf, type Command } from "./commands.ts";
+import { countByState } from "./core/board.ts";
+import { callOf, type Command } from "./core/commands.ts";
 import { ConsoleContext, useConsole, type ConsoleState } from "./context.ts";
 import { Ask, Keys, type Question } from "./dialogs.tsx";
-import { exceptions } from "./exceptions.ts";
 import { isTyping } from "./grid.tsx";
 import { Live } from "./live.ts";
 import { Key } from "./marks.tsx";
-import { go, route } from "./router.ts";
-import type { Job, Market } from "./types.ts";
+import { go, inMarket, route } from "./router.ts";
+import type { Job, Market } from "./core/types.ts";
 import { DriverPage } from "./views/driver.tsx";
 import { DriversView } from "./views/drivers.tsx";
 import { ExceptionsView } from "./views/exceptions.tsx";
@@ -25,11 +24,10 @@ import { JobsView } from "./views/jobs.tsx";
 import { NewOrder } from "./views/new-order.tsx";
 import { PolicyView } from "./views/policy.tsx";
 import { Select } from "./views/jobs.tsx";
-import { now } from "../shared/now.ts";
 
 // The map's library is larger than all else: it is read when a map is opened.
-const MapView = lazy(() => import("./views/map.tsx").then((it) => ({ default: it.MapView })));
-const ReplayView = lazy(() => import("./views/replay.tsx").then((it) => ({ default: it.ReplayView })));
+const MapView = lazy(() => import("./map/view.tsx").then((it) => ({ default: it.MapView })));
+const ReplayView = lazy(() => import("./map/replay.tsx").then((it) => ({ default: it.ReplayView })));
 
 const PLACES: { path: string; name: string; key: string }[] = [
   { path: "exceptions", name: "Exceptions", key: "e" },
@@ -57,7 +55,9 @@ export function Console(): JSX.Element {
   const wanted = route.value.segments[0];
   const market = markets?.find((it) => it.id === wanted) ?? markets?.[0];
   useEffect(() => {
-    if (market && market.id !== wanted) go(`/${market.id}/exceptions`);
+    if (!market || market.id === wanted) return;
+    if (wanted !== undefined) toast(`There is no market “${wanted}” for you.`, "danger");
+    go(`/${market.id}/exceptions`);
   }, [market?.id, wanted]);
   if (!market || !markets)
     return (
@@ -170,7 +170,7 @@ function Top({ onKeys }: { onKeys: () => void }): JSX.Element {
     <header class="top">
       <span class="brand">Mallard</span>
       {markets.length > 1 ? (
-        <Select label="Market" value={market.id} none={null} onChange={(id) => go(`/${id}/exceptions`)} options={markets.map((it) => [it.id, it.name])} />
+        <Select label="Market" value={market.id} none={null} onChange={(id) => go(inMarket(id, route.value))} options={markets.map((it) => [it.id, it.name])} />
       ) : (
         <strong>{market.name}</strong>
       )}
@@ -199,11 +199,8 @@ function Top({ onKeys }: { onKeys: () => void }): JSX.Element {
 
 function Navigation(): JSX.Element {
   const { live, market } = useConsole();
-  live.version.value;
   const place = route.value.segments[1] ?? "exceptions";
-  const urgent = exceptions(live.board.jobs.values(), live.board.drivers, live.board.alerts.values(), now.value).filter(
-    (row) => row.severity === "now",
-  ).length;
+  const urgent = live.exceptions.value.filter((row) => row.severity === "now").length;
   return (
     <nav class="nav" aria-label="Places">
       {PLACES.map((it) => {

@@ -3,9 +3,9 @@
 import { createContext } from "preact";
 import { useContext, useEffect, useState } from "preact/hooks";
 import { inWords } from "../shared/api.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./core/commands.ts";
 import type { Live } from "./live.ts";
-import type { Market } from "./types.ts";
+import type { Market } from "./core/types.ts";
 
 export interface ConsoleState {
   live: Live;
@@ -22,6 +22,20 @@ export function useConsole(): ConsoleState {
   const context = useContext(ConsoleContext);
   if (context === null) throw new Error("used outside of the console");
   return context;
+}
+
+const selections = new Map<string, string>();
+
+/** The selected row of a list, which is still selected when somebody comes back to the list. */
+export function useSelected(list: string): [string | null, (key: string) => void] {
+  const { market } = useConsole();
+  const name = `${market.id}/${list}`;
+  const [selected, setSelected] = useState(selections.get(name) ?? null);
+  const select = (key: string): void => {
+    selections.set(name, key);
+    setSelected(key);
+  };
+  return [selected, select];
 }
 
 /** Read something from the API when `key` changes or `again` is called. */

@@ -5,10 +5,10 @@ import { useState } from "preact/hooks";
 import { Button, Dialog, Field } from "../shared/components.tsx";
 import { call } from "../shared/session.ts";
 import { distance, duration, named } from "../shared/words.ts";
-import type { Command } from "./commands.ts";
+import type { Command } from "./core/commands.ts";
 import { useConsole, useLoaded } from "./context.ts";
-import { candidateRows } from "./explain.ts";
-import type { Explanation } from "./types.ts";
+import { candidateRows } from "./core/explain.ts";
+import type { Explanation } from "./core/types.ts";
 import { Select } from "./views/jobs.tsx";
 
 export type Question = { command: Command; text: string } | { command: Extract<Command, { kind: `ask-${string}` }> };

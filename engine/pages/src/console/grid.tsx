@@ -1,6 +1,6 @@
 /** A long list with rows of one height: only what is in sight is drawn, and the keyboard moves in it. */
 
-import type { ComponentChildren, JSX } from "preact";
+import { Component, type ComponentChildren, type JSX } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export interface Column<Row> {
@@ -9,8 +9,8 @@ export interface Column<Row> {
   width: string;
   cell: (row: Row) => ComponentChildren;
   align?: "end";
-  /** Left out where there is no room. */
-  wide?: boolean;
+  /** Left out where there is no room; "widest": on a tablet too. */
+  wide?: boolean | "widest";
 }
 
 interface Props<Row> {
@@ -26,11 +26,35 @@ interface Props<Row> {
   selected: string | null;
   onSelect: (key: string) => void;
   empty: ComponentChildren;
+  /** What else the cells show, such as the present second: a row is drawn anew when it has changed. */
+  stamp: unknown;
+}
+
+/** What a row does, the same object for the whole life of a list. */
+interface Hands<Row> {
+  select: (key: string) => void;
+  open: (row: Row) => void;
+}
+
+interface LineProps<Row> {
+  name: string;
+  row: Row;
+  index: number;
+  height: number;
+  tracks: string;
+  columns: Column<Row>[];
+  rowClass: string;
+  isSelected: boolean;
+  isReached: boolean;
+  stamp: unknown;
+  hands: Hands<Row>;
 }
 
 const OVERSCAN = 8;
 /** There is room for a table. */
 export const WIDE = "(min-width: 56rem)";
+/** There is room for every column beside the places. */
+const WIDEST = "(min-width: 80rem)";
 
 export function Grid<Row>(props: Props<Row>): JSX.Element {
   const { rows, rowKey, selected, onSelect } = props;
@@ -39,7 +63,8 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
   const body = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [room, setRoom] = useState(600);
-  const columns = isWide ? props.columns : props.columns.filter((column) => !column.wide);
+  const isWidest = useMedia(WIDEST);
+  const columns = props.columns.filter(({ wide }) => isWidest || !wide || (isWide && wide !== "widest"));
   const tracks = columns.map((column) => column.width).join(" ");
 
   useLayoutEffect(() => {
@@ -50,6 +75,9 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
     return () => sizes.disconnect();
   }, []);
 
+  const latest = useRef(props);
+  latest.current = props;
+  const hands = useRef<Hands<Row>>({ select: (key) => latest.current.onSelect(key), open: (row) => latest.current.onOpen(row) }).current;
   const index = rows.findIndex((row) => rowKey(row) === selected);
   const from = Math.max(0, Math.floor(top / height) - OVERSCAN);
   const to = Math.min(rows.length, Math.ceil((top + room) / height) + OVERSCAN);
@@ -87,6 +115,14 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
     event.stopPropagation();
   };
 
+  // Somebody who comes back goes on at the row that was left.
+  const isBack = useRef(selected !== null);
+  useEffect(() => {
+    if (!isBack.current || index < 0) return;
+    isBack.current = false;
+    if (document.activeElement === null || document.activeElement === document.body) move(index);
+  }, [index]);
+
   // The arrows work as soon as the list is there, without a click into it.
   useEffect(() => {
     const listen = (event: KeyboardEvent): void => {
@@ -115,28 +151,21 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
           <div role="presentation" style={{ height: `${rows.length * height}px`, position: "relative" }}>
             {rows.slice(from, to).map((row, offset) => {
               const key = rowKey(row);
-              const isSelected = key === selected;
               return (
-                <div
+                <Line
                   key={key}
-                  data-key={key}
-                  role="row"
-                  aria-rowindex={from + offset + 2}
-                  aria-selected={isSelected}
-                  tabIndex={isSelected || (index < 0 && from + offset === 0) ? 0 : -1}
-                  class={`grid-row ${props.rowClass?.(row) ?? ""}`}
-                  style={{ transform: `translateY(${(from + offset) * height}px)`, height: `${height}px`, gridTemplateColumns: tracks }}
-                  onFocus={() => onSelect(key)}
-                  onClick={(event) => {
-                    if (!isButton(event.target)) props.onOpen(row);
-                  }}
-                >
-                  {columns.map((column) => (
-                    <span role="gridcell" class={column.align === "end" ? "end" : ""}>
-                      {column.cell(row)}
-                    </span>
-                  ))}
-                </div>
+                  name={key}
+                  row={row}
+                  index={from + offset}
+                  height={height}
+                  tracks={tracks}
+                  columns={columns}
+                  rowClass={props.rowClass?.(row) ?? ""}
+                  isSelected={key === selected}
+                  isReached={key === selected || (index < 0 && from + offset === 0)}
+                  stamp={props.stamp}
+                  hands={hands}
+                />
               );
             })}
           </div>
@@ -144,6 +173,40 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
       </div>
     </div>
   );
+}
+
+/** One row. A row that is the same as before is not even compared with what is drawn. */
+class Line<Row> extends Component<LineProps<Row>> {
+  override shouldComponentUpdate(next: LineProps<Row>): boolean {
+    const { columns: _old, ...before } = this.props;
+    const { columns: _new, ...after } = next;
+    return (Object.keys(after) as (keyof typeof after)[]).some((name) => after[name] !== before[name]);
+  }
+
+  override render(): JSX.Element {
+    const { name, row, index, height, tracks, columns, rowClass, isSelected, isReached, hands } = this.props;
+    return (
+      <div
+        data-key={name}
+        role="row"
+        aria-rowindex={index + 2}
+        aria-selected={isSelected}
+        tabIndex={isReached ? 0 : -1}
+        class={`grid-row ${rowClass}`}
+        style={{ transform: `translateY(${index * height}px)`, height: `${height}px`, gridTemplateColumns: tracks }}
+        onFocus={() => hands.select(name)}
+        onClick={(event) => {
+          if (!isButton(event.target)) hands.open(row);
+        }}
+      >
+        {columns.map((column) => (
+          <span role="gridcell" class={column.align === "end" ? "end" : ""}>
+            {column.cell(row)}
+          </span>
+        ))}
+      </div>
+    );
+  }
 }
 
 export function isTyping(target: EventTarget | null): boolean {

@@ -1,11 +1,13 @@
 /** Keeps the board of a market current: a stream of events, lists read again after a gap. */
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { ApiError, line } from "../shared/api.ts";
 import { call } from "../shared/session.ts";
-import { all, at, openEvents, Trimmed } from "./api.ts";
-import { Board } from "./board.ts";
-import type { Alert, Driver, Job, Market } from "./types.ts";
+import { all, at, openEvents, pages, Trimmed } from "./api.ts";
+import { Board } from "./core/board.ts";
+import { exceptions } from "./core/exceptions.ts";
+import { now } from "../shared/now.ts";
+import type { Alert, Driver, Job, Market } from "./core/types.ts";
 
 export const OPEN_STATES = "scheduled,queued,offered,assigned,at_mall,picked_up,returning";
 // A list of 3,000 rows is drawn at most this often, however many events come.
@@ -25,6 +27,11 @@ export class Live {
   readonly board = new Board();
   /** Rises when the board has changed and is to be drawn. */
   readonly version = signal(0);
+  /** What goes wrong now: found once for all that show it. */
+  readonly exceptions = computed(() => {
+    this.version.value;
+    return exceptions(this.board.jobs.values(), this.board.drivers, this.board.alerts.values(), now.value);
+  });
   /** The market itself has changed: it was paused, or its policy has a new version. */
   onMarketChanged: () => void = () => undefined;
   readonly state = signal<LineState>("connecting");
@@ -112,7 +119,14 @@ export class Live {
 
   private async readJobs(): Promise<void> {
     const query = { market: this.market.id, state: OPEN_STATES };
-    this.board.loadJobs(await all<Job>("/v1/jobs", query, this.stopping.signal));
+    const listed = new Set<string>();
+    // Each page is shown as it comes: the newest orders need nobody to wait for the oldest.
+    for await (const jobs of pages<Job>("/v1/jobs", query, this.stopping.signal)) {
+      this.board.addJobs(jobs);
+      for (const job of jobs) listed.add(job.id);
+      this.draw();
+    }
+    this.board.dropJobs(listed);
     this.draw();
   }
 

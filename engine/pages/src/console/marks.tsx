@@ -3,7 +3,7 @@
 import type { JSX } from "preact";
 import { Badge, type Tone } from "../shared/components.tsx";
 import { duration, named, until } from "../shared/words.ts";
-import type { Job } from "./types.ts";
+import type { Job } from "./core/types.ts";
 
 const TONES: Record<string, Tone> = {
   delivered: "ok",

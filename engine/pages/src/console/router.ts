@@ -35,6 +35,19 @@ export function go(path: string): void {
   location.hash = path;
 }
 
+// What is one market's own: an order, a driver, a mall.
+const OF_ONE = new Set(["job", "driver"]);
+
+/** The same place and filter in another market, as far as it can be the same there. */
+export function inMarket(market: string, { segments, query }: Pick<Route, "segments" | "query">): string {
+  const place = segments[1] ?? "exceptions";
+  if (OF_ONE.has(place)) return `/${market}/${place === "job" ? "orders" : "drivers"}`;
+  const kept = new URLSearchParams(query);
+  kept.delete("mall");
+  const text = kept.toString();
+  return `/${market}/${place}${text ? `?${text}` : ""}`;
+}
+
 /** Change the filter of the place that is shown; the way back does not pass each letter typed. */
 export function setQuery(query: URLSearchParams): void {
   const text = query.toString();

@@ -40,6 +40,36 @@ async def test_page_is_html_that_keeps_to_itself(node: RunningNode, page: str) -
     assert "set-cookie" not in answer.headers
 
 
+async def test_style_of_the_map_widens_the_policy_of_the_console_alone(
+    engine_node: Callable[..., Awaitable[RunningNode]],
+) -> None:
+    style = "https://maps.example/a'b/style.json"
+    node = await engine_node(map_style_url=style)
+    console = await node.http.get("/console")
+    assert '<meta name="mallard-map-style" content="https://maps.example/a&#x27;b/' in console.text
+    plain = (await node.http.get("/shop")).headers["content-security-policy"]
+    for path in ("/console", await asset_of(node)):
+        policy = (await node.http.get(path)).headers["content-security-policy"]
+        assert policy.count("https://maps.example") == 2
+        assert policy.replace(" https://maps.example", "") == plain
+    for page in set(PAGES) - {"/console"}:
+        headers = (await node.http.get(page)).headers
+        assert "maps.example" not in headers["content-security-policy"]
+
+
+async def test_every_answer_of_a_page_has_the_policy(node: RunningNode) -> None:
+    """Each built file too: a worker and an image keep to the policy of their own answer."""
+    paths = [f"/{name}" for name in page_files() if not name.endswith(".html")]
+    for path in (*PAGES, f"/track/{'x' * 24}", *paths):
+        headers = (await node.http.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';"), path
+        assert "frame-ancestors 'none'" in policy, path
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["referrer-policy"] == "no-referrer", path
+        assert "set-cookie" not in headers, path
+
+
 async def test_only_the_driver_app_may_use_position_and_camera(node: RunningNode) -> None:
     for page in PAGES:
         allowed = (await node.http.get(page)).headers["permissions-policy"]

@@ -7,7 +7,7 @@ import { call } from "../../shared/session.ts";
 import { ago, clock, named } from "../../shared/words.ts";
 import { useConsole, useLoaded } from "../context.ts";
 import { Due, short, StateBadge } from "../marks.tsx";
-import type { Driver } from "../types.ts";
+import type { Driver } from "../core/types.ts";
 import { Fact } from "./job.tsx";
 
 export function DriverPage({ id }: { id: string }): JSX.Element {

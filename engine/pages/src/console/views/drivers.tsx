@@ -1,15 +1,16 @@
 /** The drivers of the market. */
 
 import type { JSX } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { now } from "../../shared/now.ts";
 import { named } from "../../shared/words.ts";
-import { useConsole } from "../context.ts";
-import { driverFilter, driverQuery, filterDrivers, type DriverFilter } from "../filters.ts";
+import { countByState } from "../core/board.ts";
+import { useConsole, useSelected } from "../context.ts";
+import { driverFilter, driverQuery, filterDrivers, type DriverFilter } from "../core/filters.ts";
 import { Grid, type Column } from "../grid.tsx";
 import { Age, StateBadge } from "../marks.tsx";
 import { route, setQuery } from "../router.ts";
-import type { Driver } from "../types.ts";
+import type { Driver } from "../core/types.ts";
 import { Chip } from "./exceptions.tsx";
 
 const STATES = ["available", "offered", "on_run", "paused", "offline"];
@@ -18,16 +19,16 @@ export function DriversView(): JSX.Element {
   const { live, run } = useConsole();
   const nowMs = now.value;
   const version = live.version.value;
-  const [selected, setSelected] = useState<string | null>(null);
+  const [selected, setSelected] = useSelected("drivers");
   const filter = driverFilter(route.value.query);
   const rows = useMemo(() => filterDrivers(live.board.drivers.values(), filter), [version, route.value.query.toString()]);
   const change = (part: Partial<DriverFilter>): void => setQuery(driverQuery({ ...filter, ...part }));
-  const count = (state: string): number => [...live.board.drivers.values()].filter((it) => it.state === state).length;
+  const counts = useMemo(() => countByState(live.board.drivers.values()), [version]);
 
   const columns: Column<Driver>[] = [
-    { name: "Driver", width: "minmax(0, 1.5fr)", cell: (it) => <span class="mono">{it.driver}</span> },
-    { name: "State", width: "8rem", cell: (it) => <StateBadge state={it.state} /> },
-    { name: "Jobs", width: "4rem", align: "end", cell: (it) => it.jobs.length },
+    { name: "Driver", width: "minmax(6rem, 1.5fr)", cell: (it) => <span class="mono">{it.driver}</span> },
+    { name: "State", width: "7rem", cell: (it) => <StateBadge state={it.state} /> },
+    { name: "Jobs", width: "4rem", align: "end", wide: true, cell: (it) => it.jobs.length },
     { name: "Line", width: "7rem", wide: true, cell: (it) => (it.connected ? "Connected" : <span class="overdue">Not connected</span>) },
     {
       name: "No offers because",
@@ -64,7 +65,7 @@ export function DriversView(): JSX.Element {
         </div>
         <div class="chips" role="group" aria-label="States">
           {STATES.map((state) => (
-            <Chip label={named(state)} count={count(state)} isOn={filter.state === state} onClick={() => change({ state: filter.state === state ? "" : state })} />
+            <Chip label={named(state)} count={counts.get(state) ?? 0} isOn={filter.state === state} onClick={() => change({ state: filter.state === state ? "" : state })} />
           ))}
         </div>
       </header>
@@ -73,6 +74,7 @@ export function DriversView(): JSX.Element {
         rows={rows}
         columns={columns}
         rowKey={(it) => it.driver}
+        stamp={nowMs}
         selected={selected}
         onSelect={setSelected}
         onOpen={(it) => run({ kind: "open", path: `/driver/${encodeURIComponent(it.driver)}` })}

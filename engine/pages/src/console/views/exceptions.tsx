@@ -4,8 +4,8 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Badge, Button, Dialog } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
-import { useConsole } from "../context.ts";
-import { exceptions, GROUPS, type ExceptionRow, type Group } from "../exceptions.ts";
+import { useConsole, useSelected } from "../context.ts";
+import { countByGroup, GROUPS, type ExceptionRow, type Group } from "../core/exceptions.ts";
 import { Grid, useMedia, WIDE, type Column } from "../grid.tsx";
 import { Age, Due, Key, short } from "../marks.tsx";
 import { route, setQuery } from "../router.ts";
@@ -17,12 +17,12 @@ const SHOWN_ACTIONS = 3;
 export function ExceptionsView(): JSX.Element {
   const { live, run } = useConsole();
   const nowMs = now.value;
-  live.version.value;
-  const [selected, setSelected] = useState<string | null>(null);
+  const [selected, setSelected] = useSelected("exceptions");
   const [sheet, setSheet] = useState<ExceptionRow | null>(null);
   const isWide = useMedia(WIDE);
   const group = route.value.query.get("group") as Group | null;
-  const all = exceptions(live.board.jobs.values(), live.board.drivers, live.board.alerts.values(), nowMs);
+  const all = live.exceptions.value;
+  const counts = countByGroup(all);
   const rows = group ? all.filter((row) => row.group === group) : all;
   const choose = (next: Group | null): void => setQuery(new URLSearchParams(next ? { group: next } : {}));
 
@@ -46,25 +46,28 @@ export function ExceptionsView(): JSX.Element {
     },
     {
       name: "What",
-      width: "minmax(0, 2fr)",
+      width: "minmax(10rem, 1.5fr)",
       cell: (row) => (
         <span class={`what what-${row.severity}`}>
+          <span class="only-narrow">
+            <Badge tone={TONE[row.severity]}>{SEVERITIES[row.severity]}</Badge>{" "}
+          </span>
           <strong>{row.title}</strong> <span class="muted">{row.detail}</span>
         </span>
       ),
     },
     {
       name: "Order",
-      width: "minmax(7rem, 1fr)",
+      width: "minmax(6rem, 0.6fr)",
       wide: true,
       cell: (row) => (row.job ? <span class="mono" title={row.job.id}>{row.job.external_id ?? short(row.job.id)}</span> : ""),
     },
-    { name: "Driver", width: "minmax(6rem, 1fr)", wide: true, cell: (row) => <span class="mono">{row.driver ?? ""}</span> },
-    { name: "For", width: "5rem", align: "end", cell: (row) => <Age sinceMs={row.sinceMs} nowMs={nowMs} /> },
-    { name: "Due", width: "9rem", align: "end", wide: true, cell: (row) => <Due atMs={row.dueMs} nowMs={nowMs} /> },
+    { name: "Driver", width: "minmax(6rem, 0.6fr)", wide: "widest", cell: (row) => <span class="mono">{row.driver ?? ""}</span> },
+    { name: "For", width: "4.5rem", align: "end", cell: (row) => <Age sinceMs={row.sinceMs} nowMs={nowMs} /> },
+    { name: "Due", width: "7.5rem", align: "end", wide: "widest", cell: (row) => <Due atMs={row.dueMs} nowMs={nowMs} /> },
     {
       name: "What to do",
-      width: "minmax(17rem, 2fr)",
+      width: "minmax(21rem, 2.2fr)",
       wide: true,
       cell: (row) => <Actions row={row} />,
     },
@@ -79,7 +82,7 @@ export function ExceptionsView(): JSX.Element {
           {(Object.keys(GROUPS) as Group[]).map((it) => (
             <Chip
               label={GROUPS[it]}
-              count={all.filter((row) => row.group === it).length}
+              count={counts.get(it) ?? 0}
               isOn={group === it}
               onClick={() => choose(group === it ? null : it)}
             />
@@ -92,6 +95,7 @@ export function ExceptionsView(): JSX.Element {
         columns={columns}
         rowKey={(row) => row.id}
         rowClass={(row) => `severity-${row.severity}`}
+        stamp={nowMs}
         selected={selected}
         onSelect={setSelected}
         onOpen={(row) => {

@@ -5,12 +5,12 @@ import { Badge, Button, Card, Empty } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { call } from "../../shared/session.ts";
 import { ago, clock, count, distance, duration, money, named } from "../../shared/words.ts";
-import type { Command } from "../commands.ts";
+import type { Command } from "../core/commands.ts";
 import { useConsole, useLoaded } from "../context.ts";
-import { candidateRows, termNames, type CandidateRow } from "../explain.ts";
+import { candidateRows, termNames, type CandidateRow } from "../core/explain.ts";
 import { Due, Risk, StateBadge } from "../marks.tsx";
 import { route, setQuery } from "../router.ts";
-import type { Explanation, Job } from "../types.ts";
+import type { Explanation, Job } from "../core/types.ts";
 
 const TABS = { timeline: "Timeline", explain: "Why this driver?" } as const;
 type Tab = keyof typeof TABS;

@@ -1,16 +1,16 @@
 /** All orders of the market, filtered; the URL keeps the filter. */
 
 import type { JSX } from "preact";
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { now } from "../../shared/now.ts";
 import { named } from "../../shared/words.ts";
-import { countByState } from "../board.ts";
-import { useConsole } from "../context.ts";
-import { filterJobs, jobFilter, jobQuery, type JobFilter } from "../filters.ts";
+import { countByState } from "../core/board.ts";
+import { useConsole, useSelected } from "../context.ts";
+import { filterJobs, jobFilter, jobQuery, type JobFilter } from "../core/filters.ts";
 import { Grid, type Column } from "../grid.tsx";
 import { Due, Risk, short, StateBadge } from "../marks.tsx";
 import { route, setQuery } from "../router.ts";
-import type { Job } from "../types.ts";
+import type { Job } from "../core/types.ts";
 import { Chip } from "./exceptions.tsx";
 
 const STATES = ["scheduled", "queued", "offered", "assigned", "at_mall", "picked_up", "returning", "delivered", "failed", "expired", "cancelled"];
@@ -19,7 +19,7 @@ export function JobsView(): JSX.Element {
   const { live, market, run } = useConsole();
   const nowMs = now.value;
   const version = live.version.value;
-  const [selected, setSelected] = useState<string | null>(null);
+  const [selected, setSelected] = useSelected("orders");
   const filter = jobFilter(route.value.query);
   const counts = useMemo(() => countByState(live.board.jobs.values()), [version]);
   const rows = useMemo(() => filterJobs(live.board.jobs.values(), filter), [version, route.value.query.toString()]);
@@ -30,7 +30,7 @@ export function JobsView(): JSX.Element {
   const columns: Column<Job>[] = [
     {
       name: "Order",
-      width: "minmax(0, 1.2fr)",
+      width: "minmax(6.5rem, 1.2fr)",
       cell: (job) => (
         <>
           <span class="mono" title={job.id}>{job.external_id ?? short(job.id)}</span>
@@ -38,20 +38,20 @@ export function JobsView(): JSX.Element {
         </>
       ),
     },
-    { name: "State", width: "8.5rem", cell: (job) => <StateBadge state={job.state} /> },
+    { name: "State", width: "7.5rem", cell: (job) => <StateBadge state={job.state} /> },
     { name: "Risk", width: "6.5rem", wide: true, cell: (job) => <Risk job={job} /> },
     {
       name: "From",
       width: "minmax(8rem, 1.5fr)",
-      wide: true,
+      wide: "widest",
       cell: (job) => <span title={job.pickup.mall}>{job.pickup.stores.map((it) => it.store).join(", ")}</span>,
     },
     { name: "To", width: "minmax(8rem, 1.5fr)", wide: true, cell: (job) => job.dropoff.name ?? job.dropoff.address ?? "" },
     { name: "Driver", width: "minmax(6rem, 1fr)", wide: true, cell: (job) => <span class="mono">{job.driver ?? ""}</span> },
-    { name: "Parcels", width: "4.5rem", align: "end", wide: true, cell: (job) => job.parcels.count },
+    { name: "Parcels", width: "4.5rem", align: "end", wide: "widest", cell: (job) => job.parcels.count },
     {
       name: "Due",
-      width: "9rem",
+      width: "7rem",
       align: "end",
       cell: (job) => <Due atMs={Date.parse(job.dropoff.deadline ?? job.expires_at)} nowMs={nowMs} />,
     },
@@ -101,6 +101,7 @@ export function JobsView(): JSX.Element {
         rows={rows}
         columns={columns}
         rowKey={(job) => job.id}
+        stamp={nowMs}
         selected={selected}
         onSelect={setSelected}
         onOpen={(job) => run({ kind: "open", path: `/job/${job.id}` })}

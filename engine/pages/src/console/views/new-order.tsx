@@ -7,7 +7,7 @@ import { Button, Card, Field } from "../../shared/components.tsx";
 import { call } from "../../shared/session.ts";
 import { useConsole } from "../context.ts";
 import { go } from "../router.ts";
-import type { Job } from "../types.ts";
+import type { Job } from "../core/types.ts";
 import { Select } from "./jobs.tsx";
 
 const HOUR_MS = 3_600_000;

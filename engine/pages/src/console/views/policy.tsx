@@ -1,24 +1,30 @@
 /** The policy of a market: what is in force, what operators have set, and pauses. */
 
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, inWords } from "../../shared/api.ts";
 import { Badge, Button, Card, Empty, Field } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { call } from "../../shared/session.ts";
 import { ago, named } from "../../shared/words.ts";
-import { all } from "../api.ts";
+import { readPage } from "../api.ts";
 import { useConsole, useLoaded } from "../context.ts";
-import type { Policy } from "../types.ts";
+import type { Page, Policy } from "../core/types.ts";
 import { Select } from "./jobs.tsx";
 
 interface AuditEntry {
+  id: string;
   actor: string;
   at: string;
   operation: string;
   path: string;
   status?: number;
 }
+
+const CHANGE = /\/(policy|pause|resume)$/;
+// Of the audit log, which has every call of every operator: at most so many parts in a row.
+const MOST_PARTS = 5;
+const SHOWN = 10;
 
 export function PolicyView(): JSX.Element {
   const { market, say, run } = useConsole();
@@ -205,28 +211,71 @@ function Pauses(): JSX.Element {
   );
 }
 
-/** Who changed the policy, as the audit log has it. */
+/** Who changed the policy, as the audit log has it: newest first, a part at a time. */
 function Changes({ stamp }: { stamp: number }): JSX.Element {
   const { market } = useConsole();
-  const { value, fault } = useLoaded(`${market.id}/${stamp}`, () => all<AuditEntry>("/v1/audit", { market: market.id }));
-  const changes = (value ?? []).filter((it) => /\/(policy|pause|resume)$/.test(it.path) && it.status === 200).slice(0, 20);
+  const [found, setFound] = useState<AuditEntry[]>([]);
+  const [older, setOlder] = useState<string | null>(null);
+  const [fault, setFault] = useState<string | null>(null);
+  const [isReading, setReading] = useState(true);
+  const reading = useRef(new AbortController());
+
+  /** Reads on until there is something to show, and not the whole log for it. */
+  const read = async (cursor: string | null, signal: AbortSignal): Promise<void> => {
+    setReading(true);
+    try {
+      const part = await readChanges(market.id, cursor, signal);
+      setFound((before) => (cursor === null ? part.items : [...before, ...part.items]));
+      setOlder(part.next_cursor);
+      setFault(null);
+    } catch (error) {
+      if (signal.aborted) return;
+      setFault(inWords(error));
+    }
+    setReading(false);
+  };
+  useEffect(() => {
+    const mine = new AbortController();
+    reading.current = mine;
+    void read(null, mine.signal);
+    return () => mine.abort();
+  }, [market.id, stamp]);
+
   return (
     <Card>
       <h2>Changes</h2>
       {fault ? <p class="muted">{fault}</p> : null}
-      {changes.length === 0 ? (
-        <p class="muted">None in the last 90 days.</p>
-      ) : (
+      {found.length > 0 ? (
         <ol class="changes">
-          {changes.map((it, index) => (
-            <li key={index}>
+          {found.map((it) => (
+            <li key={it.id}>
               {inEnglish(it.operation)} <span class="muted">by {it.actor}, {ago(Date.parse(it.at), now.value)}</span>
             </li>
           ))}
         </ol>
+      ) : (
+        <p class="muted">{isReading ? "Loading…" : older ? "None lately." : "None in the last 90 days."}</p>
       )}
+      {older ? (
+        <Button size="small" busy={isReading} onClick={() => void read(older, reading.current.signal)}>
+          Older changes
+        </Button>
+      ) : null}
     </Card>
   );
+}
+
+/** The changes after a place of the log; stops early once there are enough to show. */
+async function readChanges(market: string, cursor: string | null, signal: AbortSignal): Promise<Page<AuditEntry>> {
+  const items: AuditEntry[] = [];
+  let next = cursor;
+  for (let part = 0; part < MOST_PARTS && items.length < SHOWN; part += 1) {
+    const page: Page<AuditEntry> = await readPage("/v1/audit", { market }, next, signal);
+    items.push(...page.items.filter((it) => CHANGE.test(it.path) && it.status === 200));
+    next = page.next_cursor;
+    if (next === null) break;
+  }
+  return { items, next_cursor: next };
 }
 
 /** `pauseMall` → `Pause mall`. */

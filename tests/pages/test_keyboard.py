@@ -1,0 +1,59 @@
+"""A dispatcher's whole task without a mouse."""
+
+import re
+from collections.abc import Callable
+
+from playwright.async_api import expect
+
+from tests.e2e.app import App
+from tests.e2e.conftest import make_token
+from tests.e2e.places import Place
+from tests.e2e.shop import Shop
+from tests.pages.browser import check_accessible
+from tests.pages.conftest import OpenPage
+from tests.pages.focus import MOST_STOPS, tab_to
+
+
+async def test_exception_to_assignment_and_back_by_keyboard_alone(
+    open_page: OpenPage, place: Place, orders: Shop, new_app: Callable[..., App]
+) -> None:
+    app = await new_app().open()
+    await app.online(*place.north(50))
+    job = await orders.submit(place.order())
+    await app.accept(await app.expect("offer"))
+    other = await new_app().open()
+    await other.online(*place.north(400))
+    await app.must("problem", job=job["id"], attempt=1, kind="accident", text="rear-ended")
+    async with open_page("/console#/phoenix/exceptions", token=make_token("ops", "operator")) as it:
+        page = it.page
+        row = page.get_by_role("row").filter(has_text="Accident reported")
+        await row.filter(has_text=job["external_id"]).wait_for()
+        for _ in range(MOST_STOPS):
+            await page.keyboard.press("j")
+            # The row gets the focus with the next frame.
+            await page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
+            await page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
+            if job["external_id"] in await page.evaluate("document.activeElement.textContent"):
+                break
+        await page.keyboard.press("o")
+        await page.get_by_role("heading", name=job["external_id"]).wait_for()
+        await tab_to(page, r"^Why this driver\?$")
+        await page.keyboard.press("Enter")
+        await page.get_by_text("Round").first.wait_for()
+        await check_accessible(page)
+        await page.keyboard.press("Escape")
+        await expect(page).to_have_url(re.compile(r"/exceptions$"))
+        await page.keyboard.press("o")
+        await page.get_by_role("heading", name=job["external_id"]).wait_for()
+        await tab_to(page, r"^Assign to another")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("textbox", name="Driver")).to_be_focused()
+        await check_accessible(page)
+        await page.keyboard.type(other.driver)
+        await page.keyboard.press("Enter")
+        await page.get_by_text(f"Assigned to {other.driver}").wait_for()
+        await page.keyboard.press("Escape")
+        await expect(page).to_have_url(re.compile(r"/exceptions$"))
+        # The row is still the selected one: the next key goes on from it.
+        await row.filter(has_text=job["external_id"]).wait_for()
+    assert (await orders.job(job["id"]))["state"] in {"assigned", "offered", "queued"}

@@ -1,0 +1,62 @@
+"""Each place and state of the console looks as it is kept in docs/screenshots, to all."""
+
+import io
+from pathlib import Path
+from typing import Final
+
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.pages.browser import SIZES, Scheme, check_accessible, check_fits, settled
+from tests.pages.conftest import OpenStill
+from tests.pages.focus import check_focus
+from tests.pages.recorded.still import STATES
+from tests.pages.snapshots import check_picture, difference
+
+# Each size and each scheme of each state, not every pair: the others differ by colours alone.
+LOOKS: Final[tuple[tuple[str, Scheme], ...]] = (
+    ("desktop", "light"),
+    ("tablet", "dark"),
+    ("phone", "light"),
+)
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_state_looks_as_it_is_kept_and_needs_no_mouse(
+    open_still: OpenStill, state: str, tmp_path: Path
+) -> None:
+    async with open_still(state) as it:
+        for size, scheme in LOOKS:
+            width, height = SIZES[size]
+            await it.page.set_viewport_size({"width": width, "height": height})
+            await it.page.emulate_media(color_scheme=scheme)
+            await settled(it.page)
+            await check_fits(it.page)
+            await check_accessible(it.page)
+            await check_picture(it.page, f"console-{state}-{size}-{scheme}", tmp_path)
+        await it.page.set_viewport_size({"width": 1440, "height": 900})
+        await check_focus(it.page)
+
+
+def _png(marks: tuple[int, int, int, int] | None = None, shade: int = 0) -> bytes:
+    image = Image.new("RGB", SIZES["phone"], (255 - shade, 255, 255))
+    if marks:
+        ImageDraw.Draw(image).rectangle(marks, fill="black")
+    packed = io.BytesIO()
+    image.save(packed, "PNG")
+    return packed.getvalue()
+
+
+async def test_small_differences_are_none_and_others_are_told() -> None:
+    assert difference(_png(), _png()) is None
+    assert difference(_png(shade=40), _png()) is None
+    assert difference(_png((10, 10, 20, 20)), _png()) is None
+    said = difference(_png((10, 700, 90, 720)), _png())
+    assert said == "0.52% of its pixels differ, at x 10–90, y 700–720"
+
+
+async def test_changed_style_is_seen(open_still: OpenStill, tmp_path: Path) -> None:
+    async with open_still("orders") as it:
+        await it.page.evaluate("document.documentElement.style.setProperty('--space-3', '15px')")
+        with pytest.raises(AssertionError, match=r"of its pixels differ"):
+            await check_picture(it.page, "console-orders-desktop-light", tmp_path)
