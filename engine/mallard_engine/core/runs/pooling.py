@@ -28,6 +28,7 @@ from mallard_engine.core.pickup.pickup_plan import ServiceTime, run_tour
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import Order
+from mallard_engine.core.runs.refused_add_ons import RefusedAddOns, mark_of
 from mallard_engine.core.runs.release_by_deadline import Release
 from mallard_engine.core.runs.run import Pooled, Run, RunDriver, hold_until_ms
 from mallard_engine.core.runs.stops import Draft, RunStops, need_of
@@ -40,12 +41,15 @@ _TRIED_ON_THE_WAY = 24
 _LOOKED_AT = 160
 # The same where jobs are held for hours.
 _LOOKED_AT_HELD = 400
+# If more jobs than this that may not be held wait for each free driver, the mall is behind.
+_MANY_A_DRIVER = 3
 
 
 class Pool:
     """The queued jobs of one mall, ready to be pooled.
 
-    `service_time` None: the policy's `store_dwell_s` at every store.
+    `service_time` None: the policy's `store_dwell_s` at every store. `refused`: what earlier plans
+    of the mall have tried; it is updated.
 
     Raises:
         KeyError: A job names a store that the mall does not have.
@@ -59,6 +63,7 @@ class Pool:
         policy: MarketPolicy,
         travel: TravelTime,
         service_time: ServiceTime | None = None,
+        refused: RefusedAddOns | None = None,
     ) -> None:
         self._mall = mall
         self._now_ms = now_ms
@@ -67,6 +72,7 @@ class Pool:
         self._service_time = service_time or (lambda _mall, _store: policy.store_dwell_s)
         self._tour = ApproximateTour(mall, self._service_time)
         self._by_deadline = policy.run.plan == "by_deadline"
+        self._refused = RefusedAddOns() if refused is None else refused
         self._most = _LOOKED_AT_HELD if self._by_deadline else _LOOKED_AT
         self._jobs, self._until_ms, self._held = self._by_urgency(jobs)
         self._barred = [
@@ -80,7 +86,7 @@ class Pool:
         """
         coming = [driver for driver in run_drivers if driver.carried]
         free = [driver for driver in run_drivers if not driver.carried]
-        self._stops = self._measured(coming)
+        self._stops = self._measured(coming, len(free))
         left = list(range(len(self._jobs)))
         runs = list(self._add_ons(left, coming))
         if self._by_deadline:
@@ -151,25 +157,38 @@ class Pool:
                 break
             draft = longer
             others = [index for index in others if index not in draft.turn]
-        most = min(driver.vehicle.max_jobs, self._policy.max_run_jobs)
-        return draft._replace(full=draft.full or draft.load.jobs >= most)
+        return draft._replace(full=draft.full or draft.load.jobs >= self._most_jobs(driver))
+
+    def _most_jobs(self, driver: RunDriver) -> int:
+        return min(driver.vehicle.max_jobs, self._policy.max_run_jobs)
 
     def _add_ons(self, left: list[int], coming: Sequence[RunDriver]) -> Iterator[Run]:
         """Yield one more job for each driver on the way here, if pooling it pays."""
         carried_from = len(self._jobs)
+        marks = [mark_of(job) for job in self._jobs] if coming else []
+        self._refused.keep(coming)
         for driver in coming:
             carried = range(carried_from, carried_from + len(driver.carried))
             carried_from = carried.stop
-            may_ask = [index for index in left if self._may_ask(index, driver)]
+            refused = self._refused.of(driver, self._now_ms)
+            may_ask = [
+                index
+                for index in left
+                if marks[index] not in refused and self._may_ask(index, driver)
+            ]
             run = self._add_on(may_ask, driver, carried)
             if run is not None:
                 self._take(left, run)
                 yield run
+            else:
+                refused.update([marks[index] for index in may_ask])
 
     def _add_on(self, left: Sequence[int], driver: RunDriver, carried: range) -> Run | None:
         stops = self._stops
+        if not left or len(carried) >= self._most_jobs(driver):
+            return None
         before = stops.ordered(tuple(carried), driver)
-        draft = self._longer(before, left, driver, _TRIED_ON_THE_WAY) if left else before
+        draft = self._longer(before, left, driver, _TRIED_ON_THE_WAY)
         if len(draft.turn) == len(before.turn):
             return None
         index = next(index for index in draft.turn if index not in carried)
@@ -287,9 +306,10 @@ class Pool:
         first = sorted(keyed)[: self._most]
         return [jobs[index] for *_, index, _ in first], [until_ms for *_, until_ms in first], held
 
-    def _measured(self, coming: Sequence[RunDriver]) -> RunStops:
+    def _measured(self, coming: Sequence[RunDriver], free: int) -> RunStops:
         """Return the stops of the jobs, followed by those of carried jobs."""
+        is_behind = sum(not until_ms for until_ms in self._until_ms) > _MANY_A_DRIVER * free
         needs = [job.need for job in self._jobs]
         carried = [need_of(held) for driver in coming for held in driver.carried]
         measures = self._now_ms, self._policy, self._travel, self._tour, self._service_time
-        return RunStops(self._mall, needs + carried, *measures, len(carried))
+        return RunStops(self._mall, needs + carried, *measures, len(carried), is_behind=is_behind)

@@ -11,6 +11,11 @@ serve that stop in time and within its block, or when one of its jobs has been h
 allowed. Drivers who will be free later may be none or far away, so they do not count. A full
 run leaves earlier if its route is a small share of its jobs' separate round trips.
 
+If more runs must leave than drivers are free, those leave that deliver most orders an hour, less
+the longer their most urgent order can still wait (the apparent tardiness cost of Vepsalainen and
+Morton, 1987). By urgency alone each driver would carry one or two orders that are late anyway, and
+a market that has fallen behind would fall behind further.
+
 The most urgent run gets a driver first. Among drivers who can do all of it, the nearest is
 preferred, and long blocks are kept for runs that need them, with room for add-ons. If no driver has
 the time or the capacity for a whole run that must leave, the driver who can take most of it does,
@@ -19,7 +24,7 @@ and the rest is planned again.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
+from math import exp, inf
 from statistics import median
 from typing import NamedTuple
 
@@ -43,6 +48,14 @@ _FIRST_S = 7_200.0
 # The least gain of an exchange, and the limit of exchanges in a run.
 _LEAST_GAIN_S = 30.0
 _EXCHANGES = 12
+# If drivers are short, so many runs are compared for each of them.
+_COMPARED = 4
+# How long a run waits for the next driver if there is one usual run for each free driver; with a
+# longer queue longer.
+_WAIT_S = 1_800.0
+_USUAL_RUN = 5
+# By how much an order is late when its run counts double: no order waits for ever.
+_LATE_DOUBLE_S = 14_400.0
 # A run that stays is not reconsidered sooner than this, unless something happens.
 _LEAST_HOLD_MS = 1_000
 
@@ -108,16 +121,18 @@ class Release:
         free, left = list(run_drivers), list(left)
         found: list[Leaving] = []
         held_ms: dict[int, int] = {}
-        again = True
-        while again and free and left:
-            again = False
+        # Stops of runs that stay, or that no free driver can take.
+        passed: set[int] = set()
+        while free and (tried := [index for index in left if index not in passed]):
             usual = _usual(free)
-            drafts = self._drafts(left, usual)
-            for draft in sorted(drafts, key=lambda it: (it.slack_s, it.turn)):
-                slack_s = self._slack_s(draft, usual, free)
-                why = self._why(draft, slack_s, usual)
+            drafts = self._drafts(tried, usual, free)
+            if not drafts:
+                break
+            for draft in self._in_turn(drafts, usual, len(tried), len(free)):
+                passed.update(draft.turn)
+                why, stays_s = self._why(draft, usual, free)
                 if not why:
-                    stays_ms = int((slack_s - self._policy.hold_margin_s) * 1000)
+                    stays_ms = int(stays_s * 1000)
                     held_ms[self._first(draft.turn)] = self._now_ms + max(stays_ms, _LEAST_HOLD_MS)
                     continue
                 leaving = self._driven(draft, why, free) or self._in_part(draft, why, free)
@@ -125,27 +140,67 @@ class Release:
                     found.append(leaving)
                     free.remove(leaving.driver)
                     left = [index for index in left if index not in leaving.turn]
-                    again = again or len(leaving.turn) < len(draft.turn)
+                    if len(leaving.turn) < len(draft.turn):
+                        passed.difference_update(draft.turn)
         return found, held_ms
 
-    def _drafts(self, left: Sequence[int], driver: RunDriver) -> list[Draft]:
-        """Return candidate runs around the most urgent stops, for such a driver."""
+    def _drafts(
+        self, left: Sequence[int], usual: RunDriver, free: Sequence[RunDriver]
+    ) -> list[Draft]:
+        """Return candidate runs around the most urgent stops, for a usual driver.
+
+        Of runs that leave for certain, a few for each driver: with a long queue and few drivers,
+        most of the others would be planned in vain.
+        """
         stops, drafts = self._stops, []
+        leaving = 0
         pool = sorted(left, key=lambda index: (self._pressing_s[index], index))
-        while pool:
+        while pool and leaving < _COMPARED * len(free):
             first = pool[0]
-            if self._pressing_s[first] - driver.there_s > _FIRST_S:
+            if self._pressing_s[first] - usual.there_s > _FIRST_S:
                 break
-            draft = stops.evaluated((first,), stops.load((first,)), driver)
-            if draft is None:
+            draft = stops.evaluated((first,), stops.load((first,)), usual)
+            if draft is None or not (self._until_ms[first] or self._has_driver(first, free)):
                 pool.remove(first)
                 continue
-            draft = self._filled(draft, pool[1:], driver)
-            draft = self._exchanged(draft, pool[1:], driver)
+            draft = self._filled(draft, pool[1:], usual)
+            draft = self._exchanged(draft, pool[1:], usual)
             drafts.append(draft)
+            leaving += self._leaves_now(draft)
             used = set(draft.turn)
             pool = [index for index in pool if index not in used]
         return drafts
+
+    def _in_turn(
+        self, drafts: Sequence[Draft], usual: RunDriver, stops: int, drivers: int
+    ) -> list[Draft]:
+        """Return the drafts that may get a driver, in the order in which they choose one.
+
+        It is that of urgency, except among runs that leave for certain and are too many.
+        """
+        in_turn = sorted(drafts, key=lambda draft: (draft.slack_s, draft.turn))
+        leaving = [draft for draft in in_turn if self._leaves_now(draft)]
+        if len(leaving) <= drivers:
+            return in_turn
+        wait_s = _WAIT_S * max(1.0, stops / (_USUAL_RUN * drivers))
+        leaving.sort(key=lambda draft: (-self._priority(draft, usual, wait_s), draft.turn))
+        return leaving[:drivers] + [draft for draft in in_turn if not self._leaves_now(draft)]
+
+    def _priority(self, draft: Draft, usual: RunDriver, wait_s: float) -> float:
+        """Return the orders that the run delivers in a second, weighted by its urgency.
+
+        ``wait_s``: how long a run that leaves later waits, about.
+        """
+        stops = self._stops
+        back_s = stops.costs.back * float(stops.travel_s[draft.turn[-1] + 1, 0])
+        rate = len(draft.turn) / (draft.ends_s + back_s)
+        spare_s = float(min(self._spare_s[list(draft.turn)])) - usual.there_s
+        slack_s = min(draft.slack_s, spare_s)
+        return rate * (exp(-slack_s / wait_s) if slack_s > 0 else 1 - slack_s / _LATE_DOUBLE_S)
+
+    def _has_driver(self, index: int, free: Sequence[RunDriver]) -> bool:
+        """Return whether one of these drivers can serve the stop, and so start a run with it."""
+        return any(self._evaluated((index,), driver) is not None for driver in free)
 
     def _slack_s(self, draft: Draft, usual: RunDriver, free: Sequence[RunDriver]) -> float:
         """Return how much later the run may leave with a usual driver, and with one of these.
@@ -166,16 +221,21 @@ class Release:
                 break
         return slack_s if latest_s is None else min(slack_s, latest_s)
 
-    def _why(self, draft: Draft, slack_s: float, driver: RunDriver) -> str:
-        """Return why a run leaves now; empty if it stays."""
-        if any(not self._until_ms[index] for index in draft.turn):
-            return "free"
-        must = slack_s <= self._policy.hold_margin_s + _LEAST_HOLD_MS / 1000
+    def _why(self, draft: Draft, usual: RunDriver, free: Sequence[RunDriver]) -> tuple[str, float]:
+        """Return why a run leaves now; or nothing, and for how many seconds it stays."""
+        if self._leaves_now(draft):
+            return "free", 0.0
+        stays_s = self._slack_s(draft, usual, free) - self._policy.hold_margin_s
+        must = stays_s <= _LEAST_HOLD_MS / 1000
         if must or any(self._until_ms[index] <= self._now_ms for index in draft.turn):
-            return "due"
+            return "due", 0.0
         alone_s = float(sum(self._stops.alone_s[index + 1] for index in draft.turn))
         is_close = self._stops.route_s(draft.turn) <= self._policy.run.close * alone_s
-        return "full" if is_close and len(draft.turn) >= self._most(driver) else ""
+        return ("full" if is_close and len(draft.turn) >= self._most(usual) else ""), stays_s
+
+    def _leaves_now(self, draft: Draft) -> bool:
+        """Return whether the run leaves whatever its slack: one of its jobs may not be held."""
+        return any(not self._until_ms[index] for index in draft.turn)
 
     def _first(self, turn: Order) -> int:
         """Return the most urgent of these stops."""

@@ -16,8 +16,10 @@ from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.core.runs.drop_off_order import HARD_S, Order, OrderCosts, Stops, best_order
 from mallard_engine.core.runs.run import RunDriver
 
-# A job that is late even alone may be this much later in a run.
+# A job that is late even alone may be this much later in a run; where many jobs wait for each
+# driver, it would wait for the next driver still longer.
 _GRACE_MS = 1_800_000.0
+_GRACE_BEHIND_MS = 5_400_000.0
 # What each further job of a run may take longer than planned: a crowded counter, the way from the
 # gate, a door that is hard to find. All of them together count no more than a held job's margin.
 _UNKNOWN_S = 10.0
@@ -45,6 +47,7 @@ class RunStops:
     """The drop-offs of a mall's jobs and the travel times between them, indexed like `needs`.
 
     The last `carried` needs are those of jobs which drivers on their way already hold.
+    `is_behind`: far more jobs wait than drivers are free.
 
     Raises:
         KeyError: A job names a store that the mall does not have.
@@ -60,8 +63,11 @@ class RunStops:
         tour: ApproximateTour,
         service_time: ServiceTime,
         carried: int = 0,
+        *,
+        is_behind: bool = False,
     ) -> None:
         costs = policy.run
+        self._grace_ms = _GRACE_BEHIND_MS if is_behind else _GRACE_MS
         self.needs = needs
         self.costs = OrderCosts(
             late=HARD_S if costs.deadlines == "hard" else costs.late,
@@ -221,7 +227,7 @@ class RunStops:
         by_ms: float = self.needs[index].deadline_ms
         alone_ms = self._alone_ms[index] + driver.there_s * 1000
         if alone_ms > by_ms and index < self._first_carried:
-            by_ms = alone_ms + _GRACE_MS
+            by_ms = alone_ms + self._grace_ms
         unknown_s = min(_UNKNOWN_S * (count - 1), self._policy.hold_margin_s)
         return by_ms, max(by_ms - unknown_s * 1000, min(alone_ms, by_ms))
 

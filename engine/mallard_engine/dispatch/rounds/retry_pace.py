@@ -45,14 +45,16 @@ class RetryPace:
     def again_ms(self, mall: str, job: str, now_ms: int, retry_ms: int) -> int:
         """Return when the job is tried again: after `retry_ms`, or later if many jobs wait.
 
-        Then the jobs are spread over as many periods of `retry_ms` as the rate requires, and those
-        of a mall that share a period fall due together.
+        The jobs are spread over as many periods of `retry_ms` as the rate requires, and those of a
+        mall that share a period fall due together, half to one and a half periods from now at the
+        soonest. A job that waits alone is tried after `retry_ms`.
         """
-        periods = math.ceil(self._total * 1000 / (RETRIES_A_SECOND * retry_ms))
-        if periods <= 1:
+        periods = max(1, math.ceil(self._total * 1000 / (RETRIES_A_SECOND * retry_ms)))
+        at_mall, _ = self._waiting.get(mall, (0, 0.0))
+        if at_mall <= 1 and periods == 1:
             return now_ms + retry_ms
         offset_ms = crc32(mall.encode()) % retry_ms
-        following = (now_ms - offset_ms) // retry_ms + 1
+        following = (now_ms + retry_ms // 2 - offset_ms) // retry_ms + 1
         following += (crc32(job.encode()) - following) % periods
         return following * retry_ms + offset_ms
 

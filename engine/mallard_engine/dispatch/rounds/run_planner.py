@@ -1,5 +1,6 @@
 """Plans the runs of one mall: the jobs that go together, their driver, and the offer."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +22,7 @@ from mallard_engine.core.pickup.pickup_deadline import collect_by_ms
 from mallard_engine.core.pickup.pickup_plan import MINUTE_MS, arrive_by_ms, run_tour
 from mallard_engine.core.places.mall import Gate, Mall
 from mallard_engine.core.runs.pooling import Pool
+from mallard_engine.core.runs.refused_add_ons import RefusedAddOns
 from mallard_engine.core.runs.run import Run, RunDriver
 from mallard_engine.dispatch.context import Context
 from mallard_engine.ports import OfferPlan, PlannedJob
@@ -46,6 +48,8 @@ class RunPlanner:
         self._travel = context.travel_time(market)
         self._service_time = context.service_time(market)
         self._new_offer_id = context.runtime.new_offer_id
+        # By mall.
+        self._refused: defaultdict[str, RefusedAddOns] = defaultdict(RefusedAddOns)
 
     def plan(
         self,
@@ -66,9 +70,15 @@ class RunPlanner:
         approaches = self._approaches(mall, near, now_ms)
         run_drivers = [self._room(mall, driver, now_ms, carries=True) for driver in coming]
         run_drivers += [self._room(mall, driver, now_ms) for driver, _ in approaches]
-        pooled = Pool(mall, jobs, now_ms, self._policy, self._travel, self._service_time).runs(
-            run_drivers
-        )
+        pooled = Pool(
+            mall,
+            jobs,
+            now_ms,
+            self._policy,
+            self._travel,
+            self._service_time,
+            self._refused[mall.id],
+        ).runs(run_drivers)
         terms = {driver.driver.id: own for driver, own in approaches}
         by_driver = {driver.driver.id: driver for driver in (*coming, *near)}
         there_s = {room.driver: room.there_s for room in run_drivers}

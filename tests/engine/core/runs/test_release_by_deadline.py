@@ -3,11 +3,17 @@
 import math
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
+
+import pytest
 
 from mallard_engine.core.model import Vehicle, Waiting
+from mallard_engine.core.pickup.approximate_tour import ApproximateTour
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
+from mallard_engine.core.runs.release_by_deadline import Release
 from mallard_engine.core.runs.run import Pooled, Run, RunDriver
+from mallard_engine.core.runs.stops import Draft, RunStops
 from tests.engine.core.makers import HOUR_MS, MALL, NOW_MS, TRAVEL, need, turn, waiting
 
 POLICY = MarketPolicy(
@@ -198,3 +204,89 @@ def test_job_that_will_be_late_leaves_at_once() -> None:
     late = {"deadline_ms": NOW_MS + int(ends_s(alone, 900.0) * 1000) - 60_000}
     (run,) = pool([job("a", 6, **late)], room(there_s=900.0)).runs
     assert run.why == "due"
+
+
+POOLED = replace(POLICY, preset="pooled")
+
+
+def test_no_more_runs_are_planned_than_drivers_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long queue beside few drivers must not make each round long."""
+    filled = Release._filled
+    seeds: list[Draft] = []
+
+    def counted(self: Release, draft: Draft, *others: Any) -> Draft:
+        seeds.append(draft)
+        return filled(self, draft, *others)
+
+    monkeypatch.setattr(Release, "_filled", counted)
+    jobs = [job(f"j{n}", 6 * math.sin(n), 6 * math.cos(n)) for n in range(60)]
+    assert len(pool(jobs, room("a"), room("b"), policy=POOLED).runs) == 2
+    assert len(seeds) <= 8
+
+
+def test_drivers_who_can_take_nothing_cost_no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = Mock()
+    monkeypatch.setattr(Release, "_filled", filled)
+    ending = [room(f"d{n}", until_s=400.0) for n in range(3)]
+    assert not pool([job(f"j{n}", 6 + n / 9) for n in range(30)], *ending, policy=POOLED).runs
+    filled.assert_not_called()
+
+
+def test_driver_gets_the_next_run_if_the_first_has_none() -> None:
+    """The most urgent job is too far for its block, another is not."""
+    (alone,) = pool([job("near", 3)], policy=POOLED).runs
+    short = room(until_s=ends_s(alone) + 60)
+    (run,) = pool([job("far", 20, **due_in(60)), job("near", -3)], short, policy=POOLED).runs
+    assert names(run) == {"near"}
+
+
+CLUSTER = 4, 4.1, 4.2, 4.3
+
+
+def late_in(minutes: float) -> dict[str, int]:
+    """Due in so many minutes, or since; delivered for another four hours."""
+    return due_in(minutes) | {"expires_ms": NOW_MS + 4 * HOUR_MS}
+
+
+def cluster(minutes: float) -> list[Waiting]:
+    return [job(f"c{n}", north_km, **late_in(minutes)) for n, north_km in enumerate(CLUSTER)]
+
+
+def test_short_of_drivers_the_most_productive_run_leaves() -> None:
+    """The most urgent order alone would take the driver for itself."""
+    (alone,) = pool([job("far", -12)], policy=POOLED).runs
+    far = job("far", -12, **late_in(ends_s(alone) / 60 + 1))
+    jobs = [far, *cluster(5)]
+    (run,) = pool(jobs, policy=POOLED).runs
+    assert names(run) == {"c0", "c1", "c2", "c3"}
+    both = pool(jobs, room("a"), room("b"), policy=POOLED).runs
+    assert sorted(len(run.jobs) for run in both) == [1, 4]
+
+
+def test_short_of_drivers_a_run_that_can_wait_waits() -> None:
+    jobs = [job("pressed", -6, **due_in(30)), *cluster(240)]
+    (run,) = pool(jobs, policy=POOLED).runs
+    assert names(run) == {"pressed"}
+
+
+def test_late_order_does_not_wait_for_ever() -> None:
+    jobs = [job("far", -12, **late_in(-3_000)), *cluster(5)]
+    (run,) = pool(jobs, policy=POOLED).runs
+    assert names(run) == {"far"}
+
+
+def test_late_job_waits_in_the_car_where_drivers_are_short() -> None:
+    """It would wait for the next driver still longer."""
+    jobs = [job("late", 6, **late_in(-60)), *[job(f"j{n}", -6, n, **due_in(60)) for n in (1, 2)]]
+    tour = ApproximateTour(MALL, lambda _mall, _store: 60.0)
+    late_s = []
+    for is_behind in (False, True):
+        needs = [it.need for it in jobs]
+        stops = RunStops(
+            MALL, needs, NOW_MS, POOLED, TRAVEL, tour, lambda *_: 60.0, is_behind=is_behind
+        )
+        turn_s = [stops.evaluated(turn, stops.load(turn), room()) for turn in ((0,), (1, 2, 0))]
+        late_s.append([draft.late_s for draft in turn_s if draft is not None])
+    (alone_s, last_s), behind_s = late_s
+    assert alone_s == 0.0 < last_s
+    assert behind_s == [0.0, 0.0]

@@ -36,10 +36,20 @@ def periods_of(pace: RetryPace, mall: str = "a") -> int:
     return len(times)
 
 
-def test_few_jobs_are_tried_again_after_the_interval() -> None:
+def test_lone_job_is_tried_again_after_the_interval() -> None:
+    pace = RetryPace(Clock())
+    pace.note("a", 1)
+    assert pace.again_ms("a", "job", NOW_MS, RETRY_MS) == NOW_MS + RETRY_MS
+
+
+def test_few_jobs_of_a_mall_are_tried_together() -> None:
     pace = RetryPace(Clock())
     pace.note("a", int(RETRIES_A_SECOND * RETRY_MS / 1000))
-    assert pace.again_ms("a", "job", NOW_MS, RETRY_MS) == NOW_MS + RETRY_MS
+    spread_ms = range(0, RETRY_MS, 100)
+    times = {at: pace.again_ms("a", f"job{at}", NOW_MS + at, RETRY_MS) for at in spread_ms}
+    assert len(set(times.values())) == 2
+    waits_ms = [at_ms - NOW_MS - at for at, at_ms in times.items()]
+    assert RETRY_MS // 2 <= min(waits_ms) <= max(waits_ms) <= RETRY_MS * 3 // 2
 
 
 def test_pace_counts_the_jobs_of_all_malls() -> None:
