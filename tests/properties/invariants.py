@@ -416,10 +416,10 @@ def check_effects(
 
 
 def check_alerts(before: Snapshot, seen: Snapshot, effects: Effects | None) -> None:
-    """Every alert is in the list of its state, and each one that was told of is stored."""
+    """Every alert is in the list of its state, and each one in the effects is stored."""
     acknowledged = {name for name, alert in seen.alerts.items() if alert.get("by")}
     assert seen.alerts_done == acknowledged, "acknowledged alerts are in another list"
     assert seen.alerts_open == seen.alerts.keys() - acknowledged, "open alerts are in another list"
     if effects is not None:
         new = [seen.alerts[name]["what"] for name in sorted(seen.alerts.keys() - before.alerts)]
-        assert new == list(effects.alerts), f"{effects.alerts} were told, {new} stored"
+        assert new == list(effects.alerts), f"{effects.alerts} in effects, {new} stored"

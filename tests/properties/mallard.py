@@ -47,7 +47,7 @@ class Mallard(ComebackRules):
 
     @precondition(lambda self: self.model.live() or self.asked_before())
     @rule(back=recent, first_decline=st.booleans(), how=how_often)
-    def whoever_was_asked_is_free_again(self, back: int, first_decline: bool, how: How) -> None:
+    def asked_drivers_are_free_again(self, back: int, first_decline: bool, how: How) -> None:
         """Drivers who were asked are free again and first in a plan for the same job."""
         live = self.model.live()
         if live and first_decline:

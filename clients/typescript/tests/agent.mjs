@@ -3,7 +3,7 @@
 //
 // The first line is the setup: {url, file, subprotocol, options} of a driver app, or {clients} of HTTP
 // clients. A command is {id, do, …}; its answer {id, gives} or {id, fails: {name, message, …}} comes
-// when the client's call is settled. For a token the agent says {ask} and is told {token}, which may
+// when the client's call is settled. For a token the agent writes {ask} and reads {token}, which may
 // be null.
 
 import {

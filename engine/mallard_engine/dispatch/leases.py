@@ -269,7 +269,7 @@ class NodeLeases:
         succeeded = False
         try:
             has_lost = self._has_lost(market, standing)
-            if has_lost:  # before the drivers are told of their jobs
+            if has_lost:  # before the drivers get a welcome with their jobs
                 await self._confirmed.restore(market)
             await self._recover(market, standing.lost_ms != known.lost_ms)
             if has_lost:  # of drivers whom the storage had forgotten

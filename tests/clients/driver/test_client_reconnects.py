@@ -73,7 +73,7 @@ async def test_offline_reports_keep_their_order_and_times(
     report = await socket.read("progress")
     assert (report["step"], report["attempt"]) == ("at_mall", 3)
     assert report["at_ms"] == SERVER_TIME_MS + 1
-    # The link breaks before the answer: the report goes out again, and nothing overtakes it.
+    # The link breaks before the answer: the report is sent again, and nothing overtakes it.
     socket.abort()
     socket = await engine.accepted()
     await socket.welcome(state="on_run", jobs=[a_job(attempt=3)])

@@ -1,4 +1,4 @@
-"""How far the archive is behind: what nodes, `mallard check` and operators are told."""
+"""How far the archive is behind, as nodes, `mallard check` and alerts report it."""
 
 from dataclasses import replace
 

@@ -123,7 +123,7 @@ async def test_expired_lease_starts_recovery(make_node: MakeNode) -> None:
     a = await make_node("a")
     await a.online("d")
     assert a.recovered == []
-    # A lease that began in the same millisecond as the first cannot be told from it.
+    # A lease that began in the same millisecond as the first looks the same.
     await asyncio.sleep(0.05)
     # Simulate a stopped process that did not renew its lease.
     # Well past: the node's clock may run ahead of the server's.

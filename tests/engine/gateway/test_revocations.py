@@ -133,7 +133,7 @@ async def test_revocation_for_one_market_spares_the_others(node: RunningNode) ->
 
 
 class Hook:
-    """What a node's hook was told; the first `fails` calls fail."""
+    """The calls of a node's hook; the first `fails` calls fail."""
 
     def __init__(self, node: RunningNode, fails: int = 0) -> None:
         self.told: list[tuple[str, str]] = []

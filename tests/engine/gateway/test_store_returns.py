@@ -53,7 +53,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
         yield proxy
 
 
-def hasten(node: RunningNode) -> RunningNode:
+def shorten_timeouts(node: RunningNode) -> RunningNode:
     """Shorten the timeout of store calls."""
     for link in (node.node.store.runner.link, node.node.store.tail):
         link._deadline_s = 0.6
@@ -88,8 +88,8 @@ async def are_to_be_asked(node: RunningNode) -> bool:
 async def test_sockets_stay_open_while_the_store_is_restarted(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    one = hasten(await engine_node(redis_url=server.url))
-    other = hasten(await engine_node(redis_url=server.url))
+    one = shorten_timeouts(await engine_node(redis_url=server.url))
+    other = shorten_timeouts(await engine_node(redis_url=server.url))
     async with (
         open_app(one.ws, one.token("d1")) as d1,
         open_app(other.ws, other.token("d2")) as d2,
@@ -118,7 +118,7 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
 async def test_requested_hello_replaces_the_device(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    node = hasten(await engine_node(redis_url=server.url))
+    node = shorten_timeouts(await engine_node(redis_url=server.url))
 
     async def stored() -> object:
         return (await node.node.store.drivers.snapshot(PHOENIX, "d1")).driver.device
@@ -145,7 +145,7 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
 ) -> None:
     monkeypatch.setattr(driver_recovery, "_ASK_AFTER_S", 4.0)
     monkeypatch.setattr(driver_recovery, "_ASK_BATCH", 1)
-    node = hasten(await engine_node(redis_url=server.url))
+    node = shorten_timeouts(await engine_node(redis_url=server.url))
     async with (
         open_app(node.ws, node.token("d1")) as d1,
         open_app(node.ws, node.token("d2")) as d2,
@@ -174,7 +174,7 @@ async def test_idle_app_reports_its_parcel_after_lost_writes(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     """Neither the store nor the node knows of the parcel; the same after a second loss."""
-    node = hasten(await engine_node(redis_url=server.url))
+    node = shorten_timeouts(await engine_node(redis_url=server.url))
     job = await node.submit()
     async with open_app(node.ws, node.token("d1")) as d1:
         await d1.hello(position=NEAR)
@@ -203,8 +203,8 @@ async def test_delivery_reported_during_an_outage_frees_the_driver(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
     """The store executes requests while it is silent, and its replies are lost."""
-    one = hasten(await engine_node(redis_url=server.url))
-    hasten(await engine_node(redis_url=server.url))
+    one = shorten_timeouts(await engine_node(redis_url=server.url))
+    shorten_timeouts(await engine_node(redis_url=server.url))
     async with open_app(one.ws, one.token("d1")) as driver:
         await driver.go_online(position=NEAR)
         offer = await is_offered(one, driver)

@@ -89,7 +89,7 @@ PLANTED_IN_LETTERS = (
         dead_letter_is_assigned,
     ),
     Planted(
-        "alert is told and not stored",
+        "alert is in the effects and not stored",
         "bury",
         (("  redis.call('HSET', K.alerts, id, cmsgpack.pack(fields))\n", ""),),
         job_is_given_up,

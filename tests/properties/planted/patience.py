@@ -13,7 +13,7 @@ DAY_MS = 86_400_000
 
 def driver_who_declined_is_planned_again(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
-    mallard.whoever_was_asked_is_free_again(0, first_decline=True, how="once")
+    mallard.asked_drivers_are_free_again(0, first_decline=True, how="once")
 
 
 def driver_who_declined_is_asked_after_its_bar(mallard: Mallard) -> None:
@@ -36,7 +36,7 @@ def driver_who_gave_up_is_planned_again(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(lasts_ms=DAY_MS), 2)])
     mallard.step(mallard.job_at(0), "d0", 1, "give_up")
     mallard.time_passes(3_600_000)
-    mallard.whoever_was_asked_is_free_again(0, first_decline=False, how="once")
+    mallard.asked_drivers_are_free_again(0, first_decline=False, how="once")
 
 
 def nobody_takes_a_job(mallard: Mallard) -> None:

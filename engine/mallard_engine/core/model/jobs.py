@@ -233,7 +233,7 @@ class Job:
         return self.transfer.rpartition("/")[2]
 
     delivery_attempts: int = 0
-    # The driver was told to leave it at the door, with a photo.
+    # The answer was to leave it at the door, with a photo.
     is_left: bool = False
     # When something happens at the door, unless it is answered: an entry of the due set.
     door_ms: int | None = None

@@ -4,7 +4,7 @@
 -- times is looked at by the next sweep (lib/risk.lua). Readers of events hear of changed times.
 -- KEYS: risks events job...
 -- ARGV: now arg{driver margin_ms kept_ms stops[{attempt eta_pickup_ms eta_dropoff_ms}]}
--- REPLY: how many were told
+-- REPLY: the number of events written
 local arg = cmsgpack.unpack(ARGV[2])
 local told, now = 0, tonumber(ARGV[1])
 if not now then

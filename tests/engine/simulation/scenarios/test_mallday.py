@@ -68,7 +68,7 @@ def test_day_with_runs(redis_url: str, round_: str) -> None:
         assert len({trip.picked_up_ms for trip in run}) == 1
         assert len(run) <= 6
         assert sum(trip.way_in_m > 0 for trip in run) <= 1
-    # Whatever was added on the way: what it adds to a visit is reckoned with to some minutes.
+    # Whatever was added on the way: what it adds to a visit is included to some minutes.
     assert all(trip.dropped_off_ms <= _block_end_ms(day, trip) + 300_000 for trip in day.trips)
 
 

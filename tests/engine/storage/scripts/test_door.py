@@ -56,7 +56,7 @@ def door(ref: JobRef) -> DueEntry:
 
 
 async def acts(world: World, ref: JobRef) -> tuple[str, ...]:
-    """Execute the due entry of the door; return the actions that the driver was told."""
+    """Execute the due entry of the door; return the actions that were pushed to the driver."""
     job = await world.job(ref)
     effects = await world.store.returns.act_at_door(door(ref), job.attempt, world.way_back())
     return tuple(push.answer.action for push in effects.pushes if push.answer)

@@ -22,7 +22,7 @@ def has(answers: Answers, count: int) -> Callable[[], bool]:
 
 
 class Shop:
-    """A server that answers as it is told, and counts."""
+    """A server that gives the set answers, and counts."""
 
     def __init__(self, answer: Answer) -> None:
         self.connections = self.left = 0

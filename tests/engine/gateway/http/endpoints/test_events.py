@@ -84,7 +84,7 @@ async def test_job_stream_ends_after_its_terminal_event(node: RunningNode) -> No
                    "delivered")
     )  # fmt: skip
     assert [it["sequence"] for it in heard] == sorted({it["sequence"] for it in heard})
-    # Afterwards the whole story is told, and the stream ends at once.
+    # Afterwards the stream sends all events and ends at once.
     async with stream(node, f"/v1/jobs/{job['id']}/events") as later:
         told = await later.rest()
     ids = [it["id"] for it in told if it["type"] != "job.driver_moved"]
