@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,13 @@ class Seen:
     accepted: set[str] = field(default_factory=set)
     delivered: set[str] = field(default_factory=set)
     gaps: int = 0
+    _known: set[str] = field(default_factory=set)
+
+    def offered(self, offer: str) -> None:
+        """Note an offer, unless it is known: a `welcome` repeats it."""
+        if offer not in self._known:
+            self._known.add(offer)
+            self.offers.append(time.monotonic())
 
     async def next_offer(self, after: int) -> float:
         """Return when the first offer after ``after`` arrived; a minute from now without one."""
@@ -67,14 +74,14 @@ class Seen:
 class App:
     """A driver app that accepts and carries out every offer, and repeats unanswered requests."""
 
-    def __init__(self, token: str, seen: Seen) -> None:
+    def __init__(self, token: str, seen: Seen, near: tuple[float, float] = NEAR) -> None:
         self._token = token
         self._seen = seen
         self._ids = itertools.count(1)
         self._asked: dict[int, dict[str, Any]] = {}
         self._seq = 0
         self._holds: dict[str, dict[str, Any]] = {}
-        self._place = [each + random.uniform(-0.02, 0.02) for each in NEAR]
+        self._place = [each + random.uniform(-0.02, 0.02) for each in near]
         self.available = asyncio.Event()
 
     async def run(self, url: str) -> None:
@@ -123,7 +130,7 @@ class App:
                 await self._send(socket, {"type": "pong"})
             case "offer":
                 self._follow(frame)
-                self._seen.offers.append(time.monotonic())
+                self._seen.offered(frame["offer"])
                 await self._ask(socket, "accept", offer=frame["offer"])
             case "reply":
                 await self._answered(socket, frame)
@@ -153,7 +160,7 @@ class App:
         elif frame["state"] == "available":
             self.available.set()
         if frame["offer"]:
-            self._seen.offers.append(time.monotonic())
+            self._seen.offered(frame["offer"]["offer"])
             await self._ask(socket, "accept", offer=frame["offer"]["offer"])
 
     async def _answered(self, socket: ClientConnection, frame: dict[str, Any]) -> None:
@@ -189,7 +196,14 @@ class App:
 class Shop:
     """Posts orders to the nodes in turn until one accepts."""
 
-    def __init__(self, urls: Sequence[str], token: str) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        token: str,
+        mall: str = MALL,
+        home: Mapping[str, float] = HOME,
+    ) -> None:
+        self._mall, self._home = mall, home
         self._urls = itertools.cycle(urls)
         self.http = httpx2.AsyncClient(
             trust_env=False, timeout=30, headers={"Authorization": f"Bearer {token}"}
@@ -215,8 +229,8 @@ class Shop:
         """Post one order, with the same key until a node has accepted it."""
         key = secrets.token_hex(8)
         body = {
-            "pickup": {"mall": MALL, "stores": [{"store": "lego"}]},
-            "dropoff": {**HOME, "name": "Ada", "address": "1 Main St", "contact": "555"},
+            "pickup": {"mall": self._mall, "stores": [{"store": "lego"}]},
+            "dropoff": {**self._home, "name": "Ada", "address": "1 Main St", "contact": "555"},
             "external_id": key,
         }
         await self.submit(key, body)

@@ -7,6 +7,7 @@ import pytest
 PROGRAMS = (
     "load_tests.attacks.__main__",
     "load_tests.benchmarks.__main__",
+    "load_tests.benchmarks.scaling.shards",
     "load_tests.events.streams",
     "load_tests.events.webhooks",
     "load_tests.faults.archive_outage",

@@ -5,6 +5,7 @@ cancellation is repeated, as a client would that got no answer: each is idempote
 app does not repeat it by itself, since it was answered. What is kept: the last minute.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
@@ -28,6 +29,7 @@ _KEPT_S: Final = 60.0
 # Of each market.
 _MOST: Final = 10_000
 _ORDERS_AT_ONCE: Final = 256
+_JOBS_AT_ONCE: Final = 64
 # The states of a job whose driver has its parcels, or had them.
 _TAKEN: Final = frozenset(
     {JobState.PICKED_UP, JobState.RETURNING, JobState.DELIVERED, JobState.RETURNED}
@@ -50,6 +52,13 @@ class ConfirmedStep(NamedTuple):
     redo: Callable[[], Awaitable[Any]]
     driver: str = ""
     attempt: int = 0
+
+
+class _Forgotten(NamedTuple):
+    """A job as the storage has it, if it does, and its confirmed steps."""
+
+    job: Job | None
+    steps: Sequence[ConfirmedStep]
 
 
 class Confirmed:
@@ -92,27 +101,63 @@ class Confirmed:
     async def restore(self, market: str) -> None:
         """Look for what the storage has forgotten, and do it again.
 
-        What is refused is kept: the driver may be unknown until the node has taken it back.
+        A failover forgets the last writes: the newest are looked for first, until some are known.
+        What is refused is tried again by the next call: the driver may be unknown until the node
+        has taken it back.
 
         Raises:
             StoreUnavailable: the storage cannot be reached. The next call continues.
         """
-        while orders := self._recent(self._orders, market)[:_ORDERS_AT_ONCE]:
-            await self._jobs.tell_lost(market, list(dict.fromkeys(orders)))
-            for _ in orders:
-                self._orders[market].popleft()
+        await self._tell_lost_orders(market)
+        by_driver: dict[str, list[_Forgotten]] = {}
+        for each in await self._forgotten(market):
+            by_driver.setdefault(each.steps[-1].driver, []).append(each)
+        done = await asyncio.gather(
+            *(self._restore_all(market, them) for them in by_driver.values()),
+            return_exceptions=True,
+        )
+        for problem in done:
+            if isinstance(problem, BaseException):
+                raise problem
+
+    async def _tell_lost_orders(self, market: str) -> None:
+        orders = list(dict.fromkeys(reversed(self._recent(self._orders, market))))
+        for start in range(0, len(orders), _ORDERS_AT_ONCE):
+            lost = await self._jobs.tell_lost(market, orders[start : start + _ORDERS_AT_ONCE])
+            if not lost:
+                return
+            kept = [each for each in self._orders[market] if each[1].job not in lost]
+            self._orders[market] = deque(kept, maxlen=_MOST)
+
+    async def _forgotten(self, market: str) -> list[_Forgotten]:
+        """Return the jobs whose last steps are gone, those first whose step came first."""
         by_job: dict[str, list[ConfirmedStep]] = {}
-        for step in self._recent(self._steps, market):
-            by_job.setdefault(step.job, []).append(step)
-        done: set[str] = set()
-        known = self._steps.pop(market, deque())
+        for step in reversed(self._recent(self._steps, market)):
+            by_job.setdefault(step.job, []).insert(0, step)
+        found: list[_Forgotten] = []
+        every = list(by_job.values())
+        for start in range(0, len(every), _JOBS_AT_ONCE):
+            some = every[start : start + _JOBS_AT_ONCE]
+            jobs = await asyncio.gather(*(self._job(steps[0].job) for steps in some))
+            gone = [
+                _Forgotten(job, steps)
+                for job, steps in zip(jobs, some, strict=True)
+                if job is None or not _has_come_further(job, steps[-1])
+            ]
+            if not gone:
+                break
+            found += gone
+        return found[::-1]
+
+    async def _job(self, job: str) -> Job | None:
         try:
-            for job, steps in by_job.items():
-                if await self._restore_job(market, steps):
-                    done.add(job)
-        finally:
-            left = [each for each in known if each[1].job not in done]
-            self._steps.setdefault(market, deque(maxlen=_MOST)).extendleft(reversed(left))
+            return await self._jobs.get(job)
+        except NoSuchJob:
+            return None
+
+    async def _restore_all(self, market: str, forgotten: Sequence[_Forgotten]) -> None:
+        for each in forgotten:
+            await self._restore_job(market, each.job, each.steps)
 
     def _remember(self, kept: _Kept[Any], market: str, what: Any) -> None:
         known = kept.setdefault(market, deque(maxlen=_MOST))
@@ -129,15 +174,10 @@ class Confirmed:
         while known and known[0][0] < since_s:
             known.popleft()
 
-    async def _restore_job(self, market: str, steps: Sequence[ConfirmedStep]) -> bool:
-        """Bring one job to where it was. Return False if the storage refuses it."""
+    async def _restore_job(
+        self, market: str, job: Job | None, steps: Sequence[ConfirmedStep]
+    ) -> None:
         last = steps[-1]
-        try:
-            job = await self._jobs.get(last.job)
-        except NoSuchJob:
-            job = None
-        if job is not None and _has_come_further(job, last):
-            return True
         try:
             if last.driver and last.state in _TAKEN and (job is None or job.driver != last.driver):
                 # Its accept is gone as well. Of an unknown job this is an alert.
@@ -146,9 +186,8 @@ class Confirmed:
                 await step.redo()
         except (NoSuchJob, Refused, WrongState) as error:
             _log.warning("forgotten step not repeated", job=last.job, error=str(error))
-            return False
-        _log.warning("forgotten step repeated", job=last.job, state=last.state)
-        return True
+        else:
+            _log.warning("forgotten step repeated", job=last.job, state=last.state)
 
 
 def _known_since(kept: _Kept[Any], since_s: float) -> set[str]:
@@ -159,9 +198,10 @@ def _has_come_further(job: Job, last: ConfirmedStep) -> bool:
     """Whether the storage knows of the last step, or of what others have done since."""
     if job.state == last.state:
         return True
+    is_with_another = last.driver not in {"", job.driver}
     if job.state in _TAKEN:
-        return job.terminal or last.driver not in {"", job.driver}
-    return job.terminal and last.state not in _TAKEN
+        return job.terminal or is_with_another
+    return last.state not in _TAKEN and (job.terminal or is_with_another)
 
 
 def _after(steps: Sequence[ConfirmedStep], job: Job | None) -> Sequence[ConfirmedStep]:

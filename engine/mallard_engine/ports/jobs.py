@@ -1,6 +1,6 @@
 """The port of jobs: submission, queries, progress."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -299,8 +299,12 @@ class Jobs(Protocol):
             Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, or ``wrong_state``.
         """
 
-    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> None:
-        """Raise an alert for each of these orders that the storage has not any more."""
+    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
+        """Raise an alert for each of these orders that the storage has not any more; return them.
+
+        No order is told twice: the caller names those that are returned no more.
+        """
+        ...
 
     async def tracked(self, token: str) -> Job | None:
         """Return the job that a customer's link is for; None if there is none."""

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -347,10 +347,11 @@ class RedisJobs(Jobs):
         done = driver_answer(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 
-    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> None:
+    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
         keys = self._runner.keys[market]
         jobs = [keys.job(order.job) for order in orders]
-        await self._runner.transition("lost_orders", keys, jobs, {"orders": orders})
+        reply = await self._runner.transition("lost_orders", keys, jobs, {"orders": orders})
+        return {job.decode() for job in reply.rest[0]}
 
     async def tracked(self, token: str) -> Job | None:
         every = self._runner.keys.values()

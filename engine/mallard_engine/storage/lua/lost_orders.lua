@@ -3,13 +3,15 @@
 -- forgotten them. An order is its job, service, external id and creation in ms.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming job...
 -- ARGV: now policy arg{orders}
--- REPLY: ok effects pushes
+-- REPLY: ok effects pushes lost[job …]
 -- include lib/base.lua
 
+local lost = {}
 for i, order in ipairs(arg.orders) do
   if redis.call('EXISTS', KEYS[13 + i]) == 0 then
     alert('job_lost', { job = order[1], service = order[2], external_id = order[3],
       created_ms = order[4] })
+    lost[#lost + 1] = order[1]
   end
 end
-return reply('ok')
+return reply('ok', lost)
