@@ -5,6 +5,10 @@ of their own, one to each primary, and a small write precedes each of them: it f
 server's replication stream, everything whose reply has come. Calls that end while one wait is under
 way share the next one.
 
+With several replicas a wait is for all that are connected: a Sentinel may promote any of them, and
+knows their offsets as of half a second ago or more. One that does not answer is left out for a
+while: it does not answer Sentinels either.
+
 A wait must speak of the server that ran the transition. After a failover it would speak of another
 one, which may have lost the write: then it fails.
 """
@@ -28,6 +32,8 @@ ACKNOWLEDGED: Final = frozenset(
     {"accept", "claim", "progress", "returned", "shop_handover", "submit", "take_over"}
 )
 _KEPT_MS: Final = 60_000
+# How long a replica is not waited for that did not answer.
+_LEFT_OUT_S: Final = 5.0
 _WHERE: Final = {"replica": "on a replica", "disk": "on the disk"}
 
 
@@ -42,6 +48,10 @@ class Barriers:
         self.link = link
         self._opening: asyncio.Task[None] | None = None
         self._turns: dict[tuple[Link, Demand], _Turns] = {}
+        # By connection to a primary: its replicas that answer, as of the last wait, and until when
+        # the others are left out.
+        self._replicas: dict[Link, int] = {}
+        self._left_out_until: dict[Link, float] = {}
 
     async def passed(self, keys: MarketKeys, demand: Demand, wrote_on: Link | None) -> None:
         """Return once everything is safe whose reply has come.
@@ -69,7 +79,7 @@ class Barriers:
         opening = wrote_on.opening
         turns = self._turns.setdefault((link, demand), _Turns())
         try:
-            await turns.next(lambda: _wait(link, key, demand))
+            await turns.next(lambda: self._wait(link, key, demand))
         except LinkReplyError as error:
             if isinstance(error, StoreUnavailable):
                 raise
@@ -83,6 +93,33 @@ class Barriers:
             await asyncio.wait({self._opening})
             _retrieve(self._opening)
             await self.link.close()
+
+    async def _wait(self, link: Link, key: str, demand: Demand) -> None:
+        mark = ("SET", key, "", "PX", _KEPT_MS)
+        if demand == "disk":
+            _, reached = await link.call_both(mark, ("WAITAOF", 1, 0, WAIT_MS))
+            if reached[0] < 1:
+                raise NotDurable(
+                    f"it is written, and not {_WHERE[demand]} in time: repeat the call"
+                )
+            return
+        clock = asyncio.get_running_loop().time
+        wanted = self._replicas.get(link, 1)
+        while True:
+            _, reached = await link.call_both(mark, ("WAIT", wanted, WAIT_MS))
+            if reached < 1:
+                raise NotDurable(
+                    f"it is written, and not {_WHERE[demand]} in time: repeat the call"
+                )
+            self._replicas[link] = reached
+            if reached < wanted:
+                self._left_out_until[link] = clock() + _LEFT_OUT_S
+            if clock() < self._left_out_until.get(link, 0.0):
+                return
+            connected = len((await link.call("ROLE"))[2])
+            if connected <= reached:
+                return
+            wanted = connected
 
 
 class _Turns:
@@ -105,13 +142,6 @@ class _Turns:
             await asyncio.wait({before})
         self._now, self._next = self._next, None
         await work()
-
-
-async def _wait(link: Link, key: str, demand: Demand) -> None:
-    wait = ("WAIT", 1, WAIT_MS) if demand == "replica" else ("WAITAOF", 1, 0, WAIT_MS)
-    _, reached = await link.call_both(("SET", key, "", "PX", _KEPT_MS), wait)
-    if (reached if demand == "replica" else reached[0]) < 1:
-        raise NotDurable(f"it is written, and not {_WHERE[demand]} in time: repeat the call")
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

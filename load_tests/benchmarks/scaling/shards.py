@@ -107,8 +107,9 @@ def measure(shards: int, options: argparse.Namespace) -> Cost:
     secret = secrets.token_hex(32)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mallard-shards-")))
-        kind: type[SentinelGroup | ClusterGroup] = SentinelGroup if shards == 1 else ClusterGroup
-        group = stack.enter_context(kind(0, persistent=True))
+        group: SentinelGroup | ClusterGroup
+        group = (SentinelGroup if shards == 1 else ClusterGroup)(0, persistent=True)
+        stack.enter_context(group)
         environment = {
             "MALLARD_SECRET": secret,
             "MALLARD_OPENING_HOURS": "off",

@@ -17,7 +17,7 @@ import redis
 from mallard_engine.core.model import Need, Submission
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.durability import NotDurable
+from mallard_engine.storage.durability import WAIT_MS, NotDurable
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.fitness import inspect_url
 from mallard_engine.storage.redis_storage import RedisStorage
@@ -93,6 +93,27 @@ async def test_confirmed_order_is_on_the_replica(group: SentinelGroup) -> None:
         orders = [submission(f"key-{n}") for n in range(50)]
         done = await asyncio.gather(*(store.jobs.submit(order) for order in orders))
         assert all(has(replica_of(group), each.job.id) for each in done)
+
+
+async def test_every_replica_that_answers_is_waited_for(redis_binary: Path | None) -> None:
+    with SentinelGroup(replicas=2, binary=redis_binary) as group:
+        first, second = (it for it in group.servers if it is not group.master())
+        async with storage(group.url, "replica") as store:
+            await store.jobs.submit(submission("which finds out how many there are"))
+            order = submission("waits")
+            os.kill(first.pid, signal.SIGSTOP)
+            try:
+                submitting = asyncio.ensure_future(store.jobs.submit(order))
+                await eventually(lambda: has(second, order.job))
+                await asyncio.sleep(0.1)
+                assert not submitting.done()
+                await submitting  # without it, after a while
+                began_s = time.monotonic()
+                for number in range(5):
+                    await store.jobs.submit(submission(f"left out {number}"))
+                assert time.monotonic() - began_s < 5 * WAIT_MS / 1000
+            finally:
+                os.kill(first.pid, signal.SIGCONT)
 
 
 async def test_order_without_its_replica_is_refused_and_found_again(group: SentinelGroup) -> None:
