@@ -51,10 +51,10 @@ function Top({ app }: { app: DriverApp }): JSX.Element {
   const [open, setOpen] = useState<"menu" | "emergency" | null>(null);
   const close = (): void => setOpen(null);
   const state = app.state.value;
-  const isWorking = state === "available" || state === "on_run" || state === "offered";
+  const isWorking = app.jobs.value.length > 0 || state === "available" || state === "on_run" || state === "offered";
   return (
     <header class="driver-top">
-      <span class={`pill pill-${isWorking ? "on" : state}`}>{isWorking ? "Online" : named(state)}</span>
+      <span class={`pill pill-${isWorking ? "on" : state}`}>{app.jobs.value.length > 0 ? "On a run" : isWorking ? "Online" : named(state)}</span>
       <LineState line={app.line.value} />
       <Button size="small" kind="quiet" onClick={() => setOpen("menu")} aria-haspopup="dialog">
         Menu

@@ -21,7 +21,7 @@ const TROUBLES = [
 export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Element {
   const { dropoff, transfer } = job.detail;
   const [asked, setAsked] = useState<"no" | "proof" | "trouble" | "breakdown" | "return">("no");
-  const [isThere, setThere] = useState(false);
+  const [isThere, setThere] = useState([...app.taken.value, ...app.queued.value].some((it) => it.job === job.job && it.step === "at_door"));
   const offsetMs = Date.now() - app.serverNowMs();
   const due = dropoff.deadline_ms + offsetMs;
   const wanted = proofsWanted(job);

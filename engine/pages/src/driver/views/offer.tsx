@@ -65,7 +65,7 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
       </header>
       <dl class="offer-facts">
         <div><dt>Gate</dt><dd>{offer.mall.gate}</dd></div>
-        <div><dt>Away</dt><dd>{distance(offer.distance_m)}, {duration(offer.eta_s)}</dd></div>
+        <div><dt>Away</dt><dd>{distance(offer.distance_m)}, {offer.eta_s < 60 ? "under a minute" : duration(offer.eta_s)}</dd></div>
         <div><dt>Parcels</dt><dd>{count(parcels, "parcel")} from {count(shops.size, "shop")}</dd></div>
         <div><dt>Deliver by</dt><dd>{clock(due + offsetMs, now.value)}</dd></div>
         {requires.length > 0 ? <div><dt>Needs</dt><dd>{requires.map(named).join(", ")}</dd></div> : null}

@@ -5,7 +5,7 @@ import type { JSX } from "preact";
 import { useState } from "preact/hooks";
 import { Button, Card, Dialog, Field } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
-import { clock, count } from "../../shared/words.ts";
+import { clock, count, named } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
 import { directions } from "../run.ts";
 import { ProofForm } from "./proof.tsx";
@@ -17,11 +17,12 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
   const offsetMs = Date.now() - app.serverNowMs();
   const shop = job.detail.stores.find((it) => it.store === to?.store)?.name ?? to?.store;
   const said = app.outbox.returns.value.find((it) => it.job === job.job && it.isDoubted);
+  const mall = to?.mall === job.detail.mall.id ? job.detail.mall.name : named((to?.mall ?? "").replaceAll("-", " "));
   const close = (): void => setAsked("no");
   return (
     <Card aria-label="Bring back">
       <p class="stop-kind stop-kind-back">Bring back</p>
-      <h2 class="stop-title breaks">{to ? (to.kind === "station" ? `Station at ${to.mall}` : `${shop}, ${to.mall}`) : "Its place is being decided"}</h2>
+      <h2 class="stop-title breaks">{to ? (to.kind === "station" ? `Station: ${mall}` : `${shop}, ${mall}`) : "Its place is being decided"}</h2>
       <p class="muted">
         {count(job.detail.parcels.count, "parcel")} of {job.detail.external_id ?? "an order"}
         {to?.open_until ? <> · open until {clock(to.open_until + offsetMs, now.value)}</> : null}
