@@ -42,6 +42,8 @@ _SHOWN: Final = 20
 _POLL_S: Final = 0.1
 # What a killed node had taken for delivery falls due again after 20 s.
 _ALL_HEARD_S: Final = 60.0
+# So many jobs may be open as far as the webhook says, so that all of it is heard within that time.
+_BEHIND: Final = 500
 _READ_S: Final = 0.5
 _FAILS: Final = 0.02
 _UNBOUNDED: Final = {
@@ -104,7 +106,8 @@ class Service:
     async def post(self) -> None:
         """Submit orders, as long as few enough are open as far as it has heard."""
         while self._begun < self._jobs:
-            if self._begun - len(self.stream.delivered) >= self._open:
+            is_behind = self._begun - len(self.hook.heard.delivered) >= _BEHIND
+            if is_behind or self._begun - len(self.stream.delivered) >= self._open:
                 await asyncio.sleep(0.02)
                 continue
             self._begun += 1

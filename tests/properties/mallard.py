@@ -7,16 +7,16 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from mallard_protocol.lifecycle import HELD
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent
-from tests.properties.rules.comeback import ComebackRules
 from tests.properties.rules.driver import next_step
 from tests.properties.rules.job import Order, orders
+from tests.properties.rules.repair import RepairRules
 from tests.properties.world import NODES
 
 # The number of steps of a job: offered, accepted, arrived, on board.
 hops = st.sampled_from((1, 1, 2, 2, 3, 4, 0))
 
 
-class Mallard(ComebackRules):
+class Mallard(RepairRules):
     """The state machine of the tests."""
 
     @initialize(orders=st.lists(st.tuples(orders, hops), min_size=2, max_size=4))

@@ -29,6 +29,7 @@ from tests.properties.planted.planting import Planted
 from tests.properties.planted.proofs import PLANTED_IN_PROOFS
 from tests.properties.planted.reassignments import PLANTED_IN_REASSIGNMENTS
 from tests.properties.planted.registers import PLANTED_IN_REGISTERS
+from tests.properties.planted.repairs import PLANTED_IN_REPAIRS
 from tests.properties.planted.returns import PLANTED_IN_RETURNS
 from tests.properties.planted.risks import PLANTED_IN_RISKS
 from tests.properties.planted.rounds import PLANTED_IN_ROUNDS
@@ -334,7 +335,7 @@ BUGS: tuple[tuple[tuple[Planted, ...], tuple[type[StoreMachine], ...]], ...] = (
     (PLANTED_IN_PAUSES, (PauseRules, JobRules, StaggerRules, ReassignmentRules)),
     (PLANTED_IN_EVENTS, (JobRules, HolderRules, DoorRules)),
 )
-EVERY_BUG = [planted for bugs, _ in BUGS for planted in bugs]
+EVERY_BUG = [*(planted for bugs, _ in BUGS for planted in bugs), *PLANTED_IN_REPAIRS]
 
 
 @pytest.mark.parametrize("planted", EVERY_BUG, ids=lambda planted: planted.name)

@@ -164,6 +164,7 @@ class World:
         self, url: str, policy: MarketPolicy, scripts: Mapping[str, Script] | None = None
     ) -> None:
         self.now = START_MS
+        self.url = url
         self.keys = MarketKeys(MARKET)
         self.known_jobs: list[str] = []
         self._loop = asyncio.new_event_loop()

@@ -23,7 +23,7 @@ from mallard_engine.config.settings import load_settings
 from mallard_engine.core.model import Vehicle
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.core.vehicles import USUAL_KIND, stated, usual_vehicle
+from mallard_engine.core.vehicles import USUAL_KIND, StatedVehicle, stated, usual_vehicle
 from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.screen import Screen
@@ -89,7 +89,7 @@ def vehicle_of(client: DriverClient) -> Vehicle:
 
 
 def taken(said: messages.Vehicle | msgspec.UnsetType) -> Vehicle:
-    vehicle = stated_vehicle(messages.Vehicle() if said is msgspec.UNSET else said)
+    vehicle = (None if said is msgspec.UNSET else stated_vehicle(said)) or StatedVehicle()
     return replace(usual_vehicle(vehicle.kind or USUAL_KIND), **stated(vehicle))
 
 

@@ -136,7 +136,9 @@ async def snapshot_of(
 
 def vehicle_of(hello: messages.Hello) -> StatedVehicle | None:
     """Return the vehicle that a hello states; None without one."""
-    return None if hello.vehicle is UNSET else stated_vehicle(hello.vehicle)
+    if hello.vehicle is UNSET:
+        return None
+    return stated_vehicle(hello.vehicle) or StatedVehicle()
 
 
 def device_of(hello: messages.Hello) -> Device | None:

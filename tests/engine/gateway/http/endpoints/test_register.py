@@ -276,3 +276,12 @@ async def test_no_route_shows_a_driver_id_to_a_service(
     assert [name for name, text in texts if "secret-" in text.replace("ORD-secret", "")] == []
     assert any('"driver-' in text for _, text in texts)
     assert any("flat tyre" in text for _, text in texts)
+
+
+@pytest.mark.parametrize("body", [{"vehicle": {}}, {"alias": "Ann", "vehicle": {"kind": None}}])
+async def test_vehicle_that_says_nothing_is_none(operator: Caller, body: dict[str, Any]) -> None:
+    """Lua would store the empty map as a list, which nobody can read."""
+    response = await put(operator, body)
+    assert response.status_code == 200, response.text
+    again = await operator.get(PATH)
+    assert again.status_code in {200, 404}, again.text
