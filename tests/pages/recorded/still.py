@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from tests.pages.browser import Watched, opened
+from tests.pages.browser import Watched, opened, settled
 from tests.pages.recorded.load import token
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, World
@@ -69,8 +69,11 @@ async def opened_still(browser: Any, url: str, state: str) -> AsyncIterator[Watc
             # What the processor paints below the spots differs from one machine to another. A
             # change of the scheme makes another map.
             await page.evaluate(_HIDE_PAINTED)
-        for key in keys:
-            await page.keyboard.press(key)
         # Lists are drawn at most four times a second.
         await page.wait_for_timeout(600)
+        for key in keys:
+            await page.locator(".grid-row").first.wait_for()
+            await page.keyboard.press(key)
+            # A row gets the focus with the frame after, and the next key goes on from there.
+            await settled(page)
         yield it
