@@ -54,6 +54,13 @@ def commands(program: str) -> set[str]:
     return found
 
 
+def test_no_document_holds_both_sides_of_a_conflict() -> None:
+    """A merge that was committed unresolved; in code the linter finds it."""
+    marks = ("<<<<<<< ", ">>>>>>> ")
+    held = [it for it in EVERY_DOCUMENT if any(mark in text_of(it) for mark in marks)]
+    assert not held
+
+
 @pytest.mark.parametrize("document", CHECKED)
 def test_named_paths_exist(document: str) -> None:
     paths = [name for name in names_in(document) if _PATH.fullmatch(name)]
