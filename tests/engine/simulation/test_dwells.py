@@ -27,6 +27,8 @@ def scenario(dwell_visits: int) -> Scenario:
         round="instant",
         store_dwell_s=float(PRIOR_S),
         dwell_visits=dwell_visits,
+        # The jobs' fields are read when the day is over.
+        pack_after_s=0.0,
     )
     day = mallday.scenario_of(
         PLACES, Demand(PLACES, []), policy, mall=MALL, parcels=80, drivers=60, seed=3

@@ -167,17 +167,20 @@ class People:
         self._found.add(job_id)
         self.ledger.found(job_id)
         now_ms = self._clock.now_ms()
-        await self._dispatcher.orders.ready(
-            JobRef(job.id, job.mall),
-            was=job,
-            body=job.body,
-            card=job.card,
-            need=replace(job.need, ready_ms=now_ms),
-            release_ms=now_ms,
-            actor=f"store/{shop}",
-            said=shop,
-            is_ready=True,
-        )
+        try:
+            await self._dispatcher.orders.ready(
+                JobRef(job.id, job.mall),
+                was=job,
+                body=job.body,
+                card=job.card,
+                need=replace(job.need, ready_ms=now_ms),
+                release_ms=now_ms,
+                actor=f"store/{shop}",
+                said=shop,
+                is_ready=True,
+            )
+        except WrongState:
+            return  # it was found before, and a driver has it by now
 
     async def _answer(self, job_id: str) -> None:
         job = await self._store.jobs.get(job_id)
