@@ -18,6 +18,16 @@ class StoragePolicy:
         "synced append-only file (Redis 7.2 or Valkey); use it where a power cut must lose "
         "nothing. See the guide to high availability for what each costs.",
     )
+    ended_kept_days: int = bounded(
+        7,
+        7,
+        90,
+        "d",
+        "How long a job can be read after its end, and how long its service's quota counts it; "
+        "never less than the seven days of the contract. What an archive still lacks is kept for "
+        "`archive_hold_days` more. Raise it if claims come later and there is no archive: a job "
+        "takes two kilobytes of Redis.",
+    )
     pack_after_s: float = bounded(
         3_600.0,
         0,

@@ -31,9 +31,8 @@ from mallard_engine.storage.records.offers import read_offer, read_round
 from mallard_engine.storage.records.packed_jobs import PACKED, unpacked
 from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.records.places import read_holds
-from mallard_protocol.codes import TERMINAL_KEPT_MS, ErrorCode
+from mallard_protocol.codes import ErrorCode
 
-_ROUND_KEPT_MS = TERMINAL_KEPT_MS
 # One piece of a long queue: the names that are compared, and the jobs that are read.
 _LOOKED_AT = 2_048
 _MOST_FITTING = 128
@@ -236,7 +235,9 @@ class RedisOffers(Offers):
         # A full server does not store it; only `explain` reads it.
         with contextlib.suppress(StoreFull):
             packed = self._packed(market, record)
-            await self._runner.link.call("SET", key, packed, "PX", _ROUND_KEPT_MS)
+            await self._runner.link.call(
+                "SET", key, packed, "PX", self._runner.ended_kept_ms[market]
+            )
 
     def _packed(self, market: str, record: RoundRecord) -> bytes:
         version = self._runner.policy_versions.get(market, 0)

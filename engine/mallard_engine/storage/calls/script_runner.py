@@ -37,7 +37,6 @@ from mallard_protocol.codes import (
     ANSWER_KEPT_MS,
     FUTURE_FIX_MS,
     IDEMPOTENCY_KEPT_MS,
-    TERMINAL_KEPT_MS,
     ErrorCode,
 )
 from mallard_protocol.events import EVENTS_KEPT_MS
@@ -50,6 +49,7 @@ RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
+_DAY_MS = 86_400_000
 
 _log = structlog.get_logger(__name__)
 
@@ -160,6 +160,9 @@ class ScriptRunner:
             market: policy.durability
             for market, policy in policies.items()
             if policy.durability != "none"
+        }
+        self.ended_kept_ms = {
+            market: policy.ended_kept_days * _DAY_MS for market, policy in policies.items()
         }
         self.packs = {market for market, policy in policies.items() if policy.pack_after_s}
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
@@ -385,5 +388,5 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         "longest_hold_ms": LONGEST_HOLD_MS,
         "answer_kept_ms": ANSWER_KEPT_MS,
         "idempotency_kept_ms": IDEMPOTENCY_KEPT_MS,
-        "terminal_kept_ms": TERMINAL_KEPT_MS,
+        "terminal_kept_ms": policy.ended_kept_days * _DAY_MS,
     }
