@@ -41,6 +41,8 @@ from tests.support import eventually
 NewApp = Callable[..., App]
 SLOW_MS = 40_000.0
 SLOW_S = SLOW_MS / 1000
+# How long the engine waits for an offer to be acknowledged.
+ACK_S = int(SETTINGS["MALLARD_OFFER_ACK_TIMEOUT_MS"]) / 1000
 
 
 async def killed_and_opened_again(page: Page, origin: str) -> Page:
@@ -251,14 +253,17 @@ async def test_answer_to_an_offer_outlives_a_killed_tab(
         await go_online(it.page)
         job = await orders.submit(place.order())
         await it.page.get_by_role("button", name="Accept").wait_for()
+        # The acknowledgement leaves once the card is drawn. Without it the offer has ended by now.
+        await asyncio.sleep(ACK_S + 0.5)
+        await reaches(orders, job, "offered")
         await it.page.context.set_offline(True)
         await press(it.page, "Accept")
         await it.page.get_by_text("Your answer waits for the line").wait_for()
         page = await killed_and_opened_again(it.page, it.origin)
         await page.get_by_text("Accept the offer").wait_for(state="attached")
         await page.context.set_offline(False)
+        await reaches(orders, job, "assigned", SLOW_S)
         await page.get_by_role("button", name="I am at the mall").wait_for(timeout=SLOW_MS)
-        await reaches(orders, job, "assigned")
         states = [entry["state"] for entry in (await orders.job(job["id"]))["timeline"]]
         assert (states.count("offered"), states.count("assigned")) == (1, 1)
 
