@@ -302,7 +302,7 @@ class Jobs(Protocol):
     async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
         """Raise an alert for each of these orders that the storage has not any more; return them.
 
-        No order is told twice: the caller names those that are returned no more.
+        The caller does not pass an order again that was returned: each gets one alert.
         """
         ...
 

@@ -3,7 +3,7 @@
     python -m tests.pages.recorded.load --minutes 10 --json FILE     # make console-load
     python -m tests.pages.recorded.load --minutes 1                  # the short form
 
-No engine runs beside it. A page of the console is open in Chromium with software rendering; each
+No engine runs. A page of the console is open in Chromium with software rendering; each
 minute it is on four of its places in turn, half of the time untouched and half of it scrolled or
 dragged. Frames are counted by `requestAnimationFrame`; script, layout and heap are Chromium's own
 figures. At the end of each minute garbage is collected and the heap is read. Exits with 1 if a

@@ -1,7 +1,7 @@
 """A job that has ended, compressed into one field of its hash.
 
 `packed` is a byte that names the form, then deflated MessagePack: names and values of the job's
-fields, and of its last round (for explain). Beside it are the fields by which lists are filtered
+fields, and of its last round (for explain). The hash keeps the fields by which lists are filtered
 (`BESIDE`), and those written since it was packed: they replace what it has of the same name.
 Scripts cannot read it: see `storage/lua/lib/packed.lua`.
 
@@ -43,7 +43,7 @@ def packed_record(fields: Mapping[bytes, bytes], last_round: bytes | None) -> by
 
 
 def unpacked(packed: bytes) -> tuple[dict[bytes, bytes], bytes | None]:
-    """Return the fields of a packed job without those beside it, and its last round.
+    """Return the fields inside a packed record, and the last round of its job.
 
     Raises:
         ValueError: It is of no form that this version knows.
