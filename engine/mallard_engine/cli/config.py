@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from mallard_engine.cli.options import add_settings_flags, places_of, settings_of
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.token_keys import load_token_keys
 from mallard_engine.metrics import Metrics
 from mallard_engine.travel.sources import travel_sources
 

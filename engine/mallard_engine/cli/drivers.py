@@ -17,8 +17,8 @@ from mallard_engine.cli.options import (
     places_of,
     settings_of,
 )
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.workload.fleet import DriverProfile, Fleet, Habits
 from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.random_points import home_near

@@ -12,8 +12,8 @@ from mallard_client.errors import ApiProblem, BadAnswer, ClientError, Unreachabl
 from mallard_engine.cli.live.following import failures, follow
 from mallard_engine.cli.options import add_settings_flags, number, settings_of
 from mallard_engine.config.settings import ConfigError
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.input_files import InputError, numbered_lines, parse_json, quoted, read_text
 from mallard_protocol.codes import MAX_WAIT_S, Role
 

@@ -15,7 +15,7 @@ from mallard_engine.cli.options import (
 )
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.sign_in import PAGE_OF
+from mallard_engine.gateway.auth.sign_in import PAGE_OF
 from mallard_protocol.codes import Role
 from mallard_protocol.fields import ID_PATTERN
 

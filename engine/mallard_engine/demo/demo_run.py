@@ -29,9 +29,9 @@ from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.reassignment_times import reassignment_times
 from mallard_engine.demo.screen import Screen
 from mallard_engine.demo.summary import Outcome
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.sign_in import page_link
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.sign_in import page_link
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.workload.bad_day.fleet_driver import BadDayFleetDriver
 from mallard_engine.workload.bad_day.fleet_people import FleetPeople
 from mallard_engine.workload.demand import Demand

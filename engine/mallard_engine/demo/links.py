@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mallard_engine.gateway.sign_in import keep_token
+from mallard_engine.gateway.auth.sign_in import keep_token
 from mallard_engine.storage.calls.control.sign_in_codes import RedisSignInCodes
 from mallard_engine.storage.client.links import Store
 

@@ -19,7 +19,9 @@ from mallard_engine.core.policy.override import PolicyOverride
 from mallard_engine.core.webhooks.destinations import Destinations
 from mallard_engine.dispatch.context import Tasks
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.gateway.auth import Tokens
+from mallard_engine.gateway.auth.revocations import RevokedTokens
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.gateway.driver_recovery import Recovery
 from mallard_engine.gateway.events.broadcast import Broadcast
 from mallard_engine.gateway.events.streams import EventStreams
@@ -32,7 +34,6 @@ from mallard_engine.gateway.http.rate_limits import RateLimiter, RateLimitMiddle
 from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.connections import Connections, DescriptorPlan
-from mallard_engine.gateway.limits.revocations import RevokedTokens
 from mallard_engine.gateway.membership.drain import drain_sockets
 from mallard_engine.gateway.membership.presence import Presence
 from mallard_engine.gateway.pages.routes import PageRoutes
@@ -49,7 +50,6 @@ from mallard_engine.gateway.socket.position_batcher import PositionBatcher
 from mallard_engine.gateway.socket.push_relay import Relay
 from mallard_engine.gateway.socket.services import SocketServices
 from mallard_engine.gateway.socket.timers import SocketTimeouts
-from mallard_engine.gateway.token_keys import load_token_keys
 from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.gateway.webhooks.worker import WebhookWorker
 from mallard_engine.metrics import Metrics

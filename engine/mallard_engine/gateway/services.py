@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.dispatcher import Dispatcher
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.limits.revocations import RevokedTokens
+from mallard_engine.gateway.auth.revocations import RevokedTokens
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.ports import Storage
 

@@ -45,7 +45,7 @@ _VEHICLE: Final = Vehicle(max_weight_g=0, max_volume_l=0)
 
 
 class Mint(Protocol):
-    """Makes tokens; see `mallard_engine.gateway.auth.Tokens.mint`."""
+    """Makes tokens; see `mallard_engine.gateway.auth.tokens.Tokens.mint`."""
 
     def __call__(
         self,

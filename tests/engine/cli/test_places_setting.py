@@ -9,7 +9,7 @@ import pytest
 from mallard_engine.cli.main import main
 from mallard_engine.cli.options import places_named
 from mallard_engine.config.settings import Settings
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.token_keys import load_token_keys
 
 pytestmark = pytest.mark.finding("D9")
 

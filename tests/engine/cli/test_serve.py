@@ -14,8 +14,8 @@ import httpx2
 import pytest
 
 from mallard_engine.config.settings import load_settings
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_protocol.codes import Role
 from tests import commands
 from tests.engine.gateway.driver_app import open_app

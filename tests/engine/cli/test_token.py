@@ -4,8 +4,8 @@ import pytest
 
 from mallard_engine.cli.main import main
 from mallard_engine.config.settings import Settings
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_protocol.codes import Role
 
 

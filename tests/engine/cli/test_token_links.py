@@ -7,9 +7,9 @@ import pytest
 
 from mallard_engine.cli.main import main
 from mallard_engine.config.settings import Settings
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.sign_in import take_token
-from mallard_engine.gateway.token_keys import load_token_keys
+from mallard_engine.gateway.auth.sign_in import take_token
+from mallard_engine.gateway.auth.token_keys import load_token_keys
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.storage.calls.control.sign_in_codes import RedisSignInCodes
 from mallard_engine.storage.client.links import Store
 

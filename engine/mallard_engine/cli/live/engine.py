@@ -14,8 +14,8 @@ from mallard_client.errors import ApiProblem, CallFailed, ClientError
 from mallard_client.http.transport import ClientOptions
 from mallard_engine.cli.options import add_settings_flags, settings_of
 from mallard_engine.config.settings import ConfigError, Settings
-from mallard_engine.gateway.auth import Tokens
-from mallard_engine.gateway.token_keys import load_token_keys, secret_path
+from mallard_engine.gateway.auth.token_keys import load_token_keys, secret_path
+from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.input_files import quoted, read_text
 from mallard_protocol.codes import Role
 

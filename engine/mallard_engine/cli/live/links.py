@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mallard_engine.cli.check import store_url
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.demo.links import kept_codes
-from mallard_engine.gateway.sign_in import page_link
+from mallard_engine.gateway.auth.sign_in import page_link
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_protocol.codes import Role

@@ -12,7 +12,7 @@ from typing import Final
 
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.events.broadcast import Broadcast, Frame, Listener, frame_of
 from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.metrics import Metrics

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive
 
 from mallard_engine.contract.advice import PROBLEMS
 from mallard_engine.core.operator_calls import OperatorCall
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.problems import problem_of
 from mallard_engine.ports import Storage, StoreUnavailable
 

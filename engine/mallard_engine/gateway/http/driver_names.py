@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from mallard_engine.core.model import Job, TimelineEntry
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.ports import Storage
 from mallard_protocol.codes import Role
 

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from mallard_engine.contract.advice import ERROR_ADVICE, PROBLEMS
 from mallard_engine.contract.reading.bodies import BodyTooLarge, InvalidBody, MalformedJson
-from mallard_engine.gateway.auth import BadToken, WrongScope
+from mallard_engine.gateway.auth.tokens import BadToken, WrongScope
 from mallard_engine.gateway.http.keyed_semaphore import QueueFull
 from mallard_engine.gateway.orders.intake import InvalidOrder
 from mallard_engine.gateway.orders.order_patch import TooLate

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mallard_engine.config.settings import Settings
 from mallard_engine.contract.operations.table import OPERATIONS
-from mallard_engine.gateway.auth import BadToken, Principal, Tokens, bearer
+from mallard_engine.gateway.auth.tokens import BadToken, Principal, Tokens, bearer
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore

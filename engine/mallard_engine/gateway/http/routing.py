@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from mallard_engine.contract.operations.operation import Operation
 from mallard_engine.core.job_ids import market_in
-from mallard_engine.gateway.auth import Principal, Tokens, bearer
+from mallard_engine.gateway.auth.tokens import Principal, Tokens, bearer
 from mallard_engine.gateway.http.audited_calls import AuditedCalls, BodyCopy
 from mallard_engine.gateway.http.parameters import check_query
 from mallard_engine.gateway.http.problems import HttpProblem

@@ -11,7 +11,7 @@ from mallard_engine.contract.reading.bodies import body_as, canonical_hash, with
 from mallard_engine.core.job_ids import new_job_id
 from mallard_engine.core.model import Job
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.jobs.access import require_mall
 from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore
 from mallard_engine.gateway.http.problems import HttpProblem

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from mallard_engine.core.vehicles import DriverClaims
-from mallard_engine.gateway.auth import (
+from mallard_engine.gateway.auth.origins import is_same_origin
+from mallard_engine.gateway.auth.tokens import (
     BadToken,
     Principal,
     TokenExpired,
@@ -16,7 +17,6 @@ from mallard_engine.gateway.auth import (
     bearer,
 )
 from mallard_engine.gateway.limits.client_address import TrustedProxies
-from mallard_engine.gateway.origins import is_same_origin
 from mallard_protocol.codes import SUBPROTOCOLS, Close, Role
 
 Headers = Iterable[tuple[bytes, bytes]]

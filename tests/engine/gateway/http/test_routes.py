@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from mallard_engine.contract.operations.operation import Operation
 from mallard_engine.contract.operations.table import OPERATIONS
-from mallard_engine.gateway.auth import Principal, Tokens
+from mallard_engine.gateway.auth.token_keys import TokenKeys
+from mallard_engine.gateway.auth.tokens import Principal, Tokens
 from mallard_engine.gateway.http.routes import api_routes, ops_routes
 from mallard_engine.gateway.http.routing import bind
-from mallard_engine.gateway.token_keys import TokenKeys
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
 

@@ -14,7 +14,7 @@ from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.job_ids import is_job_id, is_ulid, ulid_of_job
 from mallard_engine.core.model import Job
 from mallard_engine.core.places.opening_hours import day_start_ms
-from mallard_engine.gateway.auth import Principal, Shop
+from mallard_engine.gateway.auth.tokens import Principal, Shop
 from mallard_engine.gateway.http.driver_names import random_name
 from mallard_engine.gateway.http.endpoints.jobs.access import ref_of
 from mallard_engine.gateway.http.parameters import bad_request, whole_number

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import InvalidBody, decode_json_body
-from mallard_engine.gateway.auth import Principal, WrongScope
+from mallard_engine.gateway.auth.tokens import Principal, WrongScope
 from mallard_engine.gateway.http.parameters import is_id
 from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from mallard_engine.contract.events import OPERATORS_ONLY
 from mallard_engine.core.event_ids import Place, event_id, read_event_id
-from mallard_engine.gateway.auth import Principal, bearer
+from mallard_engine.gateway.auth.tokens import Principal, bearer
 from mallard_engine.gateway.events.streams import EventStream, TooManyStreams, Wanted
 from mallard_engine.gateway.events.tail import START
 from mallard_engine.gateway.events.views import Reader

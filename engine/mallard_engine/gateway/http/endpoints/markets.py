@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from mallard_engine.core.pauses import Pauses
 from mallard_engine.core.places.mall import Market
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.entity_tags import content_tag, tagged
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.routing import Handler

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.model import Driver, Job
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import driver_of, market_of
 from mallard_engine.gateway.http.endpoints.jobs.access import job_of, ref_of, shown
 from mallard_engine.gateway.http.parameters import metres, point

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import decode_fixes_body
-from mallard_engine.gateway.auth import Principal, WrongScope
+from mallard_engine.gateway.auth.tokens import Principal, WrongScope
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.positions import driver_fix

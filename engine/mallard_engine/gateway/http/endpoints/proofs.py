@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.core.model import GivenProof, Job, UploadedImage
-from mallard_engine.gateway.auth import Principal, WrongScope
+from mallard_engine.gateway.auth.tokens import Principal, WrongScope
 from mallard_engine.gateway.http.endpoints.jobs.access import job_of
 from mallard_engine.gateway.http.parameters import bad_request, check_query
 from mallard_engine.gateway.http.problems import HttpProblem, not_found

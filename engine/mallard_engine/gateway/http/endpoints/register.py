@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import driver_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler

@@ -3,7 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.jobs.access import job_of
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 import redis
 
-from mallard_engine.gateway.sign_in import keep_token, take_token
+from mallard_engine.gateway.auth.sign_in import keep_token, take_token
 from mallard_protocol.codes import Role
 from mallard_protocol.session import SIGN_IN_CODE_MS
 from tests.engine.gateway.conftest import NodeFactory, RunningNode

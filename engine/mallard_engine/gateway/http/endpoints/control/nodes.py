@@ -4,7 +4,7 @@ from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from mallard_engine.gateway.auth import Principal, WrongScope
+from mallard_engine.gateway.auth.tokens import Principal, WrongScope
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.routing import Handler

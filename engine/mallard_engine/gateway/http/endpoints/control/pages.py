@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 
 from mallard_engine.core.job_ids import market_in
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.parameters import bad_request, is_id, whole_number
 from mallard_engine.gateway.services import Services
 from mallard_protocol.codes import MAX_PAGE

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import decode_json_body
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import market_of
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from mallard_engine.config.policy_overrides import applied, violations
 from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.core.policy.override import PolicyOverride, flat_values
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import market_of
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body

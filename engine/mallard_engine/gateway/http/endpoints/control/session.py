@@ -4,12 +4,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import decode_json_body
-from mallard_engine.gateway.auth import BadToken
+from mallard_engine.gateway.auth.sign_in import take_token
+from mallard_engine.gateway.auth.tokens import BadToken
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import PublicHandler
 from mallard_engine.gateway.services import Services
-from mallard_engine.gateway.sign_in import take_token
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol.session import Session, SessionExchange
 

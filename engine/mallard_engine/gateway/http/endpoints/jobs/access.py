@@ -10,7 +10,7 @@ from starlette.responses import Response
 from mallard_engine.core.job_ids import is_job_id, market_of_job
 from mallard_engine.core.model import Job
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.entity_tags import job_tag, tagged
 from mallard_engine.gateway.http.parameters import whole_number

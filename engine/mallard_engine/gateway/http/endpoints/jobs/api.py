@@ -12,7 +12,7 @@ from mallard_engine.contract.reading.bodies import (
     patch_as,
 )
 from mallard_engine.core.model import Job
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.jobs.access import (
     job_of,

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mallard_engine.contract.reading.bodies import BodyTooLarge, body_as, parse_json_body, patch_as
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.jobs.access import job_named, view_of
 from mallard_engine.gateway.http.parameters import checked_key

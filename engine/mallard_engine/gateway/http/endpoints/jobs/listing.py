@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from mallard_engine.core.job_ids import first_ulid, is_ulid, ulid_of_job
 from mallard_engine.core.model import Job
-from mallard_engine.gateway.auth import Principal
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.jobs.access import owner_of
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number

@@ -22,7 +22,7 @@ from mallard_engine.contract.webhooks import (
 )
 from mallard_engine.core.webhooks.destinations import BadUrl
 from mallard_engine.core.webhooks.endpoints import Endpoint, Secret, rotated
-from mallard_engine.gateway.auth import Principal, WrongScope
+from mallard_engine.gateway.auth.tokens import Principal, WrongScope
 from mallard_engine.gateway.http.endpoints.jobs.access import owner_of
 from mallard_engine.gateway.http.endpoints.webhooks.recovery import begin_replay
 from mallard_engine.gateway.http.endpoints.webhooks.views import delivery_view, webhook_view

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
-from mallard_engine.gateway.auth import Principal, Tokens
+from mallard_engine.gateway.auth.tokens import Principal, Tokens
 from mallard_engine.ports import Revocation, Revocations, StoreUnavailable
 from mallard_protocol.codes import Role
 

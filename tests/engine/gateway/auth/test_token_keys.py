@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mallard_engine.config.settings import ConfigError, Settings
-from mallard_engine.gateway.token_keys import load_token_keys, stored_secret
+from mallard_engine.gateway.auth.token_keys import load_token_keys, stored_secret
 
 LONG = "a-secret-of-more-than-thirty-two-bytes"
 

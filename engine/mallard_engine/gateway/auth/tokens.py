@@ -16,8 +16,8 @@ import msgspec
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.contract.reading.instants import OUT_OF_BOUNDS
 from mallard_engine.core.vehicles import DriverClaims
+from mallard_engine.gateway.auth.token_keys import TokenKeys
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
-from mallard_engine.gateway.token_keys import TokenKeys
 from mallard_protocol import messages
 from mallard_protocol.codes import TOKEN_AUDIENCE, Role
 from mallard_protocol.fields import Alias, Id, Items

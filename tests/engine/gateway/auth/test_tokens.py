@@ -10,8 +10,8 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.vehicles import DriverClaims, StatedVehicle
-from mallard_engine.gateway import auth
-from mallard_engine.gateway.auth import (
+from mallard_engine.gateway.auth.token_keys import PublicKey, TokenKeys
+from mallard_engine.gateway.auth.tokens import (
     BadToken,
     Principal,
     Shop,
@@ -20,7 +20,6 @@ from mallard_engine.gateway.auth import (
     WrongScope,
     bearer,
 )
-from mallard_engine.gateway.token_keys import PublicKey, TokenKeys
 from mallard_protocol.codes import Role
 from mallard_protocol.messages import Vehicle
 
@@ -265,7 +264,7 @@ def test_garbage_is_refused_and_never_quoted(token: str) -> None:
 
 
 def test_token_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "MAX_CACHED", 3)
+    monkeypatch.setattr("mallard_engine.gateway.auth.tokens.MAX_CACHED", 3)
     checker = tokens(SECRET)
     minted = [checker.mint(f"shop-{n}", Role.ORDERS, ttl_s=60) for n in range(5)]
     assert [checker.verify(token).sub for token in minted + minted] == [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mallard_engine.gateway.origins import is_same_origin
+from mallard_engine.gateway.auth.origins import is_same_origin
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.raw_client import HANDSHAKE, Answer, RawClient
