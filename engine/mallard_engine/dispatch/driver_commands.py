@@ -16,16 +16,16 @@ from mallard_engine.core.vehicles import (
 )
 from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks, count_round
-from mallard_engine.dispatch.course import new_course
 from mallard_engine.dispatch.drivers.barred import barred
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
 from mallard_engine.dispatch.drivers.upcoming_drivers import Block
-from mallard_engine.dispatch.live_etas import LiveEtas
+from mallard_engine.dispatch.etas.course import new_course
+from mallard_engine.dispatch.etas.live_etas import LiveEtas
+from mallard_engine.dispatch.etas.run_etas import RunEtas
 from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
-from mallard_engine.dispatch.rounds.run_eta_updates import RunEtaUpdates
 from mallard_engine.ports import (
     Answered,
     DriverFix,
@@ -93,7 +93,7 @@ class DriverCommands:
         self._recover_soon = recover_soon
         self._hold_lease = hold_lease
         self._confirmed = confirmed
-        self._etas = RunEtaUpdates(context, tasks)
+        self._etas = RunEtas(context, tasks)
         self._live = LiveEtas(context, tasks)
 
     def expect_blocks(self, market: str, blocks: Iterable[Block]) -> None:

@@ -9,9 +9,9 @@ from mallard_engine.core.order_change import OrderChange
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
-from mallard_engine.dispatch.course import changed_course
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
-from mallard_engine.dispatch.pickup_eta import PickupEta
+from mallard_engine.dispatch.etas.course import changed_course
+from mallard_engine.dispatch.etas.pickup_eta import PickupEta
 from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.rounds.speculative_offer import SpeculativeOffer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.core.event_ids import event_id
-from mallard_engine.dispatch import live_etas
+from mallard_engine.dispatch.etas import live_etas
 from mallard_engine.gateway.events import broadcast, streams
 from mallard_engine.gateway.events.tail import START
 from mallard_protocol.codes import Role

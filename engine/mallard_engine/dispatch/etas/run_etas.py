@@ -44,7 +44,7 @@ def _are_placed(driver: Driver) -> bool:
     return all(job.has_place for job in driver.jobs)
 
 
-class RunEtaUpdates:
+class RunEtas:
     """The courses of the drivers whose answers this node took, in markets with runs."""
 
     def __init__(self, context: Context, tasks: Tasks) -> None:

@@ -15,7 +15,7 @@ import structlog
 from mallard_engine.core.model import TRANSFER, Driver, Job
 from mallard_engine.core.tracking import has_more_to_collect
 from mallard_engine.dispatch.context import Context, Tasks
-from mallard_engine.dispatch.course import in_order, times_of
+from mallard_engine.dispatch.etas.course import in_order, times_of
 from mallard_engine.ports import (
     DriverFix,
     DriverSnapshot,
