@@ -24,7 +24,7 @@ from mallard_engine.core.places.mall import Mall
 from mallard_engine.core.places.opening_hours import OpeningHours, parse_spans
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.run import Run
-from mallard_engine.dispatch.rounds.run_planner import RunPlanner
+from mallard_engine.dispatch.rounds.runs.planner import RunPlanner
 from tests.engine.core import makers
 from tests.engine.core.makers import MALL, NOW_MS, TRAVEL
 from tests.properties.profiles import DEEP

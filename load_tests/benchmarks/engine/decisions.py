@@ -28,7 +28,7 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
 from mallard_engine.core.runs.run import RunDriver
-from mallard_engine.dispatch.rounds.solver_thread import solved
+from mallard_engine.dispatch.rounds.batch.solver_thread import solved
 from mallard_protocol.lifecycle import Wish
 
 NOW_MS: Final = 1_790_000_000_000

@@ -9,10 +9,10 @@ import structlog
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
-from mallard_engine.dispatch.rounds.batch_rounds import MarketRounds
+from mallard_engine.dispatch.rounds.batch.market_rounds import MarketRounds
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
-from mallard_engine.dispatch.rounds.run_rounds import RunRounds
+from mallard_engine.dispatch.rounds.runs.run_rounds import RunRounds
 from mallard_engine.ports import StoreUnavailable
 from mallard_protocol.codes import ServiceLevel
 

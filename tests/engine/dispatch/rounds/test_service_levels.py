@@ -10,7 +10,7 @@ from mallard_engine.ports import JobRef
 from mallard_protocol.codes import ServiceLevel, WhyNot
 from mallard_protocol.lifecycle import Step
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.rounds.test_run_rounds import CAR, north
+from tests.engine.dispatch.rounds.runs.test_run_rounds import CAR, north
 from tests.engine.dispatch.worlds import HOUR_MS, MARKET, Node
 from tests.support import eventually
 

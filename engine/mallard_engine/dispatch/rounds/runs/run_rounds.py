@@ -18,7 +18,7 @@ from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
-from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers
+from mallard_engine.dispatch.rounds.runs.offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found
 from mallard_protocol.codes import ServiceLevel, WhyNot
 

@@ -10,7 +10,7 @@ from load_tests.benchmarks.engine.decisions import NOW_MS, random_batch
 from mallard_engine.core.batch.solver import solve
 from mallard_engine.core.matching.travel_time import StraightLine
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.dispatch.rounds import solver_thread
+from mallard_engine.dispatch.rounds.batch import solver_thread
 
 POLICY = MarketPolicy(round="batch")
 TRAVEL = StraightLine(POLICY.circuity, POLICY.speed_mps)

@@ -21,12 +21,12 @@ from mallard_engine.core.places.markets import Mall
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
+from mallard_engine.dispatch.rounds.batch.solver_thread import load_solver, solved
+from mallard_engine.dispatch.rounds.batch.unserved import UnservedInBatch
 from mallard_engine.dispatch.rounds.mall_rounds import take
 from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
 from mallard_engine.dispatch.rounds.round_memory import SeenDrivers
-from mallard_engine.dispatch.rounds.run_offers import NO_RUNS, RunOffers, RunsOffered
-from mallard_engine.dispatch.rounds.solver_thread import load_solver, solved
-from mallard_engine.dispatch.rounds.unserved_in_batch import UnservedInBatch
+from mallard_engine.dispatch.rounds.runs.offers import NO_RUNS, RunOffers, RunsOffered
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import (
     FreeDrivers,

@@ -10,7 +10,7 @@ from mallard_engine.core.matching.eligibility import servable
 from mallard_engine.core.model import Near, RoundRecord, Waiting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
-from mallard_engine.dispatch.rounds.run_planner import PlannedRuns, RunPlanner
+from mallard_engine.dispatch.rounds.runs.planner import PlannedRuns, RunPlanner
 from mallard_engine.ports import OfferPlan, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
