@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from mallard_engine import cli
+from mallard_engine.cli import commands
 from mallard_engine.cli.main import main
 
 _ROOT = Path(__file__).parents[1]
@@ -156,8 +156,8 @@ def _forked(link: socket.socket) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for module in pkgutil.iter_modules(cli.__path__):
-        importlib.import_module(f"{cli.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(commands.__path__):
+        importlib.import_module(f"{commands.__name__}.{module.name}")
     gc.freeze()
     called = _forked(socket.socket(fileno=int(sys.argv[1])))
     os.environ.clear()

@@ -81,7 +81,7 @@ def test_named_make_targets_exist() -> None:
 
 
 def test_named_commands_exist() -> None:
-    folder = ROOT / "engine/mallard_engine/cli"
+    folder = ROOT / "engine/mallard_engine/cli/commands"
     assert not [name for name in commands("mallard") if not (folder / f"{name}.py").exists()]
 
 

@@ -1,1 +1,1 @@
-"""The sub-commands of `mallard`, one a module: `add_parser(subparsers)` and `run(args) -> int`."""
+"""The command line: how a command is found and run, and what commands share."""

@@ -1,7 +1,7 @@
 """The command line `mallard COMMAND …`.
 
 Exit status: 0 success, 2 wrong usage or configuration, 1 any other failure. An error of the caller
-is one line on standard error; a traceback is a bug. Each command is a module of this package with
+is one line on standard error; a traceback is a bug. Each module of `commands/` is a command, with
 `add_parser` and `run`. No dependency of the engine is imported before `main` runs, so an incomplete
 installation is reported as such.
 """
@@ -103,16 +103,14 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
     Importing all commands takes 1.5 s of CPU, mostly for libraries that a single command needs.
     """
-    commands = importlib.import_module("mallard_engine.cli")
+    commands = importlib.import_module("mallard_engine.cli.commands")
     parser = argparse.ArgumentParser(
         prog="mallard", description="Real-time dispatch of drivers for pick-ups at malls."
     )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     names = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
     for name in argv[:1] if argv and argv[0] in names else names:
-        module = importlib.import_module(f"{commands.__name__}.{name}")
-        if hasattr(module, "add_parser"):
-            _add(subparsers, module)
+        _add(subparsers, importlib.import_module(f"{commands.__name__}.{name}"))
     return parser
 
 

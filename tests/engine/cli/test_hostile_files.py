@@ -93,7 +93,7 @@ def test_submit_refuses_text_that_is_not_utf_8(
 
 @pytest.mark.parametrize("text", ["\u2028", "\u2029", "\x85", "\x0b", "\x1c", "\r"])
 def test_only_a_newline_ends_a_job_line(text: str) -> None:
-    from mallard_engine.cli.submit import read_jobs  # noqa: PLC0415 - not on the old code's path
+    from mallard_engine.cli.commands.submit import read_jobs  # noqa: PLC0415 - not on the old code's path
 
     jobs = [job(note=f"a{text}b"), job(note="c")]
     lines = "\n".join(json.dumps(it, ensure_ascii=False).replace("\\r", "") for it in jobs)

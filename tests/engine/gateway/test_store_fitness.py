@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from mallard_engine.cli import serve
+from mallard_engine.cli.commands import serve
 from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.ports import StoreUnavailable

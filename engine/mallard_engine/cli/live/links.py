@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from mallard_engine.cli.check import store_url
+from mallard_engine.cli.redis_url import redis_url
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.demo.links import kept_codes
 from mallard_engine.gateway.auth.sign_in import page_link
@@ -20,7 +20,7 @@ def links_of(settings: Settings, role: Role, tokens: Sequence[str]) -> list[str]
     """
     address = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
     try:
-        with store_url(settings) as url:
+        with redis_url(settings) as url:
             codes = asyncio.run(kept_codes(url, tokens))
     except (StoreUnavailable, EmbeddedServerError) as error:
         raise ConfigError(f"a link needs the engine's store: {error}") from error

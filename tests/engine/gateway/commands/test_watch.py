@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mallard_client.errors import ApiProblem, Unreachable
-from mallard_engine.cli import watch
+from mallard_engine.cli.commands import watch
 from mallard_engine.cli.live.board import Board
 from mallard_engine.cli.live.board_page import page
 from mallard_protocol.codes import ProblemCode

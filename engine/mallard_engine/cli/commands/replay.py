@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mallard_engine.cli.check import store_url
 from mallard_engine.cli.options import add_settings_flags, market_named, places_of, settings_of
+from mallard_engine.cli.redis_url import redis_url
 from mallard_engine.cli.simulation.day_options import (
     add_day_flags,
     empty_store,
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 def _record(args: argparse.Namespace, console: Console) -> None:
     settings = settings_of(args)
     market = market_named(args.market, places_of(settings)).id
-    with store_url(settings) as url:
+    with redis_url(settings) as url:
         recording = asyncio.run(record(url, market))
     write_recording(recording, args.file)
     console.print(f"{args.file}: {len(recording.jobs)} jobs, {len(recording.events)} events")

@@ -20,7 +20,7 @@ from mallard_protocol.codes import Role
 from tests import commands
 from tests.engine.gateway.driver_app import open_app
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MALLARD = (sys.executable, "-m", "mallard_engine")
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import contextlib
 import json
 import sys
 from collections import Counter
@@ -11,12 +10,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from mallard_engine.cli.options import add_settings_flags, number, places_of, settings_of
-from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.cli.redis_url import redis_url
+from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.logs import configure_logging
 from mallard_engine.ports import StoreUnavailable
@@ -24,7 +20,6 @@ from mallard_engine.storage.audit.audit import Audit, audit, patient_link
 from mallard_engine.storage.audit.repair import CannotJudge, repair
 from mallard_engine.storage.audit.views import Look
 from mallard_engine.storage.client.errors import EmbeddedServerError, LinkReplyError
-from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.redis_storage import RedisStorage
 
@@ -69,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     policies = {market: settings.market_policy(market) for market in markets}
     malls = {market: tuple(place.malls.values()) for market, place in markets.items()}
     try:
-        with store_url(settings) as url:
+        with redis_url(settings) as url:
             embedded = settings.redis_url is None
             judge = partial(audit, url, policies, limit=args.limit, embedded=embedded, malls=malls)
             found = asyncio.run(
@@ -110,34 +105,6 @@ async def _repaired(
         finally:
             await store.close()
     return done.left
-
-
-@contextlib.contextmanager
-def store_url(settings: Settings) -> Iterator[str]:
-    """Yield the URL of the configured Redis, or of the data folder's embedded server.
-
-    If no node runs that server, it is started for the audit. It loads its append-only file and
-    writes nothing. Overdue work is not a violation then, as no node could have done it.
-    """
-    if settings.redis_url:
-        yield settings.redis_url
-        return
-    if not (settings.data / "server").is_dir():
-        raise ConfigError(f"there is no store in {settings.data}: name one with --data or --redis")
-    server = EmbeddedServer(settings.data)
-    if _answers(server.url):
-        yield server.url
-        return
-    with server:
-        yield server.url
-
-
-def _answers(url: str) -> bool:
-    with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
 
 
 def _lines(found: Audit) -> Iterator[str]:

@@ -15,8 +15,8 @@ import structlog
 from mallard_engine.archive.exporter import ArchiveInUse, Exporter
 from mallard_engine.archive.files import FileArchive
 from mallard_engine.archive.targets import Target, TargetUnavailable
-from mallard_engine.cli.check import store_url
 from mallard_engine.cli.options import add_settings_flags, market_named, places_of, settings_of
+from mallard_engine.cli.redis_url import redis_url
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.logs import configure_logging
 from mallard_engine.ports import StoreUnavailable
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     targets = [] if args.remove else _targets(settings)
     configure_logging(settings.log_format, settings.log_level)
     try:
-        with store_url(settings) as url:
+        with redis_url(settings) as url:
             work = _Work(settings, url, list(dict.fromkeys(markets)), targets)
             asyncio.run(work.remove() if args.remove else work.archive(once=args.once))
     except (

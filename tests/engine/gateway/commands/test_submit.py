@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mallard_engine.cli.commands.submit import read_jobs
 from mallard_engine.cli.main import main
-from mallard_engine.cli.submit import read_jobs
 from mallard_engine.input_files import InputError
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller, order

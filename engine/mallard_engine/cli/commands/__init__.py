@@ -1,0 +1,1 @@
+"""The sub-commands of `mallard`, one a module: `add_parser(subparsers)` and `run(args) -> int`."""
