@@ -1,4 +1,4 @@
-"""The table of the HTTP API's operations, one module for each tag.
+"""The table of the HTTP API's operations, put together from the modules of the tags.
 
 The OpenAPI document is generated from it, and the engine builds its routes, token checks, query
 checks and rate limits from it.
@@ -6,19 +6,19 @@ checks and rate limits from it.
 
 from typing import Final
 
-from mallard_engine.contract.operations.control import CONTROL
-from mallard_engine.contract.operations.documents import DOCUMENTS, SESSION
-from mallard_engine.contract.operations.drivers import DRIVERS
-from mallard_engine.contract.operations.events import EVENTS
-from mallard_engine.contract.operations.health import HEALTH
-from mallard_engine.contract.operations.jobs import JOBS
-from mallard_engine.contract.operations.markets import MARKETS
-from mallard_engine.contract.operations.operators import OPERATORS
-from mallard_engine.contract.operations.proofs import PROOFS
-from mallard_engine.contract.operations.quotes import QUOTES
-from mallard_engine.contract.operations.shops import SHOPS
-from mallard_engine.contract.operations.tracking import TRACKING
-from mallard_engine.contract.operations.webhooks import WEBHOOKS
+from mallard_engine.contract.operations.tags.control import CONTROL
+from mallard_engine.contract.operations.tags.documents import DOCUMENTS, SESSION
+from mallard_engine.contract.operations.tags.drivers import DRIVERS
+from mallard_engine.contract.operations.tags.events import EVENTS
+from mallard_engine.contract.operations.tags.health import HEALTH
+from mallard_engine.contract.operations.tags.jobs import JOBS
+from mallard_engine.contract.operations.tags.markets import MARKETS
+from mallard_engine.contract.operations.tags.operators import OPERATORS
+from mallard_engine.contract.operations.tags.proofs import PROOFS
+from mallard_engine.contract.operations.tags.quotes import QUOTES
+from mallard_engine.contract.operations.tags.shops import SHOPS
+from mallard_engine.contract.operations.tags.tracking import TRACKING
+from mallard_engine.contract.operations.tags.webhooks import WEBHOOKS
 
 # The groups of operations in the documents and in generated code.
 TAGS: Final = (
