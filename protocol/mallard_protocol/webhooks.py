@@ -51,7 +51,8 @@ class Webhook(Struct, frozen=True):
     """One endpoint.
 
     ``owner``: its service, or the operator that made it. ``waiting``: events not yet delivered.
-    ``failing_since``: the first failure since its last success. While it is disabled:
+    ``failing_since``: the first failure since its last success. ``missed_until``: it was so far
+    behind that events recorded before were no longer kept. While it is disabled:
     ``disabled_at``, ``disabled_reason``, and ``undelivered_since``: the oldest event that waited
     then, from which a replay may start.
     """
@@ -67,6 +68,7 @@ class Webhook(Struct, frozen=True):
     created_at: Instant
     updated_at: Instant
     failing_since: Instant | UnsetType = UNSET
+    missed_until: Instant | UnsetType = UNSET
     disabled_at: Instant | UnsetType = UNSET
     disabled_reason: Annotated[str, open_enum(DisabledReason)] | UnsetType = UNSET
     undelivered_since: Instant | UnsetType = UNSET

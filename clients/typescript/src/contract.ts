@@ -833,6 +833,7 @@ export interface NewWebhook {
   created_at: string;
   updated_at: string;
   failing_since?: string;
+  missed_until?: string;
   disabled_at?: string;
   disabled_reason?: "owner" | "gone" | "failing" | "backlog" | "revoked" | (string & {});
   undelivered_since?: string;
@@ -1688,7 +1689,8 @@ export interface VehicleView {
  * One endpoint.
  *
  * `owner`: its service, or the operator that made it. `waiting`: events not yet delivered.
- * `failing_since`: the first failure since its last success. While it is disabled:
+ * `failing_since`: the first failure since its last success. `missed_until`: it was so far
+ * behind that events recorded before were no longer kept. While it is disabled:
  * `disabled_at`, `disabled_reason`, and `undelivered_since`: the oldest event that waited
  * then, from which a replay may start.
  */
@@ -1704,6 +1706,7 @@ export interface Webhook {
   created_at: string;
   updated_at: string;
   failing_since?: string;
+  missed_until?: string;
   disabled_at?: string;
   disabled_reason?: "owner" | "gone" | "failing" | "backlog" | "revoked" | (string & {});
   undelivered_since?: string;

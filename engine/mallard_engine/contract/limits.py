@@ -80,7 +80,7 @@ HTTP_LIMITS: Final[Limits] = (
     ("events_kept_ms", EVENTS_KEPT_MS, "an event can be resumed after"),
     ("event_comment_s", HEARTBEAT_S, "between two comments of an event stream"),
     ("webhooks", MAX_WEBHOOKS, "endpoints of webhooks of a service or an operator"),
-    ("webhook_waiting", MAX_WAITING, "deliveries that wait for an endpoint; more disable it"),
+    ("webhook_waiting", MAX_WAITING, "deliveries that wait for an endpoint; so many disable it"),
     ("webhook_answer_s", ANSWER_WITHIN_S, "until an endpoint has answered with 2xx"),
     ("webhook_give_up_s", GIVE_UP_S, "a delivery is repeated so long"),
     ("webhook_rotation_s", ROTATION_S, "the secret before a rotation signs so long"),

@@ -16,9 +16,11 @@ from mallard_protocol.webhooks import DeliveryError, DisabledReason
 MAX_WEBHOOKS: Final = 50
 """Endpoints of one service, or of one operator."""
 MAX_WAITING: Final = 10_000
-"""Deliveries that wait for one endpoint; if it fails, more disable it. Else they come later."""
+"""So many deliveries that wait for an endpoint disable it."""
+PACED_AT: Final = MAX_WAITING // 2
+"""While an endpoint succeeds, no more events are queued for it than this; it reads them later."""
 BACKLOG_PATIENCE_S: Final = 60
-"""How long an endpoint has had no success when too many deliveries that wait disable it."""
+"""An endpoint succeeds if it has not failed for so long without a success."""
 ANSWER_WITHIN_S: Final = 10
 """An endpoint answers with 2xx within this time, or the delivery is repeated."""
 ROTATION_S: Final = 86_400
@@ -35,7 +37,7 @@ DISABLED_MEANING: Final[dict[DisabledReason, str]] = {
     DisabledReason.OWNER: "its owner has disabled it",
     DisabledReason.GONE: "it answered 410",
     DisabledReason.FAILING: "no delivery has succeeded for three days",
-    DisabledReason.BACKLOG: "it failed, and too many deliveries waited for it",
+    DisabledReason.BACKLOG: "10,000 deliveries waited for it, and none succeeded",
     DisabledReason.REVOKED: "the tokens of its service were revoked",
 }
 

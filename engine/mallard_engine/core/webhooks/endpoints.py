@@ -48,6 +48,7 @@ class Endpoint:
         disabled: Why it gets no events now; None: it does.
         failing_ms: Its first failure since its last success; 0: none.
         waiting: How many deliveries wait.
+        missed_ms: What was recorded before had left the stream when it was read; 0: nothing.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Endpoint:
     disabled: Disabled | None = None
     failing_ms: int = 0
     waiting: int = 0
+    missed_ms: int = 0
 
     def reaches(self, market: str) -> bool:
         """Whether it gets events of this market."""
@@ -75,6 +77,10 @@ class Endpoint:
         if kind is None or self.disabled is not None or not self.reaches(event.market):
             return False
         return kind in self.types if self.types else kind not in _ONLY_IF_NAMED
+
+    def succeeds(self, now_ms: int, within_ms: int) -> bool:
+        """Whether it has not gone without a success for so long."""
+        return not self.failing_ms or now_ms - self.failing_ms < within_ms
 
     def signs_with(self, now_ms: int) -> tuple[str, ...]:
         """Return the secrets that are valid now, the newest first."""

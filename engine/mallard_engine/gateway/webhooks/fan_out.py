@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from mallard_engine.contract.webhooks import BACKLOG_PATIENCE_S
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.webhooks.endpoints import Endpoint
@@ -23,7 +24,6 @@ from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import Endpoints, EventLog, NoSuchWebhook, StoreUnavailable, Webhooks
 from mallard_engine.tasks import cancel
 from mallard_protocol.events import EventType
-from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2
@@ -72,6 +72,7 @@ class FanOut:
         tail: the reader of the events.
         endpoints: the endpoints that this node knows.
         on_queued: called when deliveries have been queued.
+        now_ms: the store's clock.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class FanOut:
         tail: Tail,
         endpoints: KnownEndpoints,
         on_queued: Callable[[], None],
+        now_ms: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -88,6 +90,7 @@ class FanOut:
         self._tail = tail
         self._endpoints = endpoints
         self._on_queued = on_queued
+        self._now_ms = now_ms
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -179,17 +182,18 @@ class FanOut:
     async def _catch_up(self, name: str, market: str, after: Place) -> None:
         """Queue what an endpoint that is behind has not had yet, while few deliveries wait.
 
-        What it has not had is kept in the stream alone, so there is no end to how much that may be;
-        but what has left the stream is lost to it, which disables it.
+        What it has not had is kept in the stream alone, so there is no end to how much that may be.
+        What has left the stream is lost to it, which its endpoint says. One that does not succeed
+        is not waited for: it is disabled when too many wait.
         """
         for _ in range(_STEPS_BEHIND):
             endpoint = await self._store.get(name)
             ends = await self._log.ends(market)
-            if ends is not None and START < after < ends[0]:
-                await self._store.disable(name, DisabledReason.BACKLOG)
+            if endpoint.waiting >= _REPLAY_UNTIL and endpoint.succeeds(
+                self._now_ms(), BACKLOG_PATIENCE_S * 1000
+            ):
                 return
-            if endpoint.waiting >= _REPLAY_UNTIL and not endpoint.failing_ms:
-                return
+            missed_ms = ends[0].ms if ends is not None and START < after < ends[0] else 0
             to = await self._store.position(market) or after
             read = await self._log.read(market, after, _REPLAY_PAGE)
             page = [event for event in read if event.place <= to]
@@ -199,7 +203,9 @@ class FanOut:
                 for event in page
                 if gets(endpoint, event) and endpoint.since_ms <= event.place.ms
             ]
-            is_behind = await self._store.catch_up(name, market, (after, at), wanted)
+            is_behind = await self._store.catch_up(name, market, (after, at), wanted, missed_ms)
+            if missed_ms:
+                _often.warning("webhook has missed events that are no longer kept", endpoint=name)
             if wanted:
                 self._on_queued()
             if not is_behind:

@@ -60,7 +60,12 @@ class WebhookWorker:
         self._endpoints = KnownEndpoints(store.webhooks)
         self._wake = asyncio.Event()
         self._fan_out = FanOut(
-            store.webhooks, store.event_log, tail, self._endpoints, self._wake.set
+            store.webhooks,
+            store.event_log,
+            tail,
+            self._endpoints,
+            self._wake.set,
+            store.now_ms,
         )
         self.deliveries = Deliveries(
             store.webhooks, views, sender, metrics, store.now_ms, self._wake.set

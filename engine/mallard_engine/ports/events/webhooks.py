@@ -137,8 +137,8 @@ class Webhooks(Protocol):
         Returns:
             ``ok``; ``stale``: the endpoints have changed; ``moved``: another node was faster.
 
-        An endpoint for which too many wait is behind from then on, see `behind`, or is disabled if
-        it has failed for a while.
+        An endpoint that succeeds and for which many wait is behind from then on, see `behind`. One
+        that does not succeed is disabled when too many wait.
         """
 
     async def behind(self) -> Sequence[tuple[str, str, Place]]:
@@ -150,8 +150,16 @@ class Webhooks(Protocol):
         market: str,
         moved: tuple[Place, Place],
         events: Sequence[MarketEvent],
+        missed_ms: int = 0,
     ) -> bool:
         """Queue the next events of an endpoint that is behind, and move it on.
+
+        Args:
+            endpoint: Its id.
+            market: The market.
+            moved: Its place in the market's events, before and after.
+            events: Those that it gets.
+            missed_ms: What was recorded before had left the stream unread; 0: nothing.
 
         Returns True if it is still behind and there is room for more.
         """

@@ -18,7 +18,7 @@ from mallard_engine.storage.keys import WEBHOOKS, MarketKeys
 Judged = list[tuple[str, str]]
 
 NO_MARKET: Final = "-"
-_OF_ENDPOINTS: Final = ("since", "disabled", "failing")
+_OF_ENDPOINTS: Final = ("since", "disabled", "failing", "missed")
 _OF_A_MARKET: Final = ("replays", "behind")
 _A_KEY_EACH: Final = ("queue", "waiting", "tries", "log")
 _MANY: Final = 1_000
@@ -70,6 +70,7 @@ async def judge_webhook(look: Look, name: str) -> Judged:
             since,
             disabled,
             failing,
+            missed,
             due,
             waiting,
             tries,
@@ -92,7 +93,7 @@ async def judge_webhook(look: Look, name: str) -> Judged:
     )
     replayed = any(each.startswith(f"{name}/".encode()) for each in (*replays, *behind))
     if stored is None:
-        left = (since, disabled, failing, due, waiting, tries, log, replayed, lease)
+        left = (since, disabled, failing, missed, due, waiting, tries, log, replayed, lease)
         is_left = any(left) or untold is not None
         return [("leak", "it was deleted, and something is left of it")] if is_left else []
     found: Judged = []
@@ -106,7 +107,7 @@ async def judge_webhook(look: Look, name: str) -> Judged:
         found.append(("webhook", f"it is disabled, and {len(waiting)} deliveries wait for it"))
     if not disabled and not since:
         found.append(("webhook", "it does not say since when it gets events"))
-    if len(due) > MAX_WAITING:
+    if len(due) >= MAX_WAITING:
         found.append(("webhook", f"{len(due)} deliveries wait, and it is not disabled"))
     return found
 

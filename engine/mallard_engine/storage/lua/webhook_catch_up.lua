@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- Queues the next events of an endpoint that is behind in a market and moves it on. Once it has
 -- reached the market's position, what happens is queued for it at once again (`level`). Refused if
--- another node has moved it, or if too many wait: `full`, or it is disabled, as in webhook_queue.
+-- another node has moved it, or if there is no room: `full`, or it is disabled (lib/webhook_room.lua).
+-- missed_ms: events before this moment had left the stream; 0: none that it had not had.
 -- KEYS: endpoints
--- ARGV: now arg{id market was at most patience_ms names[]} entry...
+-- ARGV: now arg{id market was at missed_ms pace most patience_ms names[]} entry...
 -- REPLY: behind | level | moved | full
 -- include lib/webhooks.lua
 -- include lib/webhook_room.lua
@@ -11,6 +12,7 @@
 local field = arg.id .. '/' .. arg.market
 if redis.call('HGET', key('behind'), field) ~= arg.was then return { 'moved' } end
 if not has_room(arg.id, #arg.names) then return { is_enabled(arg.id) and 'full' or 'moved' } end
+if arg.missed_ms > 0 then redis.call('HSET', key('missed'), arg.id, arg.missed_ms) end
 for index, name in ipairs(arg.names) do
   queue(arg.id, arg.market .. '/' .. name, ARGV[index + 2])
 end

@@ -22,6 +22,7 @@ if arg.enable then
   redis.call('HSET', key('since'), arg.id, now)
   redis.call('HDEL', key('disabled'), arg.id)
   redis.call('HDEL', key('failing'), arg.id)
+  redis.call('HDEL', key('missed'), arg.id)
   redis.call('ZREM', key('untold'), arg.id)
 end
 changed()

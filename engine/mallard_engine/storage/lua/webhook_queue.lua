@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- Queues events of a market for endpoints and moves the market's position, in one step, so that
 -- each event is queued once. Refused if the position is not `was`, or if the endpoints have changed
--- since the caller read them: a new one must not miss an event. For an endpoint with too many
+-- since the caller read them: a new one must not miss an event. For an endpoint without room
 -- nothing is queued: it is behind, and reads its events from the former position on, in steps, or it
--- is disabled, if it has had no success for patience_ms. wanted: endpoint and indexes of its events.
+-- is disabled (lib/webhook_room.lua). wanted: endpoint and indexes of its events.
 -- KEYS: endpoints
--- ARGV: now arg{market was to version most patience_ms names[] wanted[]} entry...
+-- ARGV: now arg{market was to version pace most patience_ms names[] wanted[]} entry...
 -- REPLY: ok | stale | moved
 -- include lib/webhooks.lua
 -- include lib/webhook_room.lua

@@ -9,8 +9,8 @@ import redis.asyncio
 from mallard_engine.gateway.webhooks import fan_out
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.webhooks.conftest import LOOPBACK
-from tests.engine.gateway.webhooks.receiver import Heard, Receiver, answer
-from tests.engine.gateway.webhooks.support import TAG, create, disabled, read
+from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer
+from tests.engine.gateway.webhooks.support import create, disabled, read
 from tests.support import eventually
 
 EVENTS = 30
@@ -22,7 +22,7 @@ async def held(
     engine_node: NodeFactory, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[RunningNode, str, asyncio.Event]]:
     """A node, an endpoint that is behind, and what lets its receiver answer."""
-    monkeypatch.setattr("mallard_engine.storage.calls.events.webhooks.MAX_WAITING", MOST)
+    monkeypatch.setattr("mallard_engine.storage.calls.events.webhooks.PACED_AT", MOST)
     monkeypatch.setattr(fan_out, "_REPLAY_UNTIL", MOST - 2)
     monkeypatch.setattr(fan_out, "_REPLAY_PAGE", 4)
     node = await engine_node(webhook_allow=(LOOPBACK,))
@@ -65,15 +65,37 @@ async def test_endpoint_that_is_behind_gets_all(
     await receiver.hears(EVENTS + 1)
 
 
-async def test_endpoint_whose_events_are_gone_is_disabled(
-    held: tuple[RunningNode, str, asyncio.Event], redis_url: str
+async def test_endpoint_that_missed_events_says_so(
+    held: tuple[RunningNode, str, asyncio.Event], receiver: Receiver, redis_url: str
 ) -> None:
-    """What it has not had is lost to it: it must be told, not be given the rest in silence."""
-    node, name, _ = held
+    """It must be told, not be given the rest in silence; and it succeeds, so it stays enabled."""
+    node, name, gate = held
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         (events,) = await client.keys("*{phoenix}:events")
         await client.xtrim(events, maxlen=1, approximate=False)
-        seen = await disabled(node, name)
-        assert seen["disabled_reason"] == "backlog"
-        assert seen["undelivered_since"]
-        assert not await client.exists(f"{TAG}behind")
+    assert "missed_until" not in await read(node, name)
+    gate.set()
+
+    async def is_told() -> bool:
+        return "missed_until" in await read(node, name)
+
+    await eventually(is_told)
+    assert (await read(node, name))["state"] == "enabled"
+
+
+async def test_endpoint_that_does_not_succeed_is_read_on(
+    held: tuple[RunningNode, str, asyncio.Event],
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its events wait in the stream alone; without being read they would never be too many."""
+    node, name, gate = held
+    monkeypatch.setattr(fan_out, "BACKLOG_PATIENCE_S", 0)
+    monkeypatch.setattr("mallard_engine.storage.calls.events.webhooks.BACKLOG_PATIENCE_S", 0)
+    monkeypatch.setattr("mallard_engine.storage.calls.events.webhooks.MAX_WAITING", EVENTS // 2)
+    receiver.reply = always(answer(500))
+    gate.set()
+    seen = await disabled(node, name)
+    assert seen["disabled_reason"] == "backlog"
+    assert seen["undelivered_since"]
+    assert not await node.node.store.webhooks.behind()

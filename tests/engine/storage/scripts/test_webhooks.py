@@ -138,42 +138,53 @@ async def test_gone_disables_and_drops_what_waits(world: World) -> None:
 
 
 async def one_too_many(world: World) -> list[MarketEvent]:
-    """An endpoint with as many deliveries as may wait, and one event more."""
+    """An endpoint for which no more may be queued, and what it has not had."""
     await queued(world, 3)
-    port, known = world.store.webhooks, await world.store.webhooks.all()
-    was = await port.position(MARKET)
-    assert was is not None
     events = [event(number, world) for number in (8, 9)]
-    verdict = await port.queue(
-        MARKET, (was, events[-1].place), events, {"wh_1": [0, 1]}, known.version
-    )
-    assert verdict == "ok"
+    await further(world, events)
     return events
 
 
-async def test_too_many_waiting_disable_what_fails(
-    world: World, monkeypatch: pytest.MonkeyPatch
+async def further(world: World, events: list[MarketEvent]) -> None:
+    """Queue events for the endpoint."""
+    port, known = world.store.webhooks, await world.store.webhooks.all()
+    was = await port.position(MARKET)
+    assert was is not None
+    wanted = {"wh_1": [*range(len(events))]}
+    assert await port.queue(MARKET, (was, events[-1].place), events, wanted, known.version) == "ok"
+
+
+def bounded(monkeypatch: pytest.MonkeyPatch, *, pace: int, most: int) -> None:
+    """Let few deliveries wait."""
+    monkeypatch.setattr(calls, "PACED_AT", pace)
+    monkeypatch.setattr(calls, "MAX_WAITING", most)
+
+
+@pytest.mark.parametrize(("waited_ms", "reason"), [(-1, ""), (0, "backlog")])
+async def test_most_waiting_disable_what_does_not_succeed(
+    world: World, monkeypatch: pytest.MonkeyPatch, waited_ms: int, reason: str
 ) -> None:
-    monkeypatch.setattr(calls, "MAX_WAITING", 4)
+    """At the very number that the contract names, and not while there was a success."""
+    bounded(monkeypatch, pace=2, most=4)
     await queued(world)
     port = world.store.webhooks
     await port.settle((await taken(world))[0], attempt(world, "failed", NEVER), is_gone=False)
-    await world.pass_ms(BACKLOG_PATIENCE_S * 1000)
-    known, was = await port.all(), await port.position(MARKET)
-    assert was is not None
-    events = [event(number, world) for number in range(4)]
-    await port.queue(MARKET, (was, events[-1].place), events, {"wh_1": [*range(4)]}, known.version)
+    await world.pass_ms(BACKLOG_PATIENCE_S * 1000 + waited_ms)
+    events = [event(number, world) for number in range(3)]
+    await further(world, events[:2])
+    # It is read on, beyond what may wait for one that succeeds.
+    assert (await port.get("wh_1")).waiting == (3 if reason else 1)
+    await further(world, events[2:])
     seen = await port.get("wh_1")
-    assert seen.disabled is not None
-    assert seen.disabled.reason == "backlog"
-    assert seen.waiting == 0
-    assert await port.behind() == []
+    assert (seen.disabled.reason if seen.disabled else "") == reason
+    assert seen.waiting == (0 if reason else 1)
+    assert bool(await port.behind()) is not bool(reason)
 
 
 async def test_too_many_waiting_are_read_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "MAX_WAITING", 4)
+    bounded(monkeypatch, pace=4, most=100)
     first, last = await one_too_many(world)
     port = world.store.webhooks
     ((_, _, after),) = await port.behind()
@@ -199,7 +210,7 @@ async def test_too_many_waiting_are_read_later(
 async def test_catching_up_ends_where_an_endpoint_fails(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "MAX_WAITING", 4)
+    bounded(monkeypatch, pace=4, most=5)
     events = await one_too_many(world)
     port = world.store.webhooks
     ((_, _, after),) = await port.behind()
@@ -213,6 +224,23 @@ async def test_catching_up_ends_where_an_endpoint_fails(
     assert seen.disabled is not None
     assert seen.disabled.reason == "backlog"
     assert await port.behind() == []
+
+
+async def test_endpoint_says_what_it_has_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded(monkeypatch, pace=4, most=5)
+    first, last = await one_too_many(world)
+    port = world.store.webhooks
+    ((_, _, after),) = await port.behind()
+    for due in await taken(world):
+        await port.settle(due, attempt(world, "delivered"), is_gone=False)
+    await port.catch_up("wh_1", MARKET, (after, last.place), [last], last.place.ms)
+    seen = await port.get("wh_1")
+    assert (seen.missed_ms, seen.disabled) == (last.place.ms, None)
+    assert [due.event for due in await taken(world)] == [last]
+    assert (await port.update(seen, seen, enable=True)).missed_ms == 0  # type: ignore[union-attr]
+    assert first.place < last.place
 
 
 async def test_enabled_endpoint_starts_with_new_events(world: World) -> None:

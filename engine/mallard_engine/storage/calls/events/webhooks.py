@@ -11,6 +11,7 @@ from mallard_engine.contract.webhooks import (
     DELIVERIES_KEPT,
     MAX_WAITING,
     MAX_WEBHOOKS,
+    PACED_AT,
 )
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
@@ -167,6 +168,7 @@ class RedisWebhooks(Webhooks):
         market: str,
         moved: tuple[Place, Place],
         events: Sequence[MarketEvent],
+        missed_ms: int = 0,
     ) -> bool:
         was, at = moved
         args = {
@@ -174,6 +176,7 @@ class RedisWebhooks(Webhooks):
             "market": market,
             "was": str(was),
             "at": str(at),
+            "missed_ms": missed_ms,
             "names": [_name(event) for event in events],
             **_bounds(),
         }
@@ -299,7 +302,13 @@ def _packed(endpoint: Endpoint) -> bytes:
 
 
 def _endpoint(
-    name: bytes, packed: bytes, since_ms: int, disabled: bytes, failing_ms: int, waiting: int
+    name: bytes,
+    packed: bytes,
+    since_ms: int,
+    disabled: bytes,
+    failing_ms: int,
+    waiting: int,
+    missed_ms: int,
 ) -> Endpoint:
     fields = msgspec.structs.asdict(_record(packed))
     return Endpoint(
@@ -309,6 +318,7 @@ def _endpoint(
         disabled=_disabled(disabled) if disabled else None,
         failing_ms=failing_ms,
         waiting=waiting,
+        missed_ms=missed_ms,
     )
 
 
@@ -323,7 +333,7 @@ def _waiting(
 
 
 def _bounds() -> Mapping[str, int]:
-    return {"most": MAX_WAITING, "patience_ms": BACKLOG_PATIENCE_S * 1000}
+    return {"pace": PACED_AT, "most": MAX_WAITING, "patience_ms": BACKLOG_PATIENCE_S * 1000}
 
 
 def _entries(events: Sequence[MarketEvent]) -> Sequence[bytes]:

@@ -1,8 +1,13 @@
--- Whether so many more may wait for an endpoint. One that has had no success for a while is disabled
--- instead; any other reads the events later (`behind`), however long they take.
+-- Whether so many more may be queued for an endpoint now. While it has successes, reading is paced: no
+-- more are queued when pace wait, and it reads the events later (`behind`). Without a success for
+-- patience_ms it is not paced, and disabled as soon as most would wait.
 local function has_room(endpoint, more)
-  if redis.call('ZCARD', key('queue:' .. endpoint)) + more <= arg.most then return true end
+  local waiting = redis.call('ZCARD', key('queue:' .. endpoint)) + more
   local failing = tonumber(redis.call('HGET', key('failing'), endpoint))
-  if failing and now - failing >= arg.patience_ms then disable(endpoint, 'backlog') end
-  return false
+  if not failing or now - failing < arg.patience_ms then return waiting <= arg.pace end
+  if waiting >= arg.most then
+    disable(endpoint, 'backlog')
+    return false
+  end
+  return true
 end

@@ -29,6 +29,7 @@ def webhook_view(endpoint: Endpoint, kind: type[View] = Webhook, **more: Any) ->
         failing_since=_moment(endpoint.failing_ms),
         disabled_at=UNSET if why is None else Moment.at_ms(why.at_ms),
         disabled_reason=UNSET if why is None else why.reason,
+        missed_until=_moment(endpoint.missed_ms),
         undelivered_since=UNSET if why is None else _moment(why.oldest_ms),
         **more,
     )
