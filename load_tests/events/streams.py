@@ -2,7 +2,7 @@
 
     python -m load_tests.events.streams --listeners 500 1000 --rate 100 --runs 10
 
-One node and one Redis on loopback. A swarm of drivers carries out `--rate` jobs a second of one
+Nodes and one Redis on loopback. A swarm of drivers carries out `--rate` jobs a second of one
 order service, and a stream in each market hears all of their events. Runs without and with so many
 further listeners take turns. These are streams of other services (they hear nothing) or, with
 `--operators`, of operators (they hear everything of their market). Latency is the time from
@@ -19,7 +19,6 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -35,6 +34,7 @@ from load_tests.events.beside import (
     is_within,
     percentile_ms,
     plan_of,
+    report_doubts,
     take_turns,
 )
 from load_tests.meters import process_bytes, process_cpu_s
@@ -47,6 +47,7 @@ from mallard_protocol.events import MAX_STREAMS, Event
 _CONNECT_AT_ONCE: Final = 50
 _IDLE_S: Final = 5.0
 _CLOSED_S: Final = 0.5
+_HEARD: Final = 0.9
 _event = msgspec.json.Decoder(Event).decode
 
 
@@ -55,6 +56,8 @@ class Listener:
 
     def __init__(self, *, reads: bool = False) -> None:
         self.delays_s: list[float] = []
+        self.delivered = 0
+        self.has_ended = False
         self.heard = 0
         self._reads = reads
         self._writer: asyncio.StreamWriter | None = None
@@ -91,8 +94,10 @@ class Listener:
                 now_s = time.time()
                 self.heard += 1
                 if self._reads:
-                    recorded: datetime = _event(line[6:]).recorded_at
-                    self.delays_s.append(now_s - recorded.timestamp())
+                    event = _event(line[6:])
+                    self.delays_s.append(now_s - event.recorded_at.timestamp())
+                    self.delivered += event.type == "job.delivered"
+        self.has_ended = True
 
 
 @dataclass
@@ -102,6 +107,8 @@ class Cost:
     kib_each: float = 0.0
     idle_cpu: float = 0.0
     delays_s: list[list[float]] = field(default_factory=list)
+    delivered: int = 0
+    ended: int = 0
 
     def row(self) -> str:
         """Return cells: events, the median of the runs' p50 and p99, the largest p99."""
@@ -120,16 +127,16 @@ class Listeners:
     """Opens listeners beside the load.
 
     Args:
-        node: where.
+        nodes: where, in turn.
         credentials: mints tokens.
         role: whose streams they are.
     """
 
-    def __init__(self, node: Node, credentials: Credentials, role: Role) -> None:
-        self._node = node
+    def __init__(self, nodes: Sequence[Node], credentials: Credentials, role: Role) -> None:
+        self._nodes = nodes
         self._credentials = credentials
         self._role = role
-        places = RunPlaces.read(node.url, credentials.orders)
+        places = RunPlaces.read(nodes[0].url, credentials.orders)
         self._markets = sorted({mall.market for mall in places.malls})
         self.costs: dict[int, Cost] = {}
 
@@ -145,14 +152,17 @@ class Listeners:
             probes = [Listener(reads=True) for _ in self._markets]
             try:
                 async with self.listening(count):
-                    for probe, market in zip(probes, self._markets, strict=True):
-                        await probe.open(self._node, market, self._credentials.orders)
+                    for number, market in enumerate(self._markets):
+                        node = self._nodes[number % len(self._nodes)]
+                        await probes[number].open(node, market, self._credentials.orders)
                     yield
+                    self.costs[count].ended += sum(probe.has_ended for probe in probes)
             finally:
                 for probe in probes:
                     await probe.close()
             delays_s = [delay for probe in probes for delay in probe.delays_s]
             self.costs[count].delays_s.append(delays_s)
+            self.costs[count].delivered += sum(probe.delivered for probe in probes)
 
         return beside
 
@@ -165,7 +175,8 @@ class Listeners:
             market = self._markets[number % len(self._markets)]
             subject = f"listener-{number // MAX_STREAMS}"
             token = self._credentials.mint(subject, self._role)
-            await listeners[number].open(self._node, market, token)
+            node = self._nodes[number % len(self._nodes)]
+            await listeners[number].open(node, market, token)
 
         try:
             for start in range(0, count, _CONNECT_AT_ONCE):
@@ -180,28 +191,29 @@ class Listeners:
         """Measure what they cost a node that has nothing else to do."""
         async with self.listening(20):  # what the first streams of a node cost is not theirs
             pass
-        before = process_bytes(self._node.pid)
+        pids = [node.pid for node in self._nodes]
+        before = sum(map(process_bytes, pids))
         async with self.listening(count):
-            held = process_bytes(self._node.pid) - before
-            began_s, before_s = time.monotonic(), process_cpu_s(self._node.pid)
+            held = sum(map(process_bytes, pids)) - before
+            began_s, before_s = time.monotonic(), sum(map(process_cpu_s, pids))
             await asyncio.sleep(_IDLE_S)
-            cpu = (process_cpu_s(self._node.pid) - before_s) / (time.monotonic() - began_s)
+            cpu = (sum(map(process_cpu_s, pids)) - before_s) / (time.monotonic() - began_s)
         cost = self.costs[count]
         cost.kib_each, cost.idle_cpu = held / 1024 / count, cpu
 
 
 async def measure(
-    node: Node, credentials: Credentials, options: argparse.Namespace
+    nodes: Sequence[Node], credentials: Credentials, options: argparse.Namespace
 ) -> tuple[Mapping[str, Runs], Listeners]:
     """Measure with each number of listeners; none is always among them."""
     role = Role.OPERATOR if options.operators else Role.ORDERS
-    listeners = Listeners(node, credentials, role)
+    listeners = Listeners(nodes, credentials, role)
     counts = sorted({0, *options.listeners})
     conditions = {str(count): listeners.condition(count) for count in counts}
     for count in counts[1:]:
         await listeners.weigh(count)
-    async with Swarm(plan_of(node, options), credentials) as swarm:
-        return await take_turns(swarm, node, conditions, options), listeners
+    async with Swarm(plan_of(nodes, options), credentials) as swarm:
+        return await take_turns(swarm, nodes, conditions, options), listeners
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,15 +225,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--operators", action="store_true", help="the listeners hear everything")
     add_flags(parser, rate=100)
     options = parser.parse_args(arguments)
-    with engine({}) as (node, credentials):
-        runs, listeners = uvloop.run(measure(node, credentials, options))
+    with engine({}, options.nodes) as (nodes, credentials):
+        runs, listeners = uvloop.run(measure(nodes, credentials, options))
     print(f"| listeners | {ROW} | within | events | p50 ms | p99 ms | KiB each | CPU idle |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    print("|---" * 15 + "|")
     for count, cost in listeners.costs.items():
         own = runs[str(count)]
         within = "yes" if is_within(runs["0"], own) else "no"
         print(f"| {count} | {own.row()} | {within} | {cost.row()} |", flush=True)
-    return 0
+    failed = report_doubts(runs)
+    for count, cost in listeners.costs.items():
+        delivered = sum(it.counts.get("delivered", 0) for it in runs[str(count)].results)
+        if count and (cost.ended or cost.delivered < _HEARD * delivered):
+            print(
+                f"NOT MEASURED {count}: {cost.delivered} of at least {delivered} deliveries heard,"
+                f" {cost.ended} streams ended"
+            )
+            failed = True
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

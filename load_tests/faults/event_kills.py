@@ -40,9 +40,10 @@ _READING: Final = 8
 _READS: Final = 20
 _SHOWN: Final = 20
 _POLL_S: Final = 0.1
-# What a killed node had taken for delivery falls due again after 20 s.
-_ALL_HEARD_S: Final = 60.0
-# So many jobs may be open as far as the webhook says, so that all of it is heard within that time.
+# What a killed node had taken for delivery falls due again after 20 s, and what has failed after
+# about 5 s and a minute, each up to a fifth later: if so long nothing new is heard, nothing comes.
+_SILENCE_S: Final = 20.0 + 1.2 * (5.0 + 60.0)
+# So many jobs may be open as far as the webhook says: the backlog of the last ones is bounded too.
 _BEHIND: Final = 500
 _READ_S: Final = 0.5
 _FAILS: Final = 0.02
@@ -116,14 +117,18 @@ class Service:
     async def run(self, kills: asyncio.Task[None]) -> list[str]:
         """Submit all, wait until all is heard, and return what failed."""
         await asyncio.gather(*(self.post() for _ in range(_POSTING)), kills)
-        await _until(self._all_delivered, _ALL_HEARD_S)
+        await self._hear(self._all_delivered)
         stories = await read_stories(self.shop)
         ways = {"stream": self.stream, "webhook": self.hook.heard}
-        await _until(
-            lambda: _is_all(self.stream, stories) and _is_all(self.hook.read(), stories),
-            _ALL_HEARD_S,
+        began_s, before = time.monotonic(), len(self.hook.heard.changes)
+        await self._hear(
+            lambda: _is_all(self.stream, stories) and _is_all(self.hook.heard, stories)
         )
-        self.hook.read()
+        print(
+            f"the webhook heard its last {len(self.hook.heard.changes) - before} changes"
+            f" {time.monotonic() - began_s:.0f} s after the end",
+            flush=True,
+        )
         failures = [f"{way}: {it}" for way, heard in ways.items() for it in judge(heard, stories)]
         if len(stories) < self._jobs:
             failures.append(f"{len(stories)} jobs of {self._jobs} exist")
@@ -143,6 +148,15 @@ class Service:
                 flush=True,
             )
         return failures
+
+    async def _hear(self, is_enough: Callable[[], bool]) -> None:
+        """Wait until enough is heard, or nothing new was for so long that nothing more comes."""
+        seen, changed_s = -1, time.monotonic()
+        while not is_enough() and time.monotonic() < changed_s + _SILENCE_S:
+            now = self.stream.events + self.hook.read().events
+            if now != seen:
+                seen, changed_s = now, time.monotonic()
+            await asyncio.sleep(_POLL_S)
 
     def _all_delivered(self) -> bool:
         delivered = self.stream.delivered
@@ -182,12 +196,6 @@ async def read_stories(shop: Shop) -> Stories:
 def _is_all(heard: Heard, stories: Stories) -> bool:
     """Whether enough was heard that it is worth to compare; `judge` says whether it is right."""
     return len(heard.changes) >= sum(map(len, stories.values()))
-
-
-async def _until(is_so: Callable[[], bool], within_s: float) -> None:
-    ends_s = time.monotonic() + within_s
-    while not is_so() and time.monotonic() < ends_s:  # noqa: ASYNC110 - events arrive
-        await asyncio.sleep(_POLL_S)
 
 
 async def kill_in_turn(

@@ -28,6 +28,7 @@ class SwarmPlan:
     `services`: how many order services submit the orders in turn; more than one need a secret.
     `crowd`: how many of the drivers live around the first mall, for a flash sale; all others, and
     the usual orders, are then in other markets.
+    `nice`: by how much less urgent the workers are than what they measure.
     `grace_s`: an order without an offer by then has failed. `awaits_welcome`: False for a server
     that only takes frames, such as `load_tests.benchmarks.peers.sink`.
     """
@@ -50,6 +51,7 @@ class SwarmPlan:
     markets: tuple[str, ...] = ()
     malls: tuple[str, ...] = ()
     name: str = "swarm"
+    nice: int = 0
     seed: int = 1
     awaits_welcome: bool = True
     allow_remote: bool = False
@@ -71,6 +73,7 @@ class SwarmPlan:
             ("grace_s", 0.1, 3600),
             ("services", 1, 1000),
             ("crowd", 0, self.drivers),
+            ("nice", 0, 19),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

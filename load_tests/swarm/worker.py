@@ -7,6 +7,7 @@ when that socket closes.
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import resource
 import secrets
@@ -37,6 +38,7 @@ class Worker:
     def __init__(self, writer: asyncio.StreamWriter, setup: dict[str, Any]) -> None:
         self._writer = writer
         plan = SwarmPlan.from_wire(setup["plan"])
+        os.nice(plan.nice)
         credentials = credentials_from_wire(setup["credentials"])
         places = RunPlaces.read(
             plan.urls[0], credentials.orders, markets=plan.markets, malls=plan.malls
