@@ -80,6 +80,13 @@ def good(shop: Caller) -> dict[str, Any]:
     }
 
 
+# What `with_a_good_field` and a bad value may name too: all that comes too late is named.
+TOO_LATE_BESIDE = ("/dropoff/name", "/dropoff/lat", "/dropoff/lon", "/pickup/window_end")
+
+# What nothing but a patch changes, whatever the job's rounds do meanwhile.
+OF_THE_ORDER = ("dropoff", "requires", "priority", "on_short", "on_missing", "hold_s", "metadata")
+
+
 def value_at(job: dict[str, Any], pointer: str) -> Any:
     at: Any = job
     for name in pointer.replace("*", "0").split("/")[1:]:
@@ -156,91 +163,138 @@ async def test_window_follows_the_deadline_unless_named(shop: Caller) -> None:
     assert job["pickup"]["window_end"] == later
 
 
-@pytest.mark.parametrize(
-    ("patch", "pointer"),
-    [
-        ({"state": "delivered"}, "/state"),
-        ({"external_id": "x"}, "/external_id"),
-        ({"parcels": {"count": 1}}, "/parcels"),
-        ({"pickup": None}, "/pickup"),
-        ({"pickup": []}, "/pickup"),
-        ({"pickup": {"mall": MALL}}, "/pickup/mall"),
-        ({"pickup": {"stores": []}}, "/pickup/stores"),
-        ({"pickup": {"stores": None}}, "/pickup/stores"),
-        ({"pickup": {"stores": [{}]}}, "/pickup/stores/0/store"),
-        ({"pickup": {"stores": [{"store": "gap!"}]}}, "/pickup/stores/0/store"),
-        ({"pickup": {"stores": [{"store": "nobody"}]}}, "/pickup/stores/0/store"),
-        ({"pickup": {"stores": [{"store": "lego"}] * 2}}, "/pickup/stores/1/store"),
-        ({"pickup": {"stores": [{"store": "lego", "parcels": 2}]}}, "/pickup/stores/0/parcels"),
-        ({"pickup": {"stores": [{"store": "lego", "ready_at": 1}]}}, "/pickup/stores/0/ready_at"),
-        (
-            {"pickup": {"stores": [{"store": "lego", "ready_at": "2200-01-01T00:00:00Z"}]}},
-            "/pickup/stores/0/ready_at",
-        ),
-        (
-            {"pickup": {"stores": [{"store": "lego", "ready_at": "2099-01-01T00:00:00Z"}]}},
-            "/pickup/stores",
-        ),
-        (
-            {"pickup": {"stores": [{"store": "lego", "pickup_code": ""}]}},
-            "/pickup/stores/0/pickup_code",
-        ),
-        ({"pickup": {"window_end": "2026-01-01T00:00:00"}}, "/pickup/window_end"),
-        ({"pickup": {"window_end": "2020-01-01T00:00:00Z"}}, "/pickup/window_end"),
-        ({"dropoff": None}, "/dropoff"),
-        ({"dropoff": {"lat": None}}, "/dropoff/lat"),
-        ({"dropoff": {"lat": 91}}, "/dropoff/lat"),
-        ({"dropoff": {"lon": "x"}}, "/dropoff/lon"),
-        ({"dropoff": {"lat": 0, "lon": 0}}, "/dropoff"),
-        ({"dropoff": {"pin": "1234"}}, "/dropoff/pin"),
-        ({"dropoff": {"note": "x" * 1_001}}, "/dropoff/note"),
-        ({"dropoff": {"name": 1}}, "/dropoff/name"),
-        ({"dropoff": {"contact": "x" * 201}}, "/dropoff/contact"),
-        ({"dropoff": {"address": "x" * 501}}, "/dropoff/address"),
-        ({"dropoff": {"deadline": "2020-01-01T00:00:00Z"}}, "/dropoff/deadline"),
-        ({"dropoff": {"deadline": "soon"}}, "/dropoff/deadline"),
-        ({"requires": "crate"}, "/requires"),
-        ({"requires": ["a b"]}, "/requires/0"),
-        ({"requires": ["x"] * 17}, "/requires"),
-        ({"service_level": "fast"}, "/service_level"),
-        ({"priority": 101}, "/priority"),
-        ({"priority": -1}, "/priority"),
-        ({"on_short": "x"}, "/on_short"),
-        ({"on_missing": "deliver"}, "/on_missing"),
-        ({"hold_s": 59}, "/hold_s"),
-        ({"hold_s": 86_401}, "/hold_s"),
-        ({"on_undeliverable": "burn"}, "/on_undeliverable"),
-        ({"pay": None}, "/pay"),
-        ({"pay": {"amount_minor": 899}}, "/pay/amount_minor"),
-        ({"pay": {"amount_minor": None}}, "/pay/amount_minor"),
-        ({"pay": {"amount_minor": 1e999}}, "/pay/amount_minor"),
-        ({"pay": {"currency": "EUR"}}, "/pay/currency"),
-        ({"pay": {"currency": "usd"}}, "/pay/currency"),
-        ({"pay": {"max_minor": 899}}, "/pay/max_minor"),
-        ({"metadata": []}, "/metadata"),
-        ({"metadata": {"a": {"b": 1}}}, "/metadata"),
-        ({"metadata": {"a": "x" * 501}}, "/metadata"),
-        ([], ""),
-        (None, ""),
-        ("x", ""),
-    ],
-)
-async def test_bad_field_is_refused_and_nothing_changes(
-    shop: Caller, patch: Any, pointer: str
-) -> None:
+BAD: list[tuple[Any, str]] = [
+    ({"state": "delivered"}, "/state"),
+    ({"external_id": "x"}, "/external_id"),
+    ({"parcels": {"count": 1}}, "/parcels"),
+    ({"pickup": None}, "/pickup"),
+    ({"pickup": []}, "/pickup"),
+    ({"pickup": {"mall": MALL}}, "/pickup/mall"),
+    ({"pickup": {"stores": []}}, "/pickup/stores"),
+    ({"pickup": {"stores": None}}, "/pickup/stores"),
+    ({"pickup": {"stores": [{}]}}, "/pickup/stores/0/store"),
+    ({"pickup": {"stores": [{"store": "gap!"}]}}, "/pickup/stores/0/store"),
+    ({"pickup": {"stores": [{"store": "nobody"}]}}, "/pickup/stores/0/store"),
+    ({"pickup": {"stores": [{"store": "lego"}] * 2}}, "/pickup/stores/1/store"),
+    ({"pickup": {"stores": [{"store": "lego", "parcels": 2}]}}, "/pickup/stores/0/parcels"),
+    ({"pickup": {"stores": [{"store": "lego", "ready_at": 1}]}}, "/pickup/stores/0/ready_at"),
+    (
+        {"pickup": {"stores": [{"store": "lego", "ready_at": "2200-01-01T00:00:00Z"}]}},
+        "/pickup/stores/0/ready_at",
+    ),
+    (
+        {"pickup": {"stores": [{"store": "lego", "ready_at": "2099-01-01T00:00:00Z"}]}},
+        "/pickup/stores",
+    ),
+    (
+        {"pickup": {"stores": [{"store": "lego", "pickup_code": ""}]}},
+        "/pickup/stores/0/pickup_code",
+    ),
+    ({"pickup": {"window_end": "2026-01-01T00:00:00"}}, "/pickup/window_end"),
+    ({"pickup": {"window_end": "2020-01-01T00:00:00Z"}}, "/pickup/window_end"),
+    ({"dropoff": None}, "/dropoff"),
+    ({"dropoff": {"lat": None}}, "/dropoff/lat"),
+    ({"dropoff": {"lat": 91}}, "/dropoff/lat"),
+    ({"dropoff": {"lon": "x"}}, "/dropoff/lon"),
+    ({"dropoff": {"lat": 0, "lon": 0}}, "/dropoff"),
+    ({"dropoff": {"pin": "1234"}}, "/dropoff/pin"),
+    ({"dropoff": {"note": "x" * 1_001}}, "/dropoff/note"),
+    ({"dropoff": {"name": 1}}, "/dropoff/name"),
+    ({"dropoff": {"contact": "x" * 201}}, "/dropoff/contact"),
+    ({"dropoff": {"address": "x" * 501}}, "/dropoff/address"),
+    ({"dropoff": {"deadline": "2020-01-01T00:00:00Z"}}, "/dropoff/deadline"),
+    ({"dropoff": {"deadline": "soon"}}, "/dropoff/deadline"),
+    ({"requires": "crate"}, "/requires"),
+    ({"requires": ["a b"]}, "/requires/0"),
+    ({"requires": ["x"] * 17}, "/requires"),
+    ({"service_level": "fast"}, "/service_level"),
+    ({"priority": 101}, "/priority"),
+    ({"priority": -1}, "/priority"),
+    ({"on_short": "x"}, "/on_short"),
+    ({"on_missing": "deliver"}, "/on_missing"),
+    ({"hold_s": 59}, "/hold_s"),
+    ({"hold_s": 86_401}, "/hold_s"),
+    ({"on_undeliverable": "burn"}, "/on_undeliverable"),
+    ({"pay": None}, "/pay"),
+    ({"pay": {"amount_minor": 899}}, "/pay/amount_minor"),
+    ({"pay": {"amount_minor": None}}, "/pay/amount_minor"),
+    ({"pay": {"amount_minor": 1e999}}, "/pay/amount_minor"),
+    ({"pay": {"currency": "EUR"}}, "/pay/currency"),
+    ({"pay": {"currency": "usd"}}, "/pay/currency"),
+    ({"pay": {"max_minor": 899}}, "/pay/max_minor"),
+    ({"metadata": []}, "/metadata"),
+    ({"metadata": {"a": {"b": 1}}}, "/metadata"),
+    ({"metadata": {"a": "x" * 501}}, "/metadata"),
+    ([], ""),
+    (None, ""),
+    ("x", ""),
+    (
+        {"pickup": {"stores": [{"store": "apple"}, {"store": "lego", "pickup_code": "x" * 65}]}},
+        "/pickup/stores/1/pickup_code",
+    ),
+    ({"pickup": {"stores": "lego"}}, "/pickup/stores"),
+    ({"pickup": {"stores": [None]}}, "/pickup/stores/0"),
+    ({"pickup": {"window_end": "9999-12-31T23:59:59Z"}}, "/pickup/window_end"),
+    ({"dropoff": {"lat": 1e999}}, "/dropoff/lat"),
+    ({"dropoff": {"lat": True}}, "/dropoff/lat"),
+    ({"dropoff": {"lon": -180.5}}, "/dropoff/lon"),
+    ({"dropoff": {"deadline": "9999-12-31T23:59:59Z"}}, "/dropoff/deadline"),
+    ({"dropoff": {"deadline": 0}}, "/dropoff/deadline"),
+    ({"dropoff": {"customer_ref": "c-1"}}, "/dropoff/customer_ref"),
+    ({"requires": {}}, "/requires"),
+    ({"requires": [None]}, "/requires/0"),
+    ({"service_level": ""}, "/service_level"),
+    ({"priority": 1.5}, "/priority"),
+    ({"priority": "7"}, "/priority"),
+    ({"priority": 2**70}, "/priority"),
+    ({"hold_s": "600"}, "/hold_s"),
+    ({"pay": {"amount_minor": 10**12 + 1}}, "/pay/amount_minor"),
+    ({"pay": {"amount_minor": "1000"}}, "/pay/amount_minor"),
+    ({"pay": {"currency": "USD\n"}}, "/pay/currency"),
+    ({"metadata": {"": 1}}, "/metadata"),
+    ({"metadata": {"a": [1]}}, "/metadata"),
+    ({"metadata": {f"k{n}": n for n in range(33)}}, "/metadata"),
+    ({"": 1}, "/"),
+]
+
+
+async def patched(shop: Caller, path: str, patch: Any) -> Any:
+    """Send a patch, also one that no JSON library writes."""
+    text = json.dumps(patch).replace("Infinity", "1e999")
+    headers = shop._headers() | {"content-type": "application/merge-patch+json"}
+    return await shop.node.http.patch(path, content=text, headers=headers)
+
+
+def with_a_good_field(patch: Any) -> Any:
+    return {"dropoff": {"name": "Bob"}} | patch if isinstance(patch, dict) else patch
+
+
+async def test_bad_field_is_refused_and_nothing_changes(shop: Caller) -> None:
     path = await rich(shop)
     before = (await shop.get(path)).json()
-    both = {"dropoff": {"name": "Bob"}} | patch if isinstance(patch, dict) else patch
-    text = json.dumps(both).replace("Infinity", "1e999")
-    answer = await shop.node.http.patch(
-        path,
-        content=text,
-        headers=shop._headers() | {"content-type": "application/merge-patch+json"},
-    )
-    assert pointers(answer) == [pointer]
-    after = (await shop.get(path)).json()
-    assert after["dropoff"] == before["dropoff"]
-    assert after["updated_at"] == before["updated_at"]
+    for patch, pointer in BAD:
+        answer = await patched(shop, path, with_a_good_field(patch))
+        assert pointers(answer) == [pointer], patch
+        after = (await shop.get(path)).json()
+        assert after["dropoff"] == before["dropoff"], patch
+        assert after["updated_at"] == before["updated_at"], patch
+
+
+@pytest.mark.parametrize("state", ["offered", "assigned", "at_mall", "picked_up", "delivered"])
+async def test_bad_field_is_refused_in_every_state(shop: Caller, state: str) -> None:
+    """A value that is bad is named, or its field is too late: the job stays as it was."""
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
+        path = await on_the_way(shop, driver, state)
+        before = (await shop.get(path)).json()
+        for patch, pointer in BAD:
+            answer = await patched(shop, path, with_a_good_field(patch))
+            if answer.status_code == 409:
+                named = [it["pointer"] for it in problem(answer, 409, "too_late")["errors"]]
+                assert set(named) <= {pointer, *TOO_LATE_BESIDE}, (patch, named)
+            else:
+                assert pointers(answer) == [pointer], (patch, answer.text)
+            after = (await shop.get(path)).json()
+            assert all(after[name] == before[name] for name in OF_THE_ORDER), patch
 
 
 async def test_metadata_is_bounded_together_with_what_is_stored(shop: Caller) -> None:
