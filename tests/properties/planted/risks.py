@@ -63,7 +63,7 @@ PLANTED_IN_RISKS = (
     Planted(
         "job in time is left alone without its ETA",
         "assign",
-        (("  look_at_risk(job) -- its ETA has said that it is in time\n", ""),),
+        (("  look_at_risk(job) -- the ETA by which it was in time is gone\n", ""),),
         job_in_time_gets_another_driver,
     ),
     Planted(

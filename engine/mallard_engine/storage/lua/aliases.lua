@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Returns the names by which one order service sees drivers: the register's alias, else the
--- token's, else a random one, which is kept for this service as long as it asks for it.
+-- Returns the names by which one order service sees drivers: the alias of the register, else that
+-- of the token, else a random one. A random name is kept for this service while it asks for it.
 -- KEYS: drivers registry alias...
 -- ARGV: now arg{drivers[] names[] kept_ms}
 -- REPLY: name...

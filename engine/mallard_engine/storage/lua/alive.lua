@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Notes a request of a driver without a socket: limits that count from its disconnect count from
--- now. An expired wish stays expired.
+-- Notes a request of a driver without a socket: limits that count from its disconnect now count
+-- from this moment. An expired wish stays expired.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver}
 -- REPLY: ok effects pushes driver[record position] | no_driver

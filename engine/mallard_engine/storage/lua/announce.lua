@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Stores the state of a node, and removes nodes that have been silent for long. A
--- node's fields are its id (what it says), id/seen, id/stopped and id/drain (when/who wants it).
+-- Stores the state of a node, and removes nodes that have been silent for long. The fields of a
+-- node are its id (its state), id/seen, id/stopped and id/drain (when/who requested the drain).
 -- KEYS: nodes
 -- ARGV: now arg{node stopped kept_ms} word
 -- REPLY: by at   who requested a drain, and when; '' and 0 without a request

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Answers a problem: the answer is stored with it, reaches the driver, and moves the job if the
--- parcels go back or are to be delivered after all. Only the answer to a problem at the door ends the
--- wait there: one of a shop, say, leaves it. The same answer again has no effect.
+-- Answers a problem: stores the answer with it, pushes it to the driver, and moves the job if the
+-- parcels go back or are to be delivered after all. Only the answer to a problem at the door ends
+-- the wait there; an answer to another problem does not. A repeated answer has no effect.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{problem action text actor plan?{place code}}
 -- REPLY: ok effects pushes | gone | no_problem | wrong_state … state
@@ -13,7 +13,8 @@
 -- include lib/returns.lua
 -- include lib/door.lua
 
--- The states in which an action makes sense; any of a holder for the others.
+-- The states in which an action is possible; the other actions are possible in any state with a
+-- holder.
 local STATES = {
   retry = { assigned = true, at_mall = true, picked_up = true, returning = true },
   leave = { picked_up = true },

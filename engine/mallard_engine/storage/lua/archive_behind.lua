@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Tells operators, once in a while, that ended jobs are about to leave without being archived.
+-- Alerts operators, at most once in `again_ms`, that jobs are about to be deleted unarchived.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{again_ms waiting since_ms}
 -- REPLY: ok effects pushes | told

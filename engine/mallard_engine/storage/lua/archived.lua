@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Lets go of jobs that the archive has: acknowledges their events and gives them their usual time.
--- A job that has changed since it was read, at its score of `unarchived`, stays.
+-- Releases jobs that have been archived: acknowledges their events and restores their usual
+-- retention. A job whose score in `unarchived` has changed since it was read stays.
 -- KEYS: events unarchived forget job...
 -- ARGV: now arg{group places[] jobs[{job service at?}]}
--- REPLY: how many jobs were let go of
+-- REPLY: how many jobs were released
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then

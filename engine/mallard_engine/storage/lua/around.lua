@@ -1,8 +1,8 @@
 #!lua flags=no-writes
 -- Reads the free drivers around several points: the nearest of each point, each driver once. The
--- radius doubles from radius_m until a point has its `drivers` or max_radius_m is reached. Where
--- runs are pooled, also up to `coming` drivers on their way to each of the malls with room for
--- more.
+-- radius doubles from radius_m until `drivers` are found around the point or max_radius_m is
+-- reached. Where runs are pooled, it also reads up to `coming` drivers who are on their way to each
+-- of the malls and have room for more.
 -- KEYS: drivers positions idle nodes coming
 -- ARGV: now arg{points[{lat lon}] radius_m max_radius_m drivers most malls[mall] coming}
 -- REPLY: now drivers[driver …] records positions nodes coming[record …] coming_positions
@@ -17,7 +17,7 @@ end
 local ids, known = {}, {}
 local free = redis.call('ZCARD', IDLE)
 if free <= arg.most then
-  -- Few enough to read all of them, in the order of the index.
+  -- There are few enough to read all of them, in the order of the index.
   ids = redis.call('ZRANGE', IDLE, 0, -1)
 else
   for _, point in ipairs(arg.points) do

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Marks a holder as arrived whose position is at the mall of its job.
+-- Marks the holder of a job as arrived: its position is at the mall of the job.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{driver attempt}
 -- REPLY: ok effects pushes | gone

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Notes that an operator wants a node to drain; the node finds it when it announces itself. The
--- first wish stays.
+-- Notes that an operator has requested a drain of a node; the node finds the request when it
+-- announces itself. A repeat keeps the first request.
 -- KEYS: nodes
 -- ARGV: now arg{node actor lost_ms}
--- REPLY: by at   whose wish it is; '' and 0 if the node is unknown, has stopped or is lost
+-- REPLY: by at   who requested it, and when; '' and 0 if the node is unknown, has stopped or is lost
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Notes that a fix of the holder lies inside the place that a job goes back to.
+-- Notes that a position fix of the holder lies inside the place that a job goes back to.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{driver attempt mall}
 -- REPLY: ok effects pushes | gone

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Holds jobs for the archive that ended before there was one.
+-- Keeps jobs for the archive that ended before there was one.
 -- KEYS: archive unarchived forget job...
 -- ARGV: now arg{members[]}
--- REPLY: how many are held
+-- REPLY: how many are kept
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then

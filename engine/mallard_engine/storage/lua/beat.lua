@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- Renews a node's lease and checks whether the market has lost writes. Each reply repeats both
--- states, since a reply may be lost. since: when the lease began; if that is later than the node
--- knows, the lease had expired. lost: when writes were last found missing, 0 never. They are
--- missing if the last event that the node knows (`heard`) is gone, if the server does not know of a
--- loss that the node knows (`lost`), or if the server is another one (restarted, failed over), unless
--- the market has `moved` from a server that lives. Without `moved` the node has yet to find that out:
--- lost is then -1.
+-- states, since a reply may be lost.
+-- since: when the lease began. If that is later than the node knows, its lease had expired.
+-- lost: when writes were last found missing; 0 never. Writes are missing if the last event that the
+-- node knows (`heard`) is gone, if the server does not know of a loss that the node knows (`lost`),
+-- or if the server is another one (restarted, failed over) and the market has not `moved` here from
+-- a server that is alive. A node that does not know whether it has moved leaves `moved` out: if the
+-- answer depends on it, lost is -1.
 -- dead: nodes whose leases have expired; none right after this node's lease began, since all nodes
--- may have been without the server. A loss is an event as well: readers learn since when.
+-- may have been without the server. A loss is also written as an event, which says since when.
 -- KEYS: nodes leases events lineage
 -- ARGV: now arg{node lease_ms kept_ms lost heard? moved?}
 -- REPLY: now since lost dead[node …]
@@ -33,7 +34,7 @@ local function is_gone(event)
   return is_kept and #redis.call('XRANGE', EVENTS, event, event) == 0
 end
 
--- What was written up to then is still there: the last surviving event, or heartbeat.
+-- The time of the last surviving event or heartbeat: everything written up to then is still there.
 local function kept_until()
   local below = arg.heard and is_gone(arg.heard) and '(' .. arg.heard or '+'
   local last = redis.call('XREVRANGE', EVENTS, below, '-', 'COUNT', 1)[1]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Makes a queued job a dead letter: its data broke its rounds. It waits as a scheduled job until
--- revive.lua, an operator's assignment or a change of the order; at its expiry it expires.
+-- Makes a queued job whose data broke its rounds a dead letter. It waits as a scheduled job until
+-- revive.lua, an operator's assignment or a change of the order; otherwise it expires in time.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{attempt rounds error}
 -- REPLY: ok effects pushes | expired | gone

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Cancels a job. What is on board goes back, and the job ends as returned. Idempotent.
+-- Cancels a job. Parcels on board go back, and the job then ends as returned. Idempotent.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{actor reason code note? plan?{place code}}
 -- REPLY: ok effects pushes | gone | wrong_state … state | run … jobs

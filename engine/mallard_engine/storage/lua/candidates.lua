@@ -1,10 +1,11 @@
 #!lua flags=no-writes
--- Reads what a round of a mall needs: queued jobs, and free drivers, nearest first. Of more jobs
--- than `jobs` the first of each service by priority and age (of more than MOST services, those
--- after `after`; none if `jobs` is 0), and those that are `named`, wherever they stand. The radius
--- doubles from radius_m until `drivers` are found or max_radius_m is reached: the cost depends on
--- the drivers near, not on the city. Where runs are pooled, also up to `coming` drivers on their way to the mall with
--- room for more.
+-- Reads what a round of a mall needs: queued jobs, and free drivers, nearest first.
+-- Jobs: if there are more than `jobs`, the first of each service by priority and age, and the
+-- `named` ones wherever they stand. If there are more than MOST services, those after `after`. With
+-- `jobs` 0 the named ones alone.
+-- Drivers: the radius doubles from radius_m until `drivers` are found or max_radius_m is reached,
+-- so the cost depends on the drivers nearby, not on the city. Where runs are pooled, also up to
+-- `coming` drivers who are on their way to the mall and have room for more.
 -- KEYS: drivers positions idle nodes waiting holds wait coming
 -- ARGV: now arg{lat lon radius_m max_radius_m drivers jobs mall coming named[job] after}
 -- REPLY: now radius_m waiting_total jobs[job packed …] drivers[driver distance_m …] records positions nodes holds
@@ -50,7 +51,7 @@ elseif arg.jobs > 0 then
       'LIMIT', 0, math.ceil(arg.jobs / #services)))
   end
 end
--- Named jobs are read wherever they stand: an engine of schema 1 gives them no place.
+-- Named jobs are read wherever they stand: an engine of schema 1 gives them no place in the queue.
 for _, id in ipairs(arg.named) do
   if not known[id] then ids[#ids + 1] = id end
 end

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Changes an order, all of it or nothing. A live offer is withdrawn, and the job looks for a driver
--- again; a holder hears of it. `until_state`: the state from which on one of the fields is fixed;
--- `stores`: those whose own fields change. again: the job has changed since it was read. `seen`: it
--- must not have changed at all. `etas`: the holder's run in its new order.
+-- Changes an order, completely or not at all. A live offer is withdrawn, and the search for a
+-- driver starts again; a holder is notified. `until_state`: the state from which on one of the
+-- fields is fixed. `stores`: those whose own fields change. again: the job has changed since it was
+-- read. `seen`: it must not have changed at all. `etas`: the times of the holder's run in its new
+-- order.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{fields[] until_state stores[] actor expires_ms deadline_ms release_ms
 -- ARGV: priority demand age_check lead_ms haul_ms lat lon pay_minor? shop_codes?[] rules hold
@@ -36,8 +37,8 @@ if is_too_late(job) then return reply('late') end
 local run, names = offered_run(job)
 if not run then return reply('run', names) end
 
--- Its place in the queue is that of the old order. A round may have planned with that order: its
--- plan names the attempt.
+-- The job's place in the queue is that of the old order. A round may have planned with the old
+-- order: a new attempt makes its plan stale.
 if job.state == 'queued' then
   wait_no_more(job)
   if arg.is_ranked then

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Records a driver's claim in its hello: the parcel is on board (picked_up), or delivered
--- (picked_up if proof is missing). Accepted from the stored holder at that attempt, and from a
--- driver whose job was revoked meanwhile (custody). From others only if writes were lost after the
--- job was created and nothing that is left contradicts it; otherwise it raises an alert.
+-- (picked_up if proof is missing). It is accepted from the stored holder at that attempt, and from
+-- a driver whose job was revoked meanwhile (custody). From any other driver it is accepted only if
+-- writes were lost after the job was created and no surviving record contradicts it; else it raises
+-- an alert.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: lineage alerted
 -- ARGV: now policy arg{driver job attempt state at_ms? step? proof?}
@@ -43,7 +44,7 @@ local function has_refused()
   return false
 end
 
--- A meeting is proved by its code, and only with a report.
+-- A transfer needs the code of the meeting, which only take_over.lua checks.
 if job.kind == 'transfer' then return reply('wrong_state') end
 local was = job.state
 local is_holder = job.driver == arg.driver and job.attempt == arg.attempt
@@ -52,7 +53,7 @@ if not is_holder and not was_holder(job, arg.driver, arg.attempt) then
   if lost > job.created_ms and not has_refused() then
     local run, names = offered_run(job)
     if not run then return reply('run', names) end
-    -- The transition that made it the holder is among the lost writes.
+    -- The transition that made the driver the holder is among the lost writes.
     alert_once(job, 'custody_after_lost_writes', arg.driver)
     job.former[#job.former + 1] = { arg.driver, arg.attempt }
   elseif arg.attempt > job.attempt then
@@ -70,7 +71,8 @@ elseif BEFORE_PICKUP[job.state] then
   move(job, 'picked_up', arg.driver, 'picked_up', silence_limit(rec))
   if note_arrival(rec, job) then save_driver(arg.driver, rec) end
 end
--- It says so for all shops, as the step does. On board already: some shops may still follow.
+-- The claim holds for all shops, as the step does. If the job was on board already, some shops may
+-- still follow.
 if BEFORE_PICKUP[was] then collect_the_rest(job, arg.driver) end
 
 local is_on_board = job.state == 'picked_up' or job.state == 'returning'

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Stores what a fresh token of an open socket states of its driver; fenced by epoch.
+-- Stores what the new token of an open socket states about its driver. Fenced by epoch.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming registry
 -- ARGV: now policy arg{driver epoch kinds claims?}
 -- REPLY: ok effects pushes

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends a job that is on board, for an operator.
+-- Ends a job whose parcels are on board, on behalf of an operator.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{state actor reason}
 -- REPLY: ok effects pushes | gone | wrong_state … state

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Applies what an order says for parcels that nobody takes, as nobody has answered in time.
+-- Applies the order's rule for parcels that nobody takes: no answer has come in time.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member attempt plan?{place code}}
 -- REPLY: ok effects pushes | waits | gone

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Applies a driver's own limits: a stale position, the end of a cool-down or block, an expired
--- wish, and, after a week away without jobs, the end of the record.
+-- Applies the time limits of a driver: a stale position, the end of a cool-down or block, an
+-- expired wish, and, after a week away without jobs, the deletion of its record.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver}
 -- REPLY: ok effects pushes | gone

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Reads what is overdue, oldest first. Nothing is popped: entries are postponed a little, and the
--- fenced transition removes them. Repeats have no effect, and a poison entry does not block the
--- others.
+-- Reads the overdue entries, oldest first. Nothing is popped: entries are postponed a little, and
+-- the fenced transition removes them. So a repeat has no effect, and an entry whose transition
+-- fails does not block the others.
 -- KEYS: due
 -- ARGV: now arg{limit again_ms}
 -- REPLY: entries[member …]

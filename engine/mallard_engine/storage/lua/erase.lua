@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Removes what is known of the customer of an ended job: the caller passes its order without it.
+-- Erases the customer's data of an ended job: the caller passes the order without them.
 -- open: the job has not ended. again: it has changed since it was read.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{customer_ref actor} was body need
@@ -16,7 +16,8 @@ if body == ARGV[5] then return reply('ok') end -- a repeat
 if body ~= ARGV[4] then return reply('again') end
 
 redis.call('HSET', job.key, 'body', ARGV[5], 'need', ARGV[6], 'erased_ms', now, 'updated_ms', now)
--- What was given, and what it was compared with. Of proofs, kinds and times stay.
+-- Also the values of proofs and the codes that they were compared with. Kinds and times of proofs
+-- stay.
 local proofs = list_of(redis.call('HGET', job.key, 'proofs'))
 for _, proof in ipairs(proofs) do proof.value = '' end
 if #proofs > 0 then redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs)) end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Stores the pickup and drop-off times of jobs that a driver holds. A job that it does not hold at
--- that attempt any more, or that has ended, keeps its times. A job whose risk follows from its new
--- times is looked at by the next sweep (lib/risk.lua). Readers of events hear of changed times.
+-- Stores the expected pickup and drop-off times of jobs that a driver holds. A job that the driver
+-- no longer holds at that attempt, or that has ended, keeps its times. The next sweep looks at a
+-- job whose risk changes with its new times (lib/risk.lua). Changed times are written as events.
 -- KEYS: risks events job...
 -- ARGV: now arg{driver margin_ms kept_ms stops[{attempt eta_pickup_ms eta_dropoff_ms}]}
 -- REPLY: the number of events written
@@ -11,7 +11,7 @@ if not now then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
--- Smaller changes of the drop-off are no event.
+-- Smaller changes of the drop-off time are not written as events.
 local LEAST_CHANGE_MS = 60000
 local function risk_at(eta_ms, deadline_ms)
   if eta_ms > deadline_ms then return 'late' end
@@ -38,7 +38,7 @@ for i, stop in ipairs(arg.stops) do
     if risk_at(stop[3], tonumber(job[5] or 0)) ~= (job[6] or 'none') then
       redis.call('ZADD', KEYS[1], 0, job[7])
     end
-    -- What readers know: the last event's, or at first that of the assignment.
+    -- The time that readers know: that of the last event, or at first that of the assignment.
     local was_ms = tonumber(job[10] or nil) or tonumber(job[11] or nil)
     if was_ms and not job[10] then redis.call('HSET', key, 'told_eta_ms', was_ms) end
     if not was_ms or math.abs(stop[3] - was_ms) >= LEAST_CHANGE_MS then

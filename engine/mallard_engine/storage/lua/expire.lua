@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends a job that found no driver in time, or has used up its attempts.
+-- Ends a job for which no driver was found in time, or which has used up its attempts.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{reason max_attempts}
 -- REPLY: ok effects pushes | gone | early | run … jobs

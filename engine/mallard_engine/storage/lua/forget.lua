@@ -10,7 +10,7 @@ if not now then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
 end
--- Whether the archive still lacks a job, whose record ends by itself when it was held long enough.
+-- Whether the archive still lacks the job. Its record has a TTL, which bounds how long that lasts.
 local function is_held(job)
   if not redis.call('ZSCORE', KEYS[17], job) then return false end
   if redis.call('EXISTS', KEYS[1]:sub(1, -7) .. 'job:' .. job) == 1 then return true end
@@ -47,7 +47,7 @@ for _, member in ipairs(members) do
     again = redis.call('ZSCORE', KEYS[6], job)
     if not again then redis.call('HDEL', KEYS[14], token) end
   elseif kind == 'proof' then
-    -- The files of images that no listed job has are removed afterwards, by any node.
+    -- Any node later removes the files of images that belong to no listed job.
     local id = rest:match('([^/]+)$')
     local image = redis.call('HGET', KEYS[11], id)
     local job = image and cmsgpack.unpack(image).job

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Deletes alerts whose retention has ended, open or acknowledged.
+-- Deletes alerts, open or acknowledged, whose retention has ended.
 -- KEYS: alerts alerts_open alerts_done
 -- ARGV: now arg{limit kept_ms}
 -- REPLY: how many were dropped

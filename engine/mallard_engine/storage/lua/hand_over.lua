@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Reassigns a job (make before break): takes it off a holder who is silent, or (lost_ms 0) stuck on
+-- Reassigns a job (make before break): takes it off a holder who is silent or (lost_ms 0) stuck on
 -- its way, and offers it in the same step to the first driver of the plan who is still free. If
--- none is, or the holder is back, the job stays.
+-- no driver is free, or the holder has reconnected, the job stays with its holder.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job round
 -- ARGV: now policy arg{offer attempt holder lost_ms drivers[{driver gate eta_s distance_m eta_pickup_ms
 -- ARGV: eta_dropoff_ms ask_by_ms cell?}]} record
@@ -38,7 +38,7 @@ for _, plan in ipairs(arg.drivers) do
   if rec and #rec.jobs == 0 and may_take(rec, plan, { job }) then
     local outcome = is_silent and 'silent' or 'unassigned'
     revoke(job, outcome, 'engine', is_silent and 'silent' or 'late')
-    effects.malls, effects.queued, effects.due = {}, {}, {} -- it looks no further
+    effects.malls, effects.queued, effects.due = {}, {}, {} -- offered already: no round is needed
     put_out({ job }, rec, plan)
     return reply('offered', plan[1])
   end

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Takes or renews a role that one node of the market has at a time, or gives it up (ttl_ms 0).
+-- Takes or renews a role that only one node of the market has at a time, or gives it up (ttl_ms 0).
 -- KEYS: role
 -- ARGV: now arg{node ttl_ms}
 -- REPLY: 1 if the node has the role now, 0

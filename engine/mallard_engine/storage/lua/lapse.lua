@@ -15,7 +15,7 @@ local offer = read_offer(arg.offer)
 local job = read_job(KEYS[15])
 if not offer or offer.state ~= 'live' or not job
   or not is_out(arg.offer, offer, job) then
-  -- A due entry without its state is of no use.
+  -- The due entry has outlived its offer.
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')
 end

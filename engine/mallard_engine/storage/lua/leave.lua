@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Gives up the lease of a node that holds no drivers, or of a dead node. Its pushes are deleted: no
--- record names it any more.
+-- Gives up the lease of a node that holds no drivers, or of a dead node. The node's push stream is
+-- deleted: no driver's record names the node any longer.
 -- KEYS: nodes held leases push
 -- ARGV: now arg{node dead?}
--- REPLY: left, 0 while drivers are still held, or if it is taken for dead and is not
+-- REPLY: left; 0 while the node still holds drivers, or if it was considered dead but is alive
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Shortens the hold of a store to until_ms; ends it if that has passed. While the shop itself has
--- said that it is closed, the hold lasts until then.
+-- Shortens the hold of a store to until_ms, or ends it if that has passed. If the shop itself has
+-- said until when it is closed, the hold is not shortened below that time.
 -- KEYS: holds forget
 -- ARGV: now arg{place until_ms}
 -- REPLY: 1: it was held for longer | 0

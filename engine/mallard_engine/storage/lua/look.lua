@@ -1,7 +1,8 @@
 #!lua flags=no-writes,allow-cross-slot-keys
--- Says in which markets of a server there is something to do: by each question, whether the key of
--- that name exists, or has members that are due. One call for all markets; those that this server
--- does not have make it fail. The keys are named by market and name, with the prefix of the first.
+-- Finds the markets of a server in which there is work. Each question asks whether the key of that
+-- name exists, or has members that are due. One call covers all markets, and fails if one of them
+-- is not on this server. A key's name is the prefix of the first key, the market and the question's
+-- name.
 -- KEYS: due
 -- ARGV: now arg{markets[] questions[{key is_timed}]}
 -- REPLY: answers[[place of a market …] …]
@@ -15,7 +16,7 @@ local prefix, call, answers = KEYS[1]:match('^(.-{)'), redis.call, {}
 for q, question in ipairs(arg.questions) do
   local suffix, is_timed, found = '}:' .. question[1], question[2], {}
   for i, market in ipairs(arg.markets) do
-    -- One key a command: Valkey 8 in cluster mode runs no script any more after a command of a
+    -- One key per command: in cluster mode, Valkey 8 runs no further scripts once a command in a
     -- script has named keys of two slots.
     local key = prefix .. market .. suffix
     local count

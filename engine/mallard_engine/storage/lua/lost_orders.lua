@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Tells operators of orders that a node has confirmed and the store no longer has: a failover has
--- forgotten them. An order is its job, service, external id and creation in ms.
+-- Alerts operators to orders that a node has confirmed and that a failover has lost. An order is
+-- given as its job, service, external id and creation in ms.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming job...
 -- ARGV: now policy arg{orders}
 -- REPLY: ok effects pushes lost[job …]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Raises the schema mark to a version's own. A version that may not read the data any more changes
--- nothing: two versions that start at once cannot lower each other's mark.
+-- Raises the schema mark to that of the calling version. If that version may no longer read the
+-- data, nothing changes. Two versions that start at once therefore cannot lower each other's mark.
 -- KEYS: schema
 -- ARGV: now arg{written oldest_reader}
 -- REPLY: ok | newer written oldest_reader

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Renews a node's presence among the nodes of a server, and says which others are present, and what
--- operators have changed. leave: the node goes.
+-- Renews a node's presence on a server, and returns which other nodes are present and which markets
+-- operators have changed. leave: removes the node instead.
 -- KEYS: peers changed
 -- ARGV: now arg{member lease_ms version leave?}
 -- REPLY: now peers[member …] version changed[market count …]

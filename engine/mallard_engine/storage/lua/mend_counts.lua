@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Sets the counts of jobs by state, if no event has come since they were counted.
+-- Sets the counts of jobs by state, if no event has been written since they were counted.
 -- KEYS: counts events
 -- ARGV: now arg{event counts{state count}}
 -- REPLY: 1 if they were set, 0

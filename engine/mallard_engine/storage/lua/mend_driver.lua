@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Writes a driver's places in the indexes anew, and takes out of its record what is not its: an
--- offer that is not live or another's, jobs that are not assigned to it. The job's record decides
--- who holds it. Without a record the driver leaves the indexes.
+-- Rebuilds a driver's places in the indexes, and removes from its record what does not belong
+-- there: an offer that is not live or is another driver's, and jobs that are not assigned to it.
+-- The job's record decides who holds it. A driver without a record is removed from the indexes.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held
 -- ARGV: now policy arg{driver node malls[…] jobs[key …]}
 -- REPLY: ok effects pushes did[what …] | changed
@@ -46,7 +46,7 @@ for _, key in ipairs(arg.jobs) do
   local job = redis.call('HMGET', key, 'id', 'state', 'driver', 'attempt', 'need')
   local i = job[1] and holds(rec, job[1])
   local attempt = tonumber(job[4] or nil)
-  -- Whose parcel on board it is, only people can tell.
+  -- Only people can tell who has a parcel that is on board.
   if i and not ON_BOARD[job[2]] and (not HELD_STATE[job[2]] or job[3] ~= driver) then
     done('without ' .. job[1] .. ', which is not assigned to it', 1)
     drop_job(rec, job[1])

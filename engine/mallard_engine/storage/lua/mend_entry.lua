@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Removes an entry of one of these sets and hashes that its job does not justify, if the job is still
--- as it was judged. place: which of the keys; state: '' if there is no such job.
+-- Removes an entry of one of these sets and hashes that the state of its job does not justify, if
+-- the job has not changed since it was read. place: which of the keys. state: '' if there is no
+-- such job.
 -- KEYS: due waiting externals by_shop by_customer returns wait job
 -- ARGV: now arg{place entry state}
 -- REPLY: how many were removed

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Rebuilds what is derived from a job's record, if that is as the audit read it: lists, queue, due
--- entries, risk, TTL, external id. An offer that is not live, or a holder that does not hold it,
--- sends a job that is not on board back to the queue; one that is on board becomes an alert, once.
+-- Rebuilds what is derived from a job's record, if the record is still as the audit read it: lists,
+-- queue, due entries, risk, TTL, external id. If its offer is not live, or its driver does not hold
+-- it, the job returns to the queue; a job that is on board raises an alert instead, once.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{state attempt wrong[due_entry …] lists[by_age by_service]}
 -- REPLY: ok effects pushes did[what …] | changed

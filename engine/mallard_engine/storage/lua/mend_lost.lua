@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A job that was confirmed to its order service is gone before it ended: an alert says so, and
--- nothing names it any more, so that the service may submit it again with the same key.
+-- Alerts operators to a job that was confirmed to its order service and was lost before it ended,
+-- and removes every reference to it, so that the service can submit it again with the same key.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming job
 -- KEYS: by_age by_service key...
 -- ARGV: now policy arg{job service external}

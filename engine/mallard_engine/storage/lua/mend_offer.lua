@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ends a live offer that its driver or one of its jobs does not have.
+-- Ends a live offer that the record of its driver or of one of its jobs does not name.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming job...
 -- ARGV: now policy arg{offer}
 -- REPLY: ok effects pushes did[what …] | changed

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Schedules a job that cannot be collected before its mall closes for the mall's next opening.
--- was_ready_ms: when its parcels were ready, as the caller read it; need: its need at the opening.
+-- was_ready_ms: the time at which its parcels are ready, as the caller read it. need: the job's
+-- need at the opening.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{attempt was_ready_ms release_ms} need
 -- REPLY: ok effects pushes | gone | run … jobs

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Offers the jobs of a plan to its first driver who is still free, if all of them still wait at
--- their attempts; gone: those that do not, by their places in the plan; paused: an operator has
--- paused matching. more: a single job may be offered to so many drivers, gap_ms apart, as a
--- staggered round.
+-- their attempts. gone: those that do not, by their places in the plan. paused: an operator has
+-- paused matching. more: how many drivers a single job may be offered to in a staggered round,
+-- gap_ms apart.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: round...
 -- ARGV: now policy arg{offer attempts[attempt] drivers[{driver gate eta_s distance_m eta_pickup_ms

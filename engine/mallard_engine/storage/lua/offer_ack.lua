@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Acknowledges an offer: from now on it ends only by its answer or its expiry.
+-- Acknowledges an offer: from now on only an answer or its expiry ends it.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver offer}
 -- REPLY: ok effects pushes | not_yours | offer_closed

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Offers the job of a staggered round to its next driver, at the same attempt, if that is due;
--- without a gap to all remaining ones. early: not due yet; nobody: no driver of its ranking is
+-- without a gap, to all remaining drivers. early: not due yet. nobody: no driver of its ranking is
 -- free.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member}
@@ -14,7 +14,7 @@
 local job = read_job(KEYS[15])
 local round = job and job.state == 'offered' and rounds().read(job)
 if not round or round.asked >= round.most or #round.rest == 0 then
-  -- A due entry without its state is of no use.
+  -- The due entry has outlived its round.
   redis.call('ZREM', K.due, arg.member)
   return reply('gone')
 end
@@ -26,7 +26,7 @@ local goes = staggering()
 local driver = goes.ask_next(job, round)
 if round.gap_ms == 0 then
   while goes.ask_next(job, round) do end
-  round.rest = {} -- who could not be asked at once is not asked in this round
+  round.rest = {} -- drivers who could not be asked at once are not asked in this round
 elseif not driver then
   round.next_ms = now + round.gap_ms
 end

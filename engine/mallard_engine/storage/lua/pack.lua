@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Packs a job that has ended, with its last round, if both are as they were read. One that has
--- changed since is looked at again later. Its TTL stays.
+-- Packs a job that has ended, with its last round, if both are unchanged since they were read. A
+-- changed one is looked at again later. The TTL stays.
 -- KEYS: unpacked job round
 -- ARGV: now arg{job again_ms} packed last_round field...
 -- REPLY: packed | changed | already | open

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Pauses or resumes matching at a place: the market (no mall), a mall, or a shop of it. Live offers,
--- runs and deadlines go on. changed: 0 if it was so already; then the first pause keeps its author.
+-- Pauses or resumes matching at a place: the market (no mall), a mall, or a shop of it. Live
+-- offers, runs and deadlines continue. changed: 0 for a repeat, which keeps the author of the first
+-- pause.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming pauses
 -- ARGV: now policy arg{mall store paused actor reason}
 -- REPLY: ok effects pushes changed pause

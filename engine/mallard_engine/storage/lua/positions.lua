@@ -29,7 +29,7 @@ local function judge(driver, at, lat, lon, acc, fault)
   return last[driver]
 end
 
--- One comparison for all of them: of `known` with the concatenation of what is stored.
+-- One comparison covers all drivers: of `known` with the concatenation of the stored blobs.
 local function are_known(stored)
   for i = 1, #stored do
     if not stored[i] then return false end

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Records a driver's problem, with its job and as an event; a store that cannot hand over is held
--- for a while. What the order says of missing parcels follows at once. Reports of the same open job,
--- store and kind are one problem. is_new: 0 if it was known already.
+-- Records a driver's problem with its job, and as an event. A store that cannot hand over is held
+-- for a while, and the order's rule for missing parcels is applied at once. Reports of the same
+-- open job, store and kind are one problem. is_new: 0 if it was known already.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job holds
 -- ARGV: now policy arg{driver kind mall job attempt? at_ms? store until_ms? text}
 -- REPLY: ok effects pushes driver[record position] is_new | not_yours | stale_attempt
@@ -18,7 +18,7 @@
 local JOB, HOLDS = KEYS[15], KEYS[16]
 local HOLDS_STORE = { not_ready = true, store_closed = true }
 local ALERTS = { unsafe = true, accident = true }
--- What the order has a rule for, by the kind of the problem.
+-- The rule of the order that applies, by the kind of the problem.
 local WHY = { missing = 'missing', partial = 'short', store_closed = 'store_closed' }
 local SHOP_STATE = { missing = 'missing', partial = 'short', store_closed = 'closed' }
 local MAY_COLLECT = { assigned = true, at_mall = true, picked_up = true }
@@ -28,7 +28,7 @@ if not rec then return reply('not_yours') end
 local held = arg.job ~= '' and rec.jobs[holds(rec, arg.job)]
 local job = arg.job ~= '' and read_job(JOB)
 if arg.job ~= '' and not held then
-  -- A repeat of the report that has held the job, or ended it.
+  -- A repeat of the report that has held or ended the job.
   if job and WHY[arg.kind] and has_held(job, arg.driver, arg.attempt) then
     return reply('ok', told(arg.driver), 0)
   end
@@ -38,11 +38,11 @@ if job and arg.attempt and not is_holder(job, arg.driver, arg.attempt) then
   return reply('stale_attempt')
 end
 local shops = job and shops_of(job) or {}
--- A report without a store means the only one.
+-- A report without a store is about the job's only store.
 local store = arg.store == '' and #shops == 1 and shops[1].store or arg.store
 local shop = job and shop_named(job, store)
 
--- One driver's report holds the store for all: bounded.
+-- One driver's report holds the store for all drivers, so the time is bounded.
 local holds_store = HOLDS_STORE[arg.kind] and arg.mall ~= '' and store ~= ''
 local till = holds_store
   and math.min(arg.until_ms or now + policy.hold_ms, now + policy.longest_hold_ms) or nil
@@ -70,7 +70,7 @@ if is_new and arg.kind == 'breakdown' and #rec.jobs > 0 then
   effects.hand_overs = { { arg.driver, 'breakdown' } }
   save_driver(arg.driver, rec)
 end
--- What the shop has said about itself stands for longer.
+-- A hold by the shop itself that lasts longer stays.
 if till and till > word then
   -- The reason is a separate field, as engines of schema 1 read only numbers.
   local is_closed = arg.kind == 'store_closed' or word > 0
@@ -81,7 +81,7 @@ end
 local why = WHY[arg.kind]
 if shop and shop.collected == 0 and MAY_COLLECT[job.state] then
   if why then
-    -- An order that is delivered as it is: the driver collects what is there.
+    -- If the order is to be delivered as it is, the driver collects the parcels that are there.
     if why ~= 'short' or rule_for(job, shop, why) ~= 'deliver' then
       shop.state = SHOP_STATE[arg.kind]
     end

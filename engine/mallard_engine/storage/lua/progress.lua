@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Advances a held job by a step. A `picked_up`, or parcels `collected`, of a revoked holder wins
--- (custody). Proof is stored even if more of it is needed.
+-- Advances a held job by a step. If a revoked holder reports `picked_up`, or that it `collected`
+-- parcels, its report wins (custody). Proof is stored even if more is needed.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job... dwell
 -- ARGV: now policy arg{driver attempt step at_ms? proof?{kind value} reason store? parcels?
 -- ARGV: plan?{place code}}
@@ -24,7 +24,7 @@
 -- include lib/door.lua
 -- include lib/timed_steps.lua
 
--- The states that a step starts from, and those in which it has been done already.
+-- The states in which a step is possible, and those in which it has already been done.
 local STEPS = {
   at_mall = { from = { assigned = true },
     done = { at_mall = true, picked_up = true, returning = true, delivered = true,
@@ -55,7 +55,7 @@ if arg.step == 'collected' and (holds_it or was_holder(job, arg.driver, arg.atte
   if is_wrong_at(shop) then return reply('wrong_code') end
 end
 if not holds_it then
-  -- A repeat of the report that has held the job, or an outdated one, claims no parcel.
+  -- A repeat of the report that has held the job, or an outdated report, claims no parcel.
   if arg.step == 'collected' and arg.parcels == 0 then
     if has_held(job, arg.driver, arg.attempt) then return answer() end
     return reply(was_asked(job, arg.driver) and 'stale_attempt' or 'not_yours')

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Registers an image that a driver uploads, before its file is written: if the node dies between
--- the two, the record is forgotten like any that no report names.
+-- Registers an image that a driver uploads, before its file is written. If the node dies between
+-- the two, the record is deleted like that of any image that no report names.
 -- KEYS: proofs unused_proofs forget
 -- ARGV: now arg{driver proof media_type size kept_ms most}
--- REPLY: 1, or 0 if the driver has too many that no report has named
+-- REPLY: 1, or 0 if the driver has too many images that no report names
 local PROOFS, UNUSED, FORGET = KEYS[1], KEYS[2], KEYS[3]
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Drops images: their files are removed afterwards, by any node. With a job: those of the proofs
--- that were given for it, which stay as kinds and times.
+-- Drops images; any node removes their files afterwards. With a job: the images of its proofs, of
+-- which kinds and times stay.
 -- KEYS: proofs unused_proofs gone_proofs job
 -- ARGV: now arg{proofs[] job}
 -- REPLY: how many were dropped

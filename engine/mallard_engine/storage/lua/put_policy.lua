@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Puts what operators set of a market's policy, at the version after `expected` (-1: any). The hash
--- holds the `version` and each kept version by number. A repeated call whose reply was lost gets
--- its first answer.
+-- Stores the policy settings that operators have set for a market, as the version after `expected`
+-- (-1: any). The hash holds the `version` and each kept version by number. A repeated call whose
+-- reply was lost gets the first reply.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming policy
 -- ARGV: now policy arg{expected preset actor most} set
 -- REPLY: ok effects pushes version record | stale … version

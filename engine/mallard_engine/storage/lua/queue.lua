@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Moves a scheduled job whose time has come into the queue. One that has waited for missing parcels
--- until then fails, as does one whose shop stays closed for too long. A dead letter expires then.
+-- Queues a scheduled job at its time. A job that was held until then for missing parcels fails, as
+-- does one whose shop stays closed for too long. A dead letter expires.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{}
 -- REPLY: ok effects pushes | failed | expired | gone | early

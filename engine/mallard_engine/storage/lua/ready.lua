@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Changes when the parcels of a store are ready. `said`: the store of which the shop or the order
--- service says so, which ends the job's hold for it (absent: a driver has found out). again: the
--- order has changed since it was read.
+-- Changes when the parcels of a store are ready. `said`: the store, if the shop or the order
+-- service says so, which ends the job's hold for that store (absent: a driver reports it). again:
+-- the order has changed since it was read.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{release_ms expires_ms actor said? is_ready? etas?{attempt pickup_ms dropoff_ms}} was body card
 -- ARGV: need
@@ -14,7 +14,7 @@
 -- include lib/holding.lua
 -- include lib/hold_end.lua
 
--- What drivers reported of this shop is over.
+-- Resolves the problems that drivers have reported of this shop.
 local function settle_problems(job, store)
   local problems, is_changed = list_of(redis.call('HGET', job.key, 'problems')), false
   for _, problem in ipairs(problems) do

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Replaces a driver's entry in the register, for an operator; without a profile it is erased. The
--- driver's vehicle follows at once. A live offer of a suspended driver must be withdrawn
--- separately.
+-- Replaces a driver's entry in the register on behalf of an operator, or erases it if there is no
+-- profile. The driver's vehicle is updated at once. A live offer of a suspended driver must be
+-- withdrawn separately.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming registry
 -- ARGV: now policy arg{driver kinds profile?{alias? vehicle? qualifications?} suspended actor}
 -- REPLY: ok effects pushes record position profile

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Returns a job to the queue before pickup: its holder gives it up, or an operator takes it off. A
--- job that its holder gives up because a shop is not ready is held until that time.
+-- Returns a job to the queue before pickup: its holder gives it up, or an operator releases it. If
+-- the holder gives it up because a shop is not ready, the job is held until the shop is.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{outcome attempt driver? actor reason}
 -- REPLY: ok effects pushes driver[record position] job_state attempt | gone | not_yours | stale_attempt
@@ -21,7 +21,7 @@ if not job then return reply(arg.driver and 'not_yours' or 'gone') end
 local function answer(driver)
   return reply('ok', told(driver), job.state, job.attempt)
 end
--- A repeated give-up gets its first answer; any other call at an old attempt has no effect.
+-- A repeated give-up gets the first reply; any other call at an old attempt has no effect.
 local function refuse_stranger()
   local verdict = 'not_yours'
   for _, turn in ipairs(job.asked) do

@@ -8,7 +8,7 @@
 
 local job = read_job(KEYS[15])
 if not job or job.state ~= 'queued' or job.attempt ~= arg.attempt then return reply('gone') end
--- An engine of schema 1 has queued it by its id only.
+-- An engine of schema 1 has queued the job by its id only.
 redis.call('ZADD', WAIT, 'NX', 0, place_of(job))
 falls_due(job.due_was, math.min(arg.at_ms, job.expires_ms))
 return reply('ok')

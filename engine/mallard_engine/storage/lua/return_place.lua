@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Sets where a job goes back to, and when to look again: its first place, or another one because
--- that place closes, with an alert. changed: 1 if the place is another one.
+-- Sets the place that a job goes back to, and when to check it again. If the place changes because
+-- the first one closes, an alert is raised. changed: 1 if the place is another one.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member attempt plan{place code}}
 -- REPLY: ok effects pushes changed | gone

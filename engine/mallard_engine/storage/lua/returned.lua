@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Ends a job that goes back: its driver (`driver`) says so, or the shop or an operator (`actor`).
--- The driver must have been inside the place since `returning` began (at_place: its last fix is),
--- and gives the place's code, or a photo if nobody has been shown the code.
+-- Ends a job that goes back, as reported by its driver (`driver`), the shop or an operator
+-- (`actor`). The driver must have been inside the place since `returning` began (at_place: its last
+-- fix is), and must give the place's code; while the code has been shown to nobody, a photo will
+-- do.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{driver? attempt? actor? cause? step at_ms? proof?{kind value} reason
 -- ARGV: at_place? plan?{place code}}
@@ -22,7 +23,7 @@ local MOST_WRONG_RETURNS = 3
 local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end
 
--- How many wrong codes are left if this one is wrong or none is left; else nil.
+-- How many tries are left, if this code is wrong or no try is left; else nil.
 local function wrong_return_code()
   if not arg.proof or arg.proof.kind ~= 'code' then return nil end
   local wrong = read_list(job, 'wrong_returns')
@@ -41,7 +42,7 @@ local function wrong_return_code()
   return MOST_WRONG_RETURNS - #wrong
 end
 
--- What the driver's word lacks: a verdict and its rest; nil if it holds.
+-- Why the driver's report is refused: the verdict and its values; nil if it is accepted.
 local function refusal_of_driver()
   if not is_holder(job, arg.driver, arg.attempt) then
     return refusal_of(job, arg.driver, arg.attempt)

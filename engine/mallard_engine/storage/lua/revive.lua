@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Queues a job again that is a dead letter.
+-- Returns a dead letter to the queue.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{letter actor}
 -- REPLY: ok effects pushes | gone

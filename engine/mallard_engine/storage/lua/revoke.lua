@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Revokes the tokens of a subject that were issued up to now: the field is role/sub/market. `version`
--- rises, so that nodes read the hash only after a change. Every market shares this key.
+-- Revokes the tokens of a subject that were issued up to now. The field is role/sub/market.
+-- `version` rises, so that nodes read the hash only after a change. All markets share this key.
 -- KEYS: revoked
 -- ARGV: now arg{field most}
 -- REPLY: the moment, 0 if there is no room for another

@@ -1,6 +1,5 @@
 #!lua flags=allow-oom
--- Determines the risk of an open job anew, stores it if it has changed, and notes when to look
--- again.
+-- Computes the risk of an open job, stores it if it has changed, and notes when to look again.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{job}
 -- REPLY: changed effects pushes risk | same | gone

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Follows up on a change of a transfer or of a job that it carries: a transfer that carries nothing
--- any more ends, and the first driver hears of each change of the transfer once.
+-- Follows up on a change of a transfer or of a job that it carries: ends a transfer that no longer
+-- carries a job, and notifies the first driver once of each change of the transfer.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{member}
 -- REPLY: ok effects pushes | gone | run … jobs
@@ -44,7 +44,7 @@ if BEFORE_PICKUP[job.state] and #live < #names then
   end
   redis.call('HSET', job.key, 'gone', cmsgpack.pack(gone))
 end
--- Who comes, or that it is over: not each offer that somebody declines.
+-- Which driver comes, or that the transfer is over. A declined offer is no news.
 local news = job.driver .. (TERMINAL[job.state] and '/over' or '/open')
 local rec = #live > 0 and read_driver(first)
 if rec and redis.call('HGET', job.key, 'told') ~= news then

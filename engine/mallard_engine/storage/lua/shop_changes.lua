@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Applies to one job what its shop has said of its hours. Closed beyond the driver's arrival: a live
--- offer is withdrawn, and a driver before pickup follows the order's rule; one on its way back gets
--- another place. Open again: a job that waits for that is queued. Reads the shop's present word, so
--- that two calls in any order do the same.
+-- Applies the hours that a shop has set to one of its jobs. If the shop is closed beyond the
+-- driver's arrival, a live offer is withdrawn, the order's rule is applied to a job before pickup,
+-- and parcels that go back get another place. If the shop is open again, a job that waits for it is
+-- queued. The script reads the shop's present hours, so the order of two calls does not matter.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{store actor}
 -- REPLY: ok effects pushes | gone | run … jobs
@@ -29,7 +29,7 @@ local shop = shop_named(job, arg.store)
 if not shop then return reply('gone') end
 local till = own_word(HOLDS, job.mall .. '/' .. arg.store)
 
--- Once at an attempt for each word.
+-- Once for each attempt and each change of the hours.
 local function tell_driver()
   local word, field = string.format('%d/%d', job.attempt, till), 'told/' .. shop.store
   local rec = read_driver(job.driver)

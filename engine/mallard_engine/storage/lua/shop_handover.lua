@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Hands over a shop's parcels of a job against the code that its driver shows, which has the effect
--- of the driver's own `collected`. The code of an earlier holder is that holder's claim of custody.
--- Wrong codes are counted, each once: the fifth of a job and the twentieth of a shop alert, and bar
--- further codes for ten minutes.
+-- Hands over a shop's parcels of a job against the code that its driver shows, with the effect of
+-- the driver's own `collected`. The code of an earlier holder is that holder's claim of custody.
+-- Each wrong code is counted once. The fifth for a job and the twentieth at a shop raise an alert
+-- and bar further codes for ten minutes.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- KEYS: guesses guesses dwell
 -- ARGV: now policy arg{store code parcels? actor}
@@ -31,7 +31,7 @@ if not shop then return reply('gone') end
 if arg.parcels and arg.parcels > shop.parcels then return reply('bad_field') end
 if job.driver == '' and #job.former == 0 then return reply('wrong_state', job.state) end
 
--- Whose code it is, and the attempt that the code stands for.
+-- The driver whose code it is, and the attempt that the code belongs to.
 local function holder_of(code)
   if job.driver ~= '' and handover_code(job, job.attempt) == code then
     return job.driver, job.attempt
@@ -70,7 +70,7 @@ if not driver then
 end
 
 local was, had = shop.state, shop.collected
--- What the shop has said to be missing has turned up.
+-- Parcels that the shop had reported missing have turned up.
 local parcels = arg.parcels or (shop.there ~= 0 and shop.there) or shop.parcels
 if not is_holder(job, driver, attempt) then
   local verdict, names = claim_custody(job, driver, attempt, 'collected')

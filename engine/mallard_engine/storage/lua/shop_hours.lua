@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Closes a shop by its own word until until_ms; 0 or a time that is past opens it again, whatever
--- drivers have reported. Until then neither a driver's report nor the readiness of one order
--- shortens the hold. changed: 0 if the shop had said so already.
+-- Closes a shop at its own request until until_ms; 0 or a past time opens it again, whatever
+-- drivers have reported. While it is closed, neither a driver's report nor the readiness of one
+-- order shortens the hold. changed: 0 for a repeat.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming holds
 -- ARGV: now policy arg{mall store until_ms actor}
 -- REPLY: ok effects pushes changed

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- A shop says that it has fewer parcels of a job than ordered, or none, and what the order says of
--- that follows. Repeatable; not after the shop's parcels were collected.
+-- Records that a shop has fewer parcels of a job than ordered, or none, and applies the order's
+-- rule for that. Repeatable, but not after the shop's parcels were collected.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{store state parcels? actor}
 -- REPLY: ok effects pushes | gone | wrong_state … state | bad_field | run … jobs
@@ -32,7 +32,7 @@ job_event(job, { kind = 'shop', what = arg.state, store = shop.store, parcels = 
   ordered = shop.parcels, actor = arg.actor })
 local rule = rule_for(job, shop, arg.state)
 if rule == 'hold' and job.held then
-  -- It waits already: an answer of a shop does not prolong that.
+  -- The job is already held; a further report of the shop does not prolong the hold.
   save_shops(job)
 elseif rule == 'deliver' then
   save_shops(job)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Notes that the place that a job goes back to has been shown its code: a photo no longer replaces
--- it.
+-- Notes that the place that a job goes back to has been shown the code. From then on a photo does
+-- not replace the code.
 -- KEYS: job
 -- ARGV: now arg{mall store}
 -- REPLY: 1 if the job goes back there, else 0

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Handles a held job whose driver may be away: requeue, alert, or check again later. Before a job
--- is queued again, the caller says whether its driver was last seen around the mall (`near`, for
--- the position of the reply `where`): there it may be silent for longer.
+-- Handles a held job whose driver may be away: queues it again, raises an alert, or checks again
+-- later. Around the mall a driver may be silent for longer. Before the job is queued again, the
+-- reply `where` asks the caller whether the driver's last position is around the mall (`near`).
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{member near?{driver received_ms is_near}}
 -- REPLY: silent effects pushes | alerted | waits | gone | where … driver position
@@ -46,7 +46,7 @@ if before_pickup and away_ms >= limit_ms and limit_ms < policy.at_mall_silence_m
   if is_around then limit_ms = policy.at_mall_silence_ms end
 end
 
--- On its way and connected: the sweeper checks whether it is stuck.
+-- The holder is connected and on its way: the sweeper checks whether it is stuck.
 if away_ms < 0 and job.state == 'assigned' and policy.stuck_ms then
   effects.late = { { mall = job.mall, job = job.id, driver = job.driver, attempt = job.attempt,
     lost_ms = 0 } }
@@ -77,7 +77,8 @@ elseif away_ms >= policy.resume_ms and job.alerted_ms ~= lost_ms then
 end
 
 if not before_pickup and (away_ms < 0 or away_ms >= policy.resume_ms) then
-  redis.call('ZREM', K.due, arg.member) -- a parcel on board is never taken back; a loss re-arms it
+  -- A parcel on board is never taken back. The next disconnect adds the entry again.
+  redis.call('ZREM', K.due, arg.member)
 elseif away_ms < 0 then
   falls_due(arg.member, now + policy.resume_ms)
 else

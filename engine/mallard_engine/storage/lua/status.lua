@@ -28,7 +28,7 @@ if policy.keeps_work and arg.wish == 'available' and rec.wish == 'offline' then
 end
 rec.wish, rec.block_over = arg.wish, nil
 local until_ms = arg.wish ~= 'offline' and arg.until_ms or nil
--- With another end of its block other jobs fit: leave the index, so that it counts as newly freed.
+-- If the end of its block changes, other jobs fit. It leaves the index to count as newly freed.
 if rec.until_ms ~= until_ms then
   redis.call('ZREM', K.idle, arg.driver)
   if rec.coming then redis.call('ZREM', K.coming, rec.coming .. '/' .. arg.driver) end

@@ -19,8 +19,8 @@ local JOB, KEY, BY_SERVICE, BY_AGE = KEYS[15], KEYS[16], KEYS[17], KEYS[18]
 local BY_EXTERNAL, OPEN, OPEN_SEEN, STORED = KEYS[19], KEYS[20], KEYS[21], KEYS[22]
 -- Which job a customer's link is for.
 local TRACKED = K.due:sub(1, -4) .. 'tracked'
--- A returned job whose parcels this one delivers after all, once: unless its redelivery `replaces`
--- one that has ended without them.
+-- A returned job whose parcels this job delivers after all. That happens once, unless this job
+-- `replaces` a redelivery that has ended without delivering them.
 local ORIGIN = KEYS[23]
 if arg.redelivery_of then
   refuse_packed(ORIGIN)
@@ -77,7 +77,7 @@ if arg.external_id ~= '' then
   redis.call('HSET', K.externals, arg.service .. '/' .. arg.external_id, arg.job)
   local name = arg.external_id .. '/' .. arg.service .. '/' .. arg.job
   redis.call('ZADD', BY_EXTERNAL, 0, name)
-  -- The index keeps the name as long as the job is listed, whichever engine ends the job.
+  -- The index keeps the name while the job is listed, whichever version of the engine ends the job.
   redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'named/' .. name)
 end
 if arg.tracking then

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Suspends or resumes a driver, for an operator. A live offer must be withdrawn separately.
+-- Suspends or resumes a driver on behalf of an operator. A live offer must be withdrawn separately.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming registry
 -- ARGV: now policy arg{driver suspended reason kinds}
 -- REPLY: ok effects pushes driver[record position] | no_driver

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Returns drivers to the index whose sockets a node still holds after its lease expired or the
--- server was away, at their last positions. Fenced by epoch: a newer hello wins (`lost`). `back`:
--- the driver had been taken out, or its record was lost; `kept`: it had not. rewound: the server
--- has lost writes, so the node's wish, vehicle and device of a driver are newer than the stored
--- ones.
+-- Returns drivers to the index, at their last positions, whose sockets a node still holds after its
+-- lease expired or the server was away. Fenced by epoch: a newer hello wins (`lost`). `back`: the
+-- driver had been taken out of the index, or its record was lost. `kept`: neither. rewound: the
+-- server has lost writes, so the wish, vehicle and device that the node knows are newer than the
+-- stored ones.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming held registry
 -- ARGV: now policy arg{node rewound kinds drivers[{driver epoch wish until_ms? vehicle? claims?
 -- ARGV: device? fix? age_ms?}]}

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- The second driver of a transfer has the parcels: in one step the jobs that it got change driver,
--- their attempts rise, and the transfer ends. It proves the meeting by the code of the transfer.
+-- Ends a transfer: its second driver has the parcels and proves the meeting with the transfer's
+-- code. In one step the jobs that it received change driver, and their attempts rise.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job...
 -- ARGV: now policy arg{driver attempt at_ms? proof?{kind value} jobs?[job] step}
 -- REPLY: ok effects pushes driver[record position] job_state attempt jobs[job …] | not_yours
@@ -41,7 +41,7 @@ if is_mine and job.state == 'delivered' then return answer() end -- a repeat
 if is_mine and job.state ~= 'assigned' and job.state ~= 'at_mall' then
   return reply('wrong_state')
 end
--- A former holder was there if it knows the code: custody, as long as nobody else was.
+-- A former holder that knows the code has met the first driver: custody, if no other driver has.
 local may_claim = was_holder(job, arg.driver, arg.attempt) and BEFORE_PICKUP[job.state]
 if not is_mine and not may_claim then
   local verdict = claim_custody(job, arg.driver, arg.attempt, 'picked_up')
@@ -77,7 +77,7 @@ drop_job(second, job.id)
 local before = read_driver(first)
 for _, each in ipairs(got) do
   note_asked(each, first, 'unassigned')
-  strike_former(each, first) -- it has handed the parcels over: no claim of custody any more
+  strike_former(each, first) -- it has handed the parcels over and can no longer claim custody
   each.attempt = each.attempt + 1
   each.driver = arg.driver
   take_on(second, each, true)
@@ -87,7 +87,7 @@ for _, each in ipairs(got) do
   each.driver, each.reported_ms = arg.driver, arg.at_ms
   move(each, each.state, arg.driver, is_mine and 'transferred' or 'custody', silence_limit(second))
 end
-redis.call('HSET', job.key, 'gone', cmsgpack.pack(gone)) -- what it has not handed over
+redis.call('HSET', job.key, 'gone', cmsgpack.pack(gone)) -- the jobs that were not handed over
 save_driver(first, before)
 save_driver(arg.driver, second)
 move(job, 'delivered', arg.driver, 'delivered')

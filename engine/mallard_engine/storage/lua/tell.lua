@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Pushes a driver's state and the reason to its socket.
+-- Pushes a driver's state, with the reason, to its socket.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{driver why}
 -- REPLY: ok effects pushes

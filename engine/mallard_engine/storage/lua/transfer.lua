@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Begins a transfer: pauses a driver, returns its jobs not yet on board to the queue, and makes one
--- job of the engine's own that hands those on board over to another driver. The first driver keeps
--- them until take_over.lua. `held` are all jobs of the driver, in the order of the keys; `carries`
--- are those to hand over (none: no transfer is made). Not pauses: nothing is to be done. again: the
--- jobs are not as they were read. open: that transfer carries one of them.
+-- Begins a transfer: pauses a driver, returns its jobs that are not yet on board to the queue, and
+-- creates an internal job that hands those on board over to another driver. The first driver keeps
+-- them until take_over.lua. `held`: all jobs of the driver, in the order of the keys. `carries`:
+-- those to hand over (none: no transfer is created). Without `pauses` nothing is done. again: the
+-- jobs have changed since they were read. open: the named transfer already carries one of them.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- KEYS: by_service by_age job... wait... job...
 -- ARGV: now policy arg{job market mall service first pauses held[job] carries[{job attempt}]

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Records that nobody takes a job's parcels at the door: the problem, the delivery attempt, and
--- what the order's rule makes of it, now or later. is_new: 0 if the problem was known already.
+-- Records that nobody takes a job's parcels at the door: stores the problem, counts the attempt to
+-- deliver, and applies the order's rule, now or later. is_new: 0 if the problem was known already.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming wait job
 -- ARGV: now policy arg{driver kind attempt? at_ms? store until_ms? text plan?{place code}}
 -- REPLY: ok effects pushes driver[record position] is_new | not_yours | stale_attempt

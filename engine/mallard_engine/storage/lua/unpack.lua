@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Writes the fields of a packed job and its last round again, as they were before. Fields that were
--- written since it was packed stay. Fenced: nothing is done if it is not packed as it was read.
--- It is packed again later.
+-- Restores the fields of a packed job and its last round. Fields that were written since it was
+-- packed stay. Fenced: nothing is done if the packed record has changed since it was read. The job
+-- is packed again later.
 -- KEYS: unpacked job round
 -- ARGV: now arg{job kept_ms again_ms} packed last_round field...
--- REPLY: 1, or 0 if it was not packed like this
+-- REPLY: 1, or 0 if the packed record is another
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
 if not now then

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Removes places of a mall's wait set whose jobs an engine of schema 1 has taken out of the queue:
--- it does not know of places.
+-- Removes places from a mall's wait set whose jobs an engine of schema 1 has taken out of the
+-- queue; such an engine does not know of places.
 -- KEYS: waiting wait
 -- ARGV: now arg{places[]}
 -- REPLY: how many were removed

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- Reads the queued jobs of a market, in no order; of more than `limit` about so many, from `cursor`
--- on (none if it is 0), and those that are `named`. The next call continues at the cursor of the reply, so that all
--- are read in turn.
+-- Reads the queued jobs of a market, in no order. If there are more than `limit`, it reads about
+-- `limit` from `cursor` on, and the `named` ones; the next call continues at the cursor of the
+-- reply, so that all are read in turn. A limit of 0 reads the named ones alone.
 -- KEYS: waiting holds
 -- ARGV: now arg{limit cursor named[job]}
 -- REPLY: now total jobs[job packed …] holds cursor

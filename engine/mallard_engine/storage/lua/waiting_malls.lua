@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Reads the mall of each waiting job of a market; for more than `limit` jobs only their number.
+-- Reads the mall of each waiting job of a market; if more than `limit` wait, only their number.
 -- KEYS: waiting
 -- ARGV: now arg{limit}
 -- REPLY: total malls[mall …]

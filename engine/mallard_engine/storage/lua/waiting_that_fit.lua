@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- Reads the queued jobs of a mall that one of the vehicles could take, in the order of the wait
--- set, in a bounded piece between the names `low` and `high`. A job's name holds its demand, so
--- jobs that no vehicle can take are not read.
+-- set. One call looks at a bounded number of names between `low` and `high`. A name holds the
+-- demand of its job, so jobs that no vehicle can take are not read.
 -- KEYS: waiting holds wait
 -- ARGV: now arg{low high looked_at limit vehicles[{weight_g volume_l equipment[]}]}
 -- REPLY: jobs[job packed …] holds low

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
--- Selects the jobs of a filtered list. A job with unreadable times is selected: its reader reports
--- it.
+-- Selects the jobs that pass the filters of a list. A job with unreadable times is selected, so
+-- that its reader reports it.
 -- KEYS: job...
 -- ARGV: now arg{states[state] created_from created_to updated_since}
 -- REPLY: their places among the keys

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
--- Queues the next events of an endpoint that is behind in a market and moves it on. Once it has
--- reached the market's position, what happens is queued for it at once again (`level`). Refused if
--- another node has moved it, or if there is no room: `full`, or it is disabled (lib/webhook_room.lua).
--- missed_ms: events before this moment had left the stream; 0: none that it had not had.
+-- Queues the next events of an endpoint that is behind in a market, and advances its position. Once
+-- it has reached the market's position, new events are queued for it directly again (`level`).
+-- Refused if another node has advanced it (`moved`), or if there is no room: `full`, or the endpoint
+-- is disabled (lib/webhook_room.lua). missed_ms: events before this time had left the stream before
+-- the endpoint got them; 0: none.
 -- KEYS: endpoints
 -- ARGV: now arg{id market was at missed_ms pace most patience_ms names[]} entry...
 -- REPLY: behind | level | moved | full

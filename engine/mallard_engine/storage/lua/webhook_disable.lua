@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Gives an endpoint of webhooks no more events and drops what waits for it.
+-- Disables an endpoint of webhooks and drops the deliveries that wait for it.
 -- KEYS: endpoints
 -- ARGV: now arg{id reason}
 -- REPLY: ok | over

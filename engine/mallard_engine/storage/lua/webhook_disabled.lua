@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Tells the readers of a market's events that an endpoint of webhooks gets no more of them. An
--- operator's endpoint has no service.
+-- Writes the event that an endpoint of webhooks was disabled. An operator's endpoint has no
+-- service.
 -- KEYS: drivers positions idle nodes due offers waiting counts events push forget externals coming
 -- ARGV: now policy arg{webhook owner service reason disabled_ms undelivered_ms?}
 -- REPLY: ok effects pushes

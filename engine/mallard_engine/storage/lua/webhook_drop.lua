@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Deletes an endpoint of webhooks and what waits for it.
+-- Deletes an endpoint of webhooks and the deliveries that wait for it.
 -- KEYS: endpoints
 -- ARGV: now arg{id owner}
 -- REPLY: ok | gone

@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- Renews a node's leases of endpoints and markets, and takes what no live node holds, up to a fair
--- share. A lease makes one node work on an endpoint at a time; nothing depends on it: positions are
--- fenced, and what a node has taken is postponed. leave: gives all up instead.
+-- Renews a node's leases of endpoints and markets, and takes those that no live node holds, up to a
+-- fair share. With leases one node at a time works on an endpoint. Correctness does not depend on
+-- them: positions are fenced, and a taken delivery is postponed. leave: gives up all leases
+-- instead.
 -- KEYS: endpoints
 -- ARGV: now arg{node lease_ms markets[] again_ms leave?}
 -- REPLY: version held[…] untold[endpoint …] waiting

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Stores an endpoint of webhooks: a new one (`was` is empty) or a changed one. enable: it gets
--- what is recorded from now on.
+-- Stores a new (`was` is empty) or changed endpoint of webhooks. enable: it gets the events that
+-- are recorded from now on.
 -- KEYS: endpoints
 -- ARGV: now arg{id owner most enable} was record
 -- REPLY: ok | full | gone | changed

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- Queues events of a market for endpoints and moves the market's position, in one step, so that
+-- Queues events of a market for endpoints and advances the market's position in one step, so that
 -- each event is queued once. Refused if the position is not `was`, or if the endpoints have changed
--- since the caller read them: a new one must not miss an event. For an endpoint without room
--- nothing is queued: it is behind, and reads its events from the former position on, in steps, or it
--- is disabled (lib/webhook_room.lua). wanted: endpoint and indexes of its events.
+-- since the caller read them: a new one must not miss an event. For an endpoint without room nothing
+-- is queued: it is then behind and gets its events in steps from the former position on, or it is
+-- disabled (lib/webhook_room.lua). wanted: endpoint and indexes of its events.
 -- KEYS: endpoints
 -- ARGV: now arg{market was to version pace most patience_ms names[] wanted[]} entry...
 -- REPLY: ok | stale | moved

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Begins a replay of an endpoint in a market (`was` is empty), or queues its next events and moves
--- it on; at `to` it is over. Refused if another node has moved it.
+-- Begins a replay of an endpoint in a market (`was` is empty), or queues its next events and
+-- advances it; it ends at `to`. Refused if another node has advanced it.
 -- KEYS: endpoints
 -- ARGV: now arg{id market was at to names[]} entry...
 -- REPLY: ok | moved

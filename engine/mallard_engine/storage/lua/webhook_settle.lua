@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- Writes how an attempt at a delivery ended. outcome: `delivered`, `skipped` (there was nothing to
--- send), `failed` (repeated at next_ms), `gave_up`, `gone` (the endpoint wants nothing any more).
--- An endpoint without a success for give_up_ms is disabled. Of a delivery that was settled meanwhile
+-- Records how an attempt to deliver ended. outcome: `delivered`, `skipped` (there was nothing to
+-- send), `failed` (repeated at next_ms), `gave_up`, `gone` (the endpoint answered that it is gone).
+-- An endpoint without a success for give_up_ms is disabled. If the delivery was settled meanwhile,
 -- only the log is written.
 -- KEYS: endpoints
 -- ARGV: now arg{id name outcome failed first_ms next_ms? give_up_ms log_most log_kept_ms} log
@@ -23,7 +23,7 @@ if is_bad then
   local failing = tonumber(redis.call('HGET', key('failing'), arg.id))
   local reason = arg.outcome == 'gone' and 'gone'
     or now - failing >= arg.give_up_ms and 'failing'
-  -- This delivery is still among what waits: `undelivered_since` counts it.
+  -- This delivery still waits, so `undelivered_since` counts it.
   if reason and disable(arg.id, reason) then return { 'disabled', reason } end
 end
 if arg.outcome == 'failed' then

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Reads what is due for endpoints and postpones it: what its node does not settle falls due again.
--- slots: endpoint and how many of its deliveries.
+-- Reads the due deliveries of endpoints and postpones them: one that its node does not settle falls
+-- due again. slots: pairs of an endpoint and how many of its deliveries to read.
 -- KEYS: endpoints
 -- ARGV: now arg{slots[] hold_ms}
 -- REPLY: due[endpoint name failed first_ms entry …]

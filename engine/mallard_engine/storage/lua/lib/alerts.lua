@@ -1,10 +1,10 @@
 -- Alerts for operators: the hash `alerts` by id, and their ids by age in `alerts_open` and
--- `alerts_done` (acknowledged). Their keys are derived, as any transition may raise one; they have
--- the hash tag of the others. An id holds its market and sorts by age.
+-- `alerts_done` (acknowledged). The keys are derived, since any transition may raise an alert; they
+-- share the market's hash tag. An id contains its market and sorts by age.
 K.alerts = K.due:sub(1, -4) .. 'alerts'
 K.alerts_open, K.alerts_done = K.alerts .. '_open', K.alerts .. '_done'
 
--- Stored with the transition that raises it, and told as an event.
+-- Stores the alert in the transition that raises it, and writes it as an event.
 local function alert(what, fields)
   local number = redis.call('HINCRBY', K.alerts, 'raised', 1)
   local id = string.format('alert_%s.%014.0f-%09d', K.due:match('{(.-)}'), now, number)

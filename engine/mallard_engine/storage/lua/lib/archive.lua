@@ -1,10 +1,10 @@
--- A job that has ended is kept longer than usual until the archive has it, if there is an archive and
--- as long as it asks for. `unarchived` has what it lacks, by the time of the last change.
--- Needs lib/base.lua.
+-- If there is an archive, a job that has ended is kept until it is archived, for at most the time
+-- that the archive asks for. `unarchived` holds the jobs that the archive lacks, by their last
+-- change. Needs lib/base.lua.
 K.archive = K.due:sub(1, -4) .. 'archive'
 K.unarchived = K.due:sub(1, -4) .. 'unarchived'
 
--- Called for each change of a job that has ended, after its entry of `forget` was written.
+-- Call it for each change of a job that has ended, after writing its entry of `forget`.
 local function await_archive(job)
   local hold_ms = tonumber(redis.call('HGET', K.archive, 'hold_ms'))
   local at = hold_ms and redis.call('ZSCORE', K.forget, 'job/' .. job.service .. '/' .. job.id)

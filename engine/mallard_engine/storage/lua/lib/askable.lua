@@ -20,14 +20,14 @@ local function most_jobs(rec)
   return math.min(policy.max_run_jobs, rec.vehicle and rec.vehicle.max_jobs or 1)
 end
 
--- Whether this job's drop-off, deadline and load are known. They are not if the driver took it
--- while the market, or the node that handled it, did not pool.
+-- Whether this job's drop-off, deadline and load are known. They are unknown if the driver accepted
+-- it while the market, or the node that handled the accept, did not pool.
 local function has_place(held)
   return held.deadline_ms ~= nil
 end
 
--- The mall that it is on its way to with room for one more job from there, or nil. With an express
--- job (`alone`) there is no room.
+-- The mall that the driver is on its way to, if it has room for one more job from there, or nil. An
+-- express job (`alone`) leaves no room.
 local function bound_for(rec)
   local first = rec.jobs[1]
   if not first or #rec.jobs >= most_jobs(rec) then return nil end

@@ -1,4 +1,4 @@
--- Which drivers may be offered jobs, and the offer.
+-- Decides which drivers may be offered jobs, and makes the offer.
 -- include lib/room.lua
 -- include lib/pauses.lua
 -- include lib/patience.lua
@@ -6,7 +6,8 @@ local FOREVER = { gave_up = true, silent = true, unassigned = true }
 local LONGEST_BARS_MS = { declined = policy.declined_ms, expired = policy.lapsed_ms,
   unacknowledged = policy.unreachable_ms }
 
--- Until when a turn bars its driver from the job; as barred_until_ms in core/matching/patience.py.
+-- Until when an earlier offer bars its driver from the job; barred_until_ms in
+-- core/matching/patience.py has the same rule.
 local function barred_until(job, turn)
   if FOREVER[turn[3]] then return math.huge end
   local most_ms = LONGEST_BARS_MS[turn[3]]
@@ -21,7 +22,7 @@ local function barred_from(jobs)
     for _, turn in ipairs(job.asked) do
       if barred_until(job, turn) > now then barred[turn[1]] = true end
     end
-    -- Nobody takes over from itself, not even when it is free again before its transfer has ended.
+    -- No driver takes over from itself, even if it is free again before its transfer has ended.
     if job.kind == 'transfer' then barred[redis.call('HGET', job.key, 'first')] = true end
   end
   return barred

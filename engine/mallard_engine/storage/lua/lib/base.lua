@@ -1,12 +1,12 @@
 -- The common start of every transition: the market's keys, the policy, the arguments, the time. The
--- market's keys come first and always in this order.
+-- market's keys come first and are always in this order.
 local K = {
   drivers = KEYS[1], positions = KEYS[2], idle = KEYS[3], nodes = KEYS[4], due = KEYS[5],
   offers = KEYS[6], waiting = KEYS[7], counts = KEYS[8], events = KEYS[9], push = KEYS[10],
   forget = KEYS[11], externals = KEYS[12], coming = KEYS[13],
 }
--- When the risk of each open job may change next. Derived, so that the places of the other keys stay;
--- it has the hash tag of the others.
+-- When the risk of each open job may change next. The key is derived, so that the other keys keep
+-- their positions; it shares the market's hash tag.
 K.risks = K.due:sub(1, -4) .. 'risks'
 local policy = cmsgpack.unpack(ARGV[2])
 local arg = cmsgpack.unpack(ARGV[3])
@@ -30,7 +30,7 @@ local function reply(verdict, ...)
   return { verdict, cmsgpack.pack(effects), pushes, ... }
 end
 
--- The reply names the last event. The caller checks with each heartbeat that it still exists.
+-- The reply names the last event: with each heartbeat the caller checks that it still exists.
 local function event(fields)
   fields.at = now
   effects.event = redis.call('XADD', K.events, 'MINID', '~', now - policy.events_ms, stamp,
@@ -39,8 +39,8 @@ end
 
 -- include lib/alerts.lua
 
--- A driver without a socket is not reached: the operator's push service is asked to wake its app, at
--- most once in this time.
+-- No push reaches a driver without a socket. The operator's push service is asked to wake its app,
+-- at most once in this time.
 local WAKE_MS = 60000
 
 local function wake(driver, rec, why)
@@ -49,9 +49,9 @@ local function wake(driver, rec, why)
   event({ kind = 'driver', driver = driver, what = 'wake', device = rec.device, reason = why })
 end
 
--- Where the node that holds a driver's socket reads its pushes: its own stream, or the market's if it
--- is a node of schema 3, whose hello does not write `reads`. nil: no node does, or the calling node
--- does, which delivers what the reply names.
+-- The stream from which the node that holds a driver's socket reads pushes: its own, or the
+-- market's if the node is of schema 3, whose hello does not write `reads`. nil: no node holds the
+-- socket, or the calling node does, which delivers the pushes of the reply itself.
 local function stream_of(rec)
   if not rec.connected or rec.node == policy.node then return nil end
   return rec.reads == rec.node and K.push .. ':' .. rec.node or K.push
@@ -66,7 +66,7 @@ local function send(rec, body, card)
   pushes[#pushes + 1] = card or ''
 end
 
--- The caller saves the driver's record afterwards: it holds the counter.
+-- The caller must save the driver's record afterwards: it holds the counter of pushes.
 local function push(driver, rec, body, card)
   rec.seq = rec.seq + 1
   if not rec.connected then wake(driver, rec, body.kind) end

@@ -1,5 +1,6 @@
--- A driver's block ends sooner: parcels that nobody took stay on board until then at the latest. The
--- jobs' keys are derived, as a driver's status names none of them. Needs lib/drivers.lua.
+-- Applies an earlier end of a driver's block to parcels that nobody took: they stay on board until
+-- then at the latest. The jobs' keys are derived, since a `status` names no jobs. Needs
+-- lib/drivers.lua.
 local function shorten_waits(rec, until_ms)
   for _, held in ipairs(rec.jobs) do
     local key = K.due:sub(1, -4) .. 'job:' .. held.job

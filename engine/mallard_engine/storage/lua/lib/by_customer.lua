@@ -1,6 +1,6 @@
--- The jobs of a customer, as ref/service/job: the order names the customer (`dropoff.customer_ref`).
--- No header declares the key; it has the hash tag of the others. An entry `customer/…` of `forget`
--- outlives each job.
+-- The jobs of a customer, as ref/service/job: the order names the customer
+-- (`dropoff.customer_ref`). No header declares the key; it shares the market's hash tag. Each job
+-- has an entry `customer/…` of `forget`, which outlives it.
 local BY_CUSTOMER = K.forget:sub(1, -7) .. 'by_customer'
 
 local function customer_name(job, ref)

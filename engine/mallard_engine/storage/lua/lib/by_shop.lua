@@ -1,7 +1,7 @@
--- The jobs that the counter of a shop is shown, as mall/store/job: those that have not ended, and for
--- a day those of which something was collected. No header declares the key, since every script that
--- ends a job would; it has the hash tag of the others. While a job is open, an entry `shop/…` of
--- `forget` outlives it: an engine that does not know the index may end the job.
+-- The jobs that the counter of a shop sees, as mall/store/job: those that have not ended, and for a
+-- day those of which something was collected. No header declares the key, since every script that
+-- ends a job would have to; it shares the market's hash tag. An open job has an entry `shop/…` of
+-- `forget`, which outlives it: an engine that does not know the index may end the job.
 local BY_SHOP = K.forget:sub(1, -7) .. 'by_shop'
 -- The longest day has 25 hours.
 local SHOWN_MS = 26 * 3600000
@@ -14,7 +14,8 @@ local function list_by_shop(job, stores)
   end
 end
 
--- The jobs that go back to a place, as mall/store/job. An entry `back/…` of `forget` outlives each.
+-- The jobs that go back to a place, as mall/store/job. Each has an entry `back/…` of `forget`,
+-- which outlives it.
 local RETURNS = K.forget:sub(1, -7) .. 'returns'
 
 local function goes_back_to(job, place)
@@ -23,7 +24,7 @@ local function goes_back_to(job, place)
   redis.call('ZADD', K.forget, now + policy.terminal_kept_ms, 'back/' .. name)
 end
 
--- The job goes back no more, or to another place.
+-- Call it when the job no longer goes back, or goes back to another place.
 local function leave_returns(job)
   local packed = redis.call('HGET', job.key, 'return_to')
   if not packed or packed == '' then return end
@@ -40,7 +41,7 @@ local function was_collected(job)
   return false
 end
 
--- The job has ended.
+-- Call it when the job has ended.
 local function leave_by_shop(job)
   local is_shown = was_collected(job)
   for _, store in ipairs(cmsgpack.unpack(job.need).stores or {}) do

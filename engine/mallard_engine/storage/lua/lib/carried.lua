@@ -1,11 +1,12 @@
--- The jobs that a transfer carries. They stay with its first driver until the second has them;
--- those that were delivered, returned or closed meanwhile have left it.
+-- The jobs that a transfer carries. They stay with its first driver until the second driver has
+-- them. Jobs that are delivered, returned or closed meanwhile leave the transfer.
 local function carried_names(job)
   return list_of(redis.call('HGET', job.key, 'carries'))
 end
 
--- The carried jobs that the first driver still has on board; nil and the keys that the caller must
--- pass, if some are missing: those after `first_key`, in the order of `names`.
+-- The carried jobs that the first driver still has on board. If their keys, which follow
+-- `first_key` in the order of `names`, are not all passed: nil, and the keys that the caller must
+-- pass.
 local function read_carried(job, names)
   local keys, live, first = {}, {}, redis.call('HGET', job.key, 'first')
   for i = 15, #KEYS do keys[KEYS[i]:match(':job:(.+)$') or ''] = KEYS[i] end

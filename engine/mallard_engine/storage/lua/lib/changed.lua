@@ -1,8 +1,8 @@
--- What a changed order means for its job: its fields, its place in the queue, its hold. Needs
+-- Applies a changed order to its job: its fields, its place in the queue, its hold. Needs
 -- lib/holding.lua.
 local IS_EARLY = { scheduled = true, queued = true, offered = true }
 
--- Whether one of the fields, or one of a shop's, is fixed by now.
+-- Whether one of the fields, or of the fields of a shop, can no longer change.
 local function is_too_late(job)
   if TERMINAL[job.state] then return true end
   if arg.until_state == 'assigned' and not IS_EARLY[job.state] then return true end
@@ -12,7 +12,7 @@ local function is_too_late(job)
     local may_come = BEFORE_PICKUP[job.state] or job.state == 'picked_up'
     if not shop or not may_come or shop.collected > 0 then return true end
   end
-  -- It may have risen since the caller read it.
+  -- The pay may have risen since the caller read it.
   local pay_minor = job.pay_minor or cmsgpack.unpack(job.need).pay_minor or 0
   return arg.pay_minor ~= nil and arg.pay_minor < pay_minor
 end
@@ -38,7 +38,7 @@ local function write_order(job)
   end
 end
 
--- The rules of the new order for shops that lack parcels; those decide on its hold as well.
+-- Applies the rules of the new order to shops that lack parcels; the rules also decide on its hold.
 local function apply_new_rules(job)
   if not BEFORE_PICKUP[job.state] then return end
   local lacking, because

@@ -1,7 +1,7 @@
--- What a changed order means for the driver who holds its job. Needs lib/door.lua.
+-- Applies a changed order to the driver who holds its job. Needs lib/door.lua.
 local IS_UNDER_WAY = { assigned = true, at_mall = true, picked_up = true }
 
--- What waits at the door follows the new order, and a corrected address is an answer: try again.
+-- A wait at the door follows the new order. A corrected address counts as the answer "try again".
 local function change_at_door(job, rec)
   local door = door_of(job)
   if door and door.is_kept then
@@ -29,7 +29,7 @@ local function change_at_door(job, rec)
   tell_answer(job, rec, { problem = problem.id, action = 'retry', text = '' })
 end
 
--- Stores the times of the holder's other jobs, which follow, and tells it of each.
+-- Stores the new times of the holder's other jobs, and pushes each to it.
 local function note_run(job, rec)
   for _, stop in ipairs(arg.etas or {}) do
     local held = rec.jobs[holds(rec, stop.job) or 0]
@@ -49,7 +49,7 @@ local function note_run(job, rec)
   end
 end
 
--- The holder's record follows the order, and its app hears of it.
+-- Updates the holder's record to the order, and notifies its app.
 local function tell_run(job)
   local rec = read_driver(job.driver)
   local held = rec.jobs[holds(rec, job.id) or 0]

@@ -1,5 +1,6 @@
--- Custody gives the job a new attempt. Until the winner's app knows it, its steps name the attempt
--- of its claim: they are accepted while it holds the job at the new one.
+-- Custody gives the job a new attempt. Until the app of the driver who has it learns the new
+-- attempt, its steps name the attempt of its claim. They are accepted while it holds the job at the
+-- new one.
 local function is_holder(job, driver, attempt)
   if job.driver ~= driver then return false end
   if job.attempt == attempt then return true end

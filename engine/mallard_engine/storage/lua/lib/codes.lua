@@ -1,9 +1,9 @@
--- Codes that a driver gives: compared if the order has one, `door` for the delivery, any of `shops`
--- for the pickup. Needs lib/proofs.lua.
+-- Codes that a driver gives. A code is compared if the order has one: `door` for the delivery, any
+-- of `shops` for the pickup. Needs lib/proofs.lua.
 local MOST_WRONG = 3
 
--- The codes of the order, and which images it requires. `leave`: it is left at the door, with a
--- photo.
+-- The codes of the order, and the images that it requires. `leave`: the order is left at the door,
+-- with a photo.
 local function codes_of(job)
   local v = redis.call('HMGET', job.key, 'codes', 'leave', 'images')
   local codes = v[1] and cmsgpack.unpack(v[1]) or { door = '', shops = {} }
@@ -16,7 +16,7 @@ local function is_the_customers(codes)
   return arg.proof.kind == 'code' and arg.step == 'delivered' and codes.door ~= ''
 end
 
--- In a time that does not tell how much of it is right.
+-- Compares in constant time, so that the time does not reveal how much of the code is right.
 local function is_same_code(given, right)
   local differs = bit.bxor(#given, #right)
   for i = 1, #right do
@@ -25,8 +25,8 @@ local function is_same_code(given, right)
   return differs == 0
 end
 
--- How many wrong codes are left, if the code of this report is wrong or none is left; else nil.
--- After the last of them the right code no longer counts either: an operator closes the job.
+-- How many tries are left, if the code of this report is wrong or no try is left; else nil. After
+-- the last try the right code is refused as well: an operator closes the job.
 local function tries_left(job, right)
   local wrong = read_list(job, 'wrong_codes')
   if #wrong < MOST_WRONG and is_same_code(arg.proof.value, right) then return nil end

@@ -1,7 +1,7 @@
--- A shop has handed over parcels: the driver says so, or the shop. Needs lib/holding.lua,
--- lib/room.lua and lib/dwell.lua.
+-- Records that a shop has handed over parcels, as reported by the driver or the shop. Needs
+-- lib/holding.lua, lib/room.lua and lib/dwell.lua.
 
--- The first parcel on board. The caller has checked that the job is `assigned` or `at_mall`.
+-- Call it for the first parcel on board. The job must be `assigned` or `at_mall`.
 local function pick_up(job, actor, dwell_key)
   local rec = read_driver(job.driver)
   if job.state == 'assigned' then
@@ -13,8 +13,8 @@ local function pick_up(job, actor, dwell_key)
   if note_arrival(rec, job) then save_driver(job.driver, rec) end
 end
 
--- Notes that the shop has handed over `parcels` to the job's holder, and what follows. Returns
--- wrong_state or bad_field, or nil.
+-- Notes that the shop has handed over `parcels` to the job's holder, and applies what follows.
+-- Returns wrong_state or bad_field, or nil.
 local function collect(job, shop, parcels, actor, by_driver, dwell_key)
   parcels = parcels or shop.there or shop.parcels
   if parcels > shop.parcels then return 'bad_field' end

@@ -1,5 +1,5 @@
--- A driver who reported `picked_up` while offline has the parcel, whatever was stored in the
--- meantime.
+-- Custody: a driver who reported `picked_up` while offline has the parcel, whatever was stored in
+-- the meantime.
 local function was_asked(job, driver)
   for _, turn in ipairs(job.asked) do
     if turn[1] == driver then return true end
@@ -18,8 +18,8 @@ local function was_holder(job, driver, attempt)
   return former_turn(job, driver, attempt) ~= nil
 end
 
--- An app repeats its claim with each hello and retry: the job's record holds which alerts were
--- raised.
+-- An app repeats its claim with each hello and retry, so the job's record holds which alerts have
+-- been raised.
 local function alert_once(job, what, driver)
   if redis.call('HSETNX', job.key, 'alert/' .. what .. '/' .. driver, now) == 1 then
     alert(what, { job = job.id, service = job.service, driver = driver, holder = job.driver,
@@ -59,7 +59,7 @@ local function claim_custody(job, driver, attempt, step)
   former_turn(job, driver, attempt)[3] = job.attempt -- see is_holder
   job.driver = driver
   local rec = read_driver(driver)
-  drop_job(rec, job.id) -- assigned to it once more meanwhile
+  drop_job(rec, job.id) -- if it was assigned to the driver again meanwhile
   take_on(rec, job, true)
   save_driver(driver, rec)
   move(job, 'picked_up', driver, 'custody', silence_limit(rec))

@@ -1,5 +1,6 @@
 -- Jobs that broke their rounds, by the id of their dead letter. The key is derived, so that the
--- places of the other keys stay. Fields of K, as a script has no room for more local variables.
+-- other keys keep their positions. These are fields of K because Lua allows no more local variables
+-- here.
 K.dead_letters = K.due:sub(1, -4) .. 'dead_letters'
 
 function K.dig_up(job)

@@ -1,5 +1,5 @@
--- At the customer's door: what follows if nobody takes the parcels. The order (the job's body) says
--- what its rule is; the field `door` what happens next, and when: {problem kind action at}. Needs
+-- What follows if nobody takes the parcels at the customer's door. The order (the job's body) has
+-- the rule; the field `door` says what happens next, and when: {problem kind action at}. Needs
 -- lib/returns.lua and lib/problems.lua.
 local MOST_ATTEMPTS = 3
 local HOLD_MS = 4 * 3600000
@@ -9,14 +9,14 @@ local function door_of(job)
   return packed and packed ~= '' and cmsgpack.unpack(packed) or nil
 end
 
--- Nothing acts any more until the next report.
+-- Ends the wait: nothing happens until the next report.
 local function forget_door(job)
   redis.call('HSET', job.key, 'door', '')
   redis.call('ZREM', K.due, door_entry(job))
   effects.over[#effects.over + 1] = door_entry(job)
 end
 
--- A new visit: the next problem counts again.
+-- Begins a new visit: the next problem counts as another attempt.
 local function begin_visit(job)
   forget_door(job)
   redis.call('HSET', job.key, 'visited', '', 'answer', '', 'leave', '')
@@ -62,7 +62,7 @@ local function leave_it(job, rec, door, text)
   tell_answer(job, rec, { problem = door.problem, action = 'leave', text = text })
 end
 
--- The order's rule, as nobody has answered.
+-- Applies the order's rule because no answer has come.
 local function act_at_door(job, rec, door, plan)
   if door.action == 'leave' then return leave_it(job, rec, door, '') end
   if door.action == 'hold' then
@@ -71,7 +71,8 @@ local function act_at_door(job, rec, door, plan)
   bring_back(job, rec, door, 'engine', 'undeliverable', '', plan)
 end
 
--- Counts the attempt, once a visit, and decides what follows: at once or after a while.
+-- Counts the attempt to deliver, once per visit, and decides what follows, at once or after a
+-- while.
 local function nobody_takes_it(job, rec, problem, is_new, plan)
   local v = redis.call('HMGET', job.key, 'delivery_attempts', 'visited')
   local attempts, is_counted = tonumber(v[1] or 0), v[2] == '1'

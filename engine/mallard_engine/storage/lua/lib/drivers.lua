@@ -1,6 +1,6 @@
 -- A driver's record, and whether it may be offered a job now. `idle` holds exactly the free drivers
--- who may, `coming` those who may be offered one more job from the mall that they are on their way
--- to. save_driver maintains both, and one due entry for the driver's next limit.
+-- who may be, `coming` those who may be offered one more job from the mall that they are on their
+-- way to. save_driver maintains both, and one due entry for the driver's next time limit.
 -- include lib/askable.lua
 local FORGET_DRIVER_MS = 7 * 86400000
 
@@ -20,7 +20,8 @@ local function is_done_with(rec)
   return not rec.connected and #rec.jobs == 0 and not rec.offer and not rec.suspended
 end
 
--- When parcels on board are to be handed over before the end of its block; once for each end.
+-- When the transfer of parcels on board must begin before the driver's block ends; once for each
+-- end.
 local function before_block_end(rec)
   if not policy.transfer_before_ms or not rec.until_ms or #rec.jobs == 0
     or rec.told_end_ms == rec.until_ms then
@@ -48,7 +49,8 @@ local function next_limit(rec, pos)
   return at
 end
 
--- Adds the driver to `coming` or removes it. The caller saves the record, which holds its place.
+-- Adds the driver to `coming` or removes it. The caller must save the record: it holds the driver's
+-- place in the index.
 local function index_coming(id, rec, pos)
   local mall = bound_for(rec)
   if mall and not may_be_asked(rec, pos) then mall = nil end

@@ -1,5 +1,6 @@
--- How long drivers stay at a store, counted by spans of time: engine/mallard_engine/core/pickup/dwell_estimate.py says
--- how it is read. A byte for all of them, then one a bucket; halved when it is full. Needs lib/room.lua.
+-- How long drivers stay at a store, as a histogram;
+-- engine/mallard_engine/core/pickup/dwell_estimate.py says how to read it. One byte has the total,
+-- then one byte for each bucket. All are halved when the total is full. Needs lib/room.lua.
 local BUCKETS, LEAST_MS, RATIO, FULL = 72, 15000, 1.1, 200
 
 local function bucket_of(ms)
@@ -7,7 +8,8 @@ local function bucket_of(ms)
   return math.min(math.ceil(math.log(ms / LEAST_MS) / math.log(RATIO)), BUCKETS - 1)
 end
 
--- Half of each; a remainder is carried to the next bucket, so that every prefix sum is halved.
+-- Halves each bucket. A remainder is carried to the next bucket, so that every prefix sum is
+-- halved.
 local function halved(packed)
   local counts, over = { packed:byte(1, -1) }, 0
   counts[1] = math.floor(counts[1] / 2)
@@ -20,8 +22,8 @@ local function halved(packed)
 end
 
 -- Counts the stay of a driver who has picked up at one store, if the parcel was ready before the
--- arrival. For several stores, of a job or a run, the stay at each is unknown: the caller makes
--- sure that the driver holds nothing else.
+-- arrival. With several stores, of a job or a run, the stay at each is unknown, so the caller must
+-- check that the driver holds no other job.
 local function note_stay(key, job)
   local need = need_of(job)
   local came = job.timeline[#job.timeline][2]
@@ -30,7 +32,7 @@ local function note_stay(key, job)
   local packed = redis.call('HGET', key, field)
   if not packed or #packed ~= BUCKETS + 1 then packed = string.rep('\0', BUCKETS + 1) end
   if packed:byte(1) >= FULL then packed = halved(packed) end
-  -- No count exceeds the total; corrupt data must not stop a pickup.
+  -- No count may exceed the total, since corrupt data must not stop a pickup.
   local i = bucket_of(now - came) + 2
   local count = math.min(packed:byte(i) + 1, 255)
   redis.call('HSET', key, field, string.char(packed:byte(1) + 1) .. packed:sub(2, i - 1)

@@ -1,5 +1,5 @@
--- The code that the driver shows at the counter: engine/mallard_engine/core/handover.py. One for
--- each attempt; nil if the job was stored before there were codes.
+-- The code that the driver shows at the counter, as engine/mallard_engine/core/handover.py computes
+-- it. Each attempt has its own. nil if the job was stored before there were codes.
 local function handover_code(job, attempt)
   local key = redis.call('HGET', job.key, 'handover_key')
   if not key or key == '' then return nil end

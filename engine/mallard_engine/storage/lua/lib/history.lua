@@ -1,5 +1,7 @@
--- How a driver's offers have ended, as engine/mallard_engine/core/matching/acceptance.py reads it: pairs of counts,
--- each a character: (accepted, refused) by cell, and last (declined, lapsed). A full pair is halved.
+-- How a driver's offers have ended, in the form that
+-- engine/mallard_engine/core/matching/acceptance.py reads: pairs of counts, one character for each
+-- count. There is one pair (accepted, refused) for each cell, and (declined, lapsed) at the end. A
+-- full pair is halved.
 local CELLS, FULL = 12, 120
 local REFUSALS_HALVE_MS = 3600000
 
@@ -13,7 +15,7 @@ local function count(history, pair, is_second)
     .. string.sub(history, 2 * pair + 3)
 end
 
--- An offer without a cell was made while no history was kept.
+-- An offer without a cell was made while the market kept no history.
 local function note_answer(rec, offer, accepted)
   if not offer.cell then return end
   local known = rec.history and #rec.history == 2 * CELLS + 2

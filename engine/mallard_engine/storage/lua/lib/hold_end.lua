@@ -1,7 +1,7 @@
 -- Whether a job still waits for a shop when its hold is over or its driver leaves. Needs
 -- lib/holding.lua.
--- A shop whose lack of parcels has not been answered, so that the job is offered to nobody: nothing
--- else is left to collect, or the order waits for all.
+-- A shop that lacks parcels and for which no answer has come, so that the job is not offered:
+-- nothing else is left to collect, or the order waits for all parcels.
 local function unanswered(job)
   local shops, lacking, has_open = shops_of(job), nil, false
   for _, shop in ipairs(shops) do
@@ -14,8 +14,8 @@ local function unanswered(job)
   return nil
 end
 
--- The hold of a job is over, but this shop has not answered: the job waits for it, no longer than for
--- the missing parcels of a shop before.
+-- Holds a job whose hold is over for another shop that has not answered, no longer than a job is
+-- held for missing parcels.
 local function wait_for(job, shop)
   local held = job.held
   if held.why ~= 'missing' and held.why ~= 'short' then
@@ -28,8 +28,8 @@ local function wait_for(job, shop)
   look_at_risk(job)
 end
 
--- The shop for which the job is held is open again: the job looks for a driver, unless it waits for
--- another shop.
+-- Call it when the shop for which the job is held is open again: the job is queued, unless it waits
+-- for another shop.
 local function no_longer_closed(job, shop, actor)
   if shop and shop.state == 'closed' then
     shop.state = 'waiting'
@@ -40,7 +40,7 @@ local function no_longer_closed(job, shop, actor)
   move(job, 'queued', actor, 'released', now + policy.safety_ms)
 end
 
--- Takes the job off its driver before pickup: it looks for another, unless it waits for a shop.
+-- Takes the job off its driver before pickup: it is queued, unless it waits for a shop.
 local function take_back_from(job, outcome, actor, reason)
   local shop = unanswered(job)
   if shop then

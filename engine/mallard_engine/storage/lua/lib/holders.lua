@@ -1,5 +1,5 @@
--- Takes a job off its holder before pickup. The caller changes the holder's record before the push,
--- which holds the state after the change.
+-- Takes a job off its holder before pickup. The holder's record must be changed before the push,
+-- which contains the state after the change.
 local function tell_holder(job, rec, state, reason)
   push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,
     state = state, reason = reason, driver_state = shown_state(rec) })
@@ -12,7 +12,7 @@ local function take_from_holder(job, state, reason)
   if BEFORE_PICKUP[job.state] then
     redis.call('HSET', job.key, 'eta_pickup_ms', '', 'promised_ms', '')
   end
-  look_at_risk(job) -- its ETA has said that it is in time
+  look_at_risk(job) -- the ETA by which it was in time is gone
   local rec = read_driver(job.driver)
   if not rec then return end
   drop_job(rec, job.id)
@@ -20,7 +20,7 @@ local function take_from_holder(job, state, reason)
   save_driver(job.driver, rec)
 end
 
--- Back to the queue at a higher attempt: calls at the old one have no effect.
+-- Returns the job to the queue at a higher attempt: calls at the old one have no effect.
 local function revoke(job, outcome, actor, reason)
   local told = outcome ~= 'gave_up' and outcome or nil
   note_asked(job, job.driver, outcome)
@@ -31,7 +31,7 @@ local function revoke(job, outcome, actor, reason)
   move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end
 
--- The job has ended while its driver held it.
+-- Call it when the job has ended while its driver held it.
 local function leave_hands(job, rec)
   drop_job(rec, job.id)
   if policy.keeps_work and job.state == 'delivered' then
@@ -42,7 +42,7 @@ local function leave_hands(job, rec)
   save_driver(job.driver, rec)
 end
 
--- When to check a holder for silence: at its limit if it is away, else one limit from now.
+-- When to check whether a holder is silent: at its limit if it is away, else one limit from now.
 local function silence_limit(rec)
   if rec.connected then
     return now + math.min(policy.resume_ms, policy.stuck_ms or policy.resume_ms)

@@ -3,14 +3,14 @@
 local FAILED_FOR = { missing = 'not_at_counter', not_ready = 'not_at_counter', short = 'short',
   store_closed = 'store_closed' }
 
--- The caller counts what shops have held and ended, by reason.
+-- The caller counts the jobs that shops have held or ended, by reason.
 local function count_outcome(outcome, reason)
   effects.shops = effects.shops or {}
   effects.shops[#effects.shops + 1] = { outcome, reason }
 end
 
--- Takes the job off its driver, if it has one, at a higher attempt. The driver may be asked again,
--- and may still claim the parcels (custody), unless it `gave_up`.
+-- Takes the job off its driver, if it has one, at a higher attempt. The driver may be offered it
+-- again, and may still claim the parcels (custody), unless it `gave_up`.
 local function take_off(job, state, reason, gave_up)
   local driver = job.driver
   if driver ~= '' then
@@ -23,15 +23,15 @@ local function take_off(job, state, reason, gave_up)
   job.driver = ''
 end
 
--- Ends a job of which nothing was carried. The caller has closed a live offer.
+-- Ends a job of which no parcel was carried. The caller must have closed a live offer.
 local function fail(job, why, actor, gave_up)
   count_outcome('failed', FAILED_FOR[why])
   take_off(job, 'failed', FAILED_FOR[why], gave_up)
   move(job, 'failed', actor, 'failed', nil, FAILED_FOR[why])
 end
 
--- The search for a driver is suspended until `until_ms` (nil: as long as the order allows), or
--- until the shop or the order service answers. The caller has closed a live offer. by_driver: the
+-- Suspends the search for a driver until `until_ms` (nil: as long as the order allows), or until
+-- the shop or the order service answers. The caller must have closed a live offer. by_driver: the
 -- second hold for this shop ends the job.
 local function hold(job, shop, why, until_ms, actor, by_driver, gave_up)
   local shops = shops_of(job)
@@ -52,8 +52,8 @@ local function hold(job, shop, why, until_ms, actor, by_driver, gave_up)
     attempt = job.attempt, driver = '', actor = actor, cause = 'held', reason = why })
 end
 
--- The rule of the order for a shop that has fewer parcels than ordered, or none, and why. Once
--- something is on board nothing is held.
+-- The order's rule for a shop that has fewer parcels than ordered, or none, by `why`. Once a parcel
+-- is on board, the job is not held.
 local function rule_for(job, shop, why)
   local shops = shops_of(job)
   if parcels_on_board(job) > 0 or job.state == 'picked_up' then

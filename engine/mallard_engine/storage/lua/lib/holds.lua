@@ -1,5 +1,5 @@
--- Until when the shop itself has said that it is closed; 0 if it has not, or the time has passed.
--- Needs `now`.
+-- Until when a shop is closed by its own report; 0 if it is not, or if the time has passed. Needs
+-- `now`.
 local function own_word(holds, place)
   local till = tonumber(redis.call('HGET', holds, 'word/' .. place) or 0)
   return till > now and till or 0

@@ -1,15 +1,15 @@
--- Events of a job. Each holds what its reader is shown as of the event, since the job may have
--- changed when the event is delivered: state, attempt, driver, and the expected times.
+-- Events of a job. Each contains what readers see of the job at that moment (state, attempt,
+-- driver, expected times), since the job may have changed by the time the event is delivered.
 -- Needs lib/times.lua and lib/archive.lua.
 
--- {pickup, drop-off}, 0: unknown. Only a job with a driver, or with an end, has expected times.
+-- {pickup, drop-off}; 0: unknown. Only a job with a driver, or one that has ended, has these times.
 local function etas_of(job)
   if job.driver == '' and not TERMINAL[job.state] then return nil end
   local v = redis.call('HMGET', job.key, 'eta_pickup_ms', 'eta_dropoff_ms')
   return { tonumber(v[1]) or 0, tonumber(v[2]) or 0 }
 end
 
--- An event that is no change of state; `move` writes those.
+-- Writes an event that is not a change of state; `move` writes those.
 local function job_event(job, fields)
   fields.job, fields.service, fields.state = job.id, job.service, job.state
   fields.attempt, fields.driver = job.attempt, fields.driver or job.driver

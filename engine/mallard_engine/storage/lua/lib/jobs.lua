@@ -1,5 +1,5 @@
--- A job's fields, and what each change of state updates: wait set, due entry, counters, timeline,
--- event.
+-- A job's fields, and all that each change of state updates: wait set, due entry, counters,
+-- timeline, event.
 local DUE_KIND = { scheduled = 'release', queued = 'retry', offered = 'offer',
   assigned = 'silent', at_mall = 'silent', picked_up = 'silent', returning = 'silent' }
 -- include lib/terminal.lua
@@ -17,7 +17,7 @@ local function list_of(packed)
   return packed and cmsgpack.unpack(packed) or {}
 end
 
--- A field that the writing version did not know is empty, 0 or an empty list.
+-- A field that the version which wrote the job did not know is empty, 0 or an empty list.
 local function read_job(key)
   local v = redis.call('HMGET', key, 'id', 'state', 'attempt', 'mall', 'driver', 'offer',
     'expires_ms', 'release_ms', 'priority', 'created_ms', 'service', 'external_id', 'need', 'card',
@@ -47,12 +47,12 @@ local function note_asked(job, driver, outcome)
   job.asked[#job.asked + 1] = { driver, job.attempt, outcome, now }
 end
 
--- A revoked driver may still have the parcel on board (custody).
+-- Notes a driver whose job was revoked: it may still have the parcel on board (custody).
 local function note_former(job, driver)
   job.former[#job.former + 1] = { driver, job.attempt }
 end
 
--- A driver who gave it up does not hold it.
+-- Removes a driver who gave the job up: it has no parcel.
 local function strike_former(job, driver)
   for i = #job.former, 1, -1 do
     if job.former[i][1] == driver then table.remove(job.former, i) end
@@ -73,7 +73,7 @@ end
 -- include lib/transferred.lua
 -- include lib/on_board.lua
 
--- Under which name a job in this state is counted: a transfer is no customer's job.
+-- The name under which a job in this state is counted: a transfer is not a customer's job.
 local function counted_as(job, state)
   return job.kind == 'transfer' and 'transfer_' .. state or state
 end
@@ -99,7 +99,7 @@ local function move(job, state, actor, cause, due_at, reason)
   if job.dead_letter ~= '' and state ~= 'scheduled' then K.dig_up(job) end
   local occurred = note_change(job, state, actor, cause)
   save_job(job)
-  -- The event holds why a job is queued again or held; such a job has no reason itself.
+  -- The event says why a job is queued again or held; the job itself has no reason then.
   if reason and state ~= 'queued' and state ~= 'scheduled' then
     redis.call('HSET', job.key, 'reason', reason)
   end

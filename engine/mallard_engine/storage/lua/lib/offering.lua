@@ -18,7 +18,7 @@ local function put_out(jobs, rec, plan, etas, is_staggered)
 end
 
 -- Starts a staggered round (lib/rounds.lua) with the drivers after the nth of the plan, who has
--- just got the offer. offer_more.lua continues it.
+-- just received the offer. offer_more.lua continues it.
 local function begin_round(job, plans, n, more)
   table.remove(plans, n)
   for i = #plans, MOST_KEPT + 1, -1 do plans[i] = nil end

@@ -1,13 +1,13 @@
--- Offers are stored in one hash; an ended one is kept a while, so that a repeated answer gets the
--- first reply. An offer holds one job or a run of several. A transition that ends it must declare
--- the keys of all its jobs, from KEYS[15] on; if some are missing, the verdict is `run` with the
--- jobs' names, and the caller repeats the call.
+-- Offers are stored in one hash. An offer that has ended is kept for a while, so that a repeated
+-- answer gets the first reply. An offer has one job or a run of several. A transition that ends it
+-- must declare the keys of all its jobs, from KEYS[15] on. If some are missing, the verdict is
+-- `run` with the jobs' names, and the caller repeats the call.
 local function read_offer(id)
   local raw = redis.call('HGET', K.offers, id)
   return raw and cmsgpack.unpack(raw) or nil
 end
 
--- The jobs of an offer, this one as it was read; nil and their names if keys are missing.
+-- The jobs of an offer, with this one as it was read; nil and their names if keys are missing.
 local function read_run(offer, job)
   if #offer.jobs == 1 then return { job } end
   local keys, run, names, is_whole = {}, {}, {}, true
@@ -79,8 +79,8 @@ local function requeue_offered(run, offer, outcome, actor, reason)
   end
 end
 
--- Ends the live offer, or the whole round, of a job that is moved otherwise, and pushes the end.
--- Jobs that were offered together with it return to the queue; the caller moves the job itself.
+-- Ends the live offer, or the whole staggered round, of a job that something else moves, and pushes
+-- the end. Jobs that were offered together with it return to the queue; the caller moves the job.
 local function close_offer(job, run, outcome, why)
   local id = job.offer
   local offer = read_offer(id)

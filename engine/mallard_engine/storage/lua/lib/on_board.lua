@@ -1,5 +1,5 @@
--- What a job on board may wait for besides its driver: an answer at the door; the closing of the
--- place that it goes back to.
+-- What a job on board may wait for besides its driver: an answer at the door, or the closing time
+-- of the place that it goes back to.
 local function door_entry(job)
   return 'door/' .. job.mall .. '/' .. job.id
 end
@@ -14,7 +14,8 @@ local function waits_no_more(job)
   effects.over[#effects.over + 1] = return_entry(job)
 end
 
--- After each change of state. The sweeper plans a way back at once unless the script has a plan.
+-- Call it after each change of state. The sweeper plans the way back at once unless the script has
+-- a plan.
 local function look_after(job, was)
   if was == job.state then return end
   if was == 'picked_up' or was == 'returning' then waits_no_more(job) end

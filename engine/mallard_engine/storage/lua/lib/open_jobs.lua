@@ -1,8 +1,8 @@
--- What is kept of an open job besides its record, and of one that has ended.
+-- Sets that list open jobs, and jobs that have ended, besides their records.
 -- include lib/archive.lua
--- The jobs that have ended and are to be packed, by when: pack.lua.
+-- The jobs that have ended and are to be packed (pack.lua), by when.
 local UNPACKED = K.due:sub(1, -4) .. 'unpacked'
--- Its risk is determined anew by the next sweep of any node: lib/risk.lua.
+-- The next sweep of any node computes the job's risk again (lib/risk.lua).
 local function look_at_risk(job)
   redis.call('ZADD', K.risks, 0, job.id)
 end

@@ -3,7 +3,7 @@ local function fitted_ms(left_ms, least_ms, most_ms)
   return math.min(most_ms, math.max(least_ms, math.floor(policy.slack_share * left_ms)))
 end
 
--- How long the holder of this job may be silent before pickup, from when it was lost; as
+-- How long the holder of this job may be silent before pickup, from the disconnect on; as
 -- silence_ms in core/matching/patience.py. Around the mall it may be silent for longer.
 local function silence_ms(job, lost_ms)
   local times = redis.call('HMGET', job.key, 'deadline_ms', 'eta_dropoff_ms')
@@ -14,7 +14,7 @@ local function silence_ms(job, lost_ms)
   return limit_ms
 end
 
--- How long the driver of an offer of these jobs gets no other; the most urgent of them decides.
+-- How long the driver of an offer of these jobs gets no other offer; the most urgent job decides.
 local function cooldown_ms(jobs)
   local left_ms = math.huge
   for _, job in ipairs(jobs) do left_ms = math.min(left_ms, job.expires_ms - now) end

@@ -1,6 +1,7 @@
--- Where operators have paused matching: a hash by place, `*` for the market, the mall, or mall/store.
--- Its key is derived, so that the places of the other keys stay; it has the hash tag of the others.
--- Every script that makes an offer asks here, so a pause is in force on all nodes at once.
+-- Where operators have paused matching: a hash by place, which is `*` for the market, the mall, or
+-- mall/store. The key is derived, so that the other keys keep their positions; it shares the
+-- market's hash tag. Every script that makes an offer reads it, so a pause takes effect on all
+-- nodes at once.
 K.pauses = K.due:sub(1, -4) .. 'pauses'
 
 -- Whether one of these jobs, all of one mall, may not be offered now. Needs lib/room.lua.
@@ -10,7 +11,7 @@ function K.is_paused(jobs)
   for _, job in ipairs(jobs) do
     local need, done = need_of(job), {}
     for _, store in ipairs(need.done or {}) do done[store] = true end
-    -- All of them if nothing is left to collect, as Need.visits in core/model.py.
+    -- All stores if nothing is left to collect, as Need.visits in core/model/load.py.
     local is_all = #(need.done or {}) >= #(need.stores or {})
     for _, store in ipairs(need.stores or {}) do
       if is_all or not done[store] then places[#places + 1] = job.mall .. '/' .. store end

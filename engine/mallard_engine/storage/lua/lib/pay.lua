@@ -1,5 +1,5 @@
--- The pay of a job rises by the market's step after each round that no driver took, up to its
--- pay.max_minor. The field pay_minor holds it once it has risen; an accepted job keeps it.
+-- The pay of a job rises by the market's step after each round in which no driver took it, up to
+-- its pay.max_minor. The field pay_minor holds the pay once it has risen; an accepted job keeps it.
 local TOOK_NONE = { declined = true, expired = true, unacknowledged = true }
 
 local function raise_pay(job, outcome)

@@ -9,7 +9,7 @@ local function distance_m(lat1, lon1, lat2, lon2)
   return 2 * EARTH_M * math.asin(math.min(1, math.sqrt(a)))
 end
 
--- Two fixes less than a second apart count as a second apart: GPS jumps by metres.
+-- Two fixes less than a second apart count as one second apart, because GPS jumps by metres.
 local function is_reachable(lat1, lon1, at1, lat2, lon2, at2)
   local seconds = math.max(math.abs(at2 - at1) / 1000, 1)
   return distance_m(lat1, lon1, lat2, lon2) <= policy.max_speed_mps * seconds
@@ -27,10 +27,10 @@ local function take_fix(pos, at, lat, lon, acc, fault)
   if fault ~= '' then return reject(pos, fault) end
   if at > now + policy.future_ms then return reject(pos, 'future') end
   if not is_fresh(pos) then
-    -- After a stale period the former position says nothing about the present one.
+    -- After a stale period the former position does not limit the present one.
     if at < now - policy.stale_ms then return reject(pos, 'old') end
   elseif at == pos[2] and lat == pos[3] and lon == pos[4] then
-    -- A device at rest repeats its last fix.
+    -- A device at rest repeats its last fix, so an equal time is accepted.
     return 'ok', { now, at, lat, lon, acc, 0, 0, 0, 0, 0 }
   end
   if pos and pos[1] > 0 then

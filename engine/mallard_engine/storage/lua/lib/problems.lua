@@ -51,12 +51,13 @@ local function resolve(job, is_over)
   if is_changed then save_problems(job.key, problems) end
 end
 
--- The driver tries again: the problems of the last visit are over.
+-- Resolves the problems of the last visit: the driver tries again.
 local function resolve_at_door(job)
   resolve(job, function(problem) return AT_DOOR[problem.kind] end)
 end
 
--- The shop has handed over parcels; only all of them end a problem with their number.
+-- Resolves problems of a shop that has handed over parcels. A problem with their number is resolved
+-- only if it has handed over all.
 local function resolve_at_shop(job, store, has_all)
   resolve(job, function(problem)
     return problem.store == store and AT_SHOP[problem.kind]

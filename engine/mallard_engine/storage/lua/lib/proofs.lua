@@ -1,5 +1,5 @@
--- The proof that a driver gives with a step: stored with the job, each kind and value of a step
--- once. The code that the customer gave is not: it would be shown.
+-- The proof that a driver gives with a step is stored with the job, each kind and value of a step
+-- once. A code that the customer gave is not stored, since readers of the job would see it.
 local MOST_PROOFS = 16
 
 local function read_list(job, field)
@@ -43,9 +43,8 @@ local function is_kept(proofs, proof, value)
 end
 
 -- Stores the proof of this report, if it has one; false if there is no room for another, or no such
--- image. `codes`:
--- see `codes_of`; only a delivery needs them. is_done: an operator may have closed the job, so
--- that the code was not compared.
+-- image. `codes`: see `codes_of`; only a delivery needs them. is_done: an operator may have closed
+-- the job, so that the code was not compared.
 local function keep_proof(job, codes, is_done)
   local proof, proofs = arg.proof, read_list(job, 'proofs')
   local is_secret = proof and codes and is_the_customers(codes)

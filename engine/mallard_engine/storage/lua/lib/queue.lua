@@ -1,16 +1,16 @@
 -- The queue of a mall: KEYS[14], its wait set.
 local WAIT = KEYS[14]
--- A transition that queues jobs of several malls names the wait set of each other mall here.
+-- A transition that queues jobs of several malls puts the wait sets of the other malls here.
 local WAITS = {}
 -- The wait set as engines up to schema 1 read it: by id, with priority and age as the score. It is
 -- written while such engines may share the server (docs/howto/upgrade.md). No header declares it,
--- as it will be removed with them; it has the hash tag of the others.
+-- since it will be removed with them; it shares the market's hash tag.
 local function old_wait(wait)
   return (wait:gsub(':queue:', ':wait:', 1))
 end
 
--- Its name in the wait set: sorts by service, then by priority and age; ends with its demand of a
--- vehicle. See place_of in keys.py.
+-- The job's name in the wait set. It sorts by service, then by priority and age, and ends with what
+-- the job demands of a vehicle. See place_of in keys.py.
 local function place_of(job)
   return string.format('%s/%03d%014d/%s/%s', job.service, 999 - job.priority, job.created_ms,
     job.id, job.demand)

@@ -1,8 +1,8 @@
 -- How much of its quotas a service has used in this market.
 local MOST_ENDED, MOST_READS, DAY_MS = 256, 16, 86400000
 
--- Removes ended jobs from the set of open jobs. `forget` has an entry of each, whichever version of
--- the engine ended it, at the time of its end plus a constant; `seen` is how far it was read.
+-- Removes ended jobs from the set of open jobs. `forget` has an entry for each, whichever version
+-- of the engine ended it, at the time of its end plus a constant; `seen` is how far that was read.
 -- Returns whether there may be more to read.
 local function settle_open(open, seen)
   local from = redis.call('GET', seen) or now + policy.terminal_kept_ms
@@ -23,7 +23,7 @@ local function open_jobs(open, seen, service)
   return redis.call('ZLEXCOUNT', open, '[' .. service .. '/', '(' .. service .. '0')
 end
 
--- Bytes by day of submission, for as long as an ended job is kept. Earlier days are dropped.
+-- Bytes by day of submission, for as many days as an ended job is kept. Earlier days are dropped.
 local function stored_bytes(stored)
   local first = math.floor((now - policy.terminal_kept_ms) / DAY_MS)
   local days, total = redis.call('HGETALL', stored), 0

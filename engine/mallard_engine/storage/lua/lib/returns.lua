@@ -1,5 +1,6 @@
--- The way back: where the parcels go, and what the holder hears. A plan is {place code}: where, as
--- the caller has computed it, and the code that the place shows. Needs lib/jobs.lua, lib/holders.lua.
+-- The way back: where the parcels go, and what is pushed to the holder. A plan is {place code}: the
+-- place that the caller has chosen, and the code that it shows. Needs lib/jobs.lua,
+-- lib/holders.lua.
 local function is_cancel_requested(job)
   return redis.call('HGET', job.key, 'cancel_requested') == '1'
 end
@@ -32,7 +33,7 @@ local function turn_round(job, rec, actor)
     'answer', '')
 end
 
--- Tells the holder what to do with the parcels. `answer`: {problem action text}.
+-- Pushes to the holder what to do with the parcels. `answer`: {problem action text}.
 local function tell_answer(job, rec, answer)
   redis.call('HSET', job.key, 'answer', cmsgpack.pack(answer))
   push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,

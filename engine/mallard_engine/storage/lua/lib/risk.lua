@@ -1,12 +1,14 @@
 -- The risk of an open job: whether its expected drop-off is after its deadline (`late`), or within
 -- the market's margin of it (`at_risk`). K.risks has, for each open job, when its risk may change
--- next if nothing else happens: an entry may come too soon, never too late.
--- A transfer has none: no customer waits for it, and the jobs that it carries have their own.
--- While a driver holds the job, its ETA says when it is dropped off; before, the least time that it
--- takes from now: `lead_ms` until the parcels are in hand, and `haul_ms` from there to the door.
+-- next if nothing else happens: an entry may be too early, never too late.
+-- A transfer has no risk: no customer waits for it, and the jobs that it carries have their own.
+-- While a driver holds the job, its ETA is the expected drop-off. Before, the drop-off is expected
+-- after the least time that it takes from now: `lead_ms` until the pickup, and `haul_ms` from
+-- there.
 local HAS_ETA = { assigned = true, at_mall = true, picked_up = true }
 
--- When the job is dropped off at the earliest, and how long before that its course is open.
+-- When the job is dropped off at the earliest, and how long that takes from its next step on (0: the
+-- ETA is fixed).
 local function expected_ms(job)
   local lead, haul, at = job.lead_ms, job.haul_ms, now
   if HAS_ETA[job.state] then

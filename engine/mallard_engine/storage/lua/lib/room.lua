@@ -14,8 +14,8 @@ local function is_equipped(vehicle, need)
   return true
 end
 
--- An express job is its driver's only one until it ends. Jobs stored before there were service
--- levels have that of the market's preset.
+-- An express job is its driver's only one until it ends. A job stored before there were service
+-- levels has that of the market's preset.
 local function is_express(job)
   if job.kind == 'transfer' then return false end
   local level = need_of(job).service_level
@@ -23,13 +23,13 @@ local function is_express(job)
   return level == 'express'
 end
 
--- For how many jobs it counts: a transfer needs the room of all that it carries.
+-- How many jobs it counts as: a transfer needs the room of all jobs that it carries.
 local function parts_of(job)
   return job.kind == 'transfer' and need_of(job).jobs or 1
 end
 
--- Whether these jobs fit beside what it holds. The ranking, or the operator, checks that one job
--- fits an empty vehicle. `by_operator`: an express job may join others.
+-- Whether these jobs fit beside those that the driver holds. The ranking, or the operator, checks
+-- that one job fits an empty vehicle. `by_operator`: an express job may join others.
 local function fits(rec, jobs, by_operator)
   local count = 0
   for _, held in ipairs(rec.jobs) do count = count + (held.jobs or 1) end
@@ -64,7 +64,7 @@ end
 -- where it parks, if known.
 local function take_on(rec, job, there, gate)
   local held = { job = job.id, attempt = job.attempt, mall = job.mall }
-  -- Nothing is added on the way to a meeting.
+  -- No job is added on the way to the meeting of a transfer.
   if job.kind == 'transfer' then held.jobs, there = parts_of(job), true end
   if policy.max_run_jobs > 1 then
     local need = need_of(job)
@@ -78,8 +78,8 @@ local function take_on(rec, job, there, gate)
   rec.jobs[#rec.jobs + 1] = held
 end
 
--- Marks that the driver is at the mall with this job: no node adds to its run any more. Returns
--- whether its record must be saved.
+-- Marks that the driver is at the mall with this job: no node adds jobs to its run from now on.
+-- Returns whether its record must be saved.
 local function note_arrival(rec, job)
   local held = rec.jobs[holds(rec, job.id)]
   if not held or held.there or not has_place(held) then return false end

@@ -3,7 +3,7 @@
 -- the first; how many drivers have been `asked` and at `most` may be; the `rest` of the ranking and
 -- the `ids` of their offers; when the next offer is made (`next_ms`, `gap_ms`). Each live offer is
 -- marked `staggered` and has a due entry of its own; `more/…` is that of the next. A job that is
--- offered to one driver has none of this: the functions are created only if a round is met.
+-- offered to a single driver has no `round`, so these functions are created only when one is found.
 local function rounds()
   local function falls_due_no_more(member)
     if redis.call('ZREM', K.due, member) == 1 then effects.over[#effects.over + 1] = member end
@@ -23,7 +23,8 @@ local function rounds()
     falls_due_no_more('more/' .. job.mall .. '/' .. job.id)
   end
 
-  -- The round is decided, by the offer `but` or otherwise: its other offers end, without cool-down.
+  -- Ends the round, decided by the offer `but` or otherwise: the other offers end, without
+  -- cool-down.
   local function finish(job, but, outcome, why)
     for _, id in ipairs(read(job).live) do
       if id ~= but then

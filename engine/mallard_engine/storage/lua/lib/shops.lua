@@ -1,6 +1,6 @@
 -- The shops of a job: what each has handed over, and what follows if that is less than ordered. The
--- order (the job's body) says how many parcels each has and which rules apply; the field `shops`
--- has the rest, once there is anything to keep. Needs lib/jobs.lua.
+-- order (the job's body) says how many parcels each shop has and which rules apply. The field
+-- `shops` is written once there is more to keep. Needs lib/jobs.lua.
 -- include lib/problems.lua
 local HOLD_MS = 4 * 3600000
 
@@ -32,8 +32,8 @@ local function is_open(shop)
     or (shop.state == 'short' and shop.collected == 0 and (shop.there or 0) > 0)
 end
 
--- The stores that need not be visited: nothing is left to collect. One that is closed counts if
--- there are others; else the driver waits for it.
+-- The stores that need not be visited because nothing is left to collect. A closed store counts as
+-- such if there are others; else the driver waits for it.
 local function stores_done(job)
   local done, closed = {}, {}
   for _, shop in ipairs(shops_of(job)) do
@@ -95,8 +95,8 @@ local function note_collected(job, shop, parcels, actor)
   if parcels > 0 then resolve_at_shop(job, shop.store, parcels == shop.parcels) end
 end
 
--- `picked_up`, or a delivery, says it for every shop that is left; if no parcel would be on board,
--- also for those that had none.
+-- A `picked_up` or a delivery counts as `collected` for every shop that is left, and also for shops
+-- that had no parcels if otherwise no parcel would be on board.
 local function collect_the_rest(job, actor)
   local shops, is_changed = shops_of(job), false
   for _, shop in ipairs(shops) do

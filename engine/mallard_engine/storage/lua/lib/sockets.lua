@@ -5,7 +5,7 @@ local function new_driver(id)
     declines_ms = 0, free_since_ms = now }
 end
 
--- The wish is restored with the driver, within its time.
+-- Restores the driver's wish, unless it has expired.
 local function resume_wish(rec)
   if not rec.connected and now > rec.lost_ms + policy.resume_ms then rec.wish = 'offline' end
   if rec.until_ms and rec.until_ms <= now then rec.wish, rec.block_over = 'offline', true end
@@ -14,7 +14,7 @@ end
 
 local function connect(rec, node, epoch, held)
   if rec.connected then
-    -- No seq: it is for the node that holds the older socket, not for the app.
+    -- Without a seq: the push is for the node that holds the older socket, not for the app.
     send(rec, { kind = 'replaced', driver = rec.id, seq = 0, epoch = epoch })
   end
   local was_connected = rec.connected

@@ -1,10 +1,10 @@
--- Continues a staggered round with one offer more or fewer. Created only if a round is met, as
--- lib/rounds.lua.
+-- Continues a staggered round after one more offer was made or one has ended. As in lib/rounds.lua,
+-- the functions are created only when a round is found.
 local function staggering()
 -- include lib/asking.lua
   local round_of = rounds()
 
-  -- Offers the job to the first of the rest who is free; nil if none is.
+  -- Offers the job to the first free driver of the rest; nil if none is free.
   local function ask_next(job, round)
     local is_over = round.asked >= round.most or now >= job.expires_ms
     if is_over or K.is_paused({ job }) then return nil end

@@ -1,5 +1,5 @@
--- Whether operators let a driver be offered jobs: one fact, which the register and the calls
--- `suspend` and `resume` change.
+-- Whether operators allow a driver to be offered jobs. The register and the calls `suspend` and
+-- `resume` change the same field.
 local function set_suspended(id, rec, suspended, reason)
   if rec.suspended == suspended then return end
   rec.suspended = suspended

@@ -2,9 +2,8 @@
 local TIMED = { at_door = true, returning = true, resume = true }
 local FURTHEST_AHEAD_MS = 60000
 
--- Steps with a time: one that is not later than the last of them taken, at this attempt, is a
--- repeat. The time of a clock that runs ahead is kept as it was, and bounded, so that it does not
--- refuse every later step.
+-- A step with a time is a repeat if it is not later than the last such step at this attempt. The
+-- time of a clock that runs ahead is kept but bounded, so that it does not refuse every later step.
 local function is_taken(job, at_ms)
   local packed = redis.call('HGET', job.key, 'last_step')
   local last = packed and cmsgpack.unpack(packed)

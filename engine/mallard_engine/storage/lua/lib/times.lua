@@ -1,16 +1,16 @@
 -- When a job's states began: by the engine's clock, and by the device that reported it.
 local ACTUAL = { picked_up = 'eta_pickup_ms', delivered = 'eta_dropoff_ms' }
 
--- When something occurred that a device reported: its time, but not before the state that the job is
--- in, nor after now.
+-- When something that a device reported occurred: the device's time, but neither before the job's
+-- present state nor after now.
 local function occurred_at(job, reported_ms)
   local last = #job.timeline
   local before = job.occurred[last] or job.timeline[last][2]
   return math.min(math.max(reported_ms or now, before), now)
 end
 
--- Adds a change to the timeline. Returns when it occurred. The ETA of what has happened becomes
--- the actual time.
+-- Adds a change to the timeline. Returns when it occurred. The ETA of a step that has happened
+-- becomes its actual time.
 local function note_change(job, state, actor, cause)
   local entries = #job.timeline
   local is_new = job.timeline[entries][1] ~= state

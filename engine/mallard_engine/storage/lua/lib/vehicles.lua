@@ -15,7 +15,7 @@ local function whole(said)
   return vehicle
 end
 
--- Whether a kind differs from the other and has room for no more in any respect.
+-- Whether a kind differs from the other and has no more room than it in any respect.
 local function is_smaller(kind, than)
   if not kind or kind == than then return false end
   for i = 1, #LIMITS do
@@ -34,7 +34,8 @@ local function narrow(vehicle, said)
   return vehicle
 end
 
--- The items that the source allows and the hello names. allowed nil: any; named nil: all.
+-- The items that the source allows and the hello names. allowed nil: any item; named nil: all
+-- items.
 local function both(allowed, named)
   if not allowed or not named then return allowed or named or {} end
   local is_named, items = {}, {}
@@ -45,8 +46,8 @@ local function both(allowed, named)
   return items
 end
 
--- Sets the driver's vehicle and qualifications. What `requires` of a job is matched with is the
--- vehicle's equipment, so that it holds the qualifications as well, after its own items.
+-- Sets the driver's vehicle and qualifications. `requires` of a job is matched with the vehicle's
+-- equipment, which therefore also holds the qualifications, after its own items.
 local function equip(rec, profile)
   local registered, claims, said = profile or {}, rec.claims or {}, rec.said or {}
   local base = registered.vehicle or claims.vehicle

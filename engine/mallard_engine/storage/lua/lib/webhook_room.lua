@@ -1,6 +1,6 @@
--- Whether so many more may be queued for an endpoint now. While it has successes, reading is paced: no
--- more are queued when pace wait, and it reads the events later (`behind`). Without a success for
--- patience_ms it is not paced, and disabled as soon as most would wait.
+-- Whether that many more deliveries may be queued for an endpoint now. While the endpoint has
+-- successes, at most `pace` deliveries wait; it gets further events later (`behind`). Without a success
+-- for patience_ms it is not paced, and it is disabled once `most` would wait.
 local function has_room(endpoint, more)
   local waiting = redis.call('ZCARD', key('queue:' .. endpoint)) + more
   local failing = tonumber(redis.call('HGET', key('failing'), endpoint))

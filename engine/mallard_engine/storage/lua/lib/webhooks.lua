@@ -1,5 +1,5 @@
--- The common start of the scripts of webhooks. They have one key: `endpoints`; the others have its
--- hash tag and so its slot.
+-- The common start of the scripts of webhooks. They declare one key, `endpoints`; all others share
+-- its hash tag, and so its slot.
 local PREFIX = KEYS[1]:match('^(.*)endpoints$')
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
@@ -14,7 +14,7 @@ local function version() return tonumber(redis.call('GET', key('version')) or '0
 
 local function changed() redis.call('INCR', key('version')) end
 
--- Drops what waits for an endpoint; returns the time of the oldest event of it, 0 if nothing waited.
+-- Drops the deliveries that wait for an endpoint. Returns the time of the oldest; 0 if none waited.
 local function drop_waiting(endpoint)
   local oldest
   for _, name in ipairs(redis.call('HKEYS', key('waiting:' .. endpoint))) do
@@ -31,7 +31,8 @@ local function drop_waiting(endpoint)
   return oldest or 0
 end
 
--- Whether it was enabled. `untold` is read by the nodes: one of them writes the event.
+-- Disables an endpoint; returns whether it was enabled. Nodes read `untold`, and one writes the
+-- event.
 local function disable(endpoint, reason)
   if redis.call('HEXISTS', KEYS[1], endpoint) == 0 then return false end
   if redis.call('HEXISTS', key('disabled'), endpoint) == 1 then return false end
