@@ -4,6 +4,9 @@ A token is never logged and never returned to its sender: error texts say what i
 quote nothing of it.
 """
 
+import base64
+import binascii
+import hmac
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +30,8 @@ MAX_TOKEN_CHARS: Final = 8192
 # How far ahead an issuer's clock may be. The expiry has no leeway, since its holder knows it.
 LEEWAY_S: Final = 10
 MAX_CACHED: Final = 4096
+# Headers of tokens: an issuer has one or two.
+_MAX_HEADERS: Final = 16
 _ALGORITHMS: Final = ("HS256", "RS256", "ES256")
 
 
@@ -135,6 +140,8 @@ class Tokens:
         self._jws = jwt.PyJWS(algorithms=_ALGORITHMS)
         # Verified tokens, oldest first: an order service sends the same token with each request.
         self._known: dict[str, Principal] = {}
+        # The secrets that have verified a token with this header. The next one needs only its HMAC.
+        self._secrets: dict[str, dict[bytes, None]] = {}
         # Whether a token was revoked after it was issued; see `RevokedTokens`.
         self.is_revoked: Callable[[Principal], bool] = lambda _: False
 
@@ -146,6 +153,7 @@ class Tokens:
         """Replace the keys. Tokens of removed keys are refused from now on."""
         self._keys = keys
         self._known.clear()
+        self._secrets.clear()
 
     def verify(self, token: str) -> Principal:
         """Return the subject of a token. Raises `BadToken`, `TokenExpired`."""
@@ -243,16 +251,28 @@ class Tokens:
         if len(token) > MAX_TOKEN_CHARS:
             raise BadToken("the token is too long")
         try:
+            for secret in self._secrets.get(token.partition(".")[0], ()):
+                payload = _signed_payload(token, secret)
+                if payload is not None:
+                    return _claims(payload)
             header = self._jws.get_unverified_header(token)
             algorithm, key_id = header.get("alg"), header.get("kid")
             if algorithm in _ALGORITHMS:
                 for key in self._keys.candidates(algorithm, key_id):
                     payload = self._payload(token, key, algorithm)
                     if payload is not None:
+                        self._remember(token, key)
                         return _claims(payload)
         except (jwt.PyJWTError, msgspec.MsgspecError, ValueError, RecursionError):
             raise BadToken("the token cannot be read") from None
         raise BadToken("the token is not signed by a key that is valid here")
+
+    def _remember(self, token: str, key: bytes | jwt.PyJWK) -> None:
+        """Remember that tokens with this header are signed by this secret."""
+        if isinstance(key, bytes):
+            if len(self._secrets) >= _MAX_HEADERS:
+                self._secrets.clear()
+            self._secrets.setdefault(token.partition(".")[0], {})[key] = None
 
     def _payload(self, token: str, key: bytes | jwt.PyJWK, algorithm: str) -> bytes | None:
         try:
@@ -260,6 +280,27 @@ class Tokens:
         except jwt.InvalidSignatureError:
             return None
         return signed
+
+
+def _signed_payload(token: str, secret: bytes) -> bytes | None:
+    """Return the payload of a token that this secret has signed with HS256, in its only spelling.
+
+    PyJWT reads the key and the header again for each token, which took most of a check. It decides
+    on everything that is not spelled exactly so.
+    """
+    signed, _, signature = token.encode().rpartition(b".")
+    if not hmac.compare_digest(_base64url(hmac.digest(secret, signed, "sha256")), signature):
+        return None
+    spelled = signed.partition(b".")[2]
+    try:
+        payload = base64.urlsafe_b64decode(spelled + b"=" * (-len(spelled) % 4))
+    except binascii.Error:
+        return None
+    return payload if _base64url(payload) == spelled else None
+
+
+def _base64url(value: bytes) -> bytes:
+    return base64.urlsafe_b64encode(value).rstrip(b"=")
 
 
 def _markets(claims: _Claims) -> frozenset[str] | None:

@@ -1,5 +1,7 @@
 import base64
+import hmac
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -261,6 +263,57 @@ def test_garbage_is_refused_and_never_quoted(token: str) -> None:
     with pytest.raises(BadToken) as raised:
         tokens(SECRET, public=KEY_SET).verify(token)
     assert len(token) < 10 or token not in str(raised.value)
+
+
+def _outcome(verifier: Tokens, token: str) -> Principal | str:
+    try:
+        return verifier.verify(token)
+    except BadToken as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        lambda token: token,
+        lambda token: token[:-1] + ("A" if token[-1] != "A" else "E"),
+        lambda token: token[:-1] + chr(ord(token[-1]) + 1),  # the same bytes, spelled otherwise
+        lambda token: token + "=",
+        lambda token: token + "\u00e9",
+        lambda token: token + ".e30",
+        lambda token: token.replace(".", ".e30.", 1),
+        lambda token: token.replace(".", ".A", 1),
+        lambda token: token.rpartition(".")[0] + ".",
+        lambda token: token.rpartition(".")[0],
+        lambda token: token.partition(".")[0],
+        lambda _: signed(CLAIMS | {"sub": "other"}, OTHER),
+        lambda _: signed(CLAIMS | {"sub": "other"}),
+    ],
+)
+def test_known_header_changes_no_verdict(bend: Callable[[str], str]) -> None:
+    token = bend(signed(CLAIMS))
+    verifier = tokens(SECRET)
+    verifier.verify(signed(CLAIMS | {"sub": "first"}))
+    assert _outcome(verifier, token) == _outcome(tokens(SECRET), token)
+
+
+@pytest.mark.parametrize("payload", ["e30=", "e3 0", "e31", "\u00e9"])
+def test_signed_payload_has_one_spelling(payload: str) -> None:
+    verifier = tokens(SECRET)
+    verifier.verify(token := signed(CLAIMS))
+    signed_part = f"{token.partition('.')[0]}.{payload}"
+    digest = hmac.digest(SECRET, signed_part.encode(), "sha256")
+    signature = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    bent = f"{signed_part}.{signature}"
+    assert _outcome(verifier, bent) == _outcome(tokens(SECRET), bent)
+
+
+def test_retired_secret_is_refused_though_its_header_is_known() -> None:
+    verifier = tokens(SECRET)
+    verifier.verify(signed(CLAIMS))
+    verifier.use(TokenKeys((OTHER,)))
+    with pytest.raises(BadToken):
+        verifier.verify(signed(CLAIMS | {"sub": "second"}))
 
 
 def test_token_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

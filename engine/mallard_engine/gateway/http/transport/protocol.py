@@ -42,7 +42,8 @@ from mallard_engine.gateway.socket.transport.protocol import (
     DriverSocketProtocol,
     abort,
     has_unsent,
-    limit_unsent,
+    limit_unsent_bytes,
+    limit_unsent_time,
 )
 from mallard_protocol.codes import ProblemCode
 
@@ -116,7 +117,8 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             abort(transport)
             return
         self._peer.charge(_ACCEPT_COST_S)
-        limit_unsent(transport, UNSENT_WITHIN_S)
+        limit_unsent_bytes(transport)
+        limit_unsent_time(transport, UNSENT_WITHIN_S)
         self._wait_at_most(HEAD_WITHIN_S, self._on_too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -346,9 +348,6 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     def _switch_to_websocket(self) -> None:
         """Give the connection to the WebSocket protocol, which has its own limits."""
-        # The names are in lower case, as ASGI requires; the WebSocket parser does not change them.
-        lines = b"".join(b"%s: %s\r\n" % header for header in self.headers)
-        head = b"GET " + self.url + b" HTTP/1.1\r\n" + lines + b"\r\n"
         self._stop_timers()
         self._is_over = True
         self.flow.release()
@@ -359,7 +358,9 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         peer, self._peer = self._peer, None
         if peer is not None:
             peer.charge(_HANDSHAKE_COST_S)
-        cast(DriverSocketProtocol, protocol).take_over(self.transport, peer, head, self._rest)
+        cast(DriverSocketProtocol, protocol).take_over(
+            self.transport, peer, self.url, self.headers, self._rest
+        )
         self._release()
 
     # -- closing

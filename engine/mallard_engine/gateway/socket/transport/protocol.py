@@ -13,7 +13,7 @@ import socket
 import struct
 import termios
 from asyncio import TimerHandle
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, cast
@@ -33,6 +33,12 @@ from mallard_engine.gateway.limits.connections import Peer
 from mallard_engine.gateway.limits.loop_share import SLICE_S as UNAUTHENTICATED_SLICE_S
 from mallard_engine.gateway.socket.transport.frame_parser import FrameParser, Piece
 from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
+from mallard_engine.gateway.socket.transport.upgrade import (
+    Header,
+    acceptance,
+    offered_subprotocols,
+    plain_key,
+)
 from mallard_protocol.codes import Close, ProblemCode
 
 _log = structlog.get_logger(__name__)
@@ -71,8 +77,15 @@ def abort(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def limit_unsent(transport: asyncio.Transport, within_s: float) -> None:
-    """Bound the bytes that the kernel buffers for a peer, and for how long (RFC 5482).
+def limit_unsent_bytes(transport: asyncio.Transport) -> None:
+    """Bound the bytes that the kernel buffers for a peer."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+
+
+def limit_unsent_time(transport: asyncio.Transport, within_s: float) -> None:
+    """Bound for how long the kernel buffers bytes for a peer (RFC 5482).
 
     The kernel drops a connection whose peer acknowledges nothing for this long, also after it was
     closed here. Platforms without the option keep their default.
@@ -80,7 +93,6 @@ def limit_unsent(transport: asyncio.Transport, within_s: float) -> None:
     raw = transport.get_extra_info("socket")
     if raw is None:
         return
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT") and raw.family in {socket.AF_INET, socket.AF_INET6}:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(within_s * 1000))
 
@@ -121,6 +133,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.rate: Final = FrameRate()
         self._peer: Peer | None = None
         self._early = b""
+        self._key: bytes | None = None  # of a plain handshake
         self._frames = FrameParser()
         # The frames of the input that is being parsed, and the input after it.
         self._pieces: Iterator[Piece] | None = None
@@ -136,22 +149,71 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         return self.writable.is_set()
 
     def take_over(
-        self, transport: asyncio.Transport, peer: Peer | None, head: bytes, early: bytes
+        self,
+        transport: asyncio.Transport,
+        peer: Peer | None,
+        url: bytes,
+        headers: Sequence[Header],
+        early: bytes,
     ) -> None:
         """Start with a handshake that the HTTP protocol has read, and the input after it."""
         self._peer = peer
         self._early = early
-        limit_unsent(transport, UNSENT_WITHIN_S)
+        limit_unsent_time(transport, UNSENT_WITHIN_S)
         self.connection_made(transport)
         transport.set_protocol(self)
+        # The names are in lower case, as ASGI requires; the library does not change them.
+        lines = b"".join([b"%s: %s\r\n" % header for header in headers])
+        head = b"GET %s HTTP/1.1\r\n%s\r\n" % (url, lines)
+        self._key = plain_key(url, headers, len(head))
+        if self._key is not None:
+            self._start(url, headers)
+            return
         super().data_received(head)
         if not self.handshake_initiated:
             self.hang_up()  # the library's parser refused it; its response must be sent explicitly
 
+    def _start(self, url: bytes, headers: Sequence[Header]) -> None:
+        """Start the application for a plain handshake, as the library does for others."""
+        self.handshake_initiated = True
+        self.scope = {
+            "type": "websocket",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.4"},
+            "http_version": "1.1",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "root_path": self.root_path,
+            "path": self.root_path + url.decode(),
+            "raw_path": self.root_path.encode() + url,
+            "query_string": b"",
+            "headers": headers,
+            "subprotocols": offered_subprotocols(headers),
+            "state": self.app_state,
+            "extensions": {"websocket.http.response": {}},
+        }
+        self.queue.put_nowait({"type": "websocket.connect"})
+        task = self.loop.create_task(self.run_asgi())
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _accept(self, key: bytes, subprotocol: str | None) -> None:
+        """Open the socket of a plain handshake."""
+        self.transport.write(acceptance(key, subprotocol, self.default_headers))
+        self.handshake_complete = True
+        # The library reads frames from now on instead of a handshake.
+        self.conn.state = State.OPEN
+        self.conn.parser = self.conn.parse()
+        next(self.conn.parser)
+
     async def send(self, message: Any) -> None:
         """Send an ASGI event. After the handshake's response, handle the early input."""
         was_complete = self.handshake_complete
-        await super().send(message)
+        is_accepted = message["type"] == "websocket.accept"
+        if self._key is None or was_complete or not is_accepted:
+            await super().send(message)
+        elif not self.transport.is_closing():
+            self._accept(self._key, message.get("subprotocol"))
         if self.handshake_complete and not was_complete:
             early, self._early = self._early, b""
             if early and not self.close_sent:
@@ -334,7 +396,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self.close_sent = True
         self._resume_reading()
         self._schedule_read()
-        limit_unsent(self.transport, UNSENT_AFTER_CLOSE_S)
+        limit_unsent_time(self.transport, UNSENT_AFTER_CLOSE_S)
         self.close_timer = self.loop.call_later(self.close_timeout, self._on_close_timeout)
 
     def _on_close_timeout(self) -> None:
