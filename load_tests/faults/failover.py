@@ -4,7 +4,8 @@
 
 A row is a store and what happens to its master: `killed` (a replica takes over, the killed server
 comes back as a replica), `planned` (it changes places with a replica, as for maintenance) or
-`forget` (it is killed after its replicas were cut off for a moment: confirmed writes are lost).
+`forget` (it is killed after its replicas were cut off for a moment: confirmed writes are lost). The
+servers are set up as docs/howto/high-availability.md recommends.
 
 Goals: no socket closed; each confirmed order delivered, and the first new offer within two seconds
 of the promotion; with `forget` every loss noticed within a second of the promotion, each lost order
@@ -46,6 +47,12 @@ _WITHIN_S: Final = 60.0
 _CUT_OFF_S: Final = 0.3
 _POLL_S: Final = 0.02
 _READS: Final = 16
+_SHOWN: Final = 20
+# The recommended deployment: see docs/howto/high-availability.md.
+_DOWN_AFTER_MS: Final = 2_000
+_REPLICAS: Final = 2
+_OPTIONS: Final = {"appendfsync": "everysec"}
+_WITH_REPLICAS: Final = {"min-replicas-to-write": "1", "min-replicas-max-lag": "10"}
 _HEAD: Final = (
     "| store, master | failovers | orders a second | confirmed | forgotten, of them alerts | "
     "undelivered | sockets closed | first new offer, median, at most | noticed, at most | check |"
@@ -151,11 +158,17 @@ class Failovers:
             await asyncio.to_thread(exchange, group, before)
         else:
             await self._kill(before, replicas)
+        killed_ms = time.time() * 1000
         now = None
         while now is None:
             await asyncio.sleep(_POLL_S)
             now = await asyncio.to_thread(_other_master, group, before)
         promoted_s, offers = time.monotonic(), len(self.seen.offers)
+        print(
+            f"{killed_ms:.0f} ms: {before.url} fails; "
+            f"{time.time() * 1000:.0f} ms: {now.url} is the master",
+            flush=True,
+        )
         noticed = asyncio.create_task(self._notice(now, known_ms, promoted_s))
         self.offer_s.append(await self.seen.next_offer(offers) - promoted_s)
         self.noticed_s.append(await noticed)
@@ -243,6 +256,8 @@ async def _judge(
     offers, noticed = sorted(run.offer_s), sorted(run.noticed_s)
     forget = row.endswith("forget")
     closed = dict(run.seen.closed)
+    for job in gone[:_SHOWN]:
+        print(f"{run.shop.confirmed_ms[job]:.0f} ms: {job} was confirmed, and is gone")
     line = (
         f"| {row} | {len(offers)} | {len(run.shop.jobs) / run.ordered_s:.1f} | "
         f"{len(run.shop.jobs)} | {len(gone)}, {len(alerts & set(gone))} | {len(open_jobs)} | "
@@ -282,7 +297,14 @@ def _run_row(row: str, options: argparse.Namespace) -> tuple[str, list[str]]:
     store, _, how = row.partition(":")
     secret = secrets.token_hex(32)
     kind: type[Group] = SentinelGroup if store == "sentinel" else ClusterGroup
-    group = kind(binary=options.binary, persistent=True)
+    confirms_on_replicas = how != "forget" and options.durability == "replica"
+    group = kind(
+        _REPLICAS,
+        binary=options.binary,
+        persistent=True,
+        options=_OPTIONS | (_WITH_REPLICAS if confirms_on_replicas else {}),
+        down_after_ms=_DOWN_AFTER_MS,
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mallard-failover-")))
         stack.enter_context(group)
@@ -290,7 +312,7 @@ def _run_row(row: str, options: argparse.Namespace) -> tuple[str, list[str]]:
             "MALLARD_SECRET": secret,
             "MALLARD_OPENING_HOURS": "off",
             "MALLARD_REDIS_URL": group.url,
-            "MALLARD_DURABILITY": "none" if how == "forget" else options.durability,
+            "MALLARD_DURABILITY": "replica" if confirms_on_replicas else "none",
             "MALLARD_LOG_LEVEL": "warning",
         }
         nodes = [Node(number, folder, environment) for number in range(1, _NODES + 1)]
@@ -309,6 +331,9 @@ def _run_row(row: str, options: argparse.Namespace) -> tuple[str, list[str]]:
                 return await _judge(failovers, row, options.within, breaches)
             finally:
                 await failovers.shop.close()
+                if options.logs is not None:
+                    options.logs.mkdir(parents=True, exist_ok=True)
+                    group.keep_logs(options.logs)
 
         return asyncio.run(run())
 
@@ -327,6 +352,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--drivers", type=int, default=300)
     parser.add_argument("--durability", choices=["none", "replica"], default="replica")
     parser.add_argument("--within", type=float, default=2.0, help="seconds to the first offer")
+    parser.add_argument("--logs", type=Path, help="where to keep the servers' logs")
     parser.add_argument("--binary", type=Path, help="another Redis server, such as Debian's")
     options = parser.parse_args(arguments)
     if unknown := set(options.rows) - set(ROWS):

@@ -210,6 +210,8 @@ class Shop:
         )
         self.outbox = Outbox()
         self._by_key: dict[str, tuple[str, str]] = {}
+        # When each job was confirmed, by the clock of this machine.
+        self.confirmed_ms: dict[str, float] = {}
 
     @property
     def jobs(self) -> list[tuple[str, str]]:
@@ -249,6 +251,7 @@ class Shop:
                 job = _job(answer.content)
                 _, was = self._by_key.get(key, ("", ""))
                 self._by_key[key] = url, job.id
+                self.confirmed_ms[job.id] = time.time() * 1000
                 self.outbox.add(key, body, job)
                 return bool(was) and was != job.id
             await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.cluster import ClusterLink
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store, StoreLink
+from mallard_engine.storage.client.sentinel import SentinelWay
 from mallard_engine.storage.schema import KEY as SCHEMA_KEY
 from mallard_engine.storage.schema import Schema, WrongSchema, read_mark, refusal
 
@@ -24,6 +25,8 @@ _LOADING_POLL_S: Final = 0.25
 _CONFIG: Final = (
     *("save", "appendfsync", "cluster-require-full-coverage", "min-replicas-to-write"),
 )
+# A Sentinel pings a new master only after this.
+_PING_PERIOD_MS: Final = 1_000
 _OLDEST_WITH_WAITAOF: Final = (7, 2)
 _NO_FSYNC: Final = (
     "appendfsync is no: a power cut may lose the last half minute; set everysec or always"
@@ -149,6 +152,15 @@ def _durability(info: Mapping[str, str], facts: Facts) -> Iterator[Finding]:
             yield Finding("durability is disk, and appendfsync is no: set always", True)
 
 
+def _sentinels(address: object) -> Iterator[Finding]:
+    after_ms = address.down_after_ms if isinstance(address, SentinelWay) else None
+    if after_ms is not None and after_ms <= _PING_PERIOD_MS:
+        yield Finding(
+            f"down-after-milliseconds is {after_ms}: set 2000, or Sentinels replace each new "
+            "master before they have reached it"
+        )
+
+
 async def inspect(
     link: StoreLink, *, embedded: bool = False, demands: Collection[str] = ()
 ) -> tuple[Finding, ...]:
@@ -158,7 +170,7 @@ async def inspect(
         StoreUnavailable: No server can be reached.
     """
     servers = [each for each in link.primaries() if each.connected] or link.primaries()
-    found: list[Finding] = []
+    found = list(_sentinels(link.address))
     for server in servers:
         facts = await _facts(server.call)
         facts = replace(facts, by_cluster=isinstance(link, ClusterLink), demands=demands)

@@ -1,15 +1,16 @@
 """Runs groups of Redis servers on loopback: one master with Sentinels, or a cluster.
 
-For tests and load tests: short timeouts, so that a failover takes a second or two.
+For tests and load tests: short periods, so that a failover takes a second or two.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,7 +28,7 @@ from mallard_engine.storage.embedded.server import (
 
 SERVICE: Final = "mallard"
 # Without a server for this long, Sentinels and a cluster let another one take over.
-DOWN_AFTER_MS: Final = 500
+DOWN_AFTER_MS: Final = 1_200
 _POLL_S: Final = 0.02
 _WITHIN_S: Final = 30.0
 _SENTINELS: Final = 3
@@ -36,6 +37,10 @@ _PRIMARIES: Final = 3
 _FIRST_SLOTS: Final = (0, 1_000, 10_000, 16_384)
 # In ms, instead of up to 10 s.
 _SENTINEL_PERIODS: Final = ("info-period", 500, "publish-period", 500, "ask-period", 250)
+# A Sentinel pings a new master only after a second, or after this. If it has not answered when
+# servers count as dead, it is replaced at once.
+_PING_PERIOD: Final = ("ping-period", 200)
+_SAFE_DOWN_AFTER_MS: Final = 2_000
 _SERVER_OPTIONS: Final = {"repl-diskless-sync-delay": "0", "repl-timeout": "5"}
 
 
@@ -48,12 +53,15 @@ class _Group:
         binary: Path | None = None,
         persistent: bool = False,
         options: Mapping[str, str] | None = None,
+        down_after_ms: int = DOWN_AFTER_MS,
     ) -> None:
+        self._down_after_ms = down_after_ms
         self._binary = binary or bundled_binary()
         self._persistent = persistent
         self._options = _SERVER_OPTIONS | dict(options or {})
         self._stack = ExitStack()
         self.servers: list[EmbeddedServer] = []
+        self._logs: list[Path] = []
         self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -89,6 +97,14 @@ class _Group:
         """Start the servers that were killed again."""
         for server in self.servers:
             server.revive()
+
+    def keep_logs(self, folder: Path) -> None:
+        """Copy the logs of all processes, of restarted servers the last two."""
+        for number, server in enumerate(self.servers):
+            for log in server.folder.glob("server.log*"):
+                shutil.copy(log, folder / f"{number}-{_port(server)}-{log.name}")
+        for number, log in enumerate(self._logs):
+            shutil.copy(log, folder / f"{number}-{log.name}")
 
     def client(self, server: EmbeddedServer) -> Any:
         """Return a client of one server, which is closed with the group."""
@@ -129,12 +145,15 @@ class SentinelGroup(_Group):
         options: Further lines of each server's configuration.
         binary: Another server's binary.
         persistent: Whether the servers keep a log.
+        down_after_ms: How long a server is silent before another one takes over.
     """
 
     def __init__(self, replicas: int = 2, **options: Any) -> None:
         super().__init__(**options)
         self._replicas = replicas
         self._ports: list[int] = []
+        # Clients of the Sentinels, by port.
+        self._watchers: dict[int, Any] = {}
 
     @property
     def url(self) -> str:
@@ -148,10 +167,12 @@ class SentinelGroup(_Group):
         for _ in range(self._replicas):
             self._start_server({"replicaof": f"127.0.0.1 {port}"})
         self._ports = [self._start_sentinel(port) for _ in range(_SENTINELS)]
-        clients = [self._sentinel(port) for port in self._ports]
+        clients = self.sentinels
         _until(lambda: all(map(_answers, clients)), "the Sentinels started")
         for client in clients:
             ask(client, "SENTINEL", "DEBUG", *_SENTINEL_PERIODS)
+            if self._down_after_ms < _SAFE_DOWN_AFTER_MS:
+                ask(client, "SENTINEL", "DEBUG", *_PING_PERIOD)
         _until(lambda: all(map(self._is_complete, clients)), "the Sentinels found the servers")
 
     def _start_sentinel(self, master_port: int) -> int:
@@ -163,7 +184,7 @@ class SentinelGroup(_Group):
             f"dir {folder}",
             "daemonize no",
             f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} 2",
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+            f"sentinel down-after-milliseconds {SERVICE} {self._down_after_ms}",
             f"sentinel failover-timeout {SERVICE} 3000",
             f"sentinel parallel-syncs {SERVICE} 2",
         ]
@@ -171,7 +192,8 @@ class SentinelGroup(_Group):
             lines.append(f"sentinel auth-pass {SERVICE} {password}")
         config = folder / "sentinel.conf"
         config.write_text("\n".join(lines) + "\n")
-        log = self._stack.enter_context((folder / "sentinel.log").open("wb"))
+        self._logs.append(folder / "sentinel.log")
+        log = self._stack.enter_context(self._logs[-1].open("wb"))
         process = subprocess.Popen(  # noqa: S603 - our own binary and configuration
             [self._binary, config, "--sentinel"],
             stdin=subprocess.DEVNULL,
@@ -185,6 +207,11 @@ class SentinelGroup(_Group):
         return port
 
     def _sentinel(self, port: int) -> Any:
+        if port not in self._watchers:
+            self._watchers[port] = self._open_sentinel(port)
+        return self._watchers[port]
+
+    def _open_sentinel(self, port: int) -> Any:
         return self._stack.enter_context(
             redis.Redis(port=port, retry=Retry(NoBackoff(), 0), decode_responses=True)
         )
@@ -211,18 +238,28 @@ class SentinelGroup(_Group):
             if server is not master and client.info("replication")["role"] == "master":
                 # The Sentinels would do the same after some seconds.
                 client.replicaof("127.0.0.1", _port(master))
-        clients = list(map(self._sentinel, self._ports))
+        clients = self.sentinels
         _until(lambda: all(map(self._is_complete, clients)), "the Sentinels found the servers")
 
     def master(self) -> EmbeddedServer:
-        """Return the server that the first Sentinel calls the master."""
-        sentinel = self._sentinel(self._ports[0])
-        _, port = ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
-        return next(server for server in self.servers if _port(server) == int(port))
+        """Return the master as of the last failover that a Sentinel knows."""
+        known = []
+        for sentinel in self.sentinels:
+            with suppress(redis.ConnectionError, redis.TimeoutError):
+                epoch = sentinel.sentinel_master(SERVICE)["config-epoch"]
+                _, port = ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)
+                known.append((epoch, int(port)))
+        _, port = max(known)
+        return next(server for server in self.servers if _port(server) == port)
 
     def flush(self) -> None:
         """Delete every key."""
         self.client(self.master()).flushall()
+
+    @property
+    def sentinels(self) -> Sequence[Any]:
+        """Clients of the Sentinels."""
+        return [self._sentinel(port) for port in self._ports]
 
     def fail_over(self) -> None:
         """Let the master change places with a replica, as for maintenance; return at once."""
@@ -237,6 +274,7 @@ class ClusterGroup(_Group):
         options: Further lines of each server's configuration.
         binary: Another server's binary.
         persistent: Whether the servers keep a log.
+        down_after_ms: How long a server is silent before another one takes over.
     """
 
     def __init__(self, replicas: int = 1, **options: Any) -> None:
@@ -256,7 +294,7 @@ class ClusterGroup(_Group):
                 {
                     "cluster-enabled": "yes",
                     "cluster-port": str(free_port()),
-                    "cluster-node-timeout": str(DOWN_AFTER_MS),
+                    "cluster-node-timeout": str(self._down_after_ms),
                     "cluster-require-full-coverage": "no",
                     "cluster-replica-validity-factor": "0",
                 }

@@ -26,8 +26,20 @@ class Way(Protocol):
         """Whether another server may take over, which the next attempt then finds."""
         ...
 
-    async def open(self, protocol: Callable[[], P]) -> P:
-        """Connect and return the protocol. Raises `OSError` or `StoreUnavailable`."""
+    @property
+    def asks(self) -> bool:
+        """Whether `failovers` is to be looked at while a connection is open."""
+        ...
+
+    async def failovers(self) -> int:
+        """Return a number that changes when another server takes over."""
+        ...
+
+    async def open(self, protocol: Callable[[], P]) -> tuple[P, int]:
+        """Connect; return the protocol and what `failovers` said before.
+
+        Raises `OSError` or `StoreUnavailable`.
+        """
         ...
 
     def introduction(self, name: str) -> list[tuple[str | int, ...]]:
@@ -82,8 +94,17 @@ class Address:
         """Return the address of another server with the same user, database and TLS."""
         return replace(self, host=host, port=port)
 
-    async def open(self, protocol: Callable[[], P]) -> P:
-        """Connect and return the protocol. Raises `OSError`."""
+    @property
+    def asks(self) -> bool:
+        """False: a cluster's topology is followed elsewhere (`topology.py`)."""
+        return False
+
+    async def failovers(self) -> int:
+        """Return 0."""
+        return 0
+
+    async def open(self, protocol: Callable[[], P]) -> tuple[P, int]:
+        """Connect; return the protocol and 0. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         if self.path:
             _, connected = await loop.create_unix_connection(protocol, self.path)
@@ -91,7 +112,7 @@ class Address:
             _, connected = await loop.create_connection(
                 protocol, self.host, self.port, ssl=self.tls
             )
-        return connected
+        return connected, 0
 
     def introduction(self, name: str) -> list[tuple[str | int, ...]]:
         """Return the commands that open a connection: authentication, database, PING."""

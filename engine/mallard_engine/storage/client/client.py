@@ -5,8 +5,8 @@ a call whose outcome is unknown: that is up to the caller, who knows the fence.
 
 A connection that is down refuses calls at once, so that nothing queues behind an absent server. A
 heartbeat detects a silent server (stopped, or cut off) within about a second even without calls. A
-replica is refused on connecting, and disconnected when it replies `READONLY`: the next attempt
-resolves the address again and may find the new master.
+replica is refused on connecting, and disconnected when it replies `READONLY` or another server has
+taken over: the next attempt resolves the address again and may find the new master.
 """
 
 import asyncio
@@ -117,6 +117,9 @@ class Link:
         self._closed = False
         self._down_since: float | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        # What the address knew of failovers when the connection was opened, and who asks it now.
+        self._failovers = 0
+        self._asking: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> bool:
@@ -167,9 +170,11 @@ class Link:
         self._changed.set()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
-        if self._reconnecting is not None:
-            self._reconnecting.cancel()
-            await asyncio.wait({self._reconnecting})
+        running = {task for task in (self._reconnecting, self._asking) if task is not None}
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
         if self._wire is not None:
             self._wire.cut(StoreUnavailable("the link was closed"))
             self._wire = None
@@ -193,21 +198,21 @@ class Link:
                     return await (await self._next_wire()).send(command, deadline)
             raise
 
-    async def call_both(self, first: Command, second: Command) -> tuple[Any, Any]:
-        """Send two commands, one directly after the other, and return both replies."""
+    async def call_all(self, *commands: Command) -> Sequence[Any]:
+        """Send commands, each directly after the one before, and return all replies."""
         wire = self._wire or await self._next_wire()
         deadline = asyncio.get_running_loop().time() + self._deadline_s
-        sent = wire.send(first, deadline), wire.send(second, deadline)
+        sent = [wire.send(command, deadline) for command in commands]
         replies = await asyncio.gather(*sent, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, BaseException):
                 raise reply
-        return replies[0], replies[1]
+        return replies
 
     async def call_asking(self, *command: str | bytes | float) -> Any:
         """Like `call`, for a slot that this server is still taking over: see `ASK`."""
         # The server applies ASKING to the next command.
-        return (await self.call_both(("ASKING",), command))[1]
+        return (await self.call_all(("ASKING",), command))[1]
 
     def link_of(self, key: str) -> "Link":  # noqa: ARG002 - as a cluster's
         """Return the connection that has this key."""
@@ -245,15 +250,27 @@ class Link:
         """Ping an idle connection, so that a silent server is detected."""
         loop = asyncio.get_running_loop()
         self._beat_later()
+        if self._wire is not None and self.address.asks and self._asking is None:
+            self._asking = loop.create_task(self._ask(self._wire))
         if self._wire is not None and not self._wire.waiting:
             with contextlib.suppress(StoreUnavailable):  # it has just ended: `_lost` follows
                 sign = self._wire.send(("PING",), loop.time() + self._deadline_s)
                 sign.add_done_callback(_ignore)
 
+    async def _ask(self, wire: Wire) -> None:
+        """Cut a connection if another server has taken over: this one may still take writes."""
+        try:
+            if await self.address.failovers() != self._failovers and wire is self._wire:
+                wire.cut(StoreUnavailable("another server has taken over"))
+        finally:
+            self._asking = None
+
     async def _open(self, connect_s: float) -> None:
         try:
             async with asyncio.timeout(connect_s):
-                wire = await self.address.open(lambda: Wire(self._lost, silence_s=self._silence_s))
+                wire, failovers = await self.address.open(
+                    lambda: Wire(self._lost, silence_s=self._silence_s)
+                )
             is_first = self.opening == 0 and self._reconnecting is None
             try:
                 await self._greet(wire, self._greeting if is_first else ())
@@ -266,7 +283,7 @@ class Link:
             raise StoreUnavailable(str(error)) from error
         if not is_first:
             self._greet_on(wire, iter(self._greeting))
-        self._wire = wire
+        self._wire, self._failovers = wire, failovers
         self.opening = next(_OPENINGS)
         self._down_since = None
         self._changed.set()

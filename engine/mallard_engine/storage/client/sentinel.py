@@ -1,11 +1,14 @@
-"""Finds the master of a service by asking the Sentinels for each new connection."""
+"""Finds the master of a service by asking the Sentinels, and notices failovers."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import redis
+import redis.asyncio
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
 from mallard_engine.ports import StoreUnavailable
@@ -14,7 +17,21 @@ from mallard_engine.storage.client.address import Address, Group, P
 _SENTINEL_PORT: Final = 26379
 # A Sentinel that does not answer in this time is skipped.
 _ASK_S: Final = 0.4
+# How often the Sentinels are asked while a connection is open.
+_LOOK_S: Final = 1.0
+_ADDRESS: Final = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME")
 _OWN_OPTIONS: Final = frozenset({"username", "password"})
+
+
+@dataclass(frozen=True, slots=True)
+class KnownMaster:
+    """The master as a Sentinel knows it, and the epoch of the failover that made it one."""
+
+    epoch: int
+    host: str
+    port: int
+    is_down: bool
+    down_after_ms: int
 
 
 class SentinelWay:
@@ -23,18 +40,22 @@ class SentinelWay:
     User, password, database and TLS are those of the Redis servers. `sentinel_username` and
     `sentinel_password` are for the Sentinels; `rediss+sentinel://` is TLS with both.
 
-    A Sentinel that was cut off may name a former master. Such a server says that it is a replica,
-    or takes no writes if `min-replicas-to-write` is set.
+    A Sentinel turns a master that was replaced in a planned failover into a replica only after
+    seconds: meanwhile it takes writes that are lost. So a connection asks about failovers and ends
+    after one.
     """
 
     moves: Final = True
+    asks: Final = True
 
     def __init__(self, group: Group) -> None:
         self._service = group.path
         self._server = group.server
         self._group = group
-        # Those that answer come first, as `discover_master` moves them.
-        self._hosts = list(group.hosts)
+        self._epoch = 0
+        self._asked_s = 0.0
+        # After how long a Sentinel calls a silent server dead, as the first one said that answered.
+        self.down_after_ms: int | None = None
         self.master: Address | None = None
 
     @classmethod
@@ -51,37 +72,77 @@ class SentinelWay:
         """Return the address without secrets, for messages and logs."""
         return f"{self.master or 'unknown'} ({self._service} of the Sentinels {self._group})"
 
-    async def open(self, protocol: Callable[[], P]) -> P:
+    async def open(self, protocol: Callable[[], P]) -> tuple[P, int]:
         """Connect to the master. Raises `OSError` or `StoreUnavailable`."""
-        host, port = await self._ask()
-        self.master = self._server.at(host, port)
-        return await self.master.open(protocol)
+        found = await self.ask()
+        self.master = self._server.at(found.host, found.port)
+        return (await self.master.open(protocol))[0], found.epoch
 
     def introduction(self, name: str) -> list[tuple[str | int, ...]]:
         """Return the commands that open a connection."""
         return self._server.introduction(name)
 
-    async def _ask(self) -> tuple[str, int]:
-        options: dict[str, Any] = {
-            **self._group.options,
-            **self._group.extra,
-            "socket_timeout": _ASK_S,
-            "socket_connect_timeout": _ASK_S,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        new: Callable[..., Sentinel] = Sentinel
-        sentinels = new(self._hosts, sentinel_kwargs=options)
+    async def failovers(self) -> int:
+        """Return the number of the last failover, as of a second ago at most.
+
+        While no Sentinel answers, it is the one that was known before.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if now_s > self._asked_s + _LOOK_S:
+            with contextlib.suppress(StoreUnavailable):
+                await self.ask()
+        return self._epoch
+
+    async def ask(self) -> KnownMaster:
+        """Return the master. Raises `StoreUnavailable`.
+
+        Every Sentinel is asked: some may not have heard of the last failover. Each failover has a
+        higher epoch, for which a majority has voted. A minority is not believed that knows less
+        than was known before; a majority has been set up anew.
+        """
+        self._asked_s = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*map(self._ask_one, self._group.hosts))
+        known = [each for each in answers if isinstance(each, KnownMaster)]
+        if not known and None not in answers:
+            raise StoreUnavailable(f"the Sentinels {self._group}: {answers[0]}")
+        if known:
+            self.down_after_ms = known[0].down_after_ms
+        epochs = [each.epoch for each in known]
+        is_majority = 2 * len(known) > len(self._group.hosts)
+        self._epoch = max(epochs if is_majority else [self._epoch, *epochs])
+        for each in known:
+            if each.epoch == self._epoch and not each.is_down:
+                return each
+        raise StoreUnavailable(
+            f"no Sentinel of {self._group} knows a live master named {self._service}"
+        )
+
+    async def _ask_one(self, host: tuple[str, int]) -> KnownMaster | str | None:
+        """Return the master that a Sentinel knows, None, or why it does not answer."""
+        options: dict[str, Any] = {**self._group.options, **self._group.extra}
+        sentinel: Any = redis.asyncio.Redis(
+            host=host[0],
+            port=host[1],
+            socket_timeout=_ASK_S,
+            socket_connect_timeout=_ASK_S,
+            retry=Retry(NoBackoff(), 0),
+            **options,
+        )
         try:
-            host, port = await sentinels.discover_master(self._service)
-        except MasterNotFoundError:
-            raise StoreUnavailable(
-                f"no Sentinel of {self._group} knows a live master named {self._service}"
-            ) from None
+            # The epoch first: the address is then of this failover or of a later one.
+            state = await sentinel.sentinel_master(self._service)
+            found = await sentinel.execute_command(*_ADDRESS, self._service)
+        except redis.ResponseError as error:
+            return None if "No such master" in str(error) else str(error)
         except redis.RedisError as error:
-            raise StoreUnavailable(f"the Sentinels {self._group}: {error}") from error
+            return str(error)
         finally:
-            await sentinels.aclose()
-        first = sentinels.sentinels[0].connection_pool.connection_kwargs
-        answered = (first["host"], first["port"])
-        self._hosts.sort(key=lambda each: each != answered)
-        return str(host), int(port)
+            await sentinel.aclose()
+        if found is None:
+            return None
+        name, port = found[0].decode(), int(found[1])
+        # During a failover the state is still that of the former master.
+        is_same = (name, port) == (state["ip"], int(state["port"]))
+        is_down = is_same and (state["is_sdown"] or state["is_odown"])
+        down_after_ms = int(state["down-after-milliseconds"])
+        return KnownMaster(state["config-epoch"], name, port, is_down, down_after_ms)

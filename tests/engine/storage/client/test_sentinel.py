@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.links import Store
-from mallard_engine.workload.stores import SentinelGroup, kill
+from mallard_engine.storage.client.sentinel import KnownMaster, SentinelWay
+from mallard_engine.storage.fitness import inspect_url
+from mallard_engine.workload.stores import DOWN_AFTER_MS, SERVICE, SentinelGroup, ask, kill
 from tests.support import eventually
 
 
@@ -58,6 +61,59 @@ async def test_killed_master_is_replaced(link: Link, group: SentinelGroup) -> No
     await eventually(lambda: not link.connected)
     await eventually(lambda: writes(link), timeout_s=20)
     assert group.master() is not was
+
+
+async def test_connection_leaves_a_master_that_was_replaced(
+    link: Link, group: SentinelGroup
+) -> None:
+    was, opening = group.master(), link.opening
+    # They demote a former master only after four of these.
+    debug(group, "publish-period", 60_000)
+    try:
+        await asyncio.to_thread(group.fail_over)
+        await eventually(lambda: group.master() is not was, timeout_s=20)
+        await eventually(lambda: link.opening > opening, timeout_s=20)
+        assert group.client(was).info("replication")["role"] == "master"
+        assert str(link.address).partition(" ")[0] in group.master().url
+    finally:
+        debug(group, "publish-period", 500)
+
+
+async def test_sentinel_that_has_missed_a_failover_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late, new = master_at(6001, epoch=4), master_at(6002, epoch=5)
+    answers: dict[int, object] = {1: late, 2: replace(new, is_down=True), 3: new, 4: "no answer"}
+
+    async def answer(_: SentinelWay, host: tuple[str, int]) -> object:
+        return answers[host[1]]
+
+    monkeypatch.setattr(SentinelWay, "_ask_one", answer)
+    way = SentinelWay.parse("redis+sentinel://h:1,h:2,h:3,h:4/mallard")
+    assert (await way.ask()).port == 6002
+    answers |= {2: "no answer", 3: "no answer"}
+    with pytest.raises(StoreUnavailable, match="knows a live master"):
+        await way.ask()
+    answers |= {2: late, 3: late}  # a majority, which was set up anew
+    assert (await way.ask()).port == 6001
+
+
+async def test_too_short_a_timeout_is_reported(group: SentinelGroup) -> None:
+    group.heal()
+    for after_ms, is_short in ((900, True), (DOWN_AFTER_MS, False)):
+        for sentinel in group.sentinels:
+            ask(sentinel, "SENTINEL", "SET", SERVICE, "down-after-milliseconds", after_ms)
+        found = [it.text for it in await inspect_url(group.url) if "down-after" in it.text]
+        assert bool(found) is is_short
+
+
+def debug(group: SentinelGroup, *periods: str | int) -> None:
+    for sentinel in group.sentinels:
+        ask(sentinel, "SENTINEL", "DEBUG", *periods)
+
+
+def master_at(port: int, *, epoch: int) -> KnownMaster:
+    return KnownMaster(epoch, "h", port, is_down=False, down_after_ms=2_000)
 
 
 async def test_sentinel_that_is_away_is_skipped(group: SentinelGroup) -> None:
