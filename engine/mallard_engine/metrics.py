@@ -236,7 +236,8 @@ class Metrics:
             _LATE_S,
         )
         self._streams_cut = self._counter(
-            "mallard_event_streams_cut_total", "Event streams ended as their clients did not read."
+            "mallard_event_streams_cut_total",
+            "Event streams ended because their clients did not read.",
         )
         self._webhook_seconds = self._histogram(
             "mallard_webhook_attempt_seconds",
@@ -246,7 +247,7 @@ class Metrics:
         )
         self._webhook_lag = self._histogram(
             "mallard_webhook_lag_seconds",
-            "Time from a change until a webhook has its event, of first attempts that succeed.",
+            "Time from a change until a webhook has its event, for first attempts that succeed.",
             _OFFER_S,
         )
         self._webhooks_leased = self._gauge(

@@ -77,13 +77,13 @@ class Settings:
     public_url: str | None = described(
         None,
         "The address at which clients reach this deployment, such as `https://api.example`; links "
-        "that it gives out (of proofs) start with it. None: they are paths.",
+        "that the engine makes, such as those to proofs, start with it. None: they are paths.",
     )
     map_style_url: str | None = described(
         None,
         "A MapLibre style that the console draws below its map, such as "
-        "`https://maps.example/style.json`. Operators' browsers ask its host, with tiles, letters "
-        "and pictures from there, and no other. None: the map has the engine's own shapes alone.",
+        "`https://maps.example/style.json`. Operators' browsers load it, its tiles, fonts and "
+        "icons from this host, and from no other. None: the map has the engine's own shapes alone.",
     )
     proofs: Path | None = described(
         None,
@@ -118,7 +118,7 @@ class Settings:
         0,
         90,
         "d",
-        "How much longer than the usual seven days Redis keeps an ended job that the archive "
+        "How much longer than `ended_kept_days` Redis keeps an ended job that the archive "
         "lacks. Lower it if Redis is short of memory, raise it if the archive may be away longer.",
     )
 
@@ -261,12 +261,12 @@ class Settings:
         0,
         1 << 40,
         "bytes",
-        "Bytes of the jobs that one service submitted in one market within the last seven days, "
-        "for which ended jobs are kept; 0: no limit. Set it to a share of Redis's memory.",
+        "Bytes of the jobs that one service submitted in one market within the time that ended "
+        "jobs are kept (`ended_kept_days`); 0: no limit. Set it to a share of Redis's memory.",
     )
     webhook_allow: tuple[str, ...] = described(
         (),
-        "Networks (CIDR) to which webhooks may go although they are not public; `http` is good "
+        "Networks (CIDR) to which webhooks may go although they are not public; `http` is allowed "
         "there too. Set it for receivers inside your own network; order services choose the URLs.",
     )
     log_format: Literal["console", "json"] = described(
@@ -381,7 +381,7 @@ class Settings:
 def _check_url(text: str, name: str) -> None:
     parts = urlsplit(text)
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(f"{text!r} is no http or https address", name)
+        raise ConfigError(f"{text!r} is not an http or https address", name)
 
 
 def _check_postgres(text: str) -> None:
@@ -390,14 +390,14 @@ def _check_postgres(text: str) -> None:
     except ValueError:
         is_one = False
     if not is_one:  # the text may hold a password
-        raise ConfigError("archive_postgres is no postgresql:// address", "archive_postgres")
+        raise ConfigError("archive_postgres is not a postgresql:// address", "archive_postgres")
 
 
 def _check_network(text: str, name: str) -> None:
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ConfigError(f"{text!r} is no address or network", name) from None
+        raise ConfigError(f"{text!r} is not an address or network", name) from None
 
 
 def load_settings(

@@ -17,7 +17,7 @@ from mallard_protocol.codes import (
 SERVICE_LEVEL_MEANING: dict[ServiceLevel, str] = {
     ServiceLevel.EXPRESS: "offered at once; its driver's only job until it ends",
     ServiceLevel.POOLED: "offered at once; may share a run",
-    ServiceLevel.SAME_DAY: "may be held for company while its slack allows",
+    ServiceLevel.SAME_DAY: "may be held to share a run while its slack allows",
 }
 
 ON_SHORT_MEANING: dict[OnShort, str] = {
@@ -111,7 +111,7 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.CLOSED: "an operator closed the job",
     JobReason.HANDED_OVER: "the shop has handed the parcels over to you",
     JobReason.READY_CHANGED: "the parcels of a store are ready at another time",
-    JobReason.UPDATED: "something of the job has changed: see `detail`",
+    JobReason.UPDATED: "the job has changed: see `detail`",
     JobReason.HELD: "a shop cannot hand over its parcels now: the job waits without you",
     JobReason.NOT_AT_COUNTER: "failed: the parcels were not at the counter",
     JobReason.STORE_CLOSED: "failed: the shop was closed",

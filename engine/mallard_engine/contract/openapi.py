@@ -141,7 +141,7 @@ def _schema_of(media_type: str) -> dict[str, Any]:
     return {"type": "object" if media_type == "application/json" else "string"}
 
 
-_NOT_MODIFIED: Final = {"304": {"description": "It is as `If-None-Match` names it"}}
+_NOT_MODIFIED: Final = {"304": {"description": "Unchanged since the version in `If-None-Match`"}}
 _GOOD: Final = {101: "The socket is open", 201: "Created, or created by an earlier equal request"}
 
 

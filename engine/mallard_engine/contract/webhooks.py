@@ -50,7 +50,7 @@ ERROR_MEANING: Final[dict[DeliveryError, str]] = {
     DeliveryError.ADDRESS: "the host has no address that deliveries may go to",
     DeliveryError.CONNECTION: "the connection was refused or broke",
     DeliveryError.TLS: "the certificate or the TLS handshake was not good",
-    DeliveryError.PROTOCOL: "the answer was no HTTP",
+    DeliveryError.PROTOCOL: "the answer was not HTTP",
 }
 
 Url = Annotated[

@@ -71,7 +71,7 @@ def read_mark(flat: Sequence[bytes] | None) -> Schema | None:
     try:
         return Schema(int(fields[b"written"]), int(fields[b"oldest_reader"]))
     except (KeyError, ValueError):
-        raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
+        raise WrongSchema(f"its key {KEY} is not a version's mark: {_UNKNOWN}") from None
 
 
 async def check(link: StoreLink, copies: Sequence[str] = ()) -> None:
@@ -87,7 +87,7 @@ async def check(link: StoreLink, copies: Sequence[str] = ()) -> None:
         if isinstance(error, StoreUnavailable) and error.code != "NOPERM":
             raise
         if error.code == "WRONGTYPE":
-            raise WrongSchema(f"its key {KEY} is no mark of a version: {_UNKNOWN}") from None
+            raise WrongSchema(f"its key {KEY} is not a version's mark: {_UNKNOWN}") from None
         return
     except StoreUnavailable:
         if not await _has_good_copy(link, copies):

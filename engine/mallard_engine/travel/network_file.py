@@ -77,7 +77,7 @@ def read_network(path: Path) -> tuple[Network, About]:
     start = len(_MAGIC) + _SIZES.size
     if bytes(body[: len(_MAGIC)]) != _MAGIC or len(body) < start + _DIGEST_BYTES:
         raise RoadsError(
-            f"{path} holds no roads of Mallard's: build them with `mallard roads build`"
+            f"{path} is not a road network of Mallard: build one with `mallard roads build`"
         )
     version, header_bytes = _SIZES.unpack(body[len(_MAGIC) : start])
     if version != FORMAT:
@@ -90,7 +90,7 @@ def read_network(path: Path) -> tuple[Network, About]:
         about = About(*(str(header[name]) for name in About._fields))
         network = _network(header["arrays"], body[start + header_bytes :])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise RoadsError(f"{path} does not hang together ({error}): {_AGAIN}") from error
+        raise RoadsError(f"{path} is inconsistent ({error}): {_AGAIN}") from error
     if about.profile != PROFILE:
         raise RoadsError(f"{path} was made by other rules for cars ({about.profile}): {_AGAIN}")
     return network, about

@@ -78,7 +78,7 @@ class RoadGraph:
         junctions = len(network.junction_lat)
         is_sound = len(tail) and max(tail.max(), head.max()) < junctions
         if not is_sound or not np.array_equal(np.sort(network.order), np.arange(junctions)):
-            raise RoadsError("the network does not hang together")
+            raise RoadsError("the network is inconsistent")
         hierarchy = routingkit_cch.CCH(network.order.tolist(), tail.tolist(), head.tolist(), False)
         self._queries = _Queries(routingkit_cch.CCHMetric(hierarchy, ms.tolist()))
         self._snapper = Snapper(network)

@@ -102,10 +102,10 @@ async def test_audit_refuses_an_unreadable_version_mark(
             client.set(KEY, mark)
         else:
             client.hset(KEY, mapping=mark)
-    with pytest.raises(WrongSchema, match="is no mark of a version"):
+    with pytest.raises(WrongSchema, match="is not a version's mark"):
         await audit(redis_url, {})
     store = RedisStorage(redis_url, {})
-    with pytest.raises(WrongSchema, match="is no mark of a version"):
+    with pytest.raises(WrongSchema, match="is not a version's mark"):
         await store.connect()
     await store.close()
 

@@ -133,7 +133,7 @@ def test_foreign_and_empty_variables_are_ignored() -> None:
         ({"MALLARD_CIRCUITY": "0.5"}, "MALLARD_CIRCUITY: circuity is 0.5, not from 1 to 10"),
         ({"MALLARD_SPEED_BY_HOUR": "9, fast"}, "MALLARD_SPEED_BY_HOUR is 'fast', not a number"),
         ({"MALLARD_SPEED_BY_HOUR": "9,8"}, "SPEED_BY_HOUR: speed_by_hour has 2 entries, not 24"),
-        ({"MALLARD_OFFER_RUNGS": "all"}, "MALLARD_OFFER_RUNGS: offer_rungs: 'all' is none of"),
+        ({"MALLARD_OFFER_RUNGS": "all"}, "MALLARD_OFFER_RUNGS: offer_rungs: 'all' is not one of"),
         ({"MALLARD_OFFER_RUNGS": ","}, "offer_rungs: no rung"),
         ({"MALLARD_LOG_FORMAT": "xml"}, "MALLARD_LOG_FORMAT is 'xml', not one of console, json"),
         ({"MALLARD_SECRET": "a", "MALLARD_SECRET_FILE": "b"}, "secret and secret_file"),

@@ -61,13 +61,13 @@ async def test_each_market_has_its_configured_source(extract: Path, tmp_path: Pa
         ({"travel_source": "roads"}, "name their file in travel.roads"),
         ({"travel_source": "osrm"}, "name its address in travel.osrm_url"),
         ({"travel_source": "map"}, "not one of straight, roads, osrm"),
-        ({"travel_osrm_url": "osrm:5000"}, "osrm_url is 'osrm:5000', no http:// address"),
-        ({"travel_osrm_url": "http://me:word@osrm"}, "no http:// address"),
-        ({"travel_osrm_profile": "a/../b"}, "osrm_profile is 'a/../b', no word"),
+        ({"travel_osrm_url": "osrm:5000"}, "osrm_url is 'osrm:5000', not an http:// address"),
+        ({"travel_osrm_url": "http://me:word@osrm"}, "not an http:// address"),
+        ({"travel_osrm_profile": "a/../b"}, "osrm_profile is 'a/../b', not a word"),
         ({"travel_budget_ms": "0"}, "budget_ms is 0, not from 1 to 10000"),
         ({"travel_budget": "5"}, "is unknown; is it travel_budget_ms?"),
         ({"travel_source": "roads", "travel_roads": "/no.roads"}, "roads: /no.roads: No such file"),
-        ({"travel_source": "roads", "travel_roads": __file__}, "holds no roads of Mallard's"),
+        ({"travel_source": "roads", "travel_roads": __file__}, "is not a road network of Mallard"),
     ],
 )
 def test_unusable_road_file_is_reported(settings: dict[str, Any], message: str) -> None:

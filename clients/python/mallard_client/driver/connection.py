@@ -328,7 +328,7 @@ class Connection:
         except TimeoutError:
             reason = "the server fell silent"
         except UndecodableFrame as error:
-            reason = f"the server sent bytes that are no message: {error}"
+            reason = f"the server sent bytes that are not a message: {error}"
         lasted_ms = 0 if welcomed_ms is None else self._clock.uptime_ms() - welcomed_ms
         return Ending(reason, code or LOST, lasted_ms=lasted_ms)
 
@@ -423,5 +423,7 @@ def socket_url(url: str) -> str:
     scheme, separator, rest = url.rstrip("/").partition("://")
     scheme = {"http": "ws", "https": "wss"}.get(scheme, scheme)
     if scheme not in {"ws", "wss"} or not separator or not rest:
-        raise ValueError(f"{url!r} is no address of an engine: ws://HOST:PORT or http://HOST:PORT")
+        raise ValueError(
+            f"{url!r} is not the address of an engine: ws://HOST:PORT or http://HOST:PORT"
+        )
     return f"{scheme}://{rest}"

@@ -114,7 +114,7 @@ class Caller:
     ) -> None:
         for url in base_urls:
             if not url.startswith(("http://", "https://")):
-                raise ValueError(f"{url!r} is no address of an engine: http://HOST:PORT")
+                raise ValueError(f"{url!r} is not the address of an engine: http://HOST:PORT")
         self.servers: Final = Servers(base_urls)
         self._tries = tries
         self._within_s = within_s

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Audit the store and print the result; the parser's description lists the exit statuses."""
     settings = settings_of(args)
     if args.repair and args.limit is not None:
-        raise ConfigError("--repair judges everything: leave out --limit")
+        raise ConfigError("--repair audits everything: leave out --limit")
     # Log a lost connection only once, as the error that ends the audit.
     configure_logging(level="error")
     markets = places_of(settings).markets

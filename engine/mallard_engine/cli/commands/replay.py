@@ -105,7 +105,7 @@ def _day(args: argparse.Namespace, console: Console) -> None:
     if is_archive(args.file):
         recording = read_archive(args.file, args.market, args.day)
     elif args.market or args.day:
-        raise InputError(f"{args.file}: --market and --day are for archives, and this is none")
+        raise InputError(f"{args.file}: --market and --day are for archives, and this is not one")
     else:
         recording = read_recording(args.file)
     try:
@@ -118,7 +118,7 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-29") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-29") from None
 
 
 def _replay(args: argparse.Namespace, console: Console, recording: Recording) -> None:

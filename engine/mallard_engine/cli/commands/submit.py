@@ -137,7 +137,7 @@ def read_jobs(text: str, name: str = "the text") -> list[Mapping[str, object]]:
     seen: dict[str, str] = {}
     for where, job in found:
         if not isinstance(job, dict):
-            raise InputError(f"{where}: a job is a JSON object, and this is none")
+            raise InputError(f"{where}: a job is a JSON object, and this is not one")
         external_id = job.get("external_id")
         if isinstance(external_id, str) and seen.setdefault(external_id, where) != where:
             raise InputError(f"{where}: external_id: {quoted(external_id)} is in the file already")

@@ -82,7 +82,7 @@ def engine_url(text: str) -> str:
     except ValueError:
         is_usable = False
     if not is_usable:
-        raise ConfigError(f"{quoted(text)} is no address of an engine: http://HOST:PORT")
+        raise ConfigError(f"{quoted(text)} is not the address of an engine: http://HOST:PORT")
     return text.rstrip("/")
 
 

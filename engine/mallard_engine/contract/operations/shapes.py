@@ -23,10 +23,10 @@ def instant(name: str, description: str) -> Parameter:
     return query(name, description, type="string", format="date-time")
 
 
-MARKET: Final = Parameter("market", "Only of this market", ID)
+MARKET: Final = Parameter("market", "Only in this market", ID)
 WAIT: Final = query(
     "wait_s",
-    "Wait up to so many seconds for `assigned` or an end",
+    "Seconds to wait for `assigned` or the job's end",
     type="integer",
     minimum=0,
     maximum=MAX_WAIT_S,
@@ -42,7 +42,7 @@ PAGE: Final = (
     ),
 )
 LAST_EVENT_ID: Final = Parameter(
-    "Last-Event-ID", "Go on after this event", {"type": "string"}, place="header"
+    "Last-Event-ID", "Resume after this event", {"type": "string"}, place="header"
 )
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key",
@@ -64,7 +64,7 @@ IF_MATCH: Final = Parameter(
     {"type": "string"},
     place="header",
 )
-ETAG: Final = (("ETag", "The entity tag of what it answers"),)
+ETAG: Final = (("ETag", "The entity tag of the response"),)
 
 # Of each operation that makes a job.
 JOB_MADE_HEADERS: Final = (

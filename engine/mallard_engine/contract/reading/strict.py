@@ -201,7 +201,7 @@ def _containers_in(node: dict[Any, Any] | list[Any]) -> Iterable[Any]:
     values: Iterable[Any] = node
     if type(node) is dict:
         if not {str}.issuperset(map(type, node)):
-            raise Malformed("a key that is no string")
+            raise Malformed("a key that is not a string")
         values = node.values()
     kinds = set(map(type, values))
     if msgpack.Timestamp in kinds:

@@ -36,7 +36,7 @@ def read_rung(text: str) -> Rung:
         return Rung(MOST_STAGGERED)
     match = _STAGGERED.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} is none of sequential, staggered K/S, broadcast")
+        raise ValueError(f"{text!r} is not one of sequential, staggered K/S, broadcast")
     drivers, gap_s = int(match[1]), float(match[2])
     if not 2 <= drivers <= MOST_STAGGERED:
         raise ValueError(f"{text!r}: from 2 to {MOST_STAGGERED} drivers are asked in a round")

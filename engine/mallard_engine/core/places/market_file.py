@@ -116,7 +116,7 @@ class _Entry:
         if len(corners) < 3:
             raise self.wrong(f"{key} has {len(corners)} corners, fewer than three", key)
         if not all(abs(lon) <= 180 and abs(lat) <= 90 for lon, lat in corners):
-            raise self.wrong(f"{key} has a corner that is no [lon, lat] pair in degrees", key)
+            raise self.wrong(f"{key} has a corner that is not a [lon, lat] pair in degrees", key)
         polygon = Polygon(corners)
         if not polygon.is_valid:
             raise self.wrong(f"{key} is not a valid polygon: {explain_validity(polygon)}", key)

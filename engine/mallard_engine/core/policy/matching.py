@@ -50,8 +50,8 @@ class SearchPolicy:
         0.1,
         3600,
         "s",
-        "How long a job without a driver waits until it is tried again, although nothing has "
-        "called for it; longer where many jobs wait. Raise it to save work in markets that are "
+        "How long a job without a driver waits for the next try if nothing else causes one; "
+        "longer where many jobs wait. Raise it to save work in markets that are "
         "often short of drivers.",
     )
     max_attempts: int = bounded(

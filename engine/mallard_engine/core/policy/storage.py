@@ -12,8 +12,8 @@ class StoragePolicy:
 
     durability: Literal["none", "replica", "disk"] = described(
         "none",
-        "Where a submission, an accept or a step of a parcel must be before it is confirmed: "
-        "`none`: with the Redis that has the market. `replica`: on one of its replicas too, so "
+        "Where a submission, an accept or a parcel's step must be stored before it is confirmed. "
+        "`none`: on the primary of the market. `replica`: on one of its replicas as well, so "
         "that a failover does not lose it; use it with Sentinel and in a cluster. `disk`: in the "
         "synced append-only file (Redis 7.2 or Valkey); use it where a power cut must lose "
         "nothing. See the guide to high availability for what each costs.",
@@ -33,7 +33,7 @@ class StoragePolicy:
         0,
         604_800,
         "s",
-        "How long after its end a job is packed: it takes a quarter of the memory of Redis, and as "
-        "long again to read. What changes it still unpacks it for ten minutes. 0: never. Lower it "
-        "if Redis is short of memory, raise it if ended jobs are read often.",
+        "How long after its end a job is packed. A packed job takes a quarter of the memory of "
+        "Redis, and twice the time to read. A later change unpacks it for ten minutes. 0: never. "
+        "Lower it if Redis is short of memory, raise it if ended jobs are read often.",
     )

@@ -82,6 +82,6 @@ class TravelSource:
                 "travel source is osrm: name its address in travel.osrm_url", "source"
             )
         if self.osrm_url is not None and not _HTTP_ADDRESS.fullmatch(self.osrm_url):
-            raise ConfigError(f"osrm_url is {self.osrm_url!r}, no http:// address", "osrm_url")
+            raise ConfigError(f"osrm_url is {self.osrm_url!r}, not an http:// address", "osrm_url")
         if not _PROFILE.fullmatch(self.osrm_profile):
-            raise ConfigError(f"osrm_profile is {self.osrm_profile!r}, no word", "osrm_profile")
+            raise ConfigError(f"osrm_profile is {self.osrm_profile!r}, not a word", "osrm_profile")

@@ -130,13 +130,13 @@ def read_url(url: str) -> Destination:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise BadUrl("this is no URL") from None
+        raise BadUrl("this is not a URL") from None
     if parts.scheme not in {"https", "http"}:
         raise BadUrl("the scheme must be https")
     if not url.startswith(f"{parts.scheme}://") or not parts.netloc:
         raise BadUrl("write the URL with //, its scheme in lower case")
     if "@" in parts.netloc:
-        raise BadUrl("a URL must not name a user: deliveries are signed")
+        raise BadUrl("a URL must not name a user: deliveries are authenticated by their signature")
     if "#" in url:
         raise BadUrl("a fragment is not sent: leave it out")
     host = parts.hostname or ""
@@ -152,12 +152,12 @@ def _check_host(host: str, *, is_bracketed: bool) -> None:
     address = address_of(host)
     if is_bracketed:
         if not isinstance(address, ipaddress.IPv6Address) or address.scope_id is not None:
-            raise BadUrl("the host is no IPv6 address")
+            raise BadUrl("the host is not an IPv6 address")
         return
     if isinstance(address, ipaddress.IPv4Address):
         return
     labels = host.split(".")
     if len(host) > _MAX_HOST or not all(map(_LABEL.fullmatch, labels)):
-        raise BadUrl("the host is no name; write an international one in its ASCII form")
+        raise BadUrl("the host is not a valid name; write an international one in its ASCII form")
     if _NUMBER.fullmatch(labels[-1]):
         raise BadUrl("write an IPv4 address as four decimal numbers")

@@ -161,7 +161,7 @@ def _name_of(entry: Any, place: int) -> str:
 def _public_key(entry: Any) -> PublicKey:
     """Check and parse a key. It is checked first, because errors of the parser quote it."""
     if not isinstance(entry, dict):
-        raise _UnusableKey("is no object")
+        raise _UnusableKey("is not an object")
     kind = entry.get("kty")
     if kind not in _ALGORITHM_OF:
         raise _UnusableKey("is neither RSA nor EC: a key set holds public keys alone")
@@ -177,7 +177,7 @@ def _public_key(entry: Any) -> PublicKey:
     try:
         key = jwt.PyJWK(entry, algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, LookupError):
-        raise _UnusableKey(f"is no public {kind} key") from None
+        raise _UnusableKey(f"is not a public {kind} key") from None
     if kind == "RSA" and key.key.key_size < MIN_RSA_BITS:
         raise _UnusableKey(
             f"has {key.key.key_size} bits; RS256 needs {MIN_RSA_BITS} (RFC 7518, 3.3)"

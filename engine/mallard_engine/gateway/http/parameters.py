@@ -97,14 +97,14 @@ def idempotency_key(request: Request) -> str:
     """Return the `Idempotency-Key` header."""
     keys = request.headers.getlist("idempotency-key")
     if not keys:
-        raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send one of your own making")
+        raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send a key that you generate")
     return checked_key(keys[0] if len(keys) == 1 else "")
 
 
 def checked_key(key: object) -> str:
     """Return an idempotency key that has the form of one."""
     if key is None:
-        raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send one of your own making")
+        raise HttpProblem(ProblemCode.IDEMPOTENCY_KEY_MISSING, "send a key that you generate")
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise HttpProblem(
             ProblemCode.IDEMPOTENCY_KEY_INVALID, "one key of 1-255 visible ASCII characters"

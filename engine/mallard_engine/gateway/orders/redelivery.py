@@ -46,7 +46,7 @@ async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Su
     if place is None:
         raise _impossible(job, "its place is no longer served")
     if job.is_erased and asked.dropoff is UNSET:
-        error = FieldError("/dropoff", "missing: what was known of its customer has been removed")
+        error = FieldError("/dropoff", "missing: the customer's data of this job has been removed")
         raise InvalidOrder((error,), job.market, closed=False)
     if not _came_back(job):
         raise _impossible(job, "no parcel came back")

@@ -225,7 +225,7 @@ class Deliveries:
         except StoreUnavailable as problem:
             _often.warning("webhook deliveries wait for the store", reason=str(problem))
         except Exception as error:  # noqa: BLE001 - one event must not end the others
-            _often.error("webhook delivery broke", example={"exc_info": error})
+            _often.error("webhook delivery failed unexpectedly", example={"exc_info": error})
 
     async def _settle(self, waiting: WaitingDelivery, answer: Answer) -> None:
         now_ms = self._now_ms()

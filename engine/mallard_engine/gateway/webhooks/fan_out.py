@@ -120,7 +120,7 @@ class FanOut:
             except _Moved:
                 await self._sleep(_RETRY_S)
             except Exception as error:  # noqa: BLE001 - the market's next events must be queued
-                _often.error("webhook fan-out broke", example={"exc_info": error})
+                _often.error("webhook fan-out failed", example={"exc_info": error})
                 await self._sleep(_RETRY_S)
 
     async def _follow_from(self, market: str, position: Place | None) -> None:

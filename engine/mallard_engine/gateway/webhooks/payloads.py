@@ -51,7 +51,7 @@ async def _of_market(views: EventViews, due: Sequence[tuple[MarketEvent, Reader]
         if len(due) > 1:
             parts = [await _of_market(views, [each]) for each in due]
             return {wanted: message for part in parts for wanted, message in part.items()}
-        _often.error("webhook delivery broke", example={"exc_info": error})
+        _often.error("webhook delivery failed unexpectedly", example={"exc_info": error})
         return {}
 
 

@@ -125,7 +125,7 @@ class WebhookWorker:
             except StoreUnavailable as problem:
                 _often.warning("webhooks wait for the store", reason=str(problem))
             except Exception as error:  # noqa: BLE001 - the next beat must come
-                _often.error("webhook beat broke", example={"exc_info": error})
+                _often.error("webhook leases not renewed", example={"exc_info": error})
             await asyncio.sleep(_BEAT_S)
 
     async def _beat(self) -> None:
@@ -160,7 +160,7 @@ class WebhookWorker:
             except StoreUnavailable as problem:
                 _often.warning("webhooks wait for the store", reason=str(problem))
             except Exception as error:  # noqa: BLE001 - other deliveries must go on
-                _often.error("webhook deliveries broke", example={"exc_info": error})
+                _often.error("webhook deliveries failed unexpectedly", example={"exc_info": error})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._wake.wait()

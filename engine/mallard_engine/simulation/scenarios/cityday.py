@@ -128,7 +128,9 @@ def _courier(row: Row) -> CityCourier:
 def _seconds(row: Row, column: str) -> int:
     clock = _CLOCK.fullmatch(row.text(column))
     if clock is None:
-        raise row.wrong(column, f"{quoted(row.text(column))} is no clock from 00:00:00 to 23:59:59")
+        raise row.wrong(
+            column, f"{quoted(row.text(column))} is not a time of day from 00:00:00 to 23:59:59"
+        )
     hours, minutes, seconds = map(int, clock.groups())
     return hours * 3600 + minutes * 60 + seconds
 

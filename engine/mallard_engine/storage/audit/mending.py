@@ -84,7 +84,7 @@ class Mending:
         key = self._runner.keys[market].key("forget")
         at_ms = self._runner.now_ms() + after_ms
         added = await self._runner.link.call("ZADD", key, "NX", at_ms, entry)
-        return ("is forgotten some day",) if added else ()
+        return ("its removal is scheduled",) if added else ()
 
     async def ends(self, market: str, name: str, ttl_ms: int) -> Did:
         """Give a key the TTL that it lacks."""

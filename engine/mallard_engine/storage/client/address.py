@@ -185,5 +185,5 @@ def _tls_options(parts: Mapping[str, Any]) -> dict[str, Any]:
 def _host(text: str, port: int) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.path:
-        raise ValueError(f"{text!r} is no HOST:PORT")
+        raise ValueError(f"{text!r} is not HOST:PORT")
     return parts.hostname, parts.port or port

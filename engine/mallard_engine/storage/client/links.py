@@ -31,7 +31,9 @@ class Store:
         elif scheme in {"redis+sentinel", "rediss+sentinel"}:
             self._way = SentinelWay.parse(url)
         elif "+" in scheme:
-            raise ValueError(f"{scheme}:// is no kind of URL: see redis_url in the settings")
+            raise ValueError(
+                f"{scheme}:// is not a supported scheme: see redis_url in the settings"
+            )
         else:
             self._way = Address.parse(url)
 

@@ -96,7 +96,7 @@ def test_recorded_day_matches_and_can_be_replayed(live: Day, file: Path) -> None
         (["--market", "atlantis"], None, "there is no job in it"),
         ([], b"{}\n", "line 2: Object missing required field"),
         ([], b"\xff\n", "line 2:"),
-        (["--day", "yesterday"], None, "is no date such as"),
+        (["--day", "yesterday"], None, "is not a date such as"),
     ],
 )
 def test_unusable_archive_is_reported(
@@ -117,7 +117,7 @@ def test_unusable_archive_is_reported(
 
 def test_days_and_markets_are_for_archives(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "day", str(file), "--day", "2026-11-29"]) == 2
-    assert "this is none" in capsys.readouterr().err
+    assert "this is not one" in capsys.readouterr().err
 
 
 @pytest.mark.slow

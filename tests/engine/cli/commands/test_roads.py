@@ -42,7 +42,7 @@ def test_network_is_written_to_the_current_folder_by_default(
         (("build", "text"), "text cannot be read as an OpenStreetMap extract"),
         (("build", "town.osm.pbf", "--out", "no/folder"), "no/folder cannot be written"),
         (("show", "nowhere.roads"), "nowhere.roads: No such file"),
-        (("show", "town.osm.pbf"), "town.osm.pbf holds no roads of Mallard's"),
+        (("show", "town.osm.pbf"), "town.osm.pbf is not a road network of Mallard"),
     ],
 )
 def test_invalid_input_is_reported(

@@ -19,7 +19,7 @@ TYPES: Final = query(
     pattern=f"^({_TYPES})(,({_TYPES}))*$",
 )
 AFTER: Final = query(
-    "after", "Go on after the event with this id; `Last-Event-ID` wins", type="string"
+    "after", "Resume after the event with this id; `Last-Event-ID` wins", type="string"
 )
 
 EVENTS: Final = (

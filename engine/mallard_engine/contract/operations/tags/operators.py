@@ -70,7 +70,7 @@ OPERATORS: Final = (
         name="resumeDriver",
         method="post",
         path="/v1/markets/{market}/drivers/{driver}/resume",
-        summary="Let a suspended driver be offered jobs again",
+        summary="Let a suspended driver get offers again",
         answer=resources.DriverView,
         problems=(P.NOT_FOUND,),
     ),

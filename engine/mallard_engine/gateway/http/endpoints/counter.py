@@ -228,7 +228,7 @@ def _job_before(request: Request, market: str) -> str | None:
     if not cursor:
         return None
     if not is_ulid(cursor):
-        raise bad_request("cursor is no next_cursor of an earlier page")
+        raise bad_request("cursor is not a next_cursor of an earlier page")
     return f"job_{market}.{cursor}"
 
 

@@ -124,9 +124,11 @@ class EventsApi:
         try:
             of_market, place = read_event_id(text)
         except ValueError:
-            raise bad_request("the event to begin after has no id of ours") from None
+            raise bad_request(
+                "the event to begin after does not have the form of an event id"
+            ) from None
         if of_market != market or place.ms > self._store.now_ms() + _MARGIN_MS:
-            raise bad_request("the event to begin after is none of this market")
+            raise bad_request("the event to begin after is not of this market")
         ends = await self._store.event_log.ends(market)
         # A market that had no event when a stream began: nothing before its first is missing.
         if ends is not None and START < place < ends[0]:
@@ -144,7 +146,7 @@ def _types(text: str | None, principal: Principal) -> Collection[str] | None:
         return None
     types = set(text.split(","))
     if unknown := types - set(EventType):
-        raise bad_request(f"types: {min(unknown)[:64]!r} is no type of event")
+        raise bad_request(f"types: {min(unknown)[:64]!r} is not a type of event")
     if owner_of(principal) is not None and types & OPERATORS_ONLY:
         raise bad_request(f"types: {min(types & OPERATORS_ONLY)} is for operators")
     return frozenset(types)

@@ -52,7 +52,7 @@ class AuditApi:
         if cursor := request.query_params.get("cursor"):
             at, name = read_cursor(cursor)
             if not at.isdecimal():
-                raise bad_request("cursor is no next_cursor of an earlier page")
+                raise bad_request("cursor is not a next_cursor of an earlier page")
             at_ms = int(at)
         found: list[OperatorCall] = []
         read = 0

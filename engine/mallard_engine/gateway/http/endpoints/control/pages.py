@@ -60,5 +60,5 @@ def read_cursor(cursor: str) -> Place:
     """Return the place of a cursor. Raises a 400 for another text."""
     at, slash, name = cursor.partition("/")
     if not slash or not is_id(at) or not is_id(name):
-        raise bad_request("cursor is no next_cursor of an earlier page")
+        raise bad_request("cursor is not a next_cursor of an earlier page")
     return at, name

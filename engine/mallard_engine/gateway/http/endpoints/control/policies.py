@@ -85,7 +85,7 @@ def _expected(request: Request) -> int | None:
         return None
     match = _TAG.fullmatch(tags[0].strip()) if len(tags) == 1 else None
     if match is None:
-        raise HttpProblem(ProblemCode.PRECONDITION_FAILED, "If-Match is no ETag of this policy")
+        raise HttpProblem(ProblemCode.PRECONDITION_FAILED, "If-Match is not an ETag of this policy")
     return int(match[1])
 
 

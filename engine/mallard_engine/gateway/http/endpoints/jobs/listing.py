@@ -47,7 +47,7 @@ class JobList:
         oldest = first_ulid(max(0, query.created_from_ms - _ID_MARGIN_MS))
         cursor = request.query_params.get("cursor") or newest
         if not is_ulid(cursor):
-            raise bad_request("cursor is no next_cursor of an earlier page")
+            raise bad_request("cursor is not a next_cursor of an earlier page")
         pages = await asyncio.gather(
             *(
                 self._store.jobs.page(

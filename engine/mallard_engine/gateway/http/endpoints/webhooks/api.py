@@ -272,7 +272,7 @@ class WebhooksApi:
             raise not_found("webhook") from None
         raise HttpProblem(
             ProblemCode.RATE_LIMITED,
-            "others change this endpoint as well",
+            "another request changed this endpoint: try again",
             headers={"Retry-After": "1"},
         )
 
@@ -334,7 +334,7 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(value) for value in values))
 
 
-_BAD_CURSOR: Final = "cursor is no next_cursor of an earlier page"
+_BAD_CURSOR: Final = "cursor is not a next_cursor of an earlier page"
 
 
 def _rank(endpoint: Endpoint) -> tuple[int, str]:
