@@ -16,7 +16,7 @@ class Shops(Protocol):
     ) -> Effects:
         """Close a shop for its counter until ``until_ms`` (epoch ms); 0 or a past time opens it.
 
-        While it is closed, no driver is searched for its jobs. `apply_hours` follows for each of
+        No driver is sent for its jobs who would be there before. `apply_hours` follows for each of
         the shop's open jobs, and for those that come back to it.
         """
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from mallard_engine.core.bounded import ConfigError, check_bounds
 from mallard_engine.core.matching.offer_rungs import staggered_rungs
 from mallard_engine.core.matching.speed_by_hour import SpeedByHour
+from mallard_engine.core.model.load import Need
 from mallard_engine.core.policy.costs import CostWeights, PlanCosts, RunCosts
 from mallard_engine.core.policy.drivers import BlockPolicy, PositionPolicy, SilencePolicy
 from mallard_engine.core.policy.matching import (
@@ -16,6 +17,7 @@ from mallard_engine.core.policy.matching import (
 from mallard_engine.core.policy.offers import OfferPolicy, PatiencePolicy
 from mallard_engine.core.policy.storage import StoragePolicy
 from mallard_engine.core.policy.travel import TravelSource
+from mallard_protocol.codes import ServiceLevel
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,7 @@ class MarketPolicy(
     def plans_runs(self) -> bool:
         """Whether each mall plans its jobs as runs of its own."""
         return self.max_run_jobs > 1 and self.bundle_jobs == 1
+
+    def pools(self, need: Need) -> bool:
+        """Return whether rounds plan the job in runs."""
+        return self.plans_runs and self.level_of(need) is not ServiceLevel.EXPRESS

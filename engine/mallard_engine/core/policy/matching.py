@@ -198,8 +198,9 @@ class BatchPolicy:
         0,
         86_400,
         "s",
-        "A batch also plans jobs that become ready within this time. Raise it where ready times "
-        "are known early and reliable.",
+        "Runs and batches are also planned with jobs that become ready, and runs with jobs whose "
+        "shop opens again, within this time. Raise it where these times are known early and "
+        "reliable.",
     )
     send_early_s: float = bounded(
         60.0,

@@ -99,7 +99,10 @@ class Pool:
 
     def _leaving(self, left: Sequence[int], free: Sequence[RunDriver]) -> list[Run]:
         """Return the runs that must leave now, and shorten the holds of the others."""
-        release = Release(self._stops, self._until_ms, self._barred, self._now_ms, self._policy)
+        opens_ms = [job.held_until_ms for job in self._jobs]
+        release = Release(
+            self._stops, self._until_ms, self._barred, opens_ms, self._now_ms, self._policy
+        )
         leaving, stays_ms = release.leaving(left, free)
         for index, until_ms in stays_ms.items():
             job = self._jobs[index].job
@@ -127,9 +130,11 @@ class Pool:
 
     def _may_ask(self, index: int, driver: RunDriver) -> bool:
         """Return whether the driver may be asked for the job and would not wait at the mall."""
-        need = self._jobs[index].need
-        there_ms = self._now_ms + (driver.there_s + self._tour.visit_s(need.visits)[0]) * 1000
-        return need.ready_ms <= there_ms and driver.driver not in self._barred[index]
+        job = self._jobs[index]
+        there_ms = self._now_ms + driver.there_s * 1000
+        if job.held_until_ms > there_ms or driver.driver in self._barred[index]:
+            return False
+        return job.need.ready_ms <= there_ms + self._tour.visit_s(job.need.visits)[0] * 1000
 
     def _run_for(self, left: Sequence[int], driver: RunDriver) -> Run | None:
         """Return a run for a driver without jobs; None if no run should leave now."""

@@ -75,6 +75,7 @@ class Release:
         stops: The drop-offs of the mall's jobs.
         until_ms: Until when each job may be held (epoch ms); 0: it may not be held.
         barred: The drivers that may not be asked for each job.
+        opens_ms: When all shops of each job are open again: no driver comes sooner (epoch ms).
         now_ms: The present in epoch milliseconds.
         policy: The market's policy.
     """
@@ -84,12 +85,14 @@ class Release:
         stops: RunStops,
         until_ms: Sequence[int],
         barred: Sequence[frozenset[str]],
+        opens_ms: Sequence[int],
         now_ms: int,
         policy: MarketPolicy,
     ) -> None:
         self._stops = stops
         self._until_ms = until_ms
         self._barred = barred
+        self._opens_ms = opens_ms
         self._now_ms = now_ms
         self._policy = policy
         count = len(until_ms)
@@ -332,6 +335,8 @@ class Release:
         best: Leaving | None = None
         for driver in free:
             turn = draft.turn
+            if self._evaluated((self._first(turn),), driver) is None:
+                continue  # all parts have the most urgent stop
             while turn and self._evaluated(turn, driver) is None:
                 turn = self._shorter(turn)
             if turn and (best is None or len(turn) > len(best.turn)):
@@ -349,7 +354,10 @@ class Release:
         if any(driver.driver in self._barred[index] for index in turn):
             return None
         stops = self._stops
-        done_ms = self._now_ms + (driver.there_s + sum(stops.visit_s(turn))) * 1000
+        there_ms = self._now_ms + driver.there_s * 1000
+        if any(self._opens_ms[index] > there_ms for index in turn):
+            return None
+        done_ms = there_ms + sum(stops.visit_s(turn)) * 1000
         if any(stops.needs[index].ready_ms > done_ms for index in turn):
             return None
         return stops.evaluated(turn, stops.load(turn), driver)

@@ -93,11 +93,15 @@ class RunStops:
             *(collect_by_ms(mall, need, now_ms) for need in needs[: self._first_carried]),
             *[inf] * carried,
         ]
-        # When each would be dropped off by a driver who is at the mall now and takes it alone.
-        self._alone_ms = [
-            now_ms + int((sum(self.visit_s((turn,))) + out_s + policy.dropoff_dwell_s) * 1000)
-            for turn, out_s in enumerate(self._travel_rows_s[0][1:])
-        ]
+        # When each would be dropped off by a driver who is at the mall now and takes it alone, if
+        # its parcels are ready; and at the earliest, as they are not ready sooner.
+        self._alone_ms: list[float] = []
+        self._ready_alone_ms: list[float] = []
+        for turn, out_s in enumerate(self._travel_rows_s[0][1:]):
+            in_s, back_s = self.visit_s((turn,))
+            way_s = back_s + out_s + policy.dropoff_dwell_s
+            self._alone_ms.append(now_ms + int((in_s + way_s) * 1000))
+            self._ready_alone_ms.append(needs[turn].ready_ms + int(way_s * 1000))
 
     def evaluated(self, turn: Order, load: Load, driver: RunDriver) -> Draft | None:
         """Return the draft of this order; None if it exceeds the vehicle or the driver's time."""
@@ -212,9 +216,13 @@ class RunStops:
 
     def spare_s(self, index: int) -> float:
         """Return the slack of a stop, if a driver who is at the mall now took it alone."""
-        door_s = (self.needs[index].deadline_ms - self._alone_ms[index]) / 1000
+        door_s = (self.needs[index].deadline_ms - self._taken_alone_ms(index, 0.0)) / 1000
         in_s = self._tour.surely_in_hand_s(self.needs[index].visits)
         return min(door_s, (self._collect_by_ms[index] - self._now_ms) / 1000 - in_s)
+
+    def _taken_alone_ms(self, index: int, there_s: float) -> float:
+        """Return when a driver who is so far from the mall would drop the stop off alone."""
+        return max(self._alone_ms[index] + there_s * 1000, self._ready_alone_ms[index])
 
     def _by_ms(self, index: int, driver: RunDriver, count: int) -> tuple[float, float]:
         """Return until when a stop of a run of `count` jobs is in time, and surely so (epoch ms).
@@ -225,7 +233,7 @@ class RunStops:
         lateness. Carried jobs get none.
         """
         by_ms: float = self.needs[index].deadline_ms
-        alone_ms = self._alone_ms[index] + driver.there_s * 1000
+        alone_ms = self._taken_alone_ms(index, driver.there_s)
         if alone_ms > by_ms and index < self._first_carried:
             by_ms = alone_ms + self._grace_ms
         unknown_s = min(_UNKNOWN_S * (count - 1), self._policy.hold_margin_s)

@@ -18,9 +18,9 @@ class SearchTimes:
     def is_time(self, mall: Mall, job: Waiting, now_ms: int) -> bool:
         """Return whether the search for a driver may run now.
 
-        It may not while a store is held, while an operator has paused matching, or while a driver
-        would arrive long before the parcels are ready. An expired job is served in any case, so
-        that it ends.
+        It may not while an operator has paused matching, or while a driver would arrive long
+        before the parcels are ready; nor, for a job that is not pooled, while a store is held. An
+        expired job is served in any case, so that it ends.
         """
         if job.need.expires_ms <= now_ms:
             return True
@@ -46,8 +46,11 @@ class SearchTimes:
 
         The ready time may have been moved since the job was queued.
         """
-        ready_ms = job.need.ready_ms
+        ready_ms, held_ms = job.need.ready_ms, job.held_until_ms
+        if self._policy.pools(job.need):
+            # No run brings its driver there sooner than the end of the hold.
+            ready_ms, held_ms = max(ready_ms, held_ms), 0
         if ready_ms <= now_ms:
-            return job.held_until_ms
+            return held_ms
         way_s = self._straight_line.road_s(self._policy.initial_radius_m, ready_ms)
-        return max(job.held_until_ms, first_look_ms(ready_ms, now_ms, way_s, self._policy))
+        return max(held_ms, first_look_ms(ready_ms, now_ms, way_s, self._policy))

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from mallard_engine.core.model import Vehicle, Waiting
+from mallard_engine.core.model import HeldJob, Vehicle, Waiting
 from mallard_engine.core.pickup.approximate_tour import ApproximateTour
 from mallard_engine.core.policy import MarketPolicy, RunCosts
 from mallard_engine.core.runs.pooling import Pool
@@ -160,6 +160,34 @@ def test_no_driver_waits_at_the_mall_for_a_parcel() -> None:
     ]
     for run in pool(jobs).runs:
         assert names(run) == {"a"}
+
+
+@pytest.mark.parametrize("plan", ["by_deadline", "by_driver"])
+def test_driver_arrives_when_a_closed_shop_opens(plan: Any) -> None:
+    """The far one sets off, the near one stays; nobody is added who would be too early."""
+    opens_ms = NOW_MS + 20 * MINUTE_MS
+    closed = replace(job("a", 6, ready_ms=opens_ms), held_until_ms=opens_ms)
+    policy = replace(POLICY, hold_max_s=0.0, run=replace(POLICY.run, plan=plan))
+    near, far = room("near", 1_199.0), room("far", 1_200.0)
+    (run,) = pool([closed], near, far, policy=policy).runs
+    assert run.driver == "far"
+    has = job("has", 7).need
+    held = HeldJob("has", 1, MALL.id, lat=has.lat, lon=has.lon, deadline_ms=has.deadline_ms)
+    early, later = (driver._replace(carried=(held,)) for driver in (near, far))
+    assert not pool([closed], early, policy=policy).runs
+    assert [it.why for it in pool([closed], later, policy=policy).runs] == ["add_on"]
+
+
+def test_closed_shop_makes_its_order_late_with_grace() -> None:
+    """It will be late even alone: it may take company, as if the shop had been slow."""
+    opens_ms = NOW_MS + 60 * MINUTE_MS
+    jobs = [
+        replace(job(name, km, ready_ms=opens_ms, **due_in(65)), held_until_ms=opens_ms)
+        for name, km in (("a", 6), ("b", 6.2))
+    ]
+    policy = replace(POLICY, hold_max_s=0.0)
+    (run,) = pool(jobs, room(there_s=3_600.0), policy=policy).runs
+    assert names(run) == {"a", "b"}
 
 
 def test_without_holds_every_run_with_a_driver_leaves() -> None:

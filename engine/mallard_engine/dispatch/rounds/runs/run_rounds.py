@@ -14,6 +14,7 @@ from mallard_engine.core.matching.search_policy import (
     widened,
 )
 from mallard_engine.core.model import Near, RankedDriver, Waiting
+from mallard_engine.core.pickup.pickup_deadline import ready_no_sooner
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
@@ -133,7 +134,8 @@ class RunRounds(MallRounds):
             if reason := end_reason(job, (), found.now_ms, self._policy):
                 ending.append(self._end(job, reason, self._policy.max_attempts))
             else:
-                jobs.append(job)
+                need = ready_no_sooner(job.need, job.held_until_ms)
+                jobs.append(replace(job, need=need))
         ended = sum(await asyncio.gather(*ending))
         runs = NO_RUNS
         if jobs:
@@ -162,14 +164,14 @@ class RunRounds(MallRounds):
     def _may_plan(self, job: Waiting, now_ms: int) -> bool:
         """Return whether a run may be planned with the job now.
 
-        A driver who is far away may set off long before the parcels are ready.
+        A driver who is far away may set off long before the parcels are ready, or a shop opens.
         """
         if job.need.expires_ms <= now_ms:
             return True
         if self._context.is_paused(self._mall, job.need):
             return False
         ahead_ms = int(self._policy.look_ahead_s * 1000)
-        return max(job.held_until_ms, job.need.ready_ms - ahead_ms) <= now_ms
+        return max(job.held_until_ms, job.need.ready_ms) - ahead_ms <= now_ms
 
     async def _serve_singly(
         self, found: Found, express: tuple[Waiting, ...], failed: set[str]

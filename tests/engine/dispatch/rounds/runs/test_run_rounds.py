@@ -10,7 +10,7 @@ from mallard_engine.core.policy import RunCosts
 from mallard_engine.ports import JobRef, Offered, OfferPlan
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
-from tests.engine.dispatch.worlds import HOUR_MS, MALL, MARKET, Node
+from tests.engine.dispatch.worlds import HOUR_MS, KIOSK, MALL, MARKET, Node
 from tests.support import eventually
 
 CAR = Vehicle(max_jobs=8)
@@ -315,6 +315,32 @@ async def test_held_job_is_offered_at_the_end_of_its_hold(make_node: MakeNode, r
     record = await node.store.offers.last_round(ref.job)
     assert record is not None
     assert record.why == "due"
+
+
+async def test_driver_is_sent_to_be_there_when_the_shop_opens(make_node: MakeNode) -> None:
+    """Its way takes about 13 minutes. A driver who is too near to set off is offered nothing."""
+    node = await pooling(make_node, "instant")
+    opens_ms = node.store.now_ms() + 600_000
+    await node.dispatcher.shops.set_hours(MALL.id, KIOSK.id, opens_ms, "store/kiosk")
+    ref = await north(node, 2, stores=(KIOSK.id,))
+    await node.online("near", 1_000, vehicle=CAR)
+    await node.waits(ref)
+    assert not node.sink.offers
+    await node.online("far", 5_000, vehicle=CAR)
+    offer = await node.offered(ref, "far")
+    assert opens_ms < offer.jobs[0].eta_pickup_ms
+    assert node.sink.asked(ref) == ["far"]
+
+
+async def test_express_job_waits_until_the_shop_opens(make_node: MakeNode) -> None:
+    node = await pooling(make_node, "instant", preset="express")
+    opens_ms = node.store.now_ms() + 600_000
+    await node.dispatcher.shops.set_hours(MALL.id, KIOSK.id, opens_ms, "store/kiosk")
+    ref = await north(node, 2, stores=(KIOSK.id,))
+    await node.online("far", 5_000, vehicle=CAR)
+    await node.waits(ref)
+    assert await node.due_ms(f"retry/{MALL.id}/{ref.job}") == opens_ms
+    assert not node.sink.offers
 
 
 async def test_broken_job_does_not_break_the_runs(make_node: MakeNode, round_: str) -> None:
