@@ -93,7 +93,7 @@ class People:
     def order_placed(self, job: str) -> None:
         """Note a submitted order; some are cancelled later."""
         order, event = self._orders[job], self.event(job)
-        self.ledger.ordered(job, event, order.best_by_ms)
+        self.ledger.ordered(job, event, order.best_by_ms, self._soonest_ms(job))
         if self.bad_day.in_storm(order.id):
             self.happened(BadEvent.STORM)
         if event is BadEvent.CANCELLED:
@@ -114,14 +114,37 @@ class People:
         parcels = parcels_there(None if job in self._found else event, order.parcels)
         if self.ledger.parcels[job].where is not Whereabouts.SHOP:
             parcels = 0  # another driver has them
-        ready_ms = order.ready_ms
-        if event is BadEvent.LATE:
-            ready_ms += self._minutes(_LATE_MIN, "late", job)
-        closed_ms = self._closures.get((order.mall, shop))
-        closed_until_ms = 0
-        if closed_ms is not None and closed_ms <= self._clock.now_ms() < closed_ms + _HOUR_MS:
-            closed_until_ms = closed_ms + _HOUR_MS
-        return AtCounter(parcels, ready_ms, closed_until_ms)
+        closed_until_ms = self._closed_until_ms(order.mall, shop, self._clock.now_ms())
+        return AtCounter(parcels, self._ready_ms(job), closed_until_ms)
+
+    def _ready_ms(self, job: str) -> int:
+        """Return when the parcels really are at the counter."""
+        is_late = self.event(job) is BadEvent.LATE
+        late_ms = self._minutes(_LATE_MIN, "late", job) if is_late else 0
+        return self._orders[job].ready_ms + late_ms
+
+    def _closed_until_ms(self, mall: str, shop: str, at_ms: int) -> int:
+        """Return when a shop that is closed at this time opens; 0: it is open."""
+        closed_ms = self._closures.get((mall, shop))
+        is_closed = closed_ms is not None and closed_ms <= at_ms < closed_ms + _HOUR_MS
+        return closed_ms + _HOUR_MS if closed_ms is not None and is_closed else 0
+
+    def _soonest_ms(self, job: str) -> int:
+        """Return when a driver who waits at the counters could have delivered the order.
+
+        It has the parcels the moment they are ready and the shops are open, and drives straight to
+        the door from the nearest gate.
+        """
+        order, scenario = self._orders[job], self._scenario
+        mall, ready_ms = scenario.places.mall(order.mall), self._ready_ms(job)
+        shops = [mall.stores[shop] for shop in order.stores]
+        opens_ms = max(self._closed_until_ms(order.mall, shop.id, ready_ms) for shop in shops)
+        out_ms = max(ready_ms, opens_ms) + min(shop.walk_s for shop in shops) * 1000
+        ways_s = [
+            scenario.travel.seconds(gate.lat, gate.lon, order.lat, order.lon, out_ms)
+            for gate in mall.gates.values()
+        ]
+        return out_ms + round(min(ways_s) * 1000) + scenario.service.door_ms
 
     def is_wrong_at_door(self, job: str) -> bool:
         """Return whether something is wrong at the customer's door, and nobody has answered yet."""

@@ -37,7 +37,7 @@ def goals_of(accounts: Accounts, breaches: Sequence[str], on_time_percent: float
         Goal(
             f"at least {on_time_percent:g} % of the deliverable orders are on time",
             accounts.on_time_percent >= on_time_percent,
-            f"{accounts.on_time} of {accounts.deliverable}, {accounts.on_time_percent:.2f} %",
+            _on_time(accounts),
         ),
     ]
 
@@ -79,10 +79,21 @@ def as_json(accounts: Accounts, goals: Sequence[Goal]) -> dict[str, Any]:
         "happened": {event.value: times for event, times in sorted(accounts.happened.items())},
         "deliverable": accounts.deliverable,
         "on_time": accounts.on_time,
+        "impossible": accounts.impossible,
         "wrongs": list(accounts.wrongs),
         "in_vain": list(accounts.in_vain),
         "goals": [{"goal": it.claim, "holds": it.holds, "found": it.found} for it in goals],
     }
+
+
+def _on_time(accounts: Accounts) -> str:
+    found = f"{accounts.on_time} of {accounts.deliverable}, {accounts.on_time_percent:.2f} %"
+    if not accounts.impossible:
+        return found
+    return (
+        f"{found}; no driver could have been in time for {accounts.impossible} of the others: "
+        f"{accounts.possible_on_time_percent:.2f} % without these"
+    )
 
 
 def _none(found: Sequence[str]) -> tuple[bool, str]:

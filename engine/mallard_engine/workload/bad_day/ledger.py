@@ -34,10 +34,15 @@ _EXPECTED: Final = {
 
 @dataclass(slots=True)
 class Parcels:
-    """The parcels of one order. `handled`: every driver that had them, in order."""
+    """The parcels of one order.
+
+    `handled`: every driver that had them, in order; `soonest_ms`: when they could be delivered at
+    the earliest if a driver waited at the counter for them; 0: not known.
+    """
 
     event: BadEvent | None
     best_by_ms: int
+    soonest_ms: int = 0
     where: Whereabouts = Whereabouts.SHOP
     handled: list[str] = field(default_factory=list)
     delivered_ms: int = 0
@@ -69,9 +74,11 @@ class Ledger:
         self.in_vain: list[str] = []
         self.happened: Counter[BadEvent] = Counter()
 
-    def ordered(self, job: str, event: BadEvent | None, best_by_ms: int) -> None:
+    def ordered(
+        self, job: str, event: BadEvent | None, best_by_ms: int, soonest_ms: int = 0
+    ) -> None:
         """Note a new order."""
-        self.parcels.setdefault(job, Parcels(event, best_by_ms))
+        self.parcels.setdefault(job, Parcels(event, best_by_ms, soonest_ms))
 
     def sent(self, job: str, driver: str) -> None:
         """Note that a driver is sent for the parcels."""
@@ -136,6 +143,8 @@ class Accounts:
         in_vain: Drivers who were sent for parcels that are known to be absent.
         deliverable: The orders of which no event says that they need not be delivered.
         on_time: Those of them that were delivered by the wanted time.
+        impossible: Those of the others that no driver could have delivered by then, not even one
+            who waited at the counter for the parcels and drove straight to the door.
     """
 
     rows: Mapping[tuple[str, str, str, str], int]
@@ -144,18 +153,28 @@ class Accounts:
     in_vain: tuple[str, ...]
     deliverable: int
     on_time: int
+    impossible: int = 0
 
     @property
     def on_time_percent(self) -> float:
         """The share of deliverable orders on time; 100 without any."""
-        return 100 * self.on_time / self.deliverable if self.deliverable else 100.0
+        return _percent(self.on_time, self.deliverable)
+
+    @property
+    def possible_on_time_percent(self) -> float:
+        """The same of those that a driver could have delivered on time."""
+        return _percent(self.on_time, self.deliverable - self.impossible)
+
+
+def _percent(some: int, of: int) -> float:
+    return 100 * some / of if of else 100.0
 
 
 def settle(ledger: Ledger, ends: Mapping[str, JobEnd]) -> Accounts:
     """Compare the ledger with what the engine says of each job."""
     rows: Counter[tuple[str, str, str, str]] = Counter()
     wrongs = list(ledger.wrongs)
-    deliverable = on_time = 0
+    deliverable = on_time = impossible = 0
     for job, parcels in ledger.parcels.items():
         end = ends.get(job)
         if end is None:
@@ -166,7 +185,10 @@ def settle(ledger: Ledger, ends: Mapping[str, JobEnd]) -> Accounts:
         rows[parcels.where.value, end.state, end.reason or "", event] += 1
         if parcels.event not in UNDELIVERABLE:
             deliverable += 1
-            on_time += 0 < parcels.delivered_ms <= parcels.best_by_ms
+            if 0 < parcels.delivered_ms <= parcels.best_by_ms:
+                on_time += 1
+            else:
+                impossible += parcels.soonest_ms > parcels.best_by_ms
     wrongs += [f"{job} was never ordered" for job in ends.keys() - ledger.parcels.keys()]
     return Accounts(
         dict(rows),
@@ -175,6 +197,7 @@ def settle(ledger: Ledger, ends: Mapping[str, JobEnd]) -> Accounts:
         tuple(ledger.in_vain),
         deliverable,
         on_time,
+        impossible,
     )
 
 
@@ -204,4 +227,5 @@ def added(days: Sequence[Accounts]) -> Accounts:
         tuple(each for day in days for each in day.in_vain),
         sum(day.deliverable for day in days),
         sum(day.on_time for day in days),
+        sum(day.impossible for day in days),
     )

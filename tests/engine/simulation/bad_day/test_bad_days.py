@@ -129,6 +129,17 @@ def test_planted_loss_of_a_return_is_found(redis_url: str, monkeypatch: pytest.M
     assert any("brought back" in wrong for wrong in day.accounts.wrongs)
 
 
+def test_orders_that_nobody_could_bring_in_time_are_counted(redis_url: str) -> None:
+    """A late order that a driver at the counter could have brought is not among them."""
+    of = scenario(BadDay(1, {BadEvent.EVACUATED: 1.0}), drivers=10)
+    first, *others = of.orders
+    hopeless = replace(first, best_by_ms=first.ready_ms + 1)
+    tight = replace(others[0], best_by_ms=others[0].ready_ms + 20 * MINUTE_MS)
+    _, accounts = accounted(replace(of, orders=(hopeless, tight, *others[1:])), redis_url)
+    assert accounts.impossible == 1
+    assert accounts.on_time < accounts.deliverable - 1
+
+
 def test_storm_comes_within_ten_minutes() -> None:
     calm, storm = (scenario(day).orders for day in (None, BadDay(1, {BadEvent.STORM: 1.0})))
     placed = sorted(order.placed_ms for order in storm)

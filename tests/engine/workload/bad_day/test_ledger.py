@@ -37,6 +37,16 @@ def test_late_and_undelivered_orders_are_not_on_time() -> None:
     assert accounts(ledger(), "expired").on_time_percent == 0.0
 
 
+@pytest.mark.parametrize(("soonest_ms", "impossible"), [(BEST_BY_MS, 0), (BEST_BY_MS + 1, 1)])
+def test_late_order_that_nobody_could_bring_in_time(soonest_ms: int, impossible: int) -> None:
+    it = Ledger()
+    it.ordered("j", None, BEST_BY_MS, soonest_ms)
+    found = accounts(it, "expired")
+    assert (found.deliverable, found.impossible) == (1, impossible)
+    assert (found.on_time_percent, found.possible_on_time_percent) == (0.0, 100.0 * impossible)
+    assert added([found, found]).impossible == 2 * impossible
+
+
 @pytest.mark.parametrize("event", [BadEvent.MISSING, BadEvent.REFUSED, BadEvent.CANCELLED])
 def test_undeliverable_order_need_not_be_on_time(event: BadEvent) -> None:
     assert accounts(ledger(event), "failed").deliverable == 0
