@@ -62,6 +62,13 @@ planted: $(READY)
 load: $(READY)
 	$(BIN)/python -m load_tests.users.with_engine $(LOAD_ARGS)
 
+# How soon an order is offered if a driver is free: 20 orders a second for 600 drivers, real sockets, the
+# shipped preset, 80 seconds. docs/measurements/presets.md has the last result.
+.PHONY: first-offer
+first-offer: $(READY)
+	$(BIN)/python -m load_tests.swarm --nodes 1 --drivers 600 --rate 20 --seconds 60 --warm-s 15 \
+		--slo "offer latency:p99<25ms,failures<0.1%" $(FIRST_OFFER_ARGS)
+
 # 30,000 orders while two nodes are restarted in turn, three minutes: enough to tell that fewer than
 # one in 10,000 fails; see load_tests/README.md.
 load-restarts: $(READY)

@@ -88,7 +88,8 @@ class ShopReturnList(Struct, frozen=True):
 class ShopHoursRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST …/hours``. Without ``closed_until``, or with a past one, the shop is open.
 
-    No driver is sent for its jobs who would be there before it opens. A later report replaces an earlier one.
+    No driver is sent for its jobs who would be there before it opens. A later report replaces an
+    earlier one.
     """
 
     closed_until: Instant | UnsetType = UNSET

@@ -1433,7 +1433,8 @@ export interface ShopHours {
 /**
  * The body of `POST …/hours`. Without `closed_until`, or with a past one, the shop is open.
  *
- * No driver is searched for its jobs while it is closed. A later report replaces an earlier one.
+ * No driver is sent for its jobs who would be there before it opens. A later report replaces an
+ * earlier one.
  */
 export interface ShopHoursRequest {
   closed_until?: string;

@@ -18,6 +18,7 @@ from mallard_engine.ports import Push
 from mallard_engine.simulation.bad_day.driver import BadDayDriver
 from mallard_engine.simulation.bad_day.orders import body_of
 from mallard_engine.simulation.bad_day.people import People
+from mallard_engine.simulation.readme_driver import ReadmeDriver
 from mallard_engine.simulation.scenario import Day, Scenario, SimulatedOrder, Trip
 from mallard_engine.simulation.shift_driver import ShiftDriver
 from mallard_engine.simulation.virtual.clock import VirtualClock
@@ -91,7 +92,9 @@ class _Simulation:
         )
         orders = {job_id(scenario, order): order for order in scenario.orders}
         self._people: People | None = None
-        new_driver: Callable[..., ShiftDriver] = ShiftDriver
+        new_driver: Callable[..., ShiftDriver] = (
+            ReadmeDriver if scenario.readme_drivers else ShiftDriver
+        )
         if scenario.bad_day is not None:
             self._people = People(
                 scenario, scenario.bad_day, orders, self._dispatcher, self._store, self._clock

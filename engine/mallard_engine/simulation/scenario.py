@@ -87,6 +87,7 @@ class Scenario:
         sweep_s: The interval of the sweeps, which end cool-downs.
         blocks_known: Whether the engine knows when and where shifts begin.
         bad_day: What goes wrong; None: nothing.
+        readme_drivers: Whether drivers have the app of README.md; not on a bad day.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Scenario:
     blocks_known: bool = False
     seed: int = 0
     bad_day: BadDay | None = None
+    readme_drivers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class ShiftDriver:
         await self._hello()
         if self.shift.history:
             await self._remember(driver, self.shift.history)
-        await self._dispatcher.drivers.status(market, driver, Wish.AVAILABLE, self.shift.off_ms)
+        await self._become_available()
         self.on_shift = True
         while offer := await self._next_offer():
             if run := await self._consider(offer):
@@ -90,6 +90,11 @@ class ShiftDriver:
         self.on_shift = False
         await self._go_offline()
         self._dispatcher.drivers.socket_closed(market, driver, self._epoch)
+
+    async def _become_available(self) -> None:
+        await self._dispatcher.drivers.status(
+            self._scenario.market, self.shift.driver, Wish.AVAILABLE, self.shift.off_ms
+        )
 
     async def _go_offline(self) -> None:
         await self._dispatcher.drivers.status(

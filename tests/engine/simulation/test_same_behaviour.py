@@ -2,16 +2,22 @@
 that a figure of one holds for the others."""
 
 import argparse
+import asyncio
 import random
+from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Self
 from unittest.mock import Mock
 
 import msgspec
+import pytest
 from rich.console import Console
 
+import mallard_client
 from load_tests.credentials import DriverToken
 from load_tests.drivers.app_driver import AppHabits
 from load_tests.frames import unpack
@@ -27,13 +33,18 @@ from mallard_engine.core.vehicles import USUAL_KIND, StatedVehicle, stated, usua
 from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.screen import Screen
+from mallard_engine.dispatch.driver_commands import DriverCommands
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
+from mallard_engine.ports import JobRef
+from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.workload.behaviour import USUAL_ANSWERS
 from mallard_engine.workload.demand import Demand
 from mallard_engine.workload.fleet import Habits
 from mallard_protocol import messages
+from mallard_protocol.lifecycle import Step
+from tests.engine.gateway.test_readme import program
 
 MALL = "chandler-fashion-center"
 # Limits for silence: no simulated driver loses its connection. Dwell times are known. A retry would
@@ -114,6 +125,69 @@ def test_drivers_of_load_tests_have_the_usual_vehicle() -> None:
     context = Mock(habits=AppHabits(), rng=random.Random(1))
     frame = unpack(SwarmDriver(who, (33.3, -111.9), 0, context).hello())
     assert taken(msgspec.convert(frame["vehicle"], messages.Vehicle)) == usual_vehicle()
+
+
+# -- the program in README.md
+
+
+class AppOfTwoJobs:
+    """In the place of `DriverClient`: offers two jobs, and keeps what the program sends."""
+
+    sent: ClassVar[list[tuple[object, ...]]] = []
+
+    def __init__(self, *_: str) -> None:
+        self.sent.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def location(self, *_: float, **__: float) -> None:
+        pass
+
+    async def status(self, wish: str, until_ms: int | None = None) -> None:
+        self.sent.append((wish, until_ms))
+
+    async def offers(self) -> AsyncIterator[str]:
+        yield "offer"
+
+    async def accept(self, _: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(job="first"), SimpleNamespace(job="second")]
+
+    async def progress(self, job: str, step: Step) -> None:
+        self.sent.append((job, step))
+
+
+def test_readme_driver_of_a_mall_day_sends_what_the_program_does(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mallard_client, "DriverClient", AppOfTwoJobs)
+    asyncio.run(program("driver")["main"]("ws://127.0.0.1:1", "token"))
+    sent: list[tuple[object, ...]] = []
+    status, progress = DriverCommands.status, DriverCommands.progress
+
+    async def note_status(self: Any, market: str, driver: str, *wish: Any) -> Any:
+        sent.append(wish)
+        return await status(self, market, driver, *wish)
+
+    async def note_step(self: Any, ref: JobRef, driver: str, n: int, step: Step, **how: Any) -> Any:
+        sent.append((ref.job, step))
+        return await progress(self, ref, driver, n, step, **how)
+
+    monkeypatch.setattr(DriverCommands, "status", note_status)
+    monkeypatch.setattr(DriverCommands, "progress", note_step)
+    day = replace(a_mall_day(), readme_drivers=True)
+    order, shift = day.orders[0], replace(day.shifts[0], off_ms=day.end_ms)
+    # Both wait when the driver comes: they are one run.
+    shift = replace(shift, on_ms=order.placed_ms + 600_000)
+    both = tuple(replace(order, id=name, ready_ms=order.placed_ms) for name in ("o1", "o2"))
+    simulate(replace(day, orders=both, shifts=(shift,), answer_ms=0), redis_url)
+    names = {str(job): "" for job, step in sent if step is Step.AT_MALL}
+    names = dict(zip(names, ("first", "second"), strict=True))
+    ran = [(names.get(str(what), what), then) for what, then in sent]
+    assert ran[: len(AppOfTwoJobs.sent)] == AppOfTwoJobs.sent
 
 
 # -- answers

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from rich.console import Console
@@ -23,6 +23,7 @@ from mallard_engine.cli.simulation.mall_day_options import (
     mall_day,
     policy_of,
 )
+from mallard_engine.config.settings import ConfigError
 from mallard_engine.simulation.reports import bad_day_report, day_report, day_statistics
 from mallard_engine.simulation.scenario import Day, Scenario
 from mallard_engine.simulation.scenarios import mallday
@@ -53,6 +54,12 @@ def add_mallday(sources: Any) -> argparse.ArgumentParser:
         help="number of days, each with the next seed (default: 1)",
     )
     add_bad_day_flag(source)
+    source.add_argument(
+        "--readme-drivers",
+        action="store_true",
+        help="drivers have the app of README.md: they state neither a vehicle nor the end of their "
+        "block, and answer no offer while they carry out another; not with --bad-day",
+    )
     source.add_argument(
         "--goal",
         type=number(float, 0.0, 100.0),
@@ -97,6 +104,8 @@ def simulate_mallday(args: argparse.Namespace, console: Console) -> int:
 
 def _scenarios(args: argparse.Namespace) -> tuple[list[Scenario], str]:
     """Return the days, and the source of their drop-offs."""
+    if args.readme_drivers and args.bad_day is not None:
+        raise ConfigError("--readme-drivers: these drivers know no bad day")
     scenarios = []
     demand = ""
     for seed in range(args.seed, args.seed + args.days):
@@ -104,7 +113,7 @@ def _scenarios(args: argparse.Namespace) -> tuple[list[Scenario], str]:
         usual = mallday.default_policy() if bad_day is None else mallday.bad_day_policy()
         policy = policy_of(args, usual)
         scenario, demand = mall_day(args, policy, drivers=args.drivers, seed=seed, bad_day=bad_day)
-        scenarios.append(scenario)
+        scenarios.append(replace(scenario, readme_drivers=args.readme_drivers))
     return scenarios, demand
 
 

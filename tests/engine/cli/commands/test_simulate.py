@@ -33,6 +33,7 @@ def test_two_instances_give_solutions_and_statistics(
         (["mdrp", "nowhere"], "nowhere: there is no such folder"),
         (["cityday", "nowhere"], "nowhere: there is no such folder"),
         (["mallday", "--mall", "nowhere"], "not one of fashion-show"),
+        (["mallday", "--readme-drivers", "--bad-day"], "these drivers know no bad day"),
         (["mallday", "--bad-day", "rain=1"], "--bad-day there is no event 'rain'"),
         (["mallday", "--bad-day", "late=2"], "--bad-day late is 2, not from 0 to 1"),
         (["mallday", "--bad-day", "nowhere.toml"], "nowhere.toml: No such file"),
