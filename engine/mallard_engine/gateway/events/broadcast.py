@@ -202,19 +202,25 @@ class Broadcast:
         here = self._markets.get(market)
         return await self._tail.newest(market) if here is None else here.place
 
-    def join(self, market: str, listener: Listener, read_to: Place) -> None:
+    def join(self, market: str, listener: Listener, read_to: Place) -> bool:
         """Hand out to a stream what comes after its place.
 
         Args:
             market: the market.
-            listener: the stream, which has everything up to `read_to` or a later place.
-            read_to: what `place_of` has just returned.
+            listener: the stream.
+            read_to: up to where it has everything.
+
+        Returns:
+            False, and no effect, if later events have been handed out already.
         """
         here = self._markets.get(market)
         if here is None:
             here = self._markets[market] = _Market(read_to)
             here.task = asyncio.create_task(self._hand_out_all(market, here), name="broadcast")
+        elif here.place > read_to:
+            return False
         here.add(listener)
+        return True
 
     async def leave(self, market: str, listener: Listener) -> None:
         """Hand out nothing more to a stream."""

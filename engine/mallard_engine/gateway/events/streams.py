@@ -180,17 +180,20 @@ class EventStreams:
                 yield _COMMENT
 
     async def _stored(self, wanted: Wanted, listener: Listener) -> AsyncIterator[Frame]:
-        """Yield the stored events of a stream, and join those that hear what happens."""
-        market, place = wanted.market, wanted.after
-        while not listener.is_over:
+        """Yield the stored events of a stream, and join those that hear what happens.
+
+        It joins before the last page is shown: what happens meanwhile waits. To wait for a moment
+        without an event instead would be to read all of them alone, for ever where many happen.
+        """
+        market, place, has_joined = wanted.market, wanted.after, False
+        while not (has_joined or listener.is_over):
             read_to = await self._broadcast.place_of(market)
             page = await self._page(market, place) if place < read_to else ()
-            if not page and await self._broadcast.place_of(market) == read_to:
+            place = page[-1].place if page else place
+            if not page or place >= read_to:
                 listener.place = place
-                self._broadcast.join(market, listener, read_to)
-                return
+                has_joined = self._broadcast.join(market, listener, max(place, read_to))
             if page:
-                place = page[-1].place
                 own = [event for event in page if listener.wants(event)]
                 events = await self._views.public(own, wanted.reader) if own else ()
                 for event in events:

@@ -108,8 +108,11 @@ class Tail:
                     if follower is None:
                         read_to = await self._place_of(market)
                         page = () if place >= read_to else await self._page(market, place)
-                        # Nothing was heard meanwhile that the page does not have.
-                        if not page and self._places.get(market) == read_to:
+                        ends = page[-1].place if page else max(place, read_to)
+                        here = self._places.get(market)
+                        # Nothing was heard meanwhile that the page does not have. What is heard
+                        # from now on waits: to wait for a moment without events could be for ever.
+                        if here is not None and read_to <= ends >= here:
                             follower = self._join(market)
                     else:
                         page = [it for it in await follower.take() if it.is_after(place)]

@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import cast
 
 import pytest
 
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.events import tail as tail_module
+from mallard_engine.gateway.events.broadcast import Broadcast
+from mallard_engine.gateway.events.streams import EventStream, EventStreams, Wanted
 from mallard_engine.gateway.events.tail import START, Tail
-from mallard_engine.ports import DriverFix, EventLog, MovedJob, StoreUnavailable
+from mallard_engine.gateway.events.views import EventViews, Reader
+from mallard_engine.metrics import Metrics
+from mallard_engine.ports import DriverFix, EventLog, MovedJob, Storage, StoreUnavailable
+from mallard_protocol.codes import Role
 
 MARKET = "phoenix"
 
@@ -109,6 +116,74 @@ async def test_followers_share_one_reader(tail: Tail, log: Log) -> None:
         await asyncio.sleep(0.001)
     assert await asyncio.gather(*following) == [list(range(1, 21))] * 50
     assert log.pages == pages  # none has read the store itself
+
+
+class BusyLog(Log):
+    """A log to which something is written whenever it is read."""
+
+    async def ends(self, market: str) -> tuple[Place, Place] | None:
+        ends = await super().ends(market)
+        self.write()
+        return ends
+
+    async def read(self, market: str, after: Place, limit: int) -> Sequence[MarketEvent]:
+        page = await super().read(market, after, limit)
+        self.write()
+        return page
+
+
+async def test_follower_joins_though_there_is_always_more() -> None:
+    """Else it would read all alone, for ever, and so would each of hundreds."""
+    log = BusyLog()
+    log.write()
+    tail = Tail(log)
+    tail.start()
+    following = asyncio.create_task(collect(tail, START, 100))
+    while not following.done():
+        await asyncio.sleep(0.001)
+        log.write()
+    assert await following == list(range(1, len(following.result()) + 1))
+    assert log.pages <= 5
+    await tail.stop()
+
+
+async def test_stream_joins_though_there_is_always_more() -> None:
+    log = BusyLog()
+    log.write()
+    tail = Tail(log)
+    tail.start()
+    metrics = Metrics()
+    views = EventViews(cast("Storage", None))
+    broadcast = Broadcast(tail, views, metrics, lambda: 0)
+    streams = EventStreams(log, broadcast, views, metrics, lambda: 0, most=100)
+    another = Principal("other", Role.ORDERS, None, expires_ms=2**50)
+    wanted = Wanted(
+        market=MARKET,
+        reader=Reader("other"),
+        after=Place(1, 0),
+        token=1,
+        sub="other",
+        role="orders",
+        expires_ms=2**50,
+        principal=another,
+    )
+
+    async def waits(stream: EventStream) -> None:
+        async with aclosing(stream.texts()) as texts:
+            async for _ in texts:
+                pass
+
+    opened = [streams.open(wanted) for _ in range(20)]
+    waiting = [asyncio.create_task(waits(it)) for it in opened]
+    for _ in range(200):
+        await asyncio.sleep(0.001)
+        log.write()
+    assert log.pages <= 10 * len(opened)
+    for stream in opened:
+        stream.end()
+        await stream.close()
+    await asyncio.gather(*waiting)
+    await tail.stop()
 
 
 async def test_follower_that_falls_behind_reads_the_store(
