@@ -55,7 +55,8 @@ class Log(EventLog):
         found = [it for it in self.events if it.place > after[MARKET]]
         if not found:
             try:
-                await asyncio.wait_for(self.grown.wait(), 0.01)
+                async with asyncio.timeout(0.01):
+                    await self.grown.wait()
             except TimeoutError:
                 return []
         return [it for it in self.events if it.place > after[MARKET]]
