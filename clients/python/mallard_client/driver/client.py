@@ -295,8 +295,9 @@ class DriverClient:
     async def status(self, wish: Wish | WishName, *, until_ms: int | None = None) -> Reply:
         """Set the status that the driver wants, and until when; sent after all fixes so far.
 
-        The client repeats it whenever the engine has forgotten it during an absence. Raises
-        `RequestRefused`, `NoAnswer`, `Stopped`.
+        The client repeats it whenever the engine has forgotten it during an absence. A newer status
+        replaces one that is unanswered. Raises `RequestRefused`, `NoAnswer` (also when it was
+        replaced), `Stopped`.
         """
         until = None if until_ms is None else self._session.clock.at(until_ms)
         return await self._session.send_wish(self._connection, Intent(Wish(wish), until))

@@ -20,12 +20,12 @@ from mallard_client.driver.events import (
     ReportSettled,
     WishRefused,
 )
-from mallard_client.driver.socket import Link
+from mallard_client.driver.socket import Link, OnReply
 from mallard_client.driver.state import DriverView, Push
 from mallard_client.driver.state_keeper import Intent, Keeping
 from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
 from mallard_client.tokens import Sleep
-from mallard_client.waiting import first_of
+from mallard_client.waiting import first_of, outcome_unless
 from mallard_protocol.codes import LOCATION_MS, ErrorCode, StateWhy
 from mallard_protocol.lifecycle import BEFORE_PICKUP, TIMED_STEPS, DriverState, Step, Wish
 from mallard_protocol.messages import (
@@ -111,7 +111,12 @@ class AppSession:
         self._sleep = sleep
         self._fix_came = asyncio.Event()
         self._paced = asyncio.Event()
+        # Whether the engine has forgotten the wanted status.
+        self._forgotten = False
         self._wish_unsent = asyncio.Event()
+        # The app's status that is not answered yet; the event ends what a newer one replaces.
+        self._asked: Intent | None = None
+        self._replaced = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._recall()
         self._announced = self._current_state()
@@ -179,8 +184,8 @@ class AppSession:
         if welcome.offer is not None:
             await self._offered(welcome.offer, link)
         await self.flush(link)
-        if self._must_restate(welcome):
-            self._wish_unsent.set()
+        self._forgotten = self._must_restate(welcome)
+        self._wish_unsent.set()
 
     async def received(self, message: ServerMessage, link: Link) -> None:
         """Apply a message, pass it to the listeners, acknowledge an offer."""
@@ -282,15 +287,20 @@ class AppSession:
         )
 
     async def restate_wish(self, connection: Connection) -> None:
-        """Repeat the wanted status after each absence in which the engine forgot it."""
+        """Repeat the wanted status after each absence in which the engine forgot it.
+
+        Not while the app asks for another one: the older one must not overtake it.
+        """
         while True:
             await self._wish_unsent.wait()
             self._wish_unsent.clear()
             intent = self.intent
-            if intent is None or (intent.until is not None and self.clock.is_over(intent.until)):
+            if intent is None or not self._forgotten or self._asked is not None:
+                continue
+            if intent.until is not None and self.clock.is_over(intent.until):
                 continue
             try:
-                await self.send_wish(connection, intent)
+                await self._request_status(connection, intent, self._restated)
             except NoAnswer:
                 self._wish_unsent.set()
             except RequestRefused as refusal:
@@ -302,17 +312,51 @@ class AppSession:
                     self.emit(WishRefused(intent.wish, refusal))
 
     async def send_wish(self, connection: Connection, intent: Intent) -> Reply:
-        """Send ``status``, after the buffered fixes. Raises as `Connection.request`."""
+        """Send the app's ``status``; it replaces an older one that is unanswered.
+
+        Raises as `Connection.request`; `NoAnswer` also when a newer one replaces it.
+        """
+
+        def on_reply(reply: Reply) -> None:
+            if self._asked is None or self._asked is intent:
+                self.intent = intent
+                self._forgotten = False
+            self.apply_state(reply)
+
+        self._asked = intent
+        try:
+            return await self._request_status(connection, intent, on_reply)
+        finally:
+            if self._asked is intent:
+                self._asked = None
+                self._wish_unsent.set()
+
+    async def _request_status(
+        self, connection: Connection, intent: Intent, on_reply: OnReply
+    ) -> Reply:
+        """Send ``status`` after the buffered fixes, unless a newer one comes first."""
+        self._replaced.set()
+        self._replaced = replaced = asyncio.Event()
+        why = NoAnswer("a newer status replaced it")
 
         def make(request_id: int) -> Status:
             until = UNSET if intent.until is None else self.clock.on_server(intent.until)
             return Status(request_id, intent.wish, until)
 
-        def on_reply(reply: Reply) -> None:
-            self.intent = intent
-            self.apply_state(reply)
+        async def prepare(link: Link) -> None:
+            await self.flush(link)
+            if replaced.is_set():
+                raise why
 
-        return await connection.request(make, on_reply, before=self.flush)
+        asking = connection.request(make, on_reply, before=prepare)
+        reply = await outcome_unless(asking, replaced.wait(), discard=lambda _reply: None)
+        if reply is None:
+            raise why
+        return reply
+
+    def _restated(self, reply: Reply) -> None:
+        self._forgotten = False
+        self.apply_state(reply)
 
     def offer_is_live(self, offer: Offer) -> bool:
         """Whether an offer can still be answered, by the known server time."""

@@ -335,8 +335,8 @@ export class DriverClient {
 
   /**
    * Set the status that the driver wants, and until when; sent after all fixes so far. The client
-   * repeats it whenever the engine has forgotten it. Rejects with `RequestRefused`, `NoAnswer`,
-   * `Stopped`.
+   * repeats it whenever the engine has forgotten it. A newer status replaces one that is unanswered.
+   * Rejects with `RequestRefused`, `NoAnswer` (also when it was replaced), `Stopped`.
    */
   async status(wish: Wish, options: { until_ms?: number } & CallOptions = {}): Promise<ReplyMessage> {
     const { until_ms, signal } = options;

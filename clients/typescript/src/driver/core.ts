@@ -14,7 +14,7 @@ import { type Action, Outbox } from "./actions.js";
 import { Clock, type Now } from "./clock.js";
 import { Connection, type ConnectionOptions } from "./connection/connection.js";
 import { cleanFix, type LocalFix, type Reading } from "./fixes.js";
-import type { Request } from "./connection/link.js";
+import type { Request, Settling } from "./connection/link.js";
 import type { Ending } from "./connection/reconnect.js";
 import type { Report } from "./reports.js";
 import { Session, type SessionOptions } from "./session.js";
@@ -147,7 +147,7 @@ export class DriverCore {
   status(now: Now, call: number, wish: Wish, untilMs?: number): Action[] {
     return this.after(now, () => {
       const until = untilMs === undefined ? undefined : this.clock.at(untilMs);
-      this.ask(call, this.session.wishRequest({ wish, until }, this.settling(call)));
+      this.ask(call, this.session.newWish({ wish, until }, this.settling(call)));
     });
   }
 
@@ -280,5 +280,3 @@ export class DriverCore {
     return this.out.take();
   }
 }
-
-type Settling = Pick<Request, "onReply" | "onRefusal" | "onFailure">;

@@ -17,7 +17,7 @@ import type { Outbox } from "./actions.js";
 import type { Clock } from "./clock.js";
 import type { Connection, ConnectionListener } from "./connection/connection.js";
 import { FixBuffer, type LocalFix, onWire } from "./fixes.js";
-import type { Request } from "./connection/link.js";
+import type { Request, Settling } from "./connection/link.js";
 import { type QueuedReport, type Report, reportMessage, ReportQueue } from "./reports.js";
 import { decodeSaved, encodeSaved, type Intent } from "./saved.js";
 import type { Timers } from "./timers.js";
@@ -58,7 +58,11 @@ export class Session implements ConnectionListener {
   private fixesAtMs = 0;
   private lastOffer?: string;
   private reporting?: { report: Report; request: Request };
+  /** The app's `status` that is not answered yet. */
+  private asked?: Request;
   private restating?: Request;
+  /** Whether the engine has forgotten the wanted status. */
+  private forgotten = false;
   private owner?: readonly [string, string];
   private written?: string;
   private announcedDriver: string;
@@ -134,14 +138,14 @@ export class Session implements ConnectionListener {
     this.noteChanges();
     if (welcome.offer !== null) this.offeredNow(welcome.offer);
     this.flush();
-    if (this.mustRestate(welcome)) this.timers.set("wish", this.clock.upMs, () => this.restate());
-    // A welcome on an open connection: `connected` does not follow.
-    if (this.connection.connected && this.timers.has("wish")) this.restate();
+    this.forgotten = this.mustRestate(welcome);
+    // Not yet connected at the first welcome: `connected` follows.
+    this.restate();
   }
 
   connected(): void {
     this.report();
-    if (this.timers.has("wish")) this.restate();
+    this.restate();
   }
 
   received(message: ServerMessage): void {
@@ -305,39 +309,73 @@ export class Session implements ConnectionListener {
 
   // The wanted status
 
-  /** The request for the wanted status, after the buffered fixes. */
-  wishRequest(intent: Intent, rest: Partial<Request>): Request {
+  /** The request for a status that the app wants. It replaces an older one that is unanswered. */
+  newWish(intent: Intent, settling: Settling): Request {
+    const older = [this.asked, this.restating];
+    const failed = (): void => {
+      if (this.asked !== request) return;
+      this.asked = undefined;
+      this.restate();
+    };
+    const request = this.wishRequest(intent, {
+      onReply: (reply) => {
+        if (this.asked === undefined || this.asked === request) {
+          this.asked = undefined;
+          this.intent = intent;
+          this.forgotten = false;
+        }
+        this.applyState(reply);
+        settling.onReply(reply);
+      },
+      onRefusal: (refusal) => {
+        settling.onRefusal(refusal);
+        failed();
+      },
+      onFailure: (error) => {
+        settling.onFailure(error);
+        failed();
+      },
+    });
+    this.asked = request;
+    for (const old of older) {
+      if (old !== undefined) this.connection.abandon(old, new NoAnswer("a newer status replaced it"));
+    }
+    return request;
+  }
+
+  /** A request for a status, after the buffered fixes. */
+  private wishRequest(intent: Intent, settling: Settling): Request {
     return {
+      ...settling,
       make: (id) => {
         const until_ms = intent.until && this.clock.onServer(intent.until);
         return { type: "status", id, state: intent.wish, until_ms };
       },
-      onReply: (reply) => {
-        this.intent = intent;
-        this.applyState(reply);
-        rest.onReply?.(reply);
-      },
-      onRefusal: (refusal) => rest.onRefusal?.(refusal),
-      onFailure: (error) => rest.onFailure?.(error),
       deadlineMs: this.deadlineMs,
       afterFixes: true,
       over: false,
     };
   }
 
-  /** Repeat the wanted status after an absence in which the engine forgot it. */
+  /**
+   * Repeat the wanted status that the engine has forgotten, unless the app has asked for another: the
+   * older one must not overtake it.
+   */
   private restate(): void {
     const { intent } = this;
     if (!this.connection.connected) return;
     this.timers.clear("wish");
-    if (intent === undefined || (intent.until !== undefined && this.clock.isOver(intent.until))) {
-      return;
-    }
+    if (!this.forgotten || this.asked !== undefined || intent === undefined) return;
+    if (intent.until !== undefined && this.clock.isOver(intent.until)) return;
     if (this.restating !== undefined && !this.restating.over) return;
     const later = (waitS: number): void => {
       this.timers.set("wish", this.clock.upMs + waitS * 1000, () => this.restate());
     };
     this.restating = this.wishRequest(intent, {
+      onReply: (reply) => {
+        this.forgotten = false;
+        this.applyState(reply);
+      },
       onRefusal: (refusal) => {
         if (refusal.retry) later(this.jitter.nextS());
         else this.out.emit({ type: "wish_refused", wish: intent.wish, refusal });

@@ -23,13 +23,17 @@ export interface Liveness {
 
 export const LIVENESS: Liveness = { answerS: 5, idleS: 10, pongS: 8 };
 
-/** A request that is repeated on the next connection if one ends, until `deadlineMs` (uptime). */
-export interface Request {
-  make(id: number): ClientMessage;
+/** How a request ends. */
+export interface Settling {
   onReply(reply: ReplyMessage): void;
   onRefusal(refusal: RequestRefused): void;
   /** It was not answered in time, was given up, or the client has stopped. */
   onFailure(error: Error): void;
+}
+
+/** A request that is repeated on the next connection if one ends, until `deadlineMs` (uptime). */
+export interface Request extends Settling {
+  make(id: number): ClientMessage;
   deadlineMs: number;
   /** Whether all buffered fixes must precede it. */
   afterFixes: boolean;
