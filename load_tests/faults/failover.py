@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ ROWS: Final = tuple(
     f"{store}:{how}" for how in ("killed", "planned", "forget") for store in ("sentinel", "cluster")
 )
 _NODES: Final = 2
-_KEY: Final = f"mallard:{{{MARKET}}}:due"
+KEY: Final = f"mallard:{{{MARKET}}}:due"
 _LINEAGE: Final = f"mallard:{{{MARKET}}}:lineage"
 _WITHIN_S: Final = 60.0
 _CUT_OFF_S: Final = 0.3
@@ -61,7 +62,7 @@ _HEAD: Final = (
 
 def master_of(group: Group) -> Any:
     """Return the server that has the market."""
-    return group.master() if isinstance(group, SentinelGroup) else group.primary_of(_KEY)
+    return group.master() if isinstance(group, SentinelGroup) else group.primary_of(KEY)
 
 
 def replicas_of(group: Group, master: Any) -> list[Any]:
@@ -97,7 +98,7 @@ class Failovers:
     """One row: its orders, its drivers, and what is seen of each failover."""
 
     def __init__(self, group: Group, nodes: Sequence[Node], secret: str, how: str) -> None:
-        self._group = group
+        self.group = group
         self._how = how
         self._urls = [node.url for node in nodes]
         self._credentials = Credentials(secret)
@@ -126,7 +127,7 @@ class Failovers:
             ordering = asyncio.create_task(self._order(rate))
             for number in range(1, failovers + 1):
                 await asyncio.sleep(1.0)
-                await self._fail_over(number)
+                await self.disturb(number)
                 if time.monotonic() - began_s > minutes * 60:
                     break
             ordering.cancel()
@@ -149,8 +150,9 @@ class Failovers:
             next_s += 1 / rate
             await asyncio.sleep(max(0.0, next_s - time.monotonic()))
 
-    async def _fail_over(self, number: int) -> None:
-        group = self._group
+    async def disturb(self, number: int) -> None:
+        """Let the store fail over, and note what is seen of it."""
+        group = self.group
         before = await asyncio.to_thread(master_of, group)
         known_ms = await asyncio.to_thread(lost_ms, group, before)
         replicas = await asyncio.to_thread(replicas_of, group, before)
@@ -184,7 +186,7 @@ class Failovers:
             for replica in replicas:
                 os.kill(replica.pid, signal.SIGSTOP)
             # What is sent from now on reaches no replica, not even its socket.
-            self._group.client(master).execute_command("CLIENT", "KILL", "TYPE", "replica")
+            self.group.client(master).execute_command("CLIENT", "KILL", "TYPE", "replica")
             await asyncio.sleep(_CUT_OFF_S)
         kill(master)
         for replica in replicas if self._how == "forget" else ():
@@ -193,7 +195,7 @@ class Failovers:
     async def _notice(self, server: Any, known_ms: int, promoted_s: float) -> float:
         while time.monotonic() < promoted_s + _WITHIN_S:
             with suppress(redis.RedisError):
-                if await asyncio.to_thread(lost_ms, self._group, server) > known_ms:
+                if await asyncio.to_thread(lost_ms, self.group, server) > known_ms:
                     break
             await asyncio.sleep(_POLL_S)
         return time.monotonic() - promoted_s
@@ -222,6 +224,12 @@ class Failovers:
                 else:
                     open_jobs.append(job)
         return gone, open_jobs
+
+    async def job(self, job: str) -> str:
+        """Return a job as the operator sees it."""
+        headers = {"Authorization": f"Bearer {self._credentials.operator}"}
+        answer = await self.shop.http.get(f"{self._urls[0]}/v1/jobs/{job}", headers=headers)
+        return answer.text
 
     async def alerts(self) -> set[str]:
         """Return the jobs of the alerts about lost orders."""
@@ -258,6 +266,10 @@ async def _judge(
     closed = dict(run.seen.closed)
     for job in gone[:_SHOWN]:
         print(f"{run.shop.confirmed_ms[job]:.0f} ms: {job} was confirmed, and is gone")
+    for job in open_jobs[:_SHOWN]:
+        print(
+            f"{run.shop.confirmed_ms[job]:.0f} ms: {job} was confirmed; it is {await run.job(job)}"
+        )
     line = (
         f"| {row} | {len(offers)} | {len(run.shop.jobs) / run.ordered_s:.1f} | "
         f"{len(run.shop.jobs)} | {len(gone)}, {len(alerts & set(gone))} | {len(open_jobs)} | "
@@ -280,7 +292,8 @@ async def _judge(
     return line, failures
 
 
-def _check(url: str, folder: Path) -> list[str]:
+def check(url: str, folder: Path) -> list[str]:
+    """Return the findings of `mallard check`."""
     found = subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "mallard_engine", "check", "--redis", url, "--data", folder],
         capture_output=True,
@@ -327,15 +340,18 @@ def _run_row(row: str, options: argparse.Namespace) -> tuple[str, list[str]]:
                     options.failovers, options.minutes, options.rate, options.drivers
                 )
                 # Here, as the servers that a thread has started end with it.
-                breaches = await asyncio.to_thread(_check, group.url, folder)
+                breaches = await asyncio.to_thread(check, group.url, folder)
                 return await _judge(failovers, row, options.within, breaches)
             finally:
                 await failovers.shop.close()
-                if options.logs is not None:
-                    options.logs.mkdir(parents=True, exist_ok=True)
-                    group.keep_logs(options.logs)
 
-        return asyncio.run(run())
+        result = asyncio.run(run())
+        if options.logs is not None:
+            options.logs.mkdir(parents=True, exist_ok=True)
+            group.keep_logs(options.logs)
+            for log in folder.glob("*.log"):
+                shutil.copy(log, options.logs)
+        return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -352,7 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--drivers", type=int, default=300)
     parser.add_argument("--durability", choices=["none", "replica"], default="replica")
     parser.add_argument("--within", type=float, default=2.0, help="seconds to the first offer")
-    parser.add_argument("--logs", type=Path, help="where to keep the servers' logs")
+    parser.add_argument("--logs", type=Path, help="where to keep the logs of servers and nodes")
     parser.add_argument("--binary", type=Path, help="another Redis server, such as Debian's")
     options = parser.parse_args(arguments)
     if unknown := set(options.rows) - set(ROWS):

@@ -212,6 +212,9 @@ class Shop:
         self._by_key: dict[str, tuple[str, str]] = {}
         # When each job was confirmed, by the clock of this machine.
         self.confirmed_ms: dict[str, float] = {}
+        # How long each order took, and for how long it was refused if it was.
+        self.took_s: list[float] = []
+        self.refused_s: list[float] = []
 
     @property
     def jobs(self) -> list[tuple[str, str]]:
@@ -239,6 +242,7 @@ class Shop:
 
     async def submit(self, key: str, body: JobBody) -> bool:
         """Post an order until a node has accepted it; return whether it made another job of it."""
+        began_s, refused_s = time.monotonic(), 0.0
         while True:
             url = next(self._urls)
             try:
@@ -253,7 +257,11 @@ class Shop:
                 self._by_key[key] = url, job.id
                 self.confirmed_ms[job.id] = time.time() * 1000
                 self.outbox.add(key, body, job)
+                self.took_s.append(time.monotonic() - began_s)
+                if refused_s:
+                    self.refused_s.append(time.monotonic() - refused_s)
                 return bool(was) and was != job.id
+            refused_s = refused_s or time.monotonic()
             await asyncio.sleep(0.05)
 
     async def unfinished(self) -> list[str]:

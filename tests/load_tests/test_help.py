@@ -15,6 +15,7 @@ PROGRAMS = (
     "load_tests.faults.durability",
     "load_tests.faults.event_kills",
     "load_tests.faults.failover",
+    "load_tests.faults.migration",
     "load_tests.faults.outage",
     "load_tests.swarm.__main__",
     "load_tests.swarm.capacity_search",
