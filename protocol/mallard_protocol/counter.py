@@ -68,7 +68,7 @@ class HandoverRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ShopReturn(Struct, frozen=True):
-    """A job whose parcels, so many, come back to the shop. The driver types the ``code``."""
+    """A job whose ``parcels`` come back to the shop. The driver types the ``code``."""
 
     id: str
     state: JobStateName

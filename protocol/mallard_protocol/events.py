@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from mallard_protocol.instants import Instant
 
 VERSION: Final = 1
-# Of the events of a market, how long each is kept.
+# How long each event of a market is kept.
 EVENTS_KEPT_MS: Final = 86_400_000
 # A stream that has nothing to send sends a comment this often.
 HEARTBEAT_S: Final = 15
@@ -68,7 +68,7 @@ class EventType(StrEnum):
 _T = EventType
 
 
-# After these a job has no further event of its state.
+# After one of these a job's state no longer changes.
 ENDS: Final = frozenset({_T.DELIVERED, _T.RETURNED, _T.CANCELLED, _T.EXPIRED, _T.LOST, _T.FAILED})
 
 
@@ -76,7 +76,7 @@ class Event(Struct, frozen=True):
     """One event.
 
     ``sequence`` rises within a market and is never used twice; gaps are normal. ``occurred_at``:
-    when it happened on the phone that reported it; ``recorded_at``: when the engine heard of it.
+    when it happened on the phone that reported it; ``recorded_at``: when the engine recorded it.
     ``driver``: its alias for order services, its id for operators. ``data`` of a job's event is the
     job as ``GET`` shows it on delivery, without ``timeline`` and with ``cause`` and ``actor``.
     """

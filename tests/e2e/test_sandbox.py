@@ -330,7 +330,7 @@ def test_watch_ends_cleanly_on_an_interrupt(sandbox: Node, tmp_path: Path) -> No
         assert process.wait(WITHIN_S) == 1
     job = (tmp_path / "out").read_text().split()[0]
     assert (tmp_path / "err").read_text() == (
-        f"mallard: no longer watching; the jobs go on: {job}\n"
+        f"mallard: no longer watching; the jobs continue: {job}\n"
     )
 
 

@@ -146,7 +146,7 @@ def transfer(
 
 
 def pause(caller: Caller, market: str, **place: Unpack[PausePlace]) -> Steps[PauseView]:
-    """Pause matching in a market, at a mall, or at a shop of it; offers and runs go on."""
+    """Pause matching in a market, at a mall, or at a shop of it; offers and runs continue."""
     return _pause(caller, "pause", market, **place)
 
 

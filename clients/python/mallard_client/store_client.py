@@ -103,7 +103,7 @@ class StoreClient(AsyncShell):
         return await self._run(self._calls.report(job, _ready(ready_at)))
 
     async def short(self, job: str, parcels: int) -> ShopPickup:
-        """Say that only so many parcels of a job are there."""
+        """Report how many parcels of a job are there, if not all."""
         return await self._run(self._calls.report(job, PickupReport("short", parcels)))
 
     async def missing(self, job: str) -> ShopPickup:
@@ -111,7 +111,7 @@ class StoreClient(AsyncShell):
         return await self._run(self._calls.report(job, PickupReport("missing")))
 
     async def hand_over(self, job: str, code: str, parcels: int | None = None) -> ShopPickup:
-        """Hand over the parcels, or so many of them, against the code that the driver shows."""
+        """Hand over all parcels, or a number of them, against the code that the driver shows."""
         return await self._run(self._calls.hand_over(job, code, parcels))
 
     async def close_until(self, closed_until: datetime) -> ShopHours:

@@ -35,7 +35,7 @@ def create_webhook(
         description: For people.
     """
     body = {"url": url, "types": types, "markets": markets, "description": description}
-    # A second one would be another endpoint.
+    # A repeated request would create another endpoint.
     return caller.call("POST", _PATH, NewWebhook, body=body, repeatable=False)
 
 

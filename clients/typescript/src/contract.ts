@@ -463,7 +463,7 @@ export interface Eta {
  * One event.
  *
  * `sequence` rises within a market and is never used twice; gaps are normal. `occurred_at`:
- * when it happened on the phone that reported it; `recorded_at`: when the engine heard of it.
+ * when it happened on the phone that reported it; `recorded_at`: when the engine recorded it.
  * `driver`: its alias for order services, its id for operators. `data` of a job's event is the
  * job as `GET` shows it on delivery, without `timeline` and with `cause` and `actor`.
  */
@@ -793,7 +793,7 @@ export interface MallRef {
  * One metro area. `area`: GeoJSON Polygon.
  *
  * `paused`: an operator has paused matching. Orders are taken and wait; live offers, runs and
- * deadlines go on.
+ * deadlines continue.
  */
 export interface Market {
   id: string;
@@ -1456,7 +1456,7 @@ export interface ShopPickupList {
   next_cursor: string | null;
 }
 
-/** A job whose parcels, so many, come back to the shop. The driver types the `code`. */
+/** A job whose `parcels` come back to the shop. The driver types the `code`. */
 export interface ShopReturn {
   id: string;
   state: "scheduled" | "queued" | "offered" | "assigned" | "at_mall" | "picked_up" | "returning" | "delivered" | "returned" | "cancelled" | "expired" | "lost" | "failed" | (string & {});

@@ -34,13 +34,13 @@ SETTLE_MS: Final = 2_000
 _POLL_S: Final = 0.2
 _BATCH: Final = 100
 _RETRY_S: Final = 1.0
-# Times the first pause.
+# In units of `_RETRY_S`.
 _LONGEST_RETRY: Final = 15
 _ROLE: Final = "archive"
 LEASE_MS: Final = 15_000
-# A lease that ends is seen by then, however busy the machine is.
+# A lease that has ended is noticed within this time, even on a busy machine.
 _MARGIN_S: Final = 1.0
-# Later events of a job with more are not kept.
+# Events of a job beyond this number are not kept.
 _MOST_EVENTS: Final = 2_000
 
 
@@ -244,7 +244,7 @@ class Exporter:
         for name in due:
             try:
                 job = await self._store.jobs.get(name)
-                if not job.terminal:  # the writes that had ended it were lost
+                if not job.terminal:  # the writes that ended the job were lost
                     reopened.append(EndedJob(name, job.service, changed.get(name)))
                     continue
                 record = await self._store.offers.last_round(name)

@@ -88,7 +88,7 @@ class FileArchive(Target):
             _repair(last[-1])
             self._path = last[-1]
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-            # A line that was written before a crash need not be on disk.
+            # A line that was written before a crash may be missing on disk.
             os.fsync(self._file)
         self._digests = [_digests_of(path) for path in last]
 

@@ -59,7 +59,7 @@ def asyncapi() -> dict[str, Any]:
             "title": "Mallard driver socket and events",
             "version": VERSION,
             "description": "The messages between a driver app and the engine, and the events that"
-            " order services and operators hear. Ignore fields, types and enum values that you do"
+            " order services and operators get. Ignore fields, types and enum values that you do"
             " not know.",
             "license": LICENSE,
             "tags": [

@@ -43,14 +43,14 @@ ANSWER_ACTION_MEANING: dict[AnswerAction, str] = {
     AnswerAction.LEAVE: "leave it at the door and take a photo",
     AnswerAction.RETURN: "bring it back",
     AnswerAction.WAIT: "keep it on board; bounded as `hold` is",
-    AnswerAction.INSTRUCTIONS: "read the text and go on",
+    AnswerAction.INSTRUCTIONS: "read the text and continue",
 }
 
 WHY_NOT_MEANING: dict[WhyNot, str] = {
     WhyNot.ASKED_BEFORE: "the driver declined it, let it lapse or gave it up",
     WhyNot.TOO_HEAVY: "the vehicle cannot carry the weight",
     WhyNot.TOO_BIG: "the vehicle cannot carry the volume",
-    WhyNot.TOO_MANY_JOBS: "the vehicle has no room for so many jobs",
+    WhyNot.TOO_MANY_JOBS: "the vehicle has no room for that many jobs",
     WhyNot.LACKS_EQUIPMENT: "the vehicle lacks something that the job requires",
     WhyNot.EXPRESS_ALONE: "an express job is its driver's only one until it ends",
     WhyNot.TOO_LATE_FOR_PICKUP: "the driver cannot collect before closing or the window's end",
@@ -77,7 +77,7 @@ STATE_WHY_MEANING: dict[StateWhy, str] = {
     StateWhy.RESUMED: "an operator let the driver back into matching",
     StateWhy.COOLING_DOWN: "a short pause after a decline or a lapse; it ends by itself",
     StateWhy.UNREACHABLE: "an offer was not acknowledged; any frame ends this",
-    StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
+    StateWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to continue",
     StateWhy.BAD_FIELD: "a wrong optional field of `hello` was left out: mend the app",
     StateWhy.TRANSFER: "your parcels go to another driver: you are paused, wait at the place",
 }
@@ -88,7 +88,7 @@ BARRED_MEANING: dict[BarredWhy, str] = {
     BarredWhy.UNREACHABLE: "an offer was not acknowledged; any frame on the socket ends this",
     BarredWhy.STALE: "the last position is too old: send one",
     BarredWhy.NO_POSITION: "no position is known: send one",
-    BarredWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to go on",
+    BarredWhy.BLOCK_OVER: "`until_ms` has passed: send `status` to continue",
     BarredWhy.MARKET_PAUSED: "an operator paused the market",
 }
 
@@ -117,7 +117,7 @@ JOB_REASON_MEANING: dict[JobReason, str] = {
     JobReason.STORE_CLOSED: "failed: the shop was closed",
     JobReason.SHORT: "parcels were missing, and the order ends then",
     JobReason.TRANSFERRED: "another driver has the parcels now: the job is not yours",
-    JobReason.NOTHING_TO_TRANSFER: "the transfer ended: none of its parcels is on board any more",
+    JobReason.NOTHING_TO_TRANSFER: "the transfer ended: none of its parcels is still on board",
     JobReason.ANSWER: "the answer to a problem: do what `answer` says",
     JobReason.CUSTOMER_UNREACHABLE: "goes back: nobody was at the door",
     JobReason.REFUSED: "goes back: the customer refused it",

@@ -57,4 +57,4 @@ FINAL_STATES: Final[Mapping[Ending, JobState]] = MappingProxyType(
     }
 )
 """The final state by ending, of an order that leaves ``on_short`` and the like at their defaults
-and that nobody changes, cancels or answers."""
+and that is not changed, cancelled or answered."""

@@ -60,7 +60,7 @@ JOB_TRANSITIONS: tuple[Transition, ...] = (
     Transition(_from(_S.PICKED_UP), _S.RETURNING, "cancel_requested"),
     Transition(_from(_S.RETURNING), _S.PICKED_UP, "turned_round"),
     Transition(_from(_S.RETURNING), _S.RETURNED, "returned"),
-    # The shop's word.
+    # A report of the shop.
     Transition(_from(_S.RETURNING), _S.RETURNED, "received"),
     Transition(BEFORE_PICKUP, _S.CANCELLED, "cancelled"),
     Transition(_from(_S.SCHEDULED, _S.QUEUED, _S.OFFERED), _S.EXPIRED, "expired"),

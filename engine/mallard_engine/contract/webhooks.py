@@ -61,7 +61,7 @@ Url = Annotated[
         description="https, a public host, port 443 or from 1024; no user, no fragment",
     ),
 ]
-# What is asked for of events to come: a closed list, so that a typing error is not silence.
+# A closed list: a type that is misspelt is an error, not an endpoint without events.
 EventTypes = Annotated[tuple[EventType, ...], Meta(max_length=len(EventType))]
 Markets = Annotated[tuple[Id, ...], Meta(max_length=64)]
 Description = Annotated[str, Meta(max_length=500)]

@@ -1,4 +1,4 @@
-"""What an entry of a market's event stream is to its readers.
+"""Makes the events that readers see from the entries of a market's event stream.
 
 The scripts write one entry for each change (``event`` in ``storage/lua/lib/base.lua``). Its readers
 (streams, webhooks, the archive) see the types of the contract.
@@ -100,7 +100,7 @@ class MarketEvent:
         object.__setattr__(self, "type", type_of(self))
 
     def is_after(self, place: Place) -> bool:
-        """Whether a reader who has everything up to a place has not heard it."""
+        """Whether the event is new to a reader who has everything up to a place."""
         return self.place > place or (self.passing is not None and self.place == place)
 
     @property

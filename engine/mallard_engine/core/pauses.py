@@ -1,7 +1,7 @@
 """Where operators have paused matching.
 
 A pause covers a market, a mall or a shop of a mall. Nothing is offered there; live offers, runs and
-deadlines go on, and an operator may assign.
+deadlines continue, and an operator may assign.
 """
 
 from collections.abc import Iterable, Mapping

@@ -43,7 +43,7 @@ from mallard_protocol.lifecycle import DriverState, JobState
 from mallard_protocol.resources import Job
 
 _NODES: Final = 2
-# Longer than the longest demo, which is one that stays.
+# Longer than the longest demo, one with --stay.
 _TOKEN_TTL_S: Final = 90_000
 _ONLINE_WITHIN_S: Final = 15.0
 _SETTLED_WITHIN_S: Final = 10.0
@@ -148,7 +148,7 @@ class DemoRun:
         nodes = [Node(n + 1, folder, environment, ends_with_parent=True) for n in range(_NODES)]
         for node in nodes:
             stack.push_async_callback(asyncio.to_thread, node.stop)
-            # In this thread: the node ends with the thread that launched it.
+            # Launched in this thread: a node ends with the thread that launched it.
             node.launch()
         await asyncio.gather(*(asyncio.to_thread(node.wait_until_ready) for node in nodes))
         self._screen.print_line(", ".join(f"{node.name} at {node.url}" for node in nodes))

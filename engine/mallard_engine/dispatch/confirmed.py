@@ -1,4 +1,4 @@
-"""What a node has confirmed lately: after a failover that forgot some of it, it is done again.
+"""What a node has confirmed in the last minute, to repeat it after a failover that lost it.
 
 An order that is gone becomes an alert, as its service must submit it again. A driver's step or a
 cancellation is repeated, as a client would that got no answer: each is idempotent and fenced. The
@@ -24,7 +24,7 @@ from mallard_protocol.lifecycle import JobState
 
 _log = structlog.get_logger(__name__)
 
-# What was written this long ago is on every replica that may take over.
+# A write this long ago is on every replica that may take over.
 _KEPT_S: Final = 60.0
 # Of each market.
 _MOST: Final = 10_000
@@ -79,7 +79,7 @@ class Confirmed:
         self._jobs = jobs
         self._clock = clock
         self._claim = claim
-        # By market, with the time, the newest last.
+        # By market, with their times, newest last.
         self._orders: _Kept[ConfirmedOrder] = {}
         self._steps: _Kept[ConfirmedStep] = {}
 
@@ -180,7 +180,7 @@ class Confirmed:
         last = steps[-1]
         try:
             if last.driver and last.state in _TAKEN and (job is None or job.driver != last.driver):
-                # Its accept is gone as well. Of an unknown job this is an alert.
+                # The accept is lost as well. If the job is unknown, this raises an alert.
                 await self._claim(market, last.driver, last.job, last.attempt)
             for step in _after(steps, job):
                 await step.redo()

@@ -47,7 +47,7 @@ class RuntimeOptions:
         learn_s: Interval at which the dwell sketches are read.
         risk_s: Interval at which risks that may have changed are determined anew, and at which
             other markets are swept.
-        control_s: Interval at which it is read what operators have set and no node has told.
+        control_s: Interval of reads of what operators have set, in case no node has announced it.
         precise_s: An entry that is due sooner than this gets a timer; regular sweeps handle others.
         may_thread: Whether long computations may run in a thread.
     """

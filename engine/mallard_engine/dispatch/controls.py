@@ -1,7 +1,7 @@
 """What operators have set for each market, as this node knows it.
 
 The scripts refuse what a pause forbids, so a pause is in force on every node as soon as it is
-stored. A node hears of changes twice a second (`NodeLeases`) so that its rounds do not plan in
+stored. A node learns of changes twice a second (`NodeLeases`) so that its rounds do not plan in
 vain, views show them, and a resumed market starts its rounds.
 
 A policy is in force once every node has read it and says so. The call that puts it waits for that,
@@ -25,7 +25,7 @@ from mallard_engine.ports import Paused
 
 _log = structlog.get_logger(__name__)
 
-# How long the call that puts a policy waits for the other nodes.
+# How long a call that changes a policy waits for the other nodes.
 _ASKS: Final = 50
 _ASK_S: Final = 0.1
 
@@ -100,7 +100,7 @@ class MarketControls:
         await self._follow_pauses(market)
 
     async def look_again(self, market: str) -> None:
-        """Read what operators have set of a market, and tell all nodes of what none has told."""
+        """Read what operators have set for a market; announce what no node has announced."""
         before = self.policy(market), self.pauses(market)
         await self.refresh(market)
         if (self.policy(market), self.pauses(market)) != before:

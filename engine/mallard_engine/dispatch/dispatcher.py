@@ -192,7 +192,7 @@ class Dispatcher:
             self._rounds.wake(mall, job)
         queued_at = {mall for mall, _ in effects.queued}
         for mall in effects.malls:
-            # If no job was queued, a driver there has room now, or a shop has opened.
+            # Also if no job was queued: a driver there has room now, or a shop has opened.
             self._rounds.wake(mall, driver=mall not in queued_at)
         if effects.freed:
             self._reach.freed(market, effects.freed)

@@ -165,7 +165,7 @@ class DriverCommands:
     def holds_unknown_job(self, market: str, driver: str) -> None:
         """Note that a driver of this node holds a job that this node did not offer to it."""
         self._arrivals.look_again(market, driver)
-        # Its run is no longer the planned one.
+        # The driver's run is no longer the planned one.
         self._etas.ended(market, driver)
         self._live.holds_unknown_job(market, driver)
 
@@ -490,7 +490,7 @@ class DriverCommands:
         """Forget plans with what a driver held: its job has changed."""
         self._live.changed(market, driver)
         if reason == JobReason.UPDATED:
-            self._etas.ended(market, driver)  # the drop-off may be elsewhere
+            self._etas.ended(market, driver)  # the place of the drop-off may have changed
         if state == JobState.RETURNING:
             self._arrivals.look_again(market, driver)
         if state != JobState.AT_MALL:  # an arrival changes no plan

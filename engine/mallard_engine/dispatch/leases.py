@@ -140,7 +140,7 @@ class NodeLeases:
             self._standings.setdefault(market, beat.standing)
 
     async def beat(self) -> None:
-        """Renew presence and leases; give up leases that are not needed any more."""
+        """Renew presence and leases; give up leases that are no longer needed."""
         await self._each("meet", [self._meet()])
         markets = sorted({*self._standings, *self._to_recover, *self._confirmed.markets})
         for batch in _batches(markets):

@@ -32,9 +32,9 @@ from mallard_protocol.codes import JobReason
 _log = structlog.get_logger(__name__)
 
 _BATCH = 256
-# Risks that are determined in one sweep of a market.
+# How many risks one sweep of a market computes.
 _MOST_RISKS = 256
-# Of 32 jobs each: 400 jobs a second, a tenth of a core.
+# Calls of 32 jobs each: 400 jobs a second, a tenth of a core.
 _MOST_PACKINGS = 64
 # Entries this close together share a timer. Regular sweeps, at most a quarter of a second late,
 # handle what is due in more than a minute (see `RuntimeOptions`).
@@ -57,7 +57,7 @@ class Sweeper:
         """Create it.
 
         ``refresh(market)`` reads what operators have set; ``look_again(market)`` does so too, and
-        tells all nodes of what none has told.
+        announces to all nodes what no node has announced.
         """
         self._context = context
         self._workings = context.runtime

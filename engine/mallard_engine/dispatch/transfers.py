@@ -31,7 +31,7 @@ LASTS_MS: Final = 3_600_000
 # Attempts to begin one while the jobs of its driver keep changing.
 _MAX_TRIES: Final = 8
 _CODE_DIGITS: Final = 6
-# A transfer comes before any order: somebody waits on the road.
+# A transfer has priority over every order: a driver waits on the road.
 _PRIORITY: Final = 100
 _ENGINE: Final = "engine"
 
@@ -140,7 +140,7 @@ class Transfers:
                         self._context.metrics.transfer("begun")
                     return
         except (NoSuchDriver, StoreUnavailable, TransferOpen) as error:
-            # The driver's due entry asks again.
+            # The driver's due entry asks for it again.
             _log.debug("transfer not begun", driver=driver, error=repr(error))
 
     async def _begun(self, market: str, snapshot: DriverSnapshot, effects: Effects) -> None:

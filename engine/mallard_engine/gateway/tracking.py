@@ -47,7 +47,7 @@ async def tracking_of(store: Storage, job: Job) -> Tracking:
     except NoSuchDriver:
         return Tracking(job.state, eta, None, None)
     if all(each.id != job.id for each in snapshot.jobs):
-        return Tracking(job.state, eta, None, None)  # taken away a moment ago
+        return Tracking(job.state, eta, None, None)  # the driver was removed a moment ago
     before = stops_before(job, snapshot.jobs)
     driver = snapshot.driver
     shown, heading_deg = driver.position if before == 0 else None, None

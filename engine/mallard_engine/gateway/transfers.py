@@ -15,14 +15,14 @@ async def open_transfer(store: Storage, job: Job) -> Job | None:
     try:
         transfer = await store.jobs.get(job.transfer_job)
     except NoSuchJob:
-        return None  # over, and deleted since
+        return None  # the transfer has ended and been deleted
     return None if transfer.terminal else transfer
 
 
 async def alias_of_coming(store: Storage, transfer: Job | None) -> str | None:
     """Return the alias of the driver who comes for a transfer; None if it has none.
 
-    Reads nothing while nobody comes.
+    Reads nothing while no driver comes.
     """
     if transfer is None or not transfer.driver:
         return None

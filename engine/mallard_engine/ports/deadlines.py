@@ -32,7 +32,7 @@ class DueKind(StrEnum):
     MORE = "more"
     """A staggered round offers its job to the next driver."""
     DOOR = "door"
-    """Nobody takes a job's parcels, and nobody has answered: its rule acts."""
+    """No answer has come about parcels that nobody takes: the order's rule applies."""
     RETURN = "return"
     """The place that a job goes back to closes, or is to be looked at again."""
     SILENT = "silent"
@@ -46,7 +46,7 @@ class DueKind(StrEnum):
 
 
 class Look(StrEnum):
-    """What a market may need, as a cheap look tells: something is there, or is due."""
+    """What a market may need, found by a cheap look: something exists, or is due."""
 
     DUE = "due"
     LIVE = "live"

@@ -150,7 +150,7 @@ class Jobs(Protocol):
             market: The market.
             query: Which jobs to list.
             service: The service that submitted them; None: all services.
-            limit: At most so many jobs.
+            limit: The most jobs to return.
             cursor: List jobs with a lower id; None: from the newest.
             oldest: List jobs with this id or a higher one. Ids sort by time.
         """
@@ -300,7 +300,7 @@ class Jobs(Protocol):
         """
 
     async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
-        """Raise an alert for each of these orders that the storage has not any more; return them.
+        """Raise an alert for each of these orders that the storage no longer has; return them.
 
         The caller does not pass an order again that was returned: each gets one alert.
         """
@@ -343,7 +343,7 @@ class Jobs(Protocol):
     async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
         """Store new pickup and drop-off times of jobs that a driver holds. Sends no push.
 
-        Fenced: a job that the driver does not hold under that attempt any more keeps its times.
+        Fenced: a job that the driver no longer holds under that attempt keeps its times.
         """
 
     async def holds(self, market: str) -> Mapping[str, StoreHold]:
@@ -402,7 +402,7 @@ class Changes(Protocol):
             market: The market.
             ref: The customer, as orders name it.
             service: Whose jobs; None: all services'.
-            limit: At most so many jobs.
+            limit: The most jobs to return.
         """
 
     async def erase(

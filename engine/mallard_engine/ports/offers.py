@@ -130,7 +130,7 @@ class OfferPlan:
 class Offered:
     """The result of a plan.
 
-    ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be offered it any more);
+    ``verdict``: ``offered``; ``nobody`` (no driver of the plan may be offered it now);
     ``gone`` (the jobs in ``dequeued`` no longer wait at that attempt, so none was offered);
     ``paused`` (an operator has paused matching there).
     """
@@ -188,7 +188,7 @@ class Offers(Protocol):
     async def queue_of(self, market: str, limit: int, named: Sequence[str] = ()) -> MarketQueue:
         """Read the queued jobs of a whole market. Writes nothing.
 
-        Of more than ``limit`` it reads about so many, and others with the next call; those
+        Of more than ``limit`` it reads about ``limit``, and others with the next call; those
         ``named`` with each call.
         """
 

@@ -46,7 +46,7 @@ class Returns(Protocol):
         actor: str,
         plan: ReturnPlan | None,
     ) -> Effects:
-        """Answer a problem and tell the driver. The same answer again has no effect.
+        """Answer a problem and notify the driver. A repeated answer has no effect.
 
         Raises:
             NoSuchProblem: The job has no such problem.

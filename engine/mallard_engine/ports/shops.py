@@ -51,7 +51,7 @@ class Shops(Protocol):
             mall: The shop's mall.
             store: The shop.
             since_ms: The start of the shop's day.
-            limit: At most so many jobs.
+            limit: The most jobs to return.
             cursor: List jobs with a lower id; None: from the newest.
         """
 

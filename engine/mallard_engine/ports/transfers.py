@@ -27,7 +27,7 @@ class TransferPlan:
         code: What the second driver must give, to prove that the two have met.
         actor: Who asked for it.
         driver: The second driver, if an operator named one.
-        pauses: False: nothing is to be handed over after all; the driver goes on.
+        pauses: False: nothing is to be handed over after all; the driver continues.
     """
 
     job: str
@@ -78,4 +78,4 @@ class Transfers(Protocol):
         """
 
     async def settle(self, entry: DueEntry) -> Effects:
-        """End a transfer that carries nothing any more; tell the first driver what has changed."""
+        """End a transfer that carries no job; notify the first driver of changes."""

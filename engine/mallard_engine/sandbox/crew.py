@@ -40,7 +40,7 @@ _HABITS: Final = Habits(
     think_s=(0.05, 0.15),
     dwell_s=(0.1, 0.3),
 )
-# For the matcher, orders that robots take weigh nothing, and all others weigh something.
+# To the matcher, orders for robots weigh nothing, and all other orders weigh something.
 _VEHICLE: Final = Vehicle(max_weight_g=0, max_volume_l=0)
 
 
@@ -118,7 +118,7 @@ class Crew:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(robot.run())
                     tasks.create_task(robot.try_again())
-            except* Exception as failed:  # noqa: BLE001 - whatever it is, the others go on
+            except* Exception as failed:  # noqa: BLE001 - whatever it is, the others continue
                 reasons = [repr(error) for error in failed.exceptions]
                 _log.warning("a robot of the sandbox is replaced", robot=number, reasons=reasons)
             await asyncio.sleep(_REPLACED_AFTER_S)

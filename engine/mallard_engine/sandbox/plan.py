@@ -1,7 +1,7 @@
 """What a robot does at each stage of a job, by the ending that its order names.
 
 Pure. The job's own record tells what has been done already, so that robots of another node, which
-have taken over, go on where the earlier ones stopped.
+have taken over, continue where the earlier ones stopped.
 """
 
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ def accepts(job: Job) -> bool:
 
 
 def at_counter(job: Job) -> Ending | None:
-    """Return what goes wrong where the parcels are collected; None: nothing, any more."""
+    """Return what goes wrong where the parcels are collected; None: nothing, or nothing more."""
     ending = ending_of(job)
     if ending not in _AT_COUNTER:
         return None
@@ -66,7 +66,7 @@ def at_counter(job: Job) -> Ending | None:
 
 
 def at_door(job: Job) -> Ending | None:
-    """Return what goes wrong at the customer's door; None: nothing, any more."""
+    """Return what goes wrong at the customer's door; None: nothing, or nothing more."""
     ending = ending_of(job)
     if ending is Ending.LOST:
         return ending

@@ -33,7 +33,7 @@ class Robot(FleetDriver):
     """See the module.
 
     Args:
-        operator: tells the ending of a job, and does what an operator does.
+        operator: reads the ending of a job, and makes an operator's calls.
         shops: the shops of the sandbox.
     """
 
@@ -205,7 +205,7 @@ class Robot(FleetDriver):
         return seen
 
     async def _operate(self, call: Awaitable[object]) -> bool:
-        """Make an operator's call and wait until the robot has heard of its effect."""
+        """Make an operator's call and wait until the robot sees its effect."""
         try:
             await call
         except ClientError as error:

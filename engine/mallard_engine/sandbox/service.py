@@ -1,9 +1,9 @@
 """Runs the robots on one node at a time.
 
 The nodes share a role in the storage that one of them has, for as long as it renews it. A node that
-dies loses it after `ROLE_TTL_MS`, and another one's robots go on: they are the same drivers, so the
-engine gives them the jobs that they hold. Two nodes that both believe to have the role do no harm,
-as the newer socket of a driver wins.
+dies loses it after `ROLE_TTL_MS`, and another one's robots continue: they are the same drivers, so
+the engine gives them the jobs that they hold. Two nodes that both believe to have the role do no
+harm, as the newer socket of a driver wins.
 """
 
 import asyncio

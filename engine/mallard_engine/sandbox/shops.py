@@ -54,5 +54,5 @@ class Shops:
                 async with StoreClient(self._url, self._token(mall, store), mall, store) as till:
                     await till.ready(job_id)
         except ClientError as error:
-            # Others may have said or cancelled it meanwhile.
+            # Another client may have reported or cancelled it meanwhile.
             _log.info("a shop finds nothing", market=SANDBOX_MARKET, reason=str(error))

@@ -44,7 +44,7 @@ class TeamOrders:
 
     Args:
         market: the sandbox.
-        operator: tells which drivers are connected.
+        operator: reads which drivers are connected.
         orders: the order service that owns the robot orders.
         each: how many open orders there are for each driver.
     """

@@ -35,7 +35,7 @@ ALERT_AGAIN_MS: Final = 24 * _HOUR_MS
 
 @dataclass(frozen=True, slots=True)
 class EndedJob:
-    """A job to let go of. ``at_ms``: its score in `unarchived` before it was read; None: none."""
+    """A job to release. ``at_ms``: its score in `unarchived` before it was read; None: none."""
 
     job: str
     service: str
@@ -70,7 +70,7 @@ class ArchiveLag:
         )
 
     def is_near(self, now_ms: int) -> bool:
-        """Whether Redis soon deletes jobs that the archive lacks: an operator must hear of it."""
+        """Whether Redis soon deletes jobs that the archive lacks: an operator must be alerted."""
         if self.oldest_ms is None:
             return False
         return now_ms - self.oldest_ms > TERMINAL_KEPT_MS + self.hold_ms - _NEAR_MS
@@ -91,7 +91,7 @@ class ArchiveQueue:
         """
         keys, call = self._runner.keys[market], self._runner.link.call
         with _refusals():
-            # A full server refuses the write, and the archive must go on to make room there.
+            # A full server refuses the write, and the archive must continue, to make room there.
             if await call("HGET", keys.key("archive"), "hold_ms") != str(hold_ms).encode():
                 await call("HSET", keys.key("archive"), "hold_ms", hold_ms)
             if await self._is_registered(keys):
@@ -184,7 +184,7 @@ class ArchiveQueue:
         return {job: int(float(at)) for job, at in pairs if at is not None}
 
     async def done(self, market: str, places: Sequence[Place], jobs: Sequence[EndedJob]) -> None:
-        """Acknowledge events, and let go of jobs that have not changed since they were read.
+        """Acknowledge events, and release jobs that have not changed since they were read.
 
         Raises:
             StoreUnavailable: the store could not be written.

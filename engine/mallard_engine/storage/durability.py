@@ -28,7 +28,7 @@ Demand = Literal["replica", "disk"]
 
 # A call waits for at most two of these, and is refused within a second.
 WAIT_MS: Final = 450
-# Transitions whose success somebody relies on: an order taken, a job taken, a parcel handed over.
+# Transitions on whose confirmation clients rely: submissions, accepts, steps of parcels.
 ACKNOWLEDGED: Final = frozenset(
     {"accept", "claim", "progress", "returned", "shop_handover", "submit", "take_over"}
 )

@@ -271,7 +271,7 @@ class FleetDriver:
         await self._do(meeting.job, Step.AT_MALL)
         code = self._tally.codes.get(meeting.job)
         if code is None or meeting.job not in self.client.jobs:
-            await self._do(meeting.job, Step.GIVE_UP)  # nobody of this fleet is here
+            await self._do(meeting.job, Step.GIVE_UP)  # no driver of this fleet is here
             return
         before = set(self.client.jobs)
         if await self._do(meeting.job, Step.PICKED_UP, Proof("code", code)):
@@ -314,7 +314,7 @@ class FleetDriver:
             await asyncio.sleep(self._habits.report_every_ms / 1000 + _POLL_S)
             held = self.client.jobs.get(job.job)
             if held is None or held.state != JobState.RETURNING:
-                return False  # a customer has called back
+                return False  # a customer has answered
             photo = photo or await self._photo()
             if await self._ask(self.client.returned(job.job, photo=photo)):
                 self._tally.counts["returned"] += 1

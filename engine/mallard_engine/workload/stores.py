@@ -27,7 +27,7 @@ from mallard_engine.storage.embedded.server import (
 )
 
 SERVICE: Final = "mallard"
-# Without a server for this long, Sentinels and a cluster let another one take over.
+# After a server has been away for this long, Sentinels and a cluster let another one take over.
 DOWN_AFTER_MS: Final = 1_200
 _POLL_S: Final = 0.02
 _WITHIN_S: Final = 30.0

@@ -268,7 +268,7 @@ class Held(Struct, frozen=True):
     """Why the search for a driver is suspended: a store cannot hand over.
 
     A ``scheduled`` job with ``missing`` or ``short`` waits for ``ready`` from the shop or the order
-    service and fails at ``until``; otherwise the search goes on at ``until``, or after ``ready``.
+    service and fails at ``until``; otherwise the search continues at ``until``, or after ``ready``.
     """
 
     why: str

@@ -67,7 +67,7 @@ class Market(Struct, frozen=True):
     """One metro area. ``area``: GeoJSON Polygon.
 
     ``paused``: an operator has paused matching. Orders are taken and wait; live offers, runs and
-    deadlines go on.
+    deadlines continue.
     """
 
     id: str

@@ -377,7 +377,7 @@ class DriverClient:
         """Report what a shop handed over: all parcels unless `parcels` says how many, 0 for none.
 
         A later number corrects an earlier one. The job is on board from the first parcel on. With 0
-        the order may be held: then the job leaves `jobs`, and the driver goes on with the rest of
+        the order may be held: then the job leaves `jobs`, and the driver continues with the rest of
         its run. If the job's ``on_short`` is ``hold`` or ``fail``, take nothing from a shop that
         has too few, and report the problem ``partial``. Queued and repeated as `progress`.
         """

@@ -259,7 +259,7 @@ class AppSession:
         """
 
         def on_reply(reply: Reply) -> None:
-            # A job that was given up or held is not this driver's at the raised attempt.
+            # At the raised attempt, a job that was given up or held is no longer this driver's.
             if reply.attempt is not UNSET and reply.job_state not in BEFORE_PICKUP:
                 self.reports.renumber(report.job, report.attempt, reply.attempt)
             self.view.apply_reported(report.job, reply)

@@ -20,7 +20,7 @@ from mallard_protocol.events import HEARTBEAT_S, Event
 
 _FIRST_WAIT_S: Final = 0.2
 _LONGEST_WAIT_S: Final = 10.0
-# A stream without even a comment for so long is broken.
+# A stream that sends nothing for this long, not even a comment, is broken.
 SILENT_S: Final = 3.0 * HEARTBEAT_S
 CONNECT_S: Final = 10.0
 _event = msgspec.json.Decoder(Event).decode

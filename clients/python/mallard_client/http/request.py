@@ -24,7 +24,7 @@ from mallard_protocol.resources import Problem
 T = TypeVar("T")
 Outcome: TypeAlias = "Response | Failure | None"
 
-# Answers after which the same request may work later.
+# Status codes after which the same request may succeed later.
 _LATER: Final = frozenset({429, 502, 503, 504})
 _TOO_MANY_REQUESTS: Final = 429
 _NO_CONTENT: Final = 204

@@ -92,7 +92,7 @@ async def _repaired(
 ) -> Audit:
     """Mend what can be mended and print each mend; return the audit of what is left."""
     async with patient_link(url) as link:
-        # Before a connection that writes, which a replica or a newer version's store refuses.
+        # Judge first: a replica or a newer version's data refuses the connection that writes.
         await judge()
         store = RedisStorage(url, policies, embedded=embedded)
         try:

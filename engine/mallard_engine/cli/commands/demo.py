@@ -75,7 +75,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--stay",
         action="store_true",
-        help="print links to the pages, and go on until Ctrl-C",
+        help="print links to the pages, and continue until Ctrl-C",
     )
     add_bad_day_flag(parser)
 
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     )
     interrupt_on_sigterm()
     try:
-        # In the main thread: the embedded server ends with the thread that started it.
+        # Started in the main thread: the embedded server ends with the thread that started it.
         with (
             tempfile.TemporaryDirectory(prefix="mallard-demo-") as folder,
             _store_url(args.redis) as url,

@@ -81,7 +81,7 @@ class _Drain:
             began_s = time.monotonic()
             await engine.drain(node.id)
         print(f"{_named(node)} drains: {_drivers(node)}", flush=True)
-        # The others go on answering when this one has stopped.
+        # The other nodes still answer when this one has stopped.
         servers = [it.address for it in others if it.address] + [self.url]
         return await self._wait(node, list(dict.fromkeys(servers)), began_s)
 

@@ -79,7 +79,7 @@ def add_parser(subparsers: Any) -> None:
             type=number(int, 1, _MOST),
             default=_DEFAULT,
             metavar="N",
-            help=f"at most so many (default: {_DEFAULT})",
+            help=f"at most this many (default: {_DEFAULT})",
         )
         add_engine_flags(action)
 

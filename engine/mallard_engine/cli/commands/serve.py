@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if settings.redis_url:
         return _serve_on(settings, places, settings.redis_url, read)
     try:
-        # In the main thread: the embedded server ends with the thread that started it.
+        # Started in the main thread: the embedded server ends with the thread that started it.
         demands = _demands(settings, places)
-        # A file that is synced by another process is not known to the server: see `LogSync`.
+        # The server does not know that another process syncs its file: see `LogSync`.
         options = {"appendfsync": "always"} if "disk" in demands else {}
         with EmbeddedServer(settings.data, options=options) as store:
             where = f"the store in {settings.data}"

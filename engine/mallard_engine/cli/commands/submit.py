@@ -103,7 +103,7 @@ def _watch(url: str, token: str, jobs: list[str]) -> int:
     try:
         states = asyncio.run(follow(url, token, jobs))
     except KeyboardInterrupt:
-        print(f"mallard: no longer watching; the jobs go on: {' '.join(jobs)}", file=sys.stderr)
+        print(f"mallard: no longer watching; the jobs continue: {' '.join(jobs)}", file=sys.stderr)
         return len(jobs)
     except ClientError as error:
         print(f"mallard: {error}", file=sys.stderr)

@@ -26,13 +26,13 @@ _TOKEN_TTL_S: Final = 30 * 86_400
 _EVERY_S: Final = 10.0
 _MOST_S: Final = 3600
 _DRAW_S: Final = 1.0
-# How often what no event tells is listed.
+# How often the data that no event reports is listed.
 _NODES_S: Final = 2.0
 _DRIVERS_S: Final = 5.0
 _ALERTS_S: Final = 30.0
-# Jobs that were submitted longer ago are seen once something happens to them.
+# Jobs that were submitted longer ago appear with their next event.
 _LISTED: Final = timedelta(hours=48)
-# What changed while the stream was being opened.
+# Covers changes while the stream was being opened.
 _OPENING: Final = timedelta(seconds=15)
 _OPENED_S: Final = 5.0
 # By the first word of a line.

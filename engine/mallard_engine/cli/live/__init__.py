@@ -1,1 +1,1 @@
-"""What commands share that speak with a running engine."""
+"""What the commands that call a running engine share."""

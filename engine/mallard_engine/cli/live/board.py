@@ -23,7 +23,7 @@ RATES_OVER_S: Final = 60
 # A job that looks for a driver for longer is an exception.
 LONG_S: Final = 60
 _WAITING: Final = frozenset({JobState.QUEUED, JobState.OFFERED})
-# They say where a driver is, and nothing of the job.
+# These events give a driver's position and say nothing about the job.
 _PASSING: Final = frozenset({EventType.DRIVER_MOVED})
 _RATES: Final = {
     EventType.CREATED: "orders",

@@ -55,7 +55,7 @@ async def _follow_job(orders: OrderClient, job: str) -> str:
                 print(line(event), flush=True)
             told = max(told, event.sequence)
     except ApiProblem as problem:
-        # Its first events are older than the stream reaches: only its end is printed.
+        # Its first events are no longer in the stream: only its end is printed.
         if problem.code != ProblemCode.EVENTS_TRIMMED:
             raise
     ended = await orders.get(job)

@@ -31,7 +31,7 @@ WAIT: Final = query(
     minimum=0,
     maximum=MAX_WAIT_S,
 )
-# Of each list that is read page by page.
+# The parameters of each list that is read in pages.
 PAGE: Final = (
     query("limit", "Page size", type="integer", minimum=1, maximum=MAX_PAGE),
     query(
@@ -66,7 +66,7 @@ IF_MATCH: Final = Parameter(
 )
 ETAG: Final = (("ETag", "The entity tag of the response"),)
 
-# Of each operation that makes a job.
+# The headers of each operation that creates a job.
 JOB_MADE_HEADERS: Final = (
     ("Location", "The job's path"),
     ("Idempotent-Replayed", "`true`: an earlier request made this job"),

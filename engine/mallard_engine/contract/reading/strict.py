@@ -97,7 +97,7 @@ def _brackets_in(text: str) -> int:
 
 def _refuse_too_many(text: str, outside: str, max_depth: int) -> NoReturn:
     """Raise what is wrong with a text of too many containers; ``outside``: without its strings."""
-    # Counted here, as each version of Python allows parsers another depth.
+    # Counted here, because the depth that parsers allow differs between versions of Python.
     steps = map(_NESTING.__getitem__, _NOT_BRACKETS.sub("", outside))
     if max(accumulate(steps), default=0) > max_depth:
         raise Malformed("nested too deep")

@@ -68,7 +68,7 @@ class Table:
         stops = self._stops = self._read_stops()
         free_ms = fleet.free_ms
         self._travel_s = fleet.travel_s[stops.gate]
-        # In place, here and below: another temporary array costs as much as its arithmetic.
+        # In place, here and below: a temporary array costs as much as the arithmetic.
         there_ms = self._travel_s * 1000
         there_ms += free_ms
         there_ms += stops.collect_ms[:, None]

@@ -59,7 +59,7 @@ class ServiceTurns:
         self._had.add(service)
 
     def forget(self) -> None:
-        """Reset the cycle, as no job is queued any more."""
+        """Reset the cycle, because no job is queued now."""
         self._had.clear()
 
 

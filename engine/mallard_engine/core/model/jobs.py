@@ -213,7 +213,7 @@ class Job:
     # The driver's pay, once it has risen: a holder keeps what it was offered.
     raised_pay_minor: int | None = None
     risk: Risk = Risk.NONE
-    # Of the shops that something is known of.
+    # Has only the shops about which something is known.
     shops: tuple[Shop, ...] = ()
     hold: JobHold | None = None
     handover_key: str = field(default="", repr=False)
@@ -235,17 +235,17 @@ class Job:
     delivery_attempts: int = 0
     # The answer was to leave it at the door, with a photo.
     is_left: bool = False
-    # When something happens at the door, unless it is answered: an entry of the due set.
+    # When the rule for the door applies unless an answer comes: an entry of the due set.
     door_ms: int | None = None
     answer: ToldAnswer | None = None
-    # `return_to`: where it goes back to, or went. `return_code`: what that place shows.
+    # `return_to`: the place that it goes, or went, back to. `return_code`: the code of that place.
     return_to: ReturnPlace | None = None
     return_code: str = ""
     cancel_requested: bool = False
     cancelled: Cancelled | None = None
     redelivery_of: str | None = None
     redelivered_as: str | None = None
-    # What was known of its customer has been removed.
+    # The customer's data has been removed.
     is_erased: bool = False
 
     @property

@@ -1,8 +1,8 @@
 """The pickup deadline of a job, and its move to the mall's next opening.
 
 Parcels are collected while the mall and the stores to visit are open, and before the job expires.
-A job that no driver can
-collect before closing moves to the next opening, unless it expires before that.
+A job that no driver can collect before closing moves to the next opening, unless it expires before
+that.
 """
 
 from dataclasses import replace

@@ -111,7 +111,7 @@ class PatiencePolicy:
         86_400,
         "s",
         "A job is `at_risk` if its expected drop-off is less than this before its deadline. Raise "
-        "it to hear of it sooner.",
+        "it to be warned sooner.",
     )
     pay_step_minor: int = bounded(
         50,

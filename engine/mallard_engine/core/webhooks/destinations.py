@@ -1,6 +1,6 @@
 """Where deliveries may go: which URLs and which addresses.
 
-The engine posts to a URL that somebody else chose, from inside the operator's network. A name is
+The engine posts to a URL that an order service chose, from inside the operator's network. A name is
 resolved for each connection, and each address is checked here, so that a name that changes its
 address between the check and the connection gains nothing.
 """

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from mallard_engine.core.market_events import MarketEvent
 from mallard_protocol.events import EventType
 
-# Only where it is named: it may come each few seconds.
+# Delivered only if the endpoint names it: it may occur every few seconds.
 _ONLY_IF_NAMED: Final = frozenset({EventType.DRIVER_MOVED})
 
 

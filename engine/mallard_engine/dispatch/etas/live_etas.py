@@ -2,9 +2,9 @@
 
 The node that holds a driver's socket, or took its acceptance, knows the driver's course: its jobs
 in drop-off order. It reads the jobs once after each change, not with each fix. A fix updates the
-times in memory, at most once in `eta_every_s`, and tells readers of events where the driver is
-after `MOVED_EVERY_S`. One script call writes the times of all jobs of the
-driver, and only if they have changed.
+times in memory, at most once in `eta_every_s`, and writes the driver's position as an event every
+`MOVED_EVERY_S`. One script call writes the times of all jobs of the driver, and only if they have
+changed.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class _Course:
     """A driver's jobs in drop-off order; None: they must be read again.
 
     ``computed_ms``: when the times were last computed. ``times``: what is stored, by job.
-    ``told_ms``: when readers of events last heard where the driver is.
+    ``told_ms``: when the driver's position was last written as an event.
     """
 
     jobs: tuple[Job, ...] | None = None

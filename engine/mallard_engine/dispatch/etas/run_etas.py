@@ -101,7 +101,7 @@ class RunEtas:
     def took_custody(
         self, market: str, mall: str, answered: Answered, fix: tuple[float, float] | None
     ) -> None:
-        """Order the drop-offs of a driver who has claimed a parcel that was not its job any more.
+        """Order the drop-offs of a driver who has claimed a parcel that was no longer its job.
 
         Args:
             market: The market of the driver.

@@ -83,7 +83,7 @@ class MallRounds:
         self._tasks = tasks
         self._running = False
         self._again = False
-        # Completes at the end of the next round to begin.
+        # Completes at the end of the next round that begins.
         self._next_round: asyncio.Future[None] | None = None
         # The radius in which the last search found its first candidates.
         self._needed_m: float | None = None
@@ -404,7 +404,7 @@ class MallRounds:
         if self._ahead is not None and jobs and found.near:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
         matcher = self._matcher(found, travel)
-        # At most as many jobs as drivers: others would compete for drivers who have an offer.
+        # At most as many jobs as drivers: further jobs would compete for drivers who have an offer.
         drivers = len(found.near) or _RANK_BATCH
         batch = min(drivers, _RANK_BATCH)
         served = 0

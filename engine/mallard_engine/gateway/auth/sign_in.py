@@ -42,7 +42,7 @@ async def take_token(codes: SignInCodes, code: str) -> str | None:
     try:
         return AESGCM(_digest("seal", code)).decrypt(_NONCE, sealed, None).decode()
     except InvalidTag:
-        return None  # somebody else wrote it
+        return None  # another program wrote it
 
 
 def page_link(address: str, role: Role, code: str) -> str:

@@ -69,7 +69,7 @@ class Listener:
         self.reader = reader
         self.types = types
         self.job = job
-        # It has everything up to here.
+        # The stream has every event up to here.
         self.place = Place(0, 0)
         self.waiting: deque[Frame] = deque()
         self.arrived = asyncio.Event()
@@ -235,7 +235,7 @@ class Broadcast:
     async def _hand_out_all(self, market: str, here: _Market) -> None:
         async with aclosing(self._tail.follow(market, here.place)) as pages:
             async for events in pages:
-                # From now on a new stream reads these itself.
+                # From now on a new stream reads these events itself.
                 here.place = events[-1].place
                 wanted = [it for it in events if next(here.listeners_of(it), None) is not None]
                 if wanted:

@@ -1,7 +1,7 @@
 """Open event streams: what was stored first, then what happens, with a comment now and then.
 
 A stream ends after its job's last event, when its token expires, when the node shuts down, or when
-its client does not read. Its client then goes on after the last event that it has.
+its client does not read. Its client then resumes after the last event that it has.
 """
 
 import asyncio
@@ -180,10 +180,10 @@ class EventStreams:
                 yield _COMMENT
 
     async def _stored(self, wanted: Wanted, listener: Listener) -> AsyncIterator[Frame]:
-        """Yield the stored events of a stream, and join those that hear what happens.
+        """Yield the stored events of a stream, then subscribe it to new ones.
 
-        It joins before the last page is shown: what happens meanwhile waits. To wait for a moment
-        without an event instead would be to read all of them alone, for ever where many happen.
+        It subscribes before the last page is shown, so that events that come meanwhile wait. If it
+        waited for a moment without events, it might read alone for ever where many come.
         """
         market, place, has_joined = wanted.market, wanted.after, False
         while not (has_joined or listener.is_over):

@@ -1,7 +1,7 @@
 """Reads the event streams of markets once for all their followers on this node.
 
 A follower names the place after which it continues. It first reads what is stored after that place,
-then gets what the one reader of the node hears, without a gap. A follower that falls behind reads
+then gets what the one reader of the node reads, without a gap. A follower that falls behind reads
 again from the store, so that it costs no memory and delays no other.
 """
 
@@ -31,7 +31,7 @@ START: Final = Place(0, 0)
 
 
 class _Follower:
-    """What the reader has heard for one follower."""
+    """The events that the reader has for one follower."""
 
     __slots__ = ("arrived", "has_lapsed", "waiting")
 
@@ -110,8 +110,8 @@ class Tail:
                         page = () if place >= read_to else await self._page(market, place)
                         ends = page[-1].place if page else max(place, read_to)
                         here = self._places.get(market)
-                        # Nothing was heard meanwhile that the page does not have. What is heard
-                        # from now on waits: to wait for a moment without events could be for ever.
+                        # No event came meanwhile that the page lacks. Events that come from now on
+                        # wait: a moment without events might never come.
                         if here is not None and read_to <= ends >= here:
                             follower = self._join(market)
                     else:
@@ -163,7 +163,7 @@ class Tail:
             try:
                 events = await self._log.tail(places, _BLOCK_MS)
             except StoreUnavailable as problem:
-                # The places stay, so what is written meanwhile is read afterwards.
+                # The cursors stay, so events written meanwhile are read afterwards.
                 _often.warning("events wait for the store", reason=str(problem))
                 await self._sleep(_RETRY_S)
                 continue
@@ -171,7 +171,7 @@ class Tail:
                 self._hand_out(market, places[market], list(heard))
 
     def _hand_out(self, market: str, after: Place, events: Sequence[MarketEvent]) -> None:
-        # All followers may have left meanwhile, and others come, who begin at another place.
+        # All followers may have left meanwhile, and new ones may begin at another event.
         if self._places.get(market) != after:
             return
         self._places[market] = events[-1].place

@@ -38,7 +38,7 @@ class Reader(NamedTuple):
     service: str | None
 
     def may_read(self, event: MarketEvent) -> bool:
-        """Whether the reader may see an entry; also False if nobody does."""
+        """Whether the reader may see an entry; False too if no reader may."""
         kind = event.type
         if kind is None or self.service is None:
             return kind is not None
@@ -147,7 +147,7 @@ def _event(event: MarketEvent, loaded: Loaded, names: DriverNames, reader: Reade
         return None
     job = loaded.jobs.get(event.job)
     if job is not None and job.kind == model.TRANSFER and reader.service is not None:
-        return None  # the engine's own: its readers see what it carries
+        return None  # an internal job: readers see the jobs that it carries
     if kind is EventType.DRIVER_MOVED:
         data = _position(event)
     elif not _is_of_a_job(event):

@@ -163,7 +163,7 @@ _PROBLEM_OF: Final[Mapping[type[Exception], Callable[[Any], HttpProblem]]] = {
         _P.QUOTA_EXCEEDED, f"the quota {error} of this service is used up"
     ),
     StoreFull: _plain(_P.STORE_FULL, "there is no room for another job now"),
-    # Its text may say what the caller should not see.
+    # Its text may contain what the caller must not see.
     Exception: lambda _error: HttpProblem(_P.INTERNAL),
 }
 

@@ -1,7 +1,7 @@
-"""Tells operators of this node once a second, and hears from them that it is to drain.
+"""Publishes this node's state once a second, and reads whether an operator wants it to drain.
 
 Leases say which nodes are alive in a market; this says what an operator wants to know of them. A
-node without the store is lost to operators, and goes on.
+node without the store shows as lost to operators, and keeps working.
 """
 
 import asyncio

@@ -35,7 +35,7 @@ async def change_order(
         unless_touched: nothing may have changed since, not even its state.
 
     Raises:
-        WrongState: it is a transfer, which is nobody's order.
+        WrongState: it is a transfer, which is not a customer's order.
         TooLate: see `order_patch.patch_order`.
         InvalidOrder: see there.
     """

@@ -77,7 +77,7 @@ def patch_order(
 
     Raises:
         TooLate: some of the fields are fixed by now.
-        InvalidBody: it is no order any more.
+        InvalidBody: it is no longer a valid order.
         InvalidOrder: with every error, not only the first.
     """
     order = order_of(job)
@@ -93,7 +93,7 @@ def patch_order(
         raise TooLate(late)
     if errors := list(_less_pay(shown.pay, wanted.pay)):
         raise InvalidOrder(tuple(errors), job.market, closed=False)
-    if shown.pay == wanted.pay:  # what has risen is stored apart
+    if shown.pay == wanted.pay:  # a pay that has risen is stored separately
         wanted = structs.replace(wanted, pay=order.pay)
     mall = places.mall(job.mall)
     valid = changed_order(

@@ -64,7 +64,7 @@ class PageFile:
 
 @dataclass(frozen=True)
 class StyledPage(PageFile):
-    """The console, told which style its map has: it reads that from its own head."""
+    """The console, with the style of its map in its head, from where the page reads it."""
 
     map_style_url: str
 

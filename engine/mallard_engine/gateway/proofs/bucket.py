@@ -41,7 +41,7 @@ class BucketFiles:
             connect_timeout=_CONNECT_S,
             read_timeout=_READ_S,
             retries={"total_max_attempts": _TRIES, "mode": "standard"},
-            # A service of one's own rarely has a host name for each bucket.
+            # A self-hosted service rarely has a host name for each bucket.
             s3={"addressing_style": "path" if endpoint else "auto"},
         )
         try:

@@ -1,8 +1,8 @@
 """Decodes and re-encodes an uploaded image, so that only its pixels are kept.
 
 The encoder writes what it is given: no EXIF, no position, no comment, no profile, nothing after the
-end of the image, and nothing that is a valid file of another kind at the same time. Which format it
-is, the bytes say. The size is checked before any pixel is decoded.
+end of the image, and nothing that is a valid file of another kind at the same time. The bytes
+decide which format it is. The size is checked before any pixel is decoded.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Takes, serves and removes the images of proofs: their records in Redis, their files elsewhere.
 
 Decoding and files block, so they run in threads of their own, few at a time: a flood of uploads
-waits there, and the event loop serves everybody else meanwhile.
+waits there, and the event loop keeps serving other requests.
 """
 
 import asyncio

@@ -114,7 +114,7 @@ async def take_further_hello(
 async def snapshot_of(
     services: SocketServices, session: Session, driver: Driver, *, suffices: bool
 ) -> DriverSnapshot:
-    """Return the state for a `welcome`, from the record that the store has just told.
+    """Return the state for a `welcome`, from the record that the store has just returned.
 
     The record is enough for a driver without job and offer: that saves round trips for most of
     those who connect.

@@ -34,11 +34,12 @@ SLOW_SLOTS: Final = 4
 FAILING_SLOTS: Final = 1
 # An endpoint is slow if its last answer took this long, or one that it owes has taken this long.
 SLOW_S: Final = 1.0
-# It has shown that it is quick if its last answer came so soon.
+# An endpoint whose last answer came within this time is quick.
 QUICK_S: Final = 0.5
 MOST_QUICK: Final = 256
 MOST_SLOW: Final = 128
-# What a node has taken and not settled falls due again: longer than a delivery may take.
+# A delivery that a node has taken and not settled falls due again after this time, which is longer
+# than a delivery may take.
 HOLD_MS: Final = 20_000
 _LOG_EACH_S: Final = 60.0
 
@@ -139,7 +140,7 @@ class Deliveries:
         return len(self._tasks)
 
     def work_on(self, endpoints: Mapping[str, Endpoint]) -> None:
-        """Send to these endpoints and no others; what is under way goes on."""
+        """Send to these endpoints and no others; deliveries under way continue."""
         self._endpoints = dict(endpoints)
         self._lines = {
             name: line
@@ -160,7 +161,7 @@ class Deliveries:
             return False
         clock = asyncio.get_running_loop().time
         lines = list(self._lines.items())
-        random.shuffle(lines)  # the totals may not suffice for all
+        random.shuffle(lines)  # the total limits may not allow all of them
         slots = slots_for(dict(lines), self._endpoints, clock())
         due = await self._store.take(slots, HOLD_MS) if slots else ()
         taken = Counter(waiting.endpoint for waiting in due)

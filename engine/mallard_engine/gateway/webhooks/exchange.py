@@ -39,7 +39,7 @@ async def exchange(stream: httpcore2.AsyncNetworkStream, request: bytes) -> tupl
             break
         if not data or size > _MOST_HEAD_BYTES:
             raise httpcore2.RemoteProtocolError("no head of an answer")
-    with contextlib.suppress(Exception):  # the status has been heard
+    with contextlib.suppress(Exception):  # the status has been read
         async with asyncio.timeout(_BODY_WITHIN_S):
             while not answer.is_over and size <= _MOST_HEAD_BYTES + _MOST_BODY_BYTES:
                 data = await stream.read(_READ_BYTES)

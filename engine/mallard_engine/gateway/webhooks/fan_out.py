@@ -27,12 +27,12 @@ from mallard_protocol.events import EventType
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _RETRY_S: Final = 0.2
-# Events of so long a time are queued in one step.
+# Events of this period are queued in one step.
 _GATHER_S: Final = 0.02
-# A replay stops while so many deliveries of its endpoint wait.
+# A replay pauses while this many deliveries of its endpoint wait.
 _REPLAY_UNTIL: Final = 1_000
 _REPLAY_PAGE: Final = 200
-# Pages in a row for an endpoint that is behind.
+# How many pages in a row are queued for an endpoint that is behind.
 _STEPS_BEHIND: Final = 10
 
 
@@ -124,7 +124,7 @@ class FanOut:
                 await self._sleep(_RETRY_S)
 
     async def _follow_from(self, market: str, position: Place | None) -> None:
-        # What was recorded before every endpoint is read by none.
+        # No endpoint needs events from before the oldest endpoint.
         since = min((it.since_ms for it in self._endpoints.of(market)), default=0)
         start = max(position or Place(0, 0), Place(since, 0))
         async with aclosing(self._tail.follow(market, start)) as pages:

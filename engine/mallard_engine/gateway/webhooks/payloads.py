@@ -25,7 +25,7 @@ Wanted = tuple[str, Reader]
 Payloads = Mapping[Wanted, Message | None]
 """By event and reader; None: the reader may not see it. What could not be made is missing."""
 
-# Other requests get their turn after so many events.
+# After this many events other tasks get their turn.
 _IN_A_ROW: Final = 16
 
 

@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 
     @property
     def is_gone(self) -> bool:
-        """Whether the endpoint wants nothing any more."""
+        """Whether the endpoint has answered that it is gone."""
         return self.status == _GONE
 
 

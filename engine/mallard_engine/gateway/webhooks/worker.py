@@ -24,7 +24,7 @@ from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _BEAT_S: Final = 1.0
-# What another node has queued for an endpoint of this one is seen this late at most.
+# The longest delay until this node sees a delivery that another node has queued.
 _POLL_S: Final = 0.1
 
 
@@ -81,7 +81,7 @@ class WebhookWorker:
         ]
 
     def leave(self) -> None:
-        """Begin no more deliveries; those under way go on."""
+        """Begin no more deliveries; those under way continue."""
         self._is_leaving = True
         self.deliveries.work_on({})
 
@@ -154,12 +154,12 @@ class WebhookWorker:
         while True:
             try:
                 if await self.deliveries.send_due():
-                    # What falls due meanwhile shares the next call.
+                    # Deliveries that fall due meanwhile share the next call.
                     await asyncio.sleep(0.01)
                     continue
             except StoreUnavailable as problem:
                 _often.warning("webhooks wait for the store", reason=str(problem))
-            except Exception as error:  # noqa: BLE001 - other deliveries must go on
+            except Exception as error:  # noqa: BLE001 - other deliveries must continue
                 _often.error("webhook deliveries failed unexpectedly", example={"exc_info": error})
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):

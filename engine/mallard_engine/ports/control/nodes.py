@@ -50,7 +50,7 @@ class Nodes(Protocol):
         """Store what a node says of itself; return whether it is to drain."""
 
     async def all(self) -> Sequence[KnownNode]:
-        """Return the nodes heard of within the last minutes, oldest first."""
+        """Return the nodes that announced themselves within the last minutes, oldest first."""
 
     async def ask_drain(self, node: str, actor: str) -> DrainWish:
         """Ask a node to drain; a repeat keeps the first wish.

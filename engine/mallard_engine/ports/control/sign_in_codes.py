@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class SignInCodes(Protocol):
-    """What one-time codes stand for, by a name that does not tell the code."""
+    """What one-time codes stand for, by a name that does not reveal the code."""
 
     async def keep(self, name: str, sealed: bytes, ttl_ms: int) -> None:
         """Keep what a code stands for."""

@@ -142,7 +142,7 @@ class Webhooks(Protocol):
         """
 
     async def behind(self) -> Sequence[tuple[str, str, Place]]:
-        """Return the endpoints that are behind: endpoint, market, after which place it goes on."""
+        """Return the endpoints that are behind: endpoint, market, after which place to continue."""
 
     async def catch_up(
         self,
@@ -168,7 +168,7 @@ class Webhooks(Protocol):
         """Queue the events after a place up to another again, in steps; see `replays`."""
 
     async def replays(self) -> Sequence[tuple[str, str, Place, Place]]:
-        """Return the replays that go on: endpoint, market, after which place, up to which."""
+        """Return the unfinished replays: endpoint, market, after which place, up to which."""
 
     async def replay(
         self,
@@ -184,7 +184,7 @@ class Webhooks(Protocol):
         """
 
     async def take(self, slots: Mapping[str, int], hold_ms: int) -> Sequence[WaitingDelivery]:
-        """Return what is due, up to so many for each endpoint, and postpone it by ``hold_ms``.
+        """Return due deliveries, at most a number for each endpoint; postpone them by ``hold_ms``.
 
         Nothing is popped: what its node does not settle falls due again.
         """
@@ -194,7 +194,7 @@ class Webhooks(Protocol):
     ) -> str:
         """Write how an attempt ended; None: there was nothing to send.
 
-        ``is_gone``: the endpoint wants nothing any more. Returns why the endpoint was disabled by
+        ``is_gone``: the endpoint answered that it is gone. Returns why the endpoint was disabled by
         this, or an empty text.
         """
 

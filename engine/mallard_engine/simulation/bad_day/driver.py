@@ -172,7 +172,7 @@ class BadDayDriver(ShiftDriver):
             await self._take(job, shop, found)
 
     async def _take(self, job: Job, shop: str, parcels: int) -> None:
-        """Take the parcels, and report so many."""
+        """Take the parcels, and report their number."""
         people, event = self._people, self._people.event(job.id)
         if not await self._shows(job):
             return
@@ -271,7 +271,7 @@ class BadDayDriver(ShiftDriver):
         if event is not None and event in DOOR_PROBLEMS and people.is_wrong_at_door(job.id):
             people.happened(event)
             if self._unsent is not None:
-                self._asked.add(job.id)  # another try, once there is a network
+                self._asked.add(job.id)  # tried again once there is a network
                 return
             await self._wait_at_door(job, DOOR_PROBLEMS[event])
             return
@@ -317,7 +317,7 @@ class BadDayDriver(ShiftDriver):
             await self._store.proofs.add(market, driver, photo, media_type="image/png", size=1)
         return Proof("photo", photo)
 
-    # The engine and the network.
+    # Calls of the engine, and the network.
 
     async def _mine(self, *states: JobState) -> tuple[Job, ...]:
         """Return what the engine says that the driver holds, in these states or in any."""

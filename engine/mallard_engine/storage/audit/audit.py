@@ -280,7 +280,7 @@ class _MarketAudit:
                     )
         return breaches
 
-    # -- what there is
+    # -- listing
 
     async def _everything(self) -> AsyncIterator[list[Item]]:
         """Yield every item as (kind, id), a page at a time."""

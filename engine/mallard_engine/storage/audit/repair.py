@@ -87,7 +87,7 @@ async def repair(
             raise CannotJudge(", ".join(f"{n} × {kind}" for kind, n in sorted(left_out.items())))
         done = 0
         for (market, kind, name), rules in _by_item(found.breaches).items():
-            # What is of no market (endpoints of webhooks) is named.
+            # Breaches that belong to no market (endpoints of webhooks) are listed.
             mending = by_market.get(market)
             for what in await mending.mend(kind, name, rules) if mending else ():
                 mend = Mend(market, kind, name, what)
@@ -160,7 +160,7 @@ class _Market:
         if view.state is None:
             return await self._lost(job)
         known = view.job
-        # Judged again: the breaches of an item are those of now.
+        # Audited again: the item's present breaches count.
         if known is None or _UNTRUSTED & {rule for rule, _ in judge_job(view, self._look.policy)}:
             return ()
         ref = JobRef(job, known.mall)

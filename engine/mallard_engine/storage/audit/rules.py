@@ -35,7 +35,7 @@ from mallard_protocol.lifecycle import (
 
 Found = Iterator[tuple[str, str]]
 
-# How late a sweeper may be; an entry that failed is read again after two seconds.
+# How late a sweep may be; an entry that failed is read again after two seconds.
 SWEEP_GRACE_MS: Final = 5_000
 # S10: how long an entry of `idle` may be stale.
 INDEX_GRACE_MS: Final = 2_000

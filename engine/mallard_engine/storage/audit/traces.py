@@ -23,8 +23,8 @@ from mallard_protocol.lifecycle import TERMINAL, JobState
 
 Judged = list[tuple[str, str]]
 
-# Keys that a market always has. Their members are removed singly: by transitions, by `forget`, and
-# by the length limits of the streams.
+# Keys that a market always has. Their members are removed one by one: by transitions, by `forget`,
+# and by the length limits of the streams.
 LASTING: Final = frozenset(
     {*BLOCK, "holds", "dwell", "by_service", "by_age", "by_external", "leases", "lineage"}
     | {"open", "open_seen", "alerted", "registry", "by_shop", "by_customer", "returns", "risks"}

@@ -50,7 +50,7 @@ class RedisChanges(Changes):
             "rules": change.changes_rules,
             "hold": change.changes_hold,
             "is_moved": change.is_moved,
-            # Whether rounds would plan otherwise.
+            # Whether the change affects what rounds plan.
             "is_ranked": need != was.need,
         }
         optional = {

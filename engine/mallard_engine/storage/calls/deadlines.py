@@ -29,7 +29,7 @@ _AGAIN_MS = 2_000
 # A name in the index of external ids whose job is still listed is read again after this long.
 _LOOK_AGAIN_MS = 3_600_000
 _FORGET_LIMIT = 256
-# Deflating so many takes 5 ms of the event loop.
+# Deflating this many takes 5 ms of the event loop.
 _PACKED_AT_ONCE = 32
 _KINDS = {kind.value: kind for kind in DueKind}
 # The key that answers a question, and whether by the members that are due.
@@ -81,7 +81,7 @@ class RedisDeadlines(Deadlines):
         except LinkReplyError:
             if len(markets) == 1:
                 raise
-            # A market has moved to another server: ask for each by itself.
+            # A market has moved to another server: ask for each separately.
             parts = await asyncio.gather(*(self._look((market,), at) for market in markets))
             return {look: [it for part in parts for it in part[look]] for look in at}
         return {
@@ -178,7 +178,7 @@ class RedisDeadlines(Deadlines):
     async def _pack(self, keys: MarketKeys, job: str) -> int:
         """Pack a job, unless it has just changed; return the bytes of its record, or 0."""
         fields, last_round = await read_to_pack(self._runner.link, keys, job)
-        if not fields:  # its time is over
+        if not fields:  # its retention has ended
             await self._runner.link.call("ZREM", keys.key("unpacked"), job)
             return 0
         return await pack_as_read(self._runner, keys, job, fields, last_round)

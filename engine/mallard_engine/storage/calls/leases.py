@@ -11,7 +11,7 @@ from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.events import EVENTS_KEPT_MS
 
 LEASE_MS = 1_500
-# Instead of the time of a loss: the market is on another server.
+# Stands for a time of loss: the market is on another server.
 _UNSURE = -1
 
 
@@ -21,7 +21,7 @@ class RedisLeases(Leases):
     def __init__(self, runner: ScriptRunner, lease_ms: int = LEASE_MS) -> None:
         self._runner = runner
         self._lease_ms = lease_ms
-        # Shorter, so that another node has its share before the leases of its drivers end.
+        # Shorter than a lease: another node has its share before the leases of its drivers end.
         self._presence_ms = lease_ms * 2 // 3
         # By the first market of a server: what operators have changed, as of the last answer.
         self._versions: dict[str, int] = {}

@@ -131,7 +131,7 @@ class ScriptRunner:
         self.link = link
         self.node = node
         # Called with the pushes of each transition as soon as its reply is there, and with the
-        # market of a transition whose reply nobody awaits any more.
+        # market of a transition whose reply no caller awaits any longer.
         self.deliver: Callable[[str, Sequence[Push]], None] | None = None
         self.reply_lost: Callable[[str], None] | None = None
         self.scripts: Mapping[str, Script] = all_scripts()
@@ -259,7 +259,7 @@ class ScriptRunner:
             raise
         reply = Reply(raw)
         if reply.effects.pushes and self.deliver is not None:
-            # Here and not by the caller: a caller that raises would lose them.
+            # Delivered here, because a caller that raises would lose them.
             self.deliver(keys.market, reply.effects.pushes)
         for kind in reply.effects.alerts:
             _log.warning("alert", market=keys.market, kind=kind)
@@ -270,7 +270,7 @@ class ScriptRunner:
         if self.barriers is not None and name in ACKNOWLEDGED:
             demand = self._demands.get(keys.market)
             if demand is not None:
-                # Afterwards: a failed wait loses neither the pushes nor the event.
+                # Wait last: a failed wait then loses neither the pushes nor the event.
                 await self.barriers.passed(keys, demand, self.link.link_of(keys.block[0]))
         return reply
 

@@ -157,7 +157,7 @@ class Link:
         self._beat_later()
 
     def start(self) -> None:
-        """Begin to connect: calls wait for up to a second, and attempts go on until `close`."""
+        """Begin to connect: calls wait for up to a second, and attempts continue until `close`."""
         loop = asyncio.get_running_loop()
         self._grace_until = loop.time() + _FIRST_GRACE_S
         self._down_since = loop.time()
@@ -253,7 +253,7 @@ class Link:
         if self._wire is not None and self.address.asks and self._asking is None:
             self._asking = loop.create_task(self._ask(self._wire))
         if self._wire is not None and not self._wire.waiting:
-            with contextlib.suppress(StoreUnavailable):  # it has just ended: `_lost` follows
+            with contextlib.suppress(StoreUnavailable):  # it has just ended; `_lost` is next
                 sign = self._wire.send(("PING",), loop.time() + self._deadline_s)
                 sign.add_done_callback(_ignore)
 

@@ -87,7 +87,7 @@ class ClusterMap:
         )
 
     async def join(self, follower: Follower) -> None:
-        """Read the topology for a follower, and go on reading it until it leaves.
+        """Read the topology for a follower, and keep reading it until the follower leaves.
 
         Raises:
             StoreUnavailable: It cannot be read.

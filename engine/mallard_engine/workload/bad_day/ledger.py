@@ -46,7 +46,7 @@ class Parcels:
     where: Whereabouts = Whereabouts.SHOP
     handled: list[str] = field(default_factory=list)
     delivered_ms: int = 0
-    # Nobody should be sent for them: a driver or the shop has said that they are not there.
+    # No driver should be sent for them: a driver or the shop has reported that they are not there.
     is_known_absent: bool = False
 
 
@@ -91,7 +91,7 @@ class Ledger:
         self.parcels[job].is_known_absent = True
 
     def found(self, job: str) -> None:
-        """Note that the engine is about to hear that the parcels are there."""
+        """Note that a report that the parcels are there is about to be sent."""
         self.parcels[job].is_known_absent = False
 
     def collected(self, job: str, driver: str) -> None:

@@ -24,7 +24,7 @@ _WHERE: Final = (
     ("Store", "/v1/markets/{market}/malls/{mall}/stores/{store}", "at a shop"),
 )
 _PAUSE: Final = (
-    ("pause", "Pause matching {}; live offers, runs and deadlines go on"),
+    ("pause", "Pause matching {}; live offers, runs and deadlines continue"),
     ("resume", "Resume matching {}"),
 )
 

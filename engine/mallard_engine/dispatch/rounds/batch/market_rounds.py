@@ -79,7 +79,7 @@ class MarketRounds:
         self._full = asyncio.Event()
         self._unserved = UnservedInBatch(context, market, apply_effects, pace)
         self._seen = SeenDrivers()
-        # Whether the last look at drivers has found a changed one, and one who has moved.
+        # Whether the last look at drivers found one who had changed, and one who had moved.
         self._seen_now = False, False
         # Whether the next batch was started by more than retries.
         self._stirred = False
@@ -88,7 +88,7 @@ class MarketRounds:
         self._named: dict[str, None] = {}
         # How many jobs no batch has read since a driver became free; None: all of them.
         self._unseen: int | None = 0
-        # Drivers of the last batch who were not free any more when it offered.
+        # Drivers of the last batch who were no longer free when it made its offers.
         self._missed: frozenset[str] = frozenset()
 
     def __len__(self) -> int:

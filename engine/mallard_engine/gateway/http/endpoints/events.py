@@ -85,7 +85,7 @@ class EventsApi:
             raise HttpProblem(ProblemCode.DRAINING)
         if request.method == "HEAD":
             return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
-        # So that a client that loses the stream before its first event misses none.
+        # A client that loses the stream before its first event then misses none.
         begins = {} if job else {"Last-Event-ID": event_id(market, after)}
         wanted = Wanted(
             market=market,
@@ -130,7 +130,7 @@ class EventsApi:
         if of_market != market or place.ms > self._store.now_ms() + _MARGIN_MS:
             raise bad_request("the event to begin after is not of this market")
         ends = await self._store.event_log.ends(market)
-        # A market that had no event when a stream began: nothing before its first is missing.
+        # The market had no event when the stream began, so none before its first one is missing.
         if ends is not None and START < place < ends[0]:
             raise HttpProblem(
                 ProblemCode.EVENTS_TRIMMED,
@@ -153,7 +153,7 @@ def _types(text: str | None, principal: Principal) -> Collection[str] | None:
 
 
 _MEDIA_TYPE: Final = "text/event-stream"
-# A proxy must not collect what is to be sent at once.
+# A proxy must not buffer the stream.
 _HEADERS: Final = {"Cache-Control": NOT_CACHED, "X-Accel-Buffering": "no"}
 
 

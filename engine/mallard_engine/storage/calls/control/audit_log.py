@@ -10,7 +10,7 @@ from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.records.packing import pack
 
 KEY = "mallard:audit"
-# In the slot of the other key.
+# Shares the hash tag, and so the slot, of the other key.
 ENTRIES = f"{{{KEY}}}:entries"
 # 90 days, and about 100 MB at most.
 _KEPT_MS = 90 * 86_400_000

@@ -4,7 +4,7 @@ from mallard_engine.ports import Revocation, Revocations, StoreFull
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 
 KEY = "mallard:revoked"
-# Entries are kept for ever, as a token may be good for years.
+# Entries are kept for ever, because a token may be valid for years.
 _MOST = 10_000
 
 

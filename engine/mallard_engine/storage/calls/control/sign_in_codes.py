@@ -22,7 +22,7 @@ class RedisSignInCodes(SignInCodes):
         await self._call("SET", _key(name), sealed, "PX", ttl_ms)
 
     async def take(self, name: str) -> bytes | None:
-        # In one command: of two who present the same code, one gets the token.
+        # One command: if two callers present the same code, only one gets the token.
         sealed: bytes | None = await self._call("GETDEL", _key(name))
         return sealed
 

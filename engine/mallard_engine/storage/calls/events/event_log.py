@@ -20,7 +20,7 @@ from mallard_engine.storage.records.packing import pack
 
 _EVENTS_A_READ: Final = 500
 _MOVES_KEPT: Final = 1_000
-# Twice the time between two moves, and a margin.
+# Twice the time between two position events, and a margin.
 _HEADING_KEPT_S: Final = 40
 _log = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -34,7 +34,7 @@ class RedisEventLog(EventLog):
     def __init__(self, runner: ScriptRunner, tail: StoreLink) -> None:
         self._runner = runner
         self.reader = StreamReader(tail, _EVENTS_A_READ)
-        # By market: up to where its moves were read.
+        # By market: up to which position event the stream was read.
         self._moves: dict[str, str] = {}
 
     async def ends(self, market: str) -> tuple[Place, Place] | None:
@@ -64,7 +64,7 @@ class RedisEventLog(EventLog):
                 heard[market] += [read_event(market, *entry) for entry in entries]
                 continue
             self._moves[market] = entries[-1][0].decode()
-            # Before what is new, so that the last event has the latest place.
+            # Before the new events, so that the last event has the latest position in the stream.
             moves = [replace(read_event(market, *it), place=after[market], passing=_place(it[0]))
                      for it in entries]  # fmt: skip
             heard[market][:0] = moves
@@ -105,7 +105,7 @@ class RedisEventLog(EventLog):
 
 
 def read_event(market: str, place: bytes, entry: Sequence[bytes]) -> MarketEvent:
-    """Read one entry. One that cannot be read is of no kind, so that its readers go on."""
+    """Read one entry. One that cannot be read has no kind, so that its readers continue."""
     try:
         fields: dict[str, Any] = msgspec.msgpack.decode(entry[1], type=dict[str, Any])
         return MarketEvent(

@@ -12,7 +12,7 @@ from mallard_engine.storage.client.streams import StreamReader
 from mallard_engine.storage.records.effects import read_push
 
 _PUSHES_A_READ = 500
-# What a node has read of its own stream is deleted after so many entries.
+# A node trims its own stream each time it has read this many entries.
 _TRIM_AFTER = 1_000
 
 

@@ -95,7 +95,7 @@ class AlertsApi:
         return JsonResponse(DeadLetterList(tuple(map(_letter_view, letters)), cursor))
 
     async def retry(self, request: Request, principal: Principal) -> Response:
-        """Retry what a dead letter holds; it is no dead letter any more."""
+        """Retry a dead letter, which ends it."""
         letter: str = request.path_params["id"]
         market = market_of_id(letter, self._services)
         if market is None:

@@ -22,7 +22,7 @@ from mallard_protocol.control import AuditEntry, AuditPage
 from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 
 _DEFAULT_PAGE: Final = 50
-# A page reads at most so many entries: those of others are passed over.
+# A page reads at most this many entries, including those that the filter leaves out.
 _MOST_READ: Final = 2_000
 _PIECE: Final = 200
 

@@ -43,7 +43,7 @@ from mallard_protocol.resources import CancelRequest, Job, Problem
 # A store that answers slowly does not keep a request for minutes: the rest is refused.
 _LONGEST_S: Final = 20.0
 _CREATED: Final = 201
-# A hundred orders with all that an order may have are half of it. A MiB of small maps would take
+# A hundred orders with every optional field are half of this. A MiB of small maps would take
 # 1.5 s to parse.
 _MOST_CONTAINERS: Final = 5_000
 
@@ -66,7 +66,7 @@ class BatchesApi:
     async def submit(self, request: Request, principal: Principal) -> Response:
         """Submit up to 100 jobs, each with its own key and its own result."""
         data = await read_body(request, max_bytes=MAX_BATCH_BYTES)
-        # It takes tens of milliseconds, for which other requests should not wait.
+        # Parsing takes tens of milliseconds, for which other requests should not wait.
         value = await asyncio.to_thread(parse_json_body, data, MAX_BATCH_BYTES, _MOST_CONTAINERS)
         asked = patch_as(value, BatchRequest)
         items = _Items(request)
@@ -121,7 +121,7 @@ class _Items:
     def __init__(self, request: Request) -> None:
         self._charge = charge_of(request)
         self._until = asyncio.get_running_loop().time() + _LONGEST_S
-        self._is_first = True  # which the request itself has paid for
+        self._is_first = True  # already charged with the request itself
         self.headers: dict[str, str] = {}
         if slot := slot_of(request):
             slot.release()  # from here on the semaphores of the malls limit the work

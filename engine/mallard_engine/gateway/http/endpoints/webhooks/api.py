@@ -1,4 +1,4 @@
-"""Endpoints of webhooks: of an order service its own; operators see all and may delete all."""
+"""Endpoints of webhooks: an order service manages its own; operators see all and may delete all."""
 
 import base64
 import secrets
