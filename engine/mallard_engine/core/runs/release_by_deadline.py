@@ -318,6 +318,8 @@ class Release:
         """Return the run with its best driver; None if no driver can take all of it."""
         best, best_s = None, inf
         for driver in free:
+            if driver.there_s >= best_s:
+                continue  # its way alone costs more
             own = self._evaluated(draft.turn, driver)
             if own is None or (why != "due" and own.late_s > draft.late_s):
                 continue

@@ -120,6 +120,23 @@ def test_nearest_driver_who_can_do_the_whole_run_gets_it() -> None:
     assert (run.driver, len(run.jobs)) == ("near", 2)
 
 
+def test_driver_who_is_too_far_to_be_the_best_costs_no_plan(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluated = RunStops.evaluated
+    seen: list[str] = []
+
+    def note(self: RunStops, turn: Any, load: Any, driver: RunDriver) -> Draft | None:
+        seen.append(driver.driver)
+        return evaluated(self, turn, load, driver)
+
+    monkeypatch.setattr(RunStops, "evaluated", note)
+    policy = replace(POLICY, hold_max_s=0.0)
+    (run,) = pool([job("a", 6)], room("near", 60.0), room("far", 600.0), policy=policy).runs
+    assert run.driver == "near"
+    assert "far" not in seen
+
+
 def test_long_block_is_kept_for_a_run_that_needs_it() -> None:
     jobs = [job("a", 6, **due_in(30))]
     (run,) = pool(jobs, room("long", 300.0), room("short", 310.0, until_s=3_000.0)).runs
@@ -186,8 +203,9 @@ def test_closed_shop_makes_its_order_late_with_grace() -> None:
         for name, km in (("a", 6), ("b", 6.2))
     ]
     policy = replace(POLICY, hold_max_s=0.0)
-    (run,) = pool(jobs, room(there_s=3_600.0), policy=policy).runs
-    assert names(run) == {"a", "b"}
+    drivers = room("near"), room("nearer", 240.0), room("far", 3_600.0)
+    (run,) = pool(jobs, *drivers, policy=policy).runs
+    assert (run.driver, names(run)) == ("far", {"a", "b"})
 
 
 def test_without_holds_every_run_with_a_driver_leaves() -> None:
