@@ -42,6 +42,7 @@ HOME: Final = {"lat": 33.3197, "lon": -111.8412}
 _CONNECT_AT_ONCE: Final = 32
 _LOCATION_S: Final = 4.0
 _SETTLE_S: Final = 60.0
+_MOST_CONNECTIONS: Final = 2_000
 _job = msgspec.json.Decoder(Job).decode
 
 
@@ -206,7 +207,11 @@ class Shop:
         self._mall, self._home = mall, home
         self._urls = itertools.cycle(urls)
         self.http = httpx2.AsyncClient(
-            trust_env=False, timeout=30, headers={"Authorization": f"Bearer {token}"}
+            trust_env=False,
+            timeout=30,
+            # More than orders wait for the store: one must not wait for a connection of ours.
+            limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
+            headers={"Authorization": f"Bearer {token}"},
         )
         self.outbox = Outbox()
         self._by_key: dict[str, tuple[str, str]] = {}

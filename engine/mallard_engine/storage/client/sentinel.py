@@ -18,7 +18,7 @@ _SENTINEL_PORT: Final = 26379
 # A Sentinel that does not answer in this time is skipped.
 _ASK_S: Final = 0.4
 # How often the Sentinels are asked while a connection is open.
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 0.5
 _ADDRESS: Final = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME")
 _OWN_OPTIONS: Final = frozenset({"username", "password"})
 
@@ -83,7 +83,7 @@ class SentinelWay:
         return self._server.introduction(name)
 
     async def failovers(self) -> int:
-        """Return the number of the last failover, as of a second ago at most.
+        """Return the number of the last failover, as of half a second ago at most.
 
         While no Sentinel answers, it is the one that was known before.
         """
