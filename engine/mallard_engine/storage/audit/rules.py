@@ -364,15 +364,15 @@ def _place(
             for limit, at_ms in limits_ms.items():
                 if at_ms < view.now_ms - INDEX_GRACE_MS:
                     yield "S10", f"{limit} for {view.now_ms - at_ms} ms, but it is in {index}"
-        if not view.has_due:
+        if view.due_ms is None:
             yield "S10", f"it is in {index}, but has no due entry that removes it"
-    elif (
-        reason is None
-        and view.is_swept
-        and driver.cool_until_ms < view.now_ms - SWEEP_GRACE_MS
-        and min(limits_ms.values()) > view.now_ms
-    ):
-        yield "L1", f"it could be offered a job, but is not in {index}"
+    elif reason is None and view.is_swept and min(limits_ms.values()) > view.now_ms:
+        if driver.cool_until_ms < view.now_ms - SWEEP_GRACE_MS:
+            yield "L1", f"it could be offered a job, but is not in {index}"
+        elif view.due_ms is None or view.due_ms > (
+            max(driver.cool_until_ms, view.now_ms) + SWEEP_GRACE_MS
+        ):
+            yield "L1", f"nothing will put it into {index} when it may be offered a job"
 
 
 def _why_never(driver: Driver) -> str | None:

@@ -113,6 +113,7 @@ class DriverView(View):
     """A driver and what it holds.
 
     ``driver``: None if it has no record. ``is_held``: whether it is in the set of its node.
+    ``due_ms``: when its limits are looked at next; None: never.
     ``registered``: its entry in the register.
     """
 
@@ -124,7 +125,7 @@ class DriverView(View):
     is_idle: bool
     is_coming: bool
     is_held: bool
-    has_due: bool
+    due_ms: int | None
     registered: DriverProfile | None = None
 
 
@@ -319,7 +320,7 @@ class Look:
             is_idle=idle is not None,
             is_coming=coming is not None,
             is_held=bool(held),
-            has_due=due is not None,
+            due_ms=None if due is None else int(float(due)),
             registered=read_profile(entry) if entry else None,
         )
 

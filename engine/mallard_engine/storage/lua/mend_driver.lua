@@ -23,7 +23,7 @@ local function places()
   local due = redis.call('ZSCORE', K.due, 'driver/' .. driver)
   local mall = rec and bound_for(rec)
   local coming = mall and redis.call('ZSCORE', K.coming, mall .. '/' .. driver)
-  return (idle and 'idle' or '') .. (coming and 'coming' or '') .. (due and 'due' or '')
+  return (idle and 'idle' or '') .. (coming and 'coming' or '') .. (due or '')
 end
 local before = places()
 if not rec then

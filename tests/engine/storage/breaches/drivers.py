@@ -45,6 +45,13 @@ async def free_driver_outside_the_index(world: World) -> None:
     await world.redis.zrem(world.keys.key("idle"), "ann")
 
 
+async def driver_whose_cool_down_nothing_ends(world: World) -> None:
+    await world.driver("ann")
+    _, offer = await world.offered("ann")
+    await world.store.offers.decline(MARKET, "ann", offer, "")
+    await world.redis.zadd(world.keys.key("due"), {"driver/ann": world.now + 3_600_000})
+
+
 async def registered(world: World) -> None:
     await world.driver("ann")
     vehicle = StatedVehicle(kind="car", max_jobs=4, equipment=("lift",))
@@ -89,6 +96,7 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S10", driver_missing_from_its_node),
     ("S10", drivers_of_a_node_without_a_lease),
     ("L1", free_driver_outside_the_index),
+    ("L1", driver_whose_cool_down_nothing_ends),
     ("leak", alias_without_a_ttl),
     ("record", unreadable_entry_of_the_register),
 ]
