@@ -29,7 +29,9 @@ class TimerWheel:
         self._slots: dict[float, dict[Timed, None]] = {}
         # The ends of the slots as a heap; those of slots that have become empty stay in it.
         self._ends: list[float] = []
-        self._timer: asyncio.TimerHandle | None = None
+        # Of uvloop, a timer that is due already is a plain handle: it does not know its time.
+        self._timer: asyncio.Handle | None = None
+        self._timer_s = math.inf
         self.wakes = 0
         """How often the event loop has been woken: a figure for benchmarks."""
 
@@ -50,7 +52,7 @@ class TimerWheel:
         if members is None:
             members = self._slots[end_s] = {}
             heapq.heappush(self._ends, end_s)
-            if self._timer is None or end_s < self._timer.when():
+            if end_s < self._timer_s:
                 self._arm()
         members[timed] = None
         return end_s
@@ -70,16 +72,17 @@ class TimerWheel:
     def _arm(self) -> None:
         self._disarm()
         if self._ends:
-            self._timer = asyncio.get_running_loop().call_at(self._ends[0], self._turn)
+            self._timer_s = self._ends[0]
+            self._timer = asyncio.get_running_loop().call_at(self._timer_s, self._turn)
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._timer_s = None, math.inf
 
     def _turn(self) -> None:
         """Call what is due."""
-        self._timer = None
+        self._timer, self._timer_s = None, math.inf
         self.wakes += 1
         now_s = asyncio.get_running_loop().time()
         due: list[Timed] = []
