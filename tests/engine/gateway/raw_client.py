@@ -46,6 +46,8 @@ class RawClient:
         self.writer.transport.abort()
 
     def send(self, data: bytes) -> None:
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError("the node has closed the connection")
         self.writer.write(data)
 
     def read_no_more(self) -> None:
