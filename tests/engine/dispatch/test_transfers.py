@@ -214,7 +214,8 @@ async def test_rounds_of_a_meeting_are_forgotten(make_node: MakeNode) -> None:
     transfer = await transfer_of(node, ref)
     job = await node.accepts(await node.offered(transfer, "d2"))
     await take_over(node, transfer, job, "d2")
-    await eventually(lambda: len(node.dispatcher._rounds) == 0)
+    # Of the meeting alone: the mall's round may have met the job while it was offered at once.
+    await eventually(lambda: not any(map(len, node.dispatcher._rounds._meetings.values())))
 
 
 async def test_transfer_beside_another_job_has_an_eta(make_node: MakeNode) -> None:
