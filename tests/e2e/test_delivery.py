@@ -204,9 +204,9 @@ async def test_problem_holds_the_stores_other_jobs(
     )
     await other.online(*place.gate)
     job = await shop.submit(place.order())
-    offer = await other.expect("offer")
-    assert offer["jobs"][0]["job"] == job["id"]
-    assert offer["server_time_ms"] >= until
+    first = await other.expect("offer")
+    assert first["jobs"][0]["job"] in {held["job"], job["id"]}
+    assert first["server_time_ms"] >= until
 
 
 async def test_problem_does_not_change_the_job_state(

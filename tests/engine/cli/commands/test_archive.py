@@ -69,7 +69,7 @@ async def test_signal_ends_it_well(redis_url: str, client: Any, tmp_path: Path) 
         (("--archive-files", "x"), {"MALLARD_ARCHIVE_HOLD_DAYS": "91"}, "archive_hold_days"),
         (("--archive-files", "x"), {"MALLARD_ARCHIVE_HOLD_DAYS": "nan"}, "ARCHIVE_HOLD_DAYS"),
         (("--archive-files", "x"), {"MALLARD_ARCHIVE_FILE": "y"}, "MALLARD_ARCHIVE_FILE"),
-        (("--archive-postgres", "mysql://user:hush@host/db"), {}, "no postgresql:// address"),
+        (("--archive-postgres", "mysql://user:hush@host/db"), {}, "not a postgresql:// address"),
         (("--archive-files", "x"), {}, "there is no store"),
     ],
 )

@@ -161,8 +161,8 @@ class TestTheLadder:
     @pytest.mark.parametrize(
         ("text", "why"),
         [
-            ("all", "none of sequential, staggered K/S, broadcast"),
-            ("staggered 3", "none of sequential, staggered K/S, broadcast"),
+            ("all", "not one of sequential, staggered K/S, broadcast"),
+            ("staggered 3", "not one of sequential, staggered K/S, broadcast"),
             ("staggered 1/5", "from 2 to 64 drivers"),
             ("staggered 65/5", "from 2 to 64 drivers"),
             ("staggered 3/0", "from 0.1 to 600 seconds apart"),
