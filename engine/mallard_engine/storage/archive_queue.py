@@ -20,7 +20,6 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.packed import read_field
-from mallard_protocol.codes import TERMINAL_KEPT_MS
 
 GROUP: Final = "mallard-archive"
 # One name, so that an archive that starts again gets what the last one has not finished.
@@ -50,12 +49,14 @@ class ArchiveLag:
         waiting: How many ended jobs it lacks.
         oldest_ms: The time of the oldest of them; None: there is none.
         hold_ms: How long Redis keeps them beyond their usual time.
+        kept_ms: That usual time: how long an ended job can be read (`ended_kept_days`).
         lost: How many left Redis without being archived.
     """
 
     waiting: int
     oldest_ms: int | None
     hold_ms: int
+    kept_ms: int
     lost: int
 
     def text(self, market: str, now_ms: int) -> str | None:
@@ -63,7 +64,7 @@ class ArchiveLag:
         behind_ms = 0 if self.oldest_ms is None else now_ms - self.oldest_ms
         if behind_ms < _LATE_MS:
             return None
-        left_h = max(0, TERMINAL_KEPT_MS + self.hold_ms - behind_ms) // _HOUR_MS
+        left_h = max(0, self.kept_ms + self.hold_ms - behind_ms) // _HOUR_MS
         return (
             f"the archive of {market} is {behind_ms // _HOUR_MS} h behind: {self.waiting} ended "
             f"jobs wait for it, and Redis deletes the oldest in {left_h} h: start `mallard archive`"
@@ -73,7 +74,7 @@ class ArchiveLag:
         """Whether Redis soon deletes jobs that the archive lacks: an operator must be alerted."""
         if self.oldest_ms is None:
             return False
-        return now_ms - self.oldest_ms > TERMINAL_KEPT_MS + self.hold_ms - _NEAR_MS
+        return now_ms - self.oldest_ms > self.kept_ms + self.hold_ms - _NEAR_MS
 
 
 class ArchiveQueue:
@@ -210,7 +211,9 @@ class ArchiveQueue:
             StoreUnavailable: the store could not be read.
         """
         with _refusals():
-            return await read_lag(self._runner.link, self._runner.keys[market])
+            return await read_lag(
+                self._runner.link, self._runner.keys[market], self._runner.ended_kept_ms[market]
+            )
 
     async def alert(self, market: str, lag: ArchiveLag) -> None:
         """Tell operators, once a day, that jobs are about to leave without being archived.
@@ -248,8 +251,11 @@ class ArchiveQueue:
                 return
 
 
-async def read_lag(link: StoreLink, keys: MarketKeys) -> ArchiveLag | None:
-    """Return how far the archive of a market is behind; None: it has none."""
+async def read_lag(link: StoreLink, keys: MarketKeys, kept_ms: int) -> ArchiveLag | None:
+    """Return how far the archive of a market is behind; None: it has none.
+
+    ``kept_ms``: see `ArchiveLag`.
+    """
     archive = keys.key("archive")
     hold_ms, lost = await link.call("HMGET", archive, "hold_ms", "lost")
     if hold_ms is None:
@@ -257,7 +263,7 @@ async def read_lag(link: StoreLink, keys: MarketKeys) -> ArchiveLag | None:
     waiting = await link.call("ZCARD", keys.key("unarchived"))
     oldest: Any = await link.call("ZRANGE", keys.key("unarchived"), 0, 0, "WITHSCORES")
     oldest_ms = int(float(oldest[1])) if oldest else None
-    return ArchiveLag(waiting, oldest_ms, int(hold_ms), int(lost or 0))
+    return ArchiveLag(waiting, oldest_ms, int(hold_ms), kept_ms, int(lost or 0))
 
 
 @contextlib.contextmanager

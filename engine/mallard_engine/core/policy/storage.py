@@ -5,6 +5,8 @@ from typing import Literal
 
 from mallard_engine.core.bounded import bounded, described
 
+_DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True)
 class StoragePolicy:
@@ -37,3 +39,8 @@ class StoragePolicy:
         "Redis, and twice the time to read. A later change unpacks it for ten minutes. 0: never. "
         "Lower it if Redis is short of memory, raise it if ended jobs are read often.",
     )
+
+    @property
+    def ended_kept_ms(self) -> int:
+        """`ended_kept_days` in milliseconds."""
+        return self.ended_kept_days * _DAY_MS

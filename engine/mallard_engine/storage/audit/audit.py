@@ -138,7 +138,7 @@ async def audit(
             found = await inspect(link, embedded=embedded, demands=demands)
             texts = [finding.text for finding in found]
             for market, policy in policies.items():
-                texts += await _archive_texts(link, market)
+                texts += await _archive_texts(link, market, policy)
                 look = Look(link, MarketKeys(market), policy, now_ms)
                 auditor = _MarketAudit(look, limit)
                 matches = Matches(look, malls.get(market, ()), auditor.limit)
@@ -157,9 +157,9 @@ async def audit(
     return Audit(tuple(sorted(breaches)), dict(looked_at), dict(left_out), tuple(texts))
 
 
-async def _archive_texts(link: StoreLink, market: str) -> list[str]:
+async def _archive_texts(link: StoreLink, market: str, policy: MarketPolicy) -> list[str]:
     """Return what is to be said about the archive of a market."""
-    lag = await read_lag(link, MarketKeys(market))
+    lag = await read_lag(link, MarketKeys(market), policy.ended_kept_ms)
     seconds, _ = await link.call("TIME")
     text = lag.text(market, int(seconds) * 1000) if lag else None
     lost = f"{lag.lost} jobs of {market} left without being archived" if lag and lag.lost else None

@@ -49,7 +49,6 @@ RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
-_DAY_MS = 86_400_000
 
 _log = structlog.get_logger(__name__)
 
@@ -161,9 +160,7 @@ class ScriptRunner:
             for market, policy in policies.items()
             if policy.durability != "none"
         }
-        self.ended_kept_ms = {
-            market: policy.ended_kept_days * _DAY_MS for market, policy in policies.items()
-        }
+        self.ended_kept_ms = {market: it.ended_kept_ms for market, it in policies.items()}
         self.packs = {market for market, policy in policies.items() if policy.pack_after_s}
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
         self.risk_margin_ms = {
@@ -388,5 +385,5 @@ def _script_policy(policy: MarketPolicy) -> dict[str, float]:
         "longest_hold_ms": LONGEST_HOLD_MS,
         "answer_kept_ms": ANSWER_KEPT_MS,
         "idempotency_kept_ms": IDEMPOTENCY_KEPT_MS,
-        "terminal_kept_ms": policy.ended_kept_days * _DAY_MS,
+        "terminal_kept_ms": policy.ended_kept_ms,
     }

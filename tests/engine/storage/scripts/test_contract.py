@@ -299,7 +299,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.deadlines.forget(MARKET)
     queue = ArchiveQueue(store.runner)
     await queue.register(MARKET, 1_000)
-    await queue.alert(MARKET, ArchiveLag(1, 1, 1_000, 0))
+    await queue.alert(MARKET, ArchiveLag(1, 1, 1_000, 1_000, 0))
     await queue.remove(MARKET)
     await _webhooks(world)
     order = ConfirmedOrder(f"job_{MARKET}.gone", "toys", "", world.now)
