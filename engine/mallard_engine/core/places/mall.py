@@ -23,7 +23,7 @@ from mallard_engine.core.places.walking import Walks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from mallard_engine.core.places.opening_hours import OpeningHours
 
@@ -171,19 +171,6 @@ class Mall:
             gate_x, gate_y = self.plane.xy(gate.lat, gate.lon)
             distances[gate.id] = ((x - gate_x) ** 2 + (y - gate_y) ** 2) ** 0.5
         return distances
-
-    def gate_distances_m_batch(self, lats: ArrayLike, lons: ArrayLike) -> NDArray[np.float64]:
-        """Return the metres from n points to each of g gates, in their order: shape (n, g)."""
-        x, y = self.plane.xy_batch(lats, lons)
-        gates = tuple(self.gates.values())
-        gate_x, gate_y = self.plane.xy_batch([g.lat for g in gates], [g.lon for g in gates])
-        distances: NDArray[np.float64] = np.hypot(x[:, None] - gate_x, y[:, None] - gate_y)
-        return distances
-
-    def nearest_gate(self, lat: float, lon: float) -> Gate:
-        """Return the gate at the shortest straight line; the first in the file on a tie."""
-        distances = self.gate_distances_m(lat, lon)
-        return self.gates[min(distances, key=distances.__getitem__)]
 
 
 class Spread(NamedTuple):

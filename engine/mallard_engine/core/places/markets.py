@@ -115,18 +115,9 @@ class Places:
         """Return the market that a mall or a meeting place belongs to."""
         return self.markets[self.mall(mall).market]
 
-    def market_at(self, lat: float, lon: float) -> str | None:
-        """Return the id of the market whose area contains the point; None if there is none."""
-        return next((m.id for m in self.markets.values() if m.holds(lat, lon)), None)
-
     def in_area(self, market: str, lat: float, lon: float) -> bool:
         """Return whether a point, such as a drop-off, is inside the market's area."""
         return self.markets[market].holds(lat, lon)
-
-    def mall_at(self, market: str, lat: float, lon: float) -> Mall | None:
-        """Return the mall whose outline contains the point; None if there is none."""
-        malls = self.markets[market].malls.values()
-        return next((mall for mall in malls if mall.holds(lat, lon)), None)
 
 
 def _toml_files(root: Traversable) -> list[Traversable]:
