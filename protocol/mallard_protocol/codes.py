@@ -101,7 +101,7 @@ class Advice:
 
 CLOSE_ADVICE: dict[Close, Advice] = {
     Close.TOO_BIG: Advice("a frame over 16 KiB: mend the app", False),
-    Close.DRAINING: Advice("this node goes down; connect again", True),
+    Close.DRAINING: Advice("this node stops or is busy; connect again", True),
     Close.TOO_SLOW: Advice("the app does not read what it is sent", True),
     Close.IDLE: Advice("no frame for 2 x ping_ms", True),
     Close.RATE: Advice("over 20 frames or 64 KiB a second for several seconds: slow down", True),

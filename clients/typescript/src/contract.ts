@@ -1823,7 +1823,7 @@ export const SERVER_FIELDS: Record<string, Record<string, string>> = {
 /** Why the server closes a driver's socket, and whether connecting again can help. */
 export const CLOSE_CODES: Record<number, { retry: boolean; meaning: string }> = {
   1009: { retry: false, meaning: "a frame over 16 KiB: mend the app" },
-  4001: { retry: true, meaning: "this node goes down; connect again" },
+  4001: { retry: true, meaning: "this node stops or is busy; connect again" },
   4002: { retry: true, meaning: "the app does not read what it is sent" },
   4003: { retry: true, meaning: "no frame for 2 x ping_ms" },
   4004: { retry: true, meaning: "over 20 frames or 64 KiB a second for several seconds: slow down" },
