@@ -135,8 +135,14 @@ def _persistence(info: Mapping[str, str], config: Mapping[str, str] | None) -> I
 
 def _durability(info: Mapping[str, str], facts: Facts) -> Iterator[Finding]:
     if "replica" in facts.demands:
-        if info.get("connected_slaves", "0") == "0":
+        replicas = info.get("connected_slaves", "0")
+        if replicas == "0":
             yield Finding("durability is replica, and no replica is connected: writes are refused")
+        elif replicas == "1":
+            yield Finding(
+                "durability is replica, and one replica is connected: run two, or the loss of a "
+                "server stops confirmations"
+            )
         if (facts.config or {}).get("min-replicas-to-write") == "0":
             yield Finding(
                 "min-replicas-to-write is 0: set 1, or a master that was cut off takes writes that "

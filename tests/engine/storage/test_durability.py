@@ -222,6 +222,11 @@ async def test_server_that_cannot_sync_is_refused(tmp_path: Path) -> None:
                 await store.jobs.submit(submission("disk"))
 
 
+async def test_single_replica_is_reported(group: SentinelGroup) -> None:
+    found = [it.text for it in await inspect_url(group.url, demands={"replica"})]
+    assert any("one replica is connected: run two" in text for text in found)
+
+
 async def test_missing_replica_is_reported(tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path, tcp=True) as server:
         found = [it.text for it in await inspect_url(server.url, demands={"replica"})]
