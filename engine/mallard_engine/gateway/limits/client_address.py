@@ -5,6 +5,7 @@ proxies in `MALLARD_TRUSTED_PROXIES` and ignored from other peers, because the c
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
@@ -16,8 +17,11 @@ UNKNOWN: Final = ""
 # A client gets at least a /64 (RFC 6177), so all addresses of a /64 count as one.
 _IPV6_BITS_OF_ONE_CLIENT: Final = 64
 _MAX_HOPS: Final = 32
+# A connect asks twice for the key of its peer. Only addresses get here, so that entries are short.
+_KNOWN: Final = 4_096
 
 
+@lru_cache(_KNOWN)
 def address_key(host: str) -> str:
     """Return the key of a host in limits per address: an IPv4 address, or an IPv6 /64."""
     address = _parsed(host)
