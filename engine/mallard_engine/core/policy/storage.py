@@ -15,7 +15,7 @@ class StoragePolicy:
     durability: Literal["none", "replica", "disk"] = described(
         "none",
         "Where a submission, an accept or a parcel's step must be stored before it is confirmed. "
-        "`none`: on the primary of the market. `replica`: on one of its replicas as well, so "
+        "`none`: on the primary of the market. `replica`: on its replicas as well, so "
         "that a failover does not lose it; use it with Sentinel and in a cluster. `disk`: in the "
         "synced append-only file (Redis 7.2 or Valkey); use it where a power cut must lose "
         "nothing. See the guide to high availability for what each costs.",
