@@ -45,7 +45,7 @@ class RuntimeOptions:
         beat_s: Interval of heartbeats.
         forget_s: Interval at which expired data is deleted.
         learn_s: Interval at which the dwell sketches are read.
-        risk_s: Interval at which risks that may have changed are determined anew, and at which
+        risk_s: Interval at which risks that may have changed are computed again, and at which
             other markets are swept.
         control_s: Interval of reads of what operators have set, in case no node has announced it.
         precise_s: An entry that is due sooner than this gets a timer; regular sweeps handle others.

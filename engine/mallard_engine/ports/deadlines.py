@@ -148,7 +148,7 @@ class Deadlines(Protocol):
         """Return open jobs whose risk may have changed, those that wait longest first."""
 
     async def look_at_risk(self, job: str) -> Risk | None:
-        """Determine the risk of a job anew; return it if it has changed."""
+        """Compute the risk of a job again; return it if it has changed."""
 
     async def driver_due(self, market: str, driver: str) -> Effects:
         """Apply a driver's own limits: stale position, cool-down, end of block or wish."""

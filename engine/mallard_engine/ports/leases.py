@@ -65,7 +65,7 @@ class Leases(Protocol):
         Args:
             markets: All markets that the node serves of that server.
             node: The node.
-            leaves: It goes instead.
+            leaves: The node leaves instead.
         """
 
     async def dead(self, market: str) -> Sequence[str]:

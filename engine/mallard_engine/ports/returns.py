@@ -65,7 +65,7 @@ class Returns(Protocol):
         at_place: bool,
         plan: ReturnPlan | None,
     ) -> Answered:
-        """End a job that goes back, by its driver's word.
+        """End a job that goes back, as its driver reports.
 
         Args:
             ref: The job.
@@ -83,7 +83,7 @@ class Returns(Protocol):
         """
 
     async def received(self, ref: JobRef, actor: str, reason: str = "") -> Effects:
-        """End a job that goes back, by the word of the shop that has received it.
+        """End a job that goes back, as the shop that has received it reports.
 
         Raises:
             WrongState: The job does not go back.
