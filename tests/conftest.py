@@ -5,6 +5,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 import httpcore2
@@ -18,6 +19,8 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.scripts import all_scripts
 from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
 from tests.stores import KIND, store_of_kind
+
+pytest_plugins = ["tests.workers"]
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -67,6 +70,14 @@ def one_tls_context() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def known_versions() -> Iterator[None]:
+    """Read a distribution's version once: each connection of redis-py asks, which takes 2 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "version", cache(metadata.version))
+        yield
+
+
 @pytest.fixture(scope="session")
 def redis_binary() -> Path | None:
     """Another server's binary when `MALLARD_TEST_REDIS` names one; None: the embedded Valkey."""
@@ -90,6 +101,13 @@ def redis_server(redis_binary: Path | None) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
+def redis_client(redis_server: EmbeddedServer) -> Iterator[redis.Redis]:
+    """A connection to the tests' server that all tests of this process share."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def redis_group(redis_binary: Path | None) -> Iterator[SentinelGroup | ClusterGroup]:
     """The servers of the kind that `MALLARD_TEST_STORE` names."""
     store = store_of_kind(redis_binary)
@@ -105,7 +123,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
         group: SentinelGroup | ClusterGroup = request.getfixturevalue("redis_group")
         group.flush()
         return group.url
+    client: redis.Redis = request.getfixturevalue("redis_client")
+    client.flushall()
     server: EmbeddedServer = request.getfixturevalue("redis_server")
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
     return server.url

@@ -7,6 +7,7 @@ value of a label is a time series of its own.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -471,6 +472,7 @@ class Metrics:
             self._lag.observe(max(0.0, clock() - asked))
 
 
+@cache
 def _version() -> str:
     try:
         return version("mallard-engine")
