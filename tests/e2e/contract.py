@@ -1,24 +1,37 @@
-"""The tables of the public contract, written from its document alone, and a check of frames.
+"""Checks frames and resources against the published documents, `docs/contract/*.json`.
 
-A shape is a predicate, a set (one of), a one-element list (a list of), a map of fields (`name?`:
-may be missing) or `Maybe` (or nil).
+Stricter than what a client may be: a field or a word that the documents do not list is an error. A
+`reason` may be the caller's own words, for a cancellation.
 """
 
-import logging
+import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 Frame = dict[str, Any]
-_LOG = logging.getLogger(__name__)
-_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+Schema = Mapping[str, Any]
+
+_DOCUMENTS: Final = Path(__file__).parents[2] / "docs" / "contract"
+_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
-@dataclass(frozen=True)
-class Maybe:
-    shape: Any
+def _schemas(document: str) -> dict[str, Schema]:
+    text = (_DOCUMENTS / document).read_text(encoding="utf-8")
+    schemas: dict[str, Schema] = json.loads(text)["components"]["schemas"]
+    return schemas
+
+
+_SOCKET: Final = _schemas("asyncapi.json")
+_HTTP: Final = _schemas("openapi.json")
+_FRAMES: Final = {
+    schema["properties"]["type"]["enum"][0]: schema
+    for schema in _SOCKET.values()
+    if "type" in schema.get("properties", {}) and "enum" in schema["properties"]["type"]
+}
+DRIVER_STATES: Final = set(_HTTP["DriverView"]["properties"]["state"]["x-extensible-enum"])
 
 
 def integer(value: Any) -> bool:
@@ -33,20 +46,8 @@ def number(value: Any) -> bool:
     return type(value) in {int, float}
 
 
-def text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
 def identifier(value: Any) -> bool:
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
-
-
-def mapping(value: Any) -> bool:
-    return isinstance(value, dict)
+    return not isinstance(value, str) or _ID.fullmatch(value) is not None
 
 
 def moment(value: Any) -> bool:
@@ -54,255 +55,110 @@ def moment(value: Any) -> bool:
     return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None
 
 
-DRIVER_STATES = {"offline", "paused", "available", "offered", "on_run"}
-TERMINAL_STATES = {"delivered", "returned", "cancelled", "expired", "failed", "lost"}
-JOB_STATES = TERMINAL_STATES | {
-    "scheduled",
-    "queued",
-    "offered",
-    "assigned",
-    "at_mall",
-    "picked_up",
-    "returning",
+_TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
+    "integer": integer,
+    "number": number,
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "null": lambda value: value is None,
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
 }
-ERROR_CODES = {
-    "bad_field",
-    "unknown_type",
-    "not_yours",
-    "stale_attempt",
-    "offer_closed",
-    "wrong_state",
-    "holds_jobs",
-    "no_position",
-    "proof_needed",
-    "rate_limited",
-    "store_unavailable",
+_INSTANTS: Final = (
+    "at",
+    "deadline",
+    "dropoff",
+    "expires",
+    "pickup",
+    "ready",
+    "server_time",
+    "until",
+)
+# What the documents say of these fields in prose.
+_NAMED: Final[Mapping[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("gate", "id", "job", "mall", "market", "offer", "store"), identifier),
+    **{f"{name}_ms": epoch_ms for name in (*_INSTANTS, "token_expires")},
 }
-PAY = {"amount_minor": integer, "currency": text}
-STORE = {
-    "store": identifier,
-    "name": text,
-    "gate": identifier,
-    "floor": number,
-    "ready_ms": epoch_ms,
-    "parcels": integer,
-}
-PARCELS = {"count": integer, "weight_g?": integer, "volume_l?": number}
-FULL_JOB = {
-    "job": identifier,
-    "attempt": integer,
-    "state": JOB_STATES,
-    "external_id": Maybe(text),
-    "mall": lambda value: identifier(value) or mapping(value),
-    "stores": [{**STORE, "pickup_code?": text}],
-    "dropoff": {
-        "lat": number,
-        "lon": number,
-        "address?": text,
-        "name?": text,
-        "contact?": text,
-        "note?": text,
-        "deadline_ms": epoch_ms,
-    },
-    "parcels": PARCELS,
-    "requires": [text],
-    "pay?": PAY,
-    "eta": {"pickup_ms": Maybe(epoch_ms), "dropoff_ms": Maybe(epoch_ms)},
-}
-BARRED = {
-    "why": {
-        "suspended",
-        "cooling_down",
-        "unreachable",
-        "stale",
-        "no_position",
-        "block_over",
-        "market_paused",
-    },
-    "until_ms": Maybe(epoch_ms),
-}
-SHORT_JOB = {
-    **{name: shape for name, shape in FULL_JOB.items() if name != "external_id"},
-    "stores": [STORE],
-    "dropoff": {"lat": number, "lon": number, "deadline_ms": epoch_ms},
-}
-OFFER = {
-    "offer": identifier,
-    "attempt": integer,
-    "jobs": [SHORT_JOB],
-    "mall": {"id": identifier, "name": text, "lat": number, "lon": number, "gate": identifier},
-    "eta_s": number,
-    "distance_m": number,
-    "expires_ms": epoch_ms,
-    "server_time_ms": epoch_ms,
-    "pay?": PAY,
-}
-FRAMES: dict[str, dict[str, Any]] = {
-    "welcome": {
-        "session": text,
-        "driver": identifier,
-        "market": identifier,
-        "seq": integer,
-        "server_time_ms": epoch_ms,
-        "ping_ms": lambda value: value == 25_000,
-        "location_ms": lambda value: value == 4_000,
-        "max_bytes": lambda value: value == 16_384,
-        "token_expires_ms": epoch_ms,
-        "state": DRIVER_STATES,
-        "barred": Maybe(BARRED),
-        "offer": Maybe({**OFFER, "type?": {"offer"}, "seq?": integer}),
-        "jobs": [FULL_JOB],
-    },
-    "reply": {
-        "id": integer,
-        "state": DRIVER_STATES,
-        "barred": Maybe(BARRED),
-        "jobs?": [FULL_JOB],
-        "job?": identifier,
-        "job_state?": JOB_STATES,
-        "attempt?": integer,
-    },
-    "error": {"id": Maybe(integer), "code": ERROR_CODES, "message": text, "retry": flag},
-    "offer": {"seq": integer, **OFFER},
-    "offer_closed": {
-        "seq": integer,
-        "offer": identifier,
-        "why": {"expired", "withdrawn", "cancelled", "taken", "collected"},
-    },
-    "job": {
-        "seq": integer,
-        "job": identifier,
-        "attempt": integer,
-        "state": JOB_STATES,
-        "reason?": text,
-    },
-    "state": {"seq": integer, "state": DRIVER_STATES, "why": text},
-    "pace": {"location_ms": integer},
-    "ping": {},
-    "auth_expiring": {"at_ms": epoch_ms},
-    "drain": {"reconnect_after_ms": integer},
-}
-JOB = {
-    "id": identifier,
-    "market": identifier,
-    "state": JOB_STATES,
-    "terminal": flag,
-    "attempt": integer,
-    "driver": Maybe(text),
-    "reason": Maybe(text),
-    "created_at": moment,
-    "updated_at": moment,
-    "expires_at": moment,
-    "eta": {"pickup": Maybe(moment), "dropoff": Maybe(moment)},
-    "timeline": [{"state": JOB_STATES, "at": moment, "actor": text, "cause": text}],
-    "external_id": text,
-    "pickup": {
-        "mall": identifier,
-        "stores": [
-            {"store": identifier, "ready_at?": moment, "parcels?": integer, "pickup_code?": text}
-        ],
-        "window_end?": moment,
-    },
-    "dropoff": {
-        "lat": number,
-        "lon": number,
-        "address?": text,
-        "name?": text,
-        "contact?": text,
-        "note?": text,
-        "deadline?": moment,
-    },
-    "parcels": PARCELS,
-    "requires?": [text],
-    "priority?": integer,
-    "pay?": PAY,
-    "metadata?": mapping,
-}
-CANDIDATE = {
-    "driver": lambda value: isinstance(value, str | int),
-    "eligible": flag,
-    "why_not": Maybe(text),
-    "cost_s": Maybe(number),
-    "terms": mapping,
-    "eta_s": Maybe(number),
-    "distance_m": Maybe(number),
-}
-EXPLANATION = {
-    "job": identifier,
-    "round": lambda _: True,
-    "at": Maybe(moment),
-    "radius_m": Maybe(number),
-    "capped": Maybe(flag),
-    "candidates": [CANDIDATE],
-    "asked": [
-        {
-            "driver": lambda value: isinstance(value, str | int),
-            "attempt": integer,
-            "outcome": Maybe(
-                {
-                    "accepted",
-                    "declined",
-                    "expired",
-                    "unacknowledged",
-                    "withdrawn",
-                    "gave_up",
-                    "silent",
-                    "unassigned",
-                }
-            ),
-            "at": moment,
-        }
-    ],
-}
-QUOTE = {
-    "would_match": flag,
-    "eta_s": Maybe(number),
-    "candidates": [CANDIDATE],
-    "why_not": Maybe(text),
-}
+_WELCOME: Final = {"ping_ms": 25_000, "location_ms": 4_000, "max_bytes": 16_384}
+# What a driver learns about the customer once it has accepted.
+_AFTER_ACCEPTANCE: Final = {"address", "contact", "name", "note"}
 
 
-def differences(value: Any, shape: Any, path: str = "") -> Iterator[str]:
-    """Return what is missing or of the wrong type in `value`; unknown fields are logged."""
-    if isinstance(shape, Maybe):
-        if value is not None:
-            yield from differences(value, shape.shape, path)
-    elif isinstance(shape, set):
-        if value not in shape:
-            yield f"{path}: {value!r} is none of {sorted(shape)}"
-    elif isinstance(shape, list):
-        if not isinstance(value, list):
-            yield f"{path}: {value!r} is no list"
+def _differences(
+    value: Any, schema: Schema, schemas: Mapping[str, Schema], path: str
+) -> Iterator[str]:
+    if reference := schema.get("$ref"):
+        schema = schemas[reference.rpartition("/")[2]]
+    kinds = schema.get("anyOf")
+    if kinds is not None:
+        tried = [list(_differences(value, kind, schemas, path)) for kind in kinds]
+        if all(tried):
+            yield from min(tried, key=len)
+        if value is None:
             return
-        for index, item in enumerate(value):
-            yield from differences(item, shape[0], f"{path}/{index}")
-    elif isinstance(shape, dict):
-        yield from _field_differences(value, shape, path)
-    elif not shape(value):
-        yield f"{path}: {value!r} is no {getattr(shape, '__name__', shape)}"
-
-
-def _field_differences(value: Any, shape: dict[str, Any], path: str) -> Iterator[str]:
-    if not isinstance(value, dict):
-        yield f"{path}: {value!r} is no map"
+    kind = schema.get("type")
+    if kind is not None and not _TYPES[kind](value):
+        yield f"{path}: {value!r} is no {kind}"
         return
-    for listed, inner in shape.items():
-        name = listed.removesuffix("?")
-        if name in value:
-            yield from differences(value[name], inner, f"{path}/{name}")
-        elif name == listed:
+    words = schema.get("enum") or schema.get("x-extensible-enum")
+    if words is not None and value not in words and not path.endswith("/reason"):
+        yield f"{path}: {value!r} is none of {words}"
+    if isinstance(value, dict):
+        yield from _field_differences(value, schema, schemas, path)
+    elif isinstance(value, list) and "items" in schema:
+        for index, item in enumerate(value):
+            yield from _differences(item, schema["items"], schemas, f"{path}/{index}")
+    else:
+        yield from _bound_differences(value, schema, path)
+
+
+def _bound_differences(value: Any, schema: Schema, path: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if schema.get("format") == "date-time" and not moment(value):
+            yield f"{path}: {value!r} is no time with an offset"
+        if "pattern" in schema and not re.search(schema["pattern"], value):
+            yield f"{path}: {value!r} does not match {schema['pattern']}"
+    elif number(value) and not (
+        schema.get("minimum", value) <= value <= schema.get("maximum", value)
+    ):
+        yield f"{path}: {value!r} is out of bounds"
+
+
+def _field_differences(
+    value: Frame, schema: Schema, schemas: Mapping[str, Schema], path: str
+) -> Iterator[str]:
+    if "properties" not in schema and "additionalProperties" not in schema:
+        return
+    known: Mapping[str, Schema] = schema.get("properties", {})
+    others: Schema | bool = schema.get("additionalProperties", False)
+    for name in schema.get("required", ()):
+        if name not in value:
             yield f"{path}/{name} is missing"
-    unlisted = sorted(value.keys() - {name.removesuffix("?") for name in shape})
-    if unlisted:
-        _LOG.warning("fields that the contract does not list: %s %s", path, ", ".join(unlisted))
+    for name, inner in value.items():
+        expected: Schema | bool = known.get(name, others)
+        if expected is False:
+            yield f"{path}/{name}: the contract does not list it"
+        elif not isinstance(expected, bool):
+            yield from _differences(inner, expected, schemas, f"{path}/{name}")
+        if name in known and name in _NAMED and inner is not None and not isinstance(inner, dict):
+            check = _NAMED[name]
+            if not check(inner):
+                yield f"{path}/{name}: {inner!r} is no {check.__name__}"
 
 
-def assert_shape(value: Any, shape: Any, path: str = "") -> None:
-    found = list(differences(value, shape, path))
+def assert_resource(value: Any, name: str) -> None:
+    """Check a body against a schema of the OpenAPI document."""
+    found = list(_differences(value, _HTTP[name], _HTTP, name))
     assert not found, "; ".join(found)
 
 
 def assert_frame(frame: Frame) -> None:
-    """Check that a server frame has the fields that the contract lists for its type."""
-    fields = {name: value for name, value in frame.items() if name != "type"}
-    assert_shape(fields, FRAMES[frame["type"]], frame["type"])
+    """Check a frame of the engine against the AsyncAPI document."""
+    found = list(_differences(frame, _FRAMES[frame["type"]], _SOCKET, frame["type"]))
+    assert not found, "; ".join(found)
+    if frame["type"] == "welcome":
+        assert {name: frame[name] for name in _WELCOME} == _WELCOME
+    offer = frame if frame["type"] == "offer" else frame.get("offer")
+    for job in offer["jobs"] if isinstance(offer, dict) else ():
+        assert not job["dropoff"].keys() & _AFTER_ACCEPTANCE
+        assert "external_id" not in job

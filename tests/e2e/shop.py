@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import httpx2
 
-from tests.e2e.contract import EXPLANATION, JOB, assert_shape
+from tests.e2e.contract import assert_resource
 from tests.support import eventually
 
 Json = dict[str, Any]
@@ -70,14 +70,14 @@ class Shop:
         response = await self.post(body, **params)
         assert response.status_code == 201, response.text
         job: Json = response.json()
-        assert_shape(job, JOB, "job")
+        assert_resource(job, "Job")
         return job
 
     async def job(self, job: str, **params: Any) -> Json:
         response = await self.http.get(f"/v1/jobs/{job}", params=params)
         assert response.status_code == 200, response.text
         resource: Json = response.json()
-        assert_shape(resource, JOB, "job")
+        assert_resource(resource, "Job")
         return resource
 
     async def state(self, job: str) -> str:
@@ -90,7 +90,7 @@ class Shop:
         response = await self.http.get(f"/v1/jobs/{job}/explain")
         assert response.status_code == 200, response.text
         explanation: Json = response.json()
-        assert_shape(explanation, EXPLANATION, "explanation")
+        assert_resource(explanation, "Explanation")
         return explanation
 
     async def outcomes(self, job: str) -> list[Any]:

@@ -6,7 +6,7 @@ import httpx2
 
 from tests.e2e.app import App, now_ms
 from tests.e2e.conftest import NewApp, Node
-from tests.e2e.contract import DRIVER_STATES, JOB, assert_shape, epoch_ms, number
+from tests.e2e.contract import DRIVER_STATES, assert_resource, epoch_ms, number
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop, assert_problem, considered, http_client
 
@@ -15,7 +15,7 @@ async def act(operator: Shop, job: str, verb: str, **body: Any) -> Json:
     response = await operator.http.post(f"/v1/jobs/{job}/{verb}", json=body)
     assert response.status_code == 200, response.text
     resource: Json = response.json()
-    assert_shape(resource, JOB, "job")
+    assert_resource(resource, "Job")
     return resource
 
 

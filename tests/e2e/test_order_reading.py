@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.e2e.conftest import NewApp, NewShop
-from tests.e2e.contract import EXPLANATION, JOB, QUOTE, assert_shape
+from tests.e2e.contract import assert_resource
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop, assert_problem, considered
 
@@ -13,7 +13,7 @@ async def listed(shop: Shop, **params: Any) -> Json:
     assert response.status_code == 200, response.text
     page: Json = response.json()
     assert page.keys() == {"items", "next_cursor"}
-    assert_shape(page["items"], [JOB], "items")
+    assert_resource(page, "JobList")
     return page
 
 
@@ -99,13 +99,13 @@ async def test_quote_stores_nothing(new_app: NewApp, shop: Shop, place: Place) -
     response = await shop.http.post("/v1/quotes", json=body)
     assert response.status_code == 200, response.text
     quote = response.json()
-    assert_shape(quote, QUOTE, "quote")
+    assert_resource(quote, "Quote")
     assert quote["would_match"] is False
     assert quote["why_not"]
     app = new_app()
     await app.online(*place.north(3_000))
     quote = (await shop.http.post("/v1/quotes", json=body)).json()
-    assert_shape(quote, QUOTE, "quote")
+    assert_resource(quote, "Quote")
     assert quote["would_match"] is True
     assert quote["why_not"] is None
     assert 60 < quote["eta_s"] < 1_800
@@ -139,7 +139,7 @@ async def test_explain_numbers_drivers_for_services(
     assert first["attempt"] < second["attempt"]
 
     named = await operator.explain(job["id"])
-    assert_shape(named, EXPLANATION, "explanation")
+    assert_resource(named, "Explanation")
     assert [asked["driver"] for asked in named["asked"]] == [near.driver, far.driver]
     by_driver = {candidate["driver"]: candidate for candidate in named["candidates"]}
     assert by_driver[far.driver]["eligible"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.app import now_ms
 from tests.e2e.conftest import NewApp, NewShop
-from tests.e2e.contract import JOB, assert_shape
+from tests.e2e.contract import assert_resource
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop, assert_problem, considered, soon
 from tests.support import eventually
@@ -20,7 +20,7 @@ async def test_submitted_job_is_queued(shop: Shop, place: Place) -> None:
     response = await shop.post(body)
     assert response.status_code == 201
     job = response.json()
-    assert_shape(job, JOB, "job")
+    assert_resource(job, "Job")
     assert response.headers["location"].endswith(f"/v1/jobs/{job['id']}")
     assert "idempotent-replayed" not in response.headers
     assert (job["market"], job["terminal"], job["driver"]) == ("phoenix", False, None)
@@ -188,7 +188,7 @@ async def test_waiting_job_is_cancelled(shop: Shop, place: Place) -> None:
         response = await shop.cancel(job["id"], "out of stock")
         assert response.status_code == 200
         cancelled = response.json()
-        assert_shape(cancelled, JOB, "job")
+        assert_resource(cancelled, "Job")
         assert (cancelled["state"], cancelled["terminal"]) == ("cancelled", True)
     assert "out of stock" in str(cancelled["reason"])
     assert [entry["state"] for entry in cancelled["timeline"]].count("cancelled") == 1
@@ -257,7 +257,7 @@ async def test_job_is_scheduled_until_it_is_ready(
         f"/v1/jobs/{job['id']}/ready", json={"store": place.stores[0], "ready_at": soon()}
     )
     assert response.status_code == 200
-    assert_shape(response.json(), JOB, "job")
+    assert_resource(response.json(), "Job")
     offer = await app.expect("offer")
     assert offer["jobs"][0]["job"] == job["id"]
     assert offer["jobs"][0]["stores"][0]["ready_ms"] <= now_ms()
