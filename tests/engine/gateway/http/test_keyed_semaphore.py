@@ -47,7 +47,7 @@ async def test_another_key_does_not_wait() -> None:
     semaphore = KeyedSemaphore(1, max_waiting=100)
     first, waiting = Holder(semaphore, "busy"), Holder(semaphore, "busy")
     await eventually(lambda: first.holds)
-    async with asyncio.timeout(1), semaphore.acquire("quiet"):
+    async with asyncio.timeout(10), semaphore.acquire("quiet"):
         assert not waiting.holds
     await first.release()
     await waiting.release()
@@ -67,7 +67,7 @@ async def test_cancelled_waiter_passes_its_turn_on(has_acquired: bool) -> None:
         else:
             first.task.cancel()
             await asyncio.wait({first.task})
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         await second.release()
     assert len(semaphore) == 0
 
