@@ -10,8 +10,8 @@ BIN := $(VENV)/bin
 # Touched when the environment holds what the lock says.
 READY := $(VENV)/.ready
 # Tests run side by side, each worker with a server of its own: many wait for a limit to pass, so
-# there are four workers to each of two cores. `make test PYTEST_ARGS=-x` runs them one by one.
-PYTEST_ARGS ?= --workers 8
+# there are three workers to each of two cores. `make test PYTEST_ARGS=-x` runs them one by one.
+PYTEST_ARGS ?= --workers 6
 # The slow tests keep their processors busy.
 SLOW_ARGS ?= --workers 3
 
