@@ -59,7 +59,7 @@ async def test_missing_parcel_is_put_right_by_one_key(
         await check_accessible(it.page)
         await it.page.keyboard.press("j")
         await it.page.keyboard.press("y")
-        await expect(it.page.get_by_text("Said to be ready")).to_be_visible()
+        await expect(it.page.get_by_text("Marked as ready")).to_be_visible()
 
         async def looks_again() -> bool:
             return await orders.state(job["id"]) != "scheduled"
@@ -168,11 +168,11 @@ async def test_line_that_is_down_is_said_and_caught_up(
         it.expected += ["ERR_INTERNET_DISCONNECTED", "Failed to load resource"]
         await it.page.get_by_role("status").get_by_text("Live").wait_for()
         await it.page.context.set_offline(True)
-        await it.page.get_by_text("The line is down").wait_for(timeout=60_000)
+        await it.page.get_by_text("No connection").wait_for(timeout=60_000)
         job = await orders.submit(place.order())
         await it.page.context.set_offline(False)
         await row(it.page, job["external_id"])
-        await expect(it.page.get_by_text("The line is down")).to_have_count(0)
+        await expect(it.page.get_by_text("No connection")).to_have_count(0)
 
 
 async def test_policy_is_changed_by_one_operator_at_a_time(
@@ -197,7 +197,7 @@ async def test_policy_is_changed_by_one_operator_at_a_time(
         )
         assert emptied.status_code == 200, emptied.text
         await page.get_by_role("button", name="Reset cooldown_s").click()
-        await page.get_by_text("Somebody else has changed the policy").wait_for()
+        await page.get_by_text("Another operator has changed the policy").wait_for()
     tag = {"If-Match": "*"}
     put_back = await operator.http.put("/v1/markets/phoenix/policy", json={}, headers=tag)
     assert put_back.status_code == 200, put_back.text

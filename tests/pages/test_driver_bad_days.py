@@ -150,7 +150,7 @@ async def _ten_minutes(
     await press(page, "I am at the door")
     await minute(5)
     page = await killed_and_opened_again(page, it.origin)
-    await page.get_by_text("reports wait for the line").wait_for(timeout=SLOW_MS)
+    await page.get_by_text("reports will be sent").wait_for(timeout=SLOW_MS)
     await minute(7)
     await press(page, "Delivered")
     await photograph(page, await page.screenshot())
@@ -166,7 +166,7 @@ async def _ten_minutes(
     assert [(it["state"], it["collected_parcels"]) for it in shops] == [("collected", 1)] * 2
     proofs = [it["kind"] for it in (await orders.job(job["id"]))["proofs"]]
     assert proofs == ["photo"]
-    await page.get_by_text("wait for the line").wait_for(state="detached")
+    await page.get_by_text("will be sent when you are back").wait_for(state="detached")
     return job, tapped
 
 
@@ -206,7 +206,7 @@ async def test_token_that_expires_without_a_line_loses_nothing(
         job = await accept_order(page, orders, place.order())
         await page.context.set_offline(True)
         await press(page, "Collected")
-        await page.get_by_text("report waits for the line").wait_for()
+        await page.get_by_text("report will be sent").wait_for()
         # Whether it is the engine or the app that notices first.
         await asyncio.sleep(max(0.0, until + 1 - time.time()))
         await page.context.set_offline(False)
@@ -258,7 +258,7 @@ async def test_answer_to_an_offer_outlives_a_killed_tab(
         await reaches(orders, job, "offered")
         await it.page.context.set_offline(True)
         await press(it.page, "Accept")
-        await it.page.get_by_text("Your answer waits for the line").wait_for()
+        await it.page.get_by_text("Your answer will be sent").wait_for()
         page = await killed_and_opened_again(it.page, it.origin)
         await page.get_by_text("Accept the offer").wait_for(state="attached")
         await page.context.set_offline(False)
@@ -281,12 +281,12 @@ async def test_problem_and_wish_outlive_a_killed_tab(
         await it.page.context.set_offline(True)
         await press(it.page, "I am at the door")
         await press(it.page, "Cannot deliver")
-        await press(it.page, "Nobody opens")
+        await press(it.page, "No one answers")
         await press(it.page, "Menu")
         await press(it.page, "Pause")
         page = await killed_and_opened_again(it.page, it.origin)
-        await page.get_by_text("3 reports wait for the line").wait_for(timeout=SLOW_MS)
-        await page.get_by_text("3 reports wait for the line").click()
+        await page.get_by_text("3 reports will be sent").wait_for(timeout=SLOW_MS)
+        await page.get_by_text("3 reports will be sent").click()
         await check_looks(page, "driver-no-line")
         await page.context.set_offline(False)
 
@@ -294,7 +294,9 @@ async def test_problem_and_wish_outlive_a_killed_tab(
             return bool((await orders.job(job["id"])).get("problems"))
 
         await eventually(has_a_problem, SLOW_S)
-        await page.get_by_text("wait for the line").wait_for(state="detached", timeout=SLOW_MS)
+        await page.get_by_text("will be sent when you are back").wait_for(
+            state="detached", timeout=SLOW_MS
+        )
         (problem,) = (await orders.job(job["id"]))["problems"]
         assert (problem["kind"], problem["state"]) == ("customer_unreachable", "open")
         await press(page, "Delivered")
@@ -322,16 +324,16 @@ async def test_return_that_is_not_believed_is_said_again_by_the_app(
             Geolocation(latitude=far[0], longitude=far[1], accuracy=8)
         )
         await press(page, "Cannot deliver")
-        await press(page, "They do not want it")
-        await press(page, "It is back")
+        await press(page, "The customer refuses it")
+        await press(page, "Parcels returned")
         code = (await shop_returns(operator.http, place))[job["id"]]
         await page.get_by_role("textbox", name="Code").fill(code)
         await press(page, "Hand over")
-        await page.get_by_text(re.compile("it is said again by itself")).first.wait_for(
+        await page.get_by_text(re.compile("the report is repeated automatically")).first.wait_for(
             timeout=SLOW_MS
         )
         await check_looks(page, "driver-return-doubted")
-        await expect(page.get_by_role("button", name="It is back")).to_be_visible()
+        await expect(page.get_by_role("button", name="Parcels returned")).to_be_visible()
         assert await orders.state(job["id"]) == "returning"
         to = (await orders.job(job["id"]))["return_to"]
         there = Geolocation(latitude=to["lat"], longitude=to["lon"], accuracy=8)

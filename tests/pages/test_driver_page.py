@@ -80,7 +80,7 @@ async def test_order_is_delivered_with_a_thumb(
     async with open_page("/driver", **phone(place, token)) as it:
         page = it.page
         await page.get_by_role("button", name="Go online").wait_for()
-        await check_looks(page, "driver-offline")
+        await check_looks(page)
         await go_online(page)
         await check_looks(page, "driver-waiting")
         stores = [
@@ -91,18 +91,18 @@ async def test_order_is_delivered_with_a_thumb(
         job = await orders.submit(body)
         await page.get_by_role("button", name="Accept").wait_for()
         await page.get_by_role("timer").wait_for()
-        await check_looks(page, "driver-offer")
+        await check_looks(page)
         await press(page, "Accept")
         await page.get_by_role("button", name="I am at the mall").wait_for()
         await check_looks(page, "driver-way")
         await press(page, "I am at the mall")
         await page.get_by_role("button", name=re.compile("^Collected")).first.wait_for()
-        await check_looks(page, "driver-mall")
+        await check_looks(page)
         await press(page, "Collected")
         await press(page, "Collected")
         await page.get_by_text("Ada Private").wait_for()
         await page.get_by_text("mind the hidden dog").wait_for()
-        await check_looks(page, "driver-door")
+        await check_looks(page)
         await press(page, "I am at the door")
         await press(page, "Delivered")
         await page.get_by_text("Waiting for an offer").wait_for()
@@ -124,12 +124,12 @@ async def test_offline_and_killed_in_the_middle_of_a_run(
         await press(it.page, "Collected")
         # Shown as done although nobody has heard of it, and counted.
         await it.page.get_by_text("Ada Private").wait_for()
-        await it.page.get_by_text("report waits for the line").wait_for()
+        await it.page.get_by_text("report will be sent").wait_for()
         await it.page.close()
         # The tab was killed; without a line the app opens from what the phone keeps.
         page = await context.new_page()
         await page.goto(it.origin + "driver")
-        await page.get_by_text("report waits for the line").wait_for(timeout=20_000)
+        await page.get_by_text("report will be sent").wait_for(timeout=20_000)
         await context.set_offline(False)
         await reaches(orders, job, "picked_up")
         await page.get_by_text("Ada Private").wait_for()
@@ -190,7 +190,7 @@ async def test_shop_that_is_short_and_a_return(
         stores = [{"store": place.stores[0], "parcels": 3}]
         body = place.order(pickup={"mall": place.mall, "stores": stores}, parcels={"count": 3})
         job = await accept_order(page, orders, body)
-        await press(page, "Something is wrong")
+        await press(page, "Report a problem")
         await check_looks(page, "driver-trouble")
         await press(page, "Fewer than 3")
         await page.get_by_role("button", name="2", exact=True).click()
@@ -198,14 +198,14 @@ async def test_shop_that_is_short_and_a_return(
         shop = (await orders.job(job["id"]))["pickup"]["stores"][0]
         assert (shop["state"], shop["collected_parcels"]) == ("short", 2)
         await press(page, "Cannot deliver")
-        await press(page, "They do not want it")
+        await press(page, "The customer refuses it")
         await page.get_by_text("Bring back").first.wait_for(timeout=15_000)
         await check_looks(page, "driver-return")
         code = (await shop_returns(operator.http, place))[job["id"]]
         to = (await orders.job(job["id"]))["return_to"]
         where = Geolocation(latitude=to["lat"], longitude=to["lon"], accuracy=8)
         await page.context.set_geolocation(where)
-        await press(page, "It is back")
+        await press(page, "Parcels returned")
         await page.get_by_role("textbox", name="Code").fill(code)
         await press(page, "Hand over")
         await page.get_by_text("Waiting for an offer").wait_for()
@@ -236,7 +236,7 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
         done = page.get_by_role("dialog").get_by_role("button", name="Delivered")
         await expect(done).to_be_disabled()
         before = await field_of(page).bounding_box()
-        await photograph(page, b"no picture", "This file is no photo.")
+        await photograph(page, b"no picture", "This file is not a photo.")
         await page.get_by_label("PIN").fill("1234")
         await photograph(page, await page.screenshot())
         await sign(page)
@@ -244,7 +244,7 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
         assert await field_of(page).bounding_box() == before
         await check_looks(page, "driver-proof")
         await done.click()
-        await page.get_by_text("The code is wrong. 2 left.").wait_for()
+        await page.get_by_text("The code is wrong. 2 tries left.").wait_for()
         await press(page, "Delivered")
         await page.get_by_label("PIN").fill("4711")
         await photograph(page, await page.screenshot())
@@ -297,7 +297,7 @@ async def test_breakdown_is_taken_over_by_another_driver(
         await second.online(*place.north(300))
         await press(page, "Cannot deliver")
         await press(page, "My vehicle has broken down")
-        await press(page, "Yes, I cannot go on")
+        await press(page, "Yes, I cannot continue")
         offer = await second.expect("offer")
         taken = (await second.accept(offer))[0]
         code = page.locator(".notice .code")

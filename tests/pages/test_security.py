@@ -22,6 +22,7 @@ from tests.e2e.shop import Shop
 from tests.pages.browser import opened
 from tests.pages.conftest import KeepToken, OpenPage
 from tests.pages.recorded.load import token
+from tests.pages.recorded.people import opened_person, routes
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, World
 from tests.pages.strangers import XSS
@@ -32,7 +33,7 @@ FREE: Final = frozenset(
     {"actor", "address", "alias", "cancel_note", "cause", "changed_by", "contact", "detail"}
     | {"external_id", "kind", "name", "note", "operation", "reason", "store", "text"}
     | {"preset", "suspended_for", "what", "why", "why_not", "outcome", "service_level", "version"}
-    | {"gate", "qualifications", "requires"}
+    | {"gate", "qualifications", "requires", "handover_code", "pickup_code", "code", "vehicle"}
 )
 PLACES: Final = (
     "exceptions",
@@ -45,6 +46,16 @@ PLACES: Final = (
     "job/{job}",
     "job/{job}?tab=explain",
     "driver/driver-0001",
+)
+
+PLACES_OF_PEOPLE: Final = (
+    "driver-offer",
+    "driver-mall",
+    "driver-door",
+    "driver-no-offers",
+    "driver-rest",
+    "shop-list",
+    "track-on-its-way",
 )
 
 
@@ -64,7 +75,8 @@ def hostile(value: Any, name: str = "") -> Any:
 def hostile_url() -> Iterator[str]:
     world = World(SMALL, int(time.time() * 1000))
     kept = world.advance(world.now_ms + 60_000)
-    with serving(Recorded(world, kept, is_still=True, change=hostile)) as url:
+    recorded = Recorded(world, kept, is_still=True, change=hostile)
+    with serving(recorded, routes(hostile)) as url:
         yield url
 
 
@@ -84,6 +96,20 @@ async def test_hostile_text_in_every_field_never_runs(
         assert await it.page.evaluate(made) == 0
         protocols = await it.page.evaluate("[...document.links].map((it) => it.protocol)")
         assert set(protocols) <= {"http:"}
+
+
+@pytest.mark.parametrize("name", PLACES_OF_PEOPLE)
+async def test_hostile_text_never_runs_on_pages_of_people(
+    browser: Any, hostile_url: str, name: str
+) -> None:
+    async with opened_person(browser, hostile_url, name) as it:
+        await expect(it.page.get_by_text("window.ran = true").first).to_be_attached()
+        await it.page.wait_for_timeout(300)
+        assert await it.page.evaluate("window.ran") is None
+        made = "document.querySelectorAll('main iframe, main img, main script, main svg').length"
+        assert await it.page.evaluate(made) == 0
+        protocols = await it.page.evaluate("[...document.links].map((it) => it.protocol)")
+        assert set(protocols) <= {"http:", "https:", "tel:", "geo:"}
 
 
 class _Foreign(BaseHTTPRequestHandler):

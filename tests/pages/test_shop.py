@@ -63,7 +63,7 @@ async def test_order_is_ready_and_handed_over_by_a_scanned_code(
     job = await orders.submit(order_of(place, 2))
     async with open_page("/shop", size="tablet", token=counter_token(place)) as it:
         own = card(it.page, job["external_id"])
-        await own.get_by_role("button", name="Ready").click()
+        await own.get_by_role("button", name="Ready", exact=True).click()
         await said(orders, job["id"], "ready")
         app, held = await accepted(new_app, place)
         await app.must("progress", job=held["job"], attempt=held["attempt"], step="at_mall")
@@ -108,15 +108,15 @@ async def test_short_missing_and_later(open_page: OpenPage, orders: Shop, place:
     async with open_page("/shop", size="tablet", token=counter_token(place)) as it:
         page = it.page
         await card(page, short["external_id"]).get_by_role("button", name="Short").click()
-        await page.get_by_role("button", name="One less").click()
-        await check_looks(page, "shop-short")
+        await page.get_by_role("button", name="One fewer").click()
+        await check_looks(page)
         await page.get_by_role("button", name="Only 1 there").click()
         await said(orders, short["id"], "short")
         await card(page, missing["external_id"]).get_by_role("button", name="Missing").click()
         await page.get_by_role("dialog").get_by_role("button", name="Missing").click()
         held = await said(orders, missing["id"], "missing")
         assert held["state"] == "scheduled"
-        await card(page, later["external_id"]).get_by_role("button", name="Later").click()
+        await card(page, later["external_id"]).get_by_role("button", name="Ready later").click()
         await page.get_by_role("button", name="20 min").click()
 
         async def is_later() -> bool:
@@ -135,8 +135,8 @@ async def test_reports_survive_a_dropped_line_and_a_reload(
         own = card(it.page, job["external_id"])
         await own.wait_for()
         await it.page.context.set_offline(True)
-        await own.get_by_role("button", name="Ready").click()
-        await it.page.get_by_text("The line is down").wait_for()
+        await own.get_by_role("button", name="Ready", exact=True).click()
+        await it.page.get_by_text("No connection").wait_for()
         await own.get_by_text("Not sent yet").wait_for()
         await it.page.get_by_text("1 report will be sent").wait_for()
         await check_looks(it.page, "shop-offline")
@@ -144,7 +144,7 @@ async def test_reports_survive_a_dropped_line_and_a_reload(
         await it.page.context.set_offline(False)
         await said(orders, job["id"], "ready")
         await own.get_by_text("Not sent yet").wait_for(state="detached", timeout=SLOW_S * 1000)
-        await it.page.get_by_text("The line is down").wait_for(state="detached")
+        await it.page.get_by_text("No connection").wait_for(state="detached")
 
 
 async def test_shop_closes_for_an_hour_and_opens_again(

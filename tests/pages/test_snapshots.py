@@ -1,15 +1,17 @@
-"""Each place and state of the console looks as it is kept in docs/screenshots, to all."""
+"""Each page in each state looks as it is kept in docs/screenshots, to all."""
 
 import io
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.pages.browser import SIZES, Scheme, check_accessible, check_fits, settled
+from tests.pages.browser import SCHEMES, SIZES, Scheme, check_accessible, check_fits, settled
 from tests.pages.conftest import OpenStill
 from tests.pages.focus import check_focus
+from tests.pages.recorded.people import STATES as STATES_OF_PEOPLE
+from tests.pages.recorded.people import opened_person
 from tests.pages.recorded.still import STATES
 from tests.pages.snapshots import check_picture, difference
 
@@ -36,6 +38,21 @@ async def test_state_looks_as_it_is_kept_and_needs_no_mouse(
             await check_picture(it.page, f"console-{state}-{size}-{scheme}", tmp_path)
         await it.page.set_viewport_size({"width": 1440, "height": 900})
         await check_focus(it.page)
+
+
+@pytest.mark.parametrize("state", STATES_OF_PEOPLE)
+async def test_page_of_people_looks_as_it_is_kept(
+    browser: Any, still_url: str, state: str, tmp_path: Path
+) -> None:
+    async with opened_person(browser, still_url, state) as it:
+        for size, (width, height) in SIZES.items():
+            await it.page.set_viewport_size({"width": width, "height": height})
+            for scheme in SCHEMES:
+                await it.page.emulate_media(color_scheme=scheme)
+                await settled(it.page)
+                await check_fits(it.page)
+                await check_picture(it.page, f"{state}-{size}-{scheme}", tmp_path)
+            await check_accessible(it.page)
 
 
 def _png(marks: tuple[int, int, int, int] | None = None, shade: int = 0) -> bytes:

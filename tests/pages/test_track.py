@@ -6,7 +6,7 @@ from tests.e2e.app import App
 from tests.e2e.conftest import Node
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop
-from tests.pages.browser import check_accessible, check_looks, picture
+from tests.pages.browser import check_accessible, check_looks
 from tests.pages.conftest import OpenPage
 from tests.pages.strangers import XSS
 from tests.support import eventually
@@ -30,13 +30,12 @@ async def test_delivery_is_followed_without_a_reload(
         step = {"job": held["job"], "attempt": held["attempt"]}
         await app.must("progress", **step, step="picked_up")
         await heading.get_by_text("On its way to you").wait_for(timeout=SLOW_MS)
-        await it.page.get_by_role("link", name="See where on a map").wait_for()
-        await check_looks(it.page, "track-on-its-way")
+        await it.page.get_by_role("link", name="Show on a map").wait_for()
+        await check_looks(it.page)
         await app.must("progress", **step, step="delivered")
         await heading.get_by_text("Delivered").wait_for(timeout=SLOW_MS)
         assert await it.page.evaluate("window.isTheSamePage") is True
         assert await it.page.get_by_role("link").count() == 0
-        await picture(it.page, "track-delivered-phone-light")
         await check_accessible(it.page)
 
 
@@ -50,7 +49,7 @@ async def test_page_needs_no_script(open_page: OpenPage, orders: Shop, place: Pl
 async def test_ended_link_says_so(open_page: OpenPage, node: Node) -> None:
     async with open_page(f"/track/{'x' * 24}", size="phone") as it:
         it.expected.append("404")
-        await it.page.get_by_role("heading", name="This link has ended").wait_for()
+        await it.page.get_by_role("heading", name="This link has expired").wait_for()
         await check_accessible(it.page)
 
 

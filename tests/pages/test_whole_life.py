@@ -90,7 +90,7 @@ async def test_order_lives_its_whole_life_through_pages(
         own = shop.page.get_by_role("listitem").filter(
             has=shop.page.get_by_role("heading", name=name)
         )
-        await own.get_by_role("button", name="Ready").click()
+        await own.get_by_role("button", name="Ready", exact=True).click()
 
         app = driver.page
         await app.get_by_role("button", name="Accept").click(timeout=SLOW_MS)

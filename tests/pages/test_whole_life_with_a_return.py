@@ -83,7 +83,7 @@ async def broken_down(first: Page, second: Page, *, looks: bool) -> None:
     await button(first, "Menu").click()
     await button(first, "Breakdown").click()
     await button(first, "My vehicle has broken down").click()
-    await button(first, "Yes, I cannot go on").click()
+    await button(first, "Yes, I cannot continue").click()
     await button(second, "Accept").click(timeout=SLOW_MS)
     code = first.locator(".notice .code")
     await code.wait_for(timeout=SLOW_MS)
@@ -97,16 +97,16 @@ async def broken_down(first: Page, second: Page, *, looks: bool) -> None:
 
 async def brought_back(driver: Page, place: Page, name: str) -> None:
     """The driver goes where its page says and types the code that the place's page shows."""
-    await button(driver, "It is back").wait_for(timeout=SLOW_MS)
+    await button(driver, "Parcels returned").wait_for(timeout=SLOW_MS)
     to = await driver.get_by_role("link", name="Navigate").get_attribute("href")
     lat, lon = parse_qs(urlsplit(to or "").query)["destination"][0].split(",")
     where = Geolocation(latitude=float(lat), longitude=float(lon), accuracy=8)
     await driver.context.set_geolocation(where)
     code = await card(place, name).locator(".shop-return-code").inner_text(timeout=SLOW_MS)
-    await button(driver, "It is back").click()
+    await button(driver, "Parcels returned").click()
     await driver.get_by_role("textbox", name="Code").fill(code.strip())
     await button(driver, "Hand over").click()
-    await place.get_by_text("Nothing comes back").wait_for(timeout=SLOW_MS)
+    await place.get_by_text("No parcels are on their way back").wait_for(timeout=SLOW_MS)
 
 
 # The same story in three sizes takes minutes: one size each time, the others by `test-pages-slow`.
@@ -128,7 +128,7 @@ async def test_short_order_is_transferred_and_comes_back(
         counters = [await pages.counter(store) for store in place.stores]
         await card(counters[0], name).get_by_role("button", name="Short").click()
         await button(counters[0], "Only 1 there").click()
-        await card(counters[1], name).get_by_role("button", name="Ready").click()
+        await card(counters[1], name).get_by_role("button", name="Ready", exact=True).click()
 
         first = await pages.driver("first", 40)
         await button(first, "Accept").click(timeout=SLOW_MS)
@@ -149,7 +149,7 @@ async def test_short_order_is_transferred_and_comes_back(
         # The door stays closed; the dispatcher has it brought back.
         await button(second, "I am at the door").click()
         await button(second, "Cannot deliver").click()
-        await button(second, "Nobody opens").click()
+        await button(second, "No one answers").click()
         await (
             console.get_by_label("Problems")
             .get_by_role("button", name="Return")

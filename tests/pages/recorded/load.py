@@ -6,7 +6,8 @@
 No engine runs. A page of the console is open in Chromium with software rendering; each
 minute it is on four of its places in turn, half of the time untouched and half of it scrolled or
 dragged. Frames are counted by `requestAnimationFrame`; script, layout and heap are Chromium's own
-figures. At the end of each minute garbage is collected and the heap is read. Exits with 1 if a
+figures. At the end of each minute garbage is collected, and the heap,
+the nodes (also those that no document holds) and the listeners are counted. Exits with 1 if a
 figure misses what is asked for.
 """
 
@@ -37,7 +38,7 @@ PLACES: Final = ("exceptions", "orders", "drivers", "map")
 _SOFTWARE: Final = ("--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 _LEAST_FRAMES: Final = 20.0
 _MOST_PAINT_S: Final = 2.0
-# Of the heap after garbage is gone, from the second minute to the last.
+# Of heap, nodes and listeners after garbage is gone, from the second minute to the last.
 _MOST_GROWTH: Final = 0.05
 # A place is opened before it is watched: the map's shaders are compiled then, each time anew.
 _SETTLE_S: Final = 2.0
@@ -72,12 +73,16 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured. `heap_mb`: after each minute; `first_rows_s`: until rows are shown."""
+    """What was measured. Heap, nodes and listeners: after each minute.
+
+    `first_rows_s`: until rows are shown.
+    """
 
     first_rows_s: float
     stays: Sequence[Stay]
     heap_mb: Sequence[float]
     nodes: Sequence[int]
+    listeners: Sequence[int]
     events: int
     size: Mapping[str, float]
 
@@ -90,17 +95,20 @@ class Report:
         ]
         if self.first_rows_s > _MOST_PAINT_S:
             wrong.append(f"first rows after {self.first_rows_s:.2f} s")
-        if growth(self.heap_mb) > _MOST_GROWTH:
-            wrong.append(f"the heap grew: {self.heap_mb}")
-        return wrong
+        kept = {"heap": self.heap_mb, "nodes": self.nodes, "listeners": self.listeners}
+        return wrong + [
+            f"{name} grew: {figures}"
+            for name, figures in kept.items()
+            if growth(figures) > _MOST_GROWTH
+        ]
 
 
-def growth(heap_mb: Sequence[float]) -> float:
-    """Return the share by which the heap grew from its first third to its last, without warm-up."""
-    kept = heap_mb[1:]
-    third = len(kept) // 3
-    if third == 0:
+def growth(after_minutes: Sequence[float]) -> float:
+    """Return the share by which a figure grew from its first third to its last, without warm-up."""
+    kept = after_minutes[1:]
+    if len(kept) < 2:
         return 0.0
+    third = max(1, len(kept) // 3)
     return statistics.mean(kept[-third:]) / statistics.mean(kept[:third]) - 1
 
 
@@ -123,6 +131,7 @@ async def measure(size: Size, minutes: int, stay_s: float, places: Sequence[str]
             stays: list[Stay] = []
             heap_mb: list[float] = []
             nodes: list[int] = []
+            listeners: list[int] = []
             for _ in range(minutes):
                 for place in places:
                     await _go(it.page, place)
@@ -131,7 +140,8 @@ async def measure(size: Size, minutes: int, stay_s: float, places: Sequence[str]
                 figures = await _figures(chromium)
                 heap_mb.append(round(figures["JSHeapUsedSize"] / 1e6, 2))
                 nodes.append(int(figures["Nodes"]))
-    return Report(first / 1000, stays, heap_mb, nodes, recorded.sent, asdict(size))
+                listeners.append(int(figures["JSEventListeners"]))
+    return Report(first / 1000, stays, heap_mb, nodes, listeners, recorded.sent, asdict(size))
 
 
 async def _go(page: Page, place: str) -> None:
@@ -214,6 +224,7 @@ def table(report: Report) -> str:
         )
     lines += ["", f"Heap after each minute: {', '.join(map(str, report.heap_mb))} MB."]
     lines.append(f"Nodes: {', '.join(map(str, report.nodes))}.")
+    lines.append(f"Listeners: {', '.join(map(str, report.listeners))}.")
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from mallard_engine.gateway.events.broadcast import frame_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, encode_json
@@ -152,11 +152,14 @@ class Recorded:
 
 
 @contextmanager
-def serving(recorded: Recorded) -> Iterator[str]:
+def serving(recorded: Recorded, others: Sequence[BaseRoute] = ()) -> Iterator[str]:
     """Serve on a free port of loopback, in a thread of its own; yield the address."""
-    routes = [*PageRoutes().routes(), *recorded.routes()]
+    routes = [*PageRoutes().routes(), *recorded.routes(), *others]
     config = uvicorn.Config(
-        Starlette(routes=routes, lifespan=recorded.lifespan), log_level="critical", lifespan="on"
+        Starlette(routes=routes, lifespan=recorded.lifespan),
+        ws="websockets-sansio",
+        log_level="critical",
+        lifespan="on",
     )
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(config)

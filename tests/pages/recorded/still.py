@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from tests.pages.browser import Watched, opened, settled
 from tests.pages.recorded.load import token
+from tests.pages.recorded.people import routes
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, World
 
@@ -40,10 +41,10 @@ _HIDE_PAINTED: Final = """() => {
 
 @contextmanager
 def serving_still() -> Iterator[str]:
-    """Serve the console with such a world, and what happened in the minute before."""
+    """Serve all pages with such a world, and what happened in the minute before."""
     world = World(SMALL, START_MS - 60_000)
     kept = world.advance(START_MS)
-    with serving(Recorded(world, kept, is_still=True)) as url:
+    with serving(Recorded(world, kept, is_still=True), routes()) as url:
         yield url
 
 

@@ -25,14 +25,20 @@ from mallard_protocol.resources import TrackedDriver, Tracking
 
 _TEMPLATE: Final = "track.html"
 _PLACE: Final = b"<!--content-->"
-_STEPS: Final = ("Ordered", "Driver found", "Collected", "Delivered")
+# Each step before it is done, and after: nothing may look delivered that is not.
+_STEPS: Final = (
+    ("Order", "Ordered"),
+    ("Finding a driver", "Driver found"),
+    ("Collection", "Collected"),
+    ("Delivery", "Delivered"),
+)
 # How many steps are done, the heading and what to say below it. The step after those is the current
 # one; None: the delivery left the usual way, and no steps are shown.
 _WORDS: Final[Mapping[str, tuple[int | None, str, str]]] = {
     JobState.SCHEDULED: (
         1,
         "Not ready yet",
-        "A driver comes for it as soon as it can be collected.",
+        "A driver will collect it as soon as it is ready.",
     ),
     JobState.QUEUED: (1, "Looking for a driver", "Your order is ready to be collected."),
     JobState.OFFERED: (1, "Looking for a driver", "Your order is ready to be collected."),
@@ -40,16 +46,24 @@ _WORDS: Final[Mapping[str, tuple[int | None, str, str]]] = {
     JobState.AT_MALL: (2, "The driver is at the shop", ""),
     JobState.PICKED_UP: (3, "On its way to you", ""),
     JobState.DELIVERED: (4, "Delivered", "Thank you."),
-    JobState.RETURNING: (None, "Going back to the shop", "It could not be delivered this time."),
-    JobState.RETURNED: (None, "Back at the shop", "It could not be delivered."),
+    JobState.RETURNING: (
+        None,
+        "Going back to the shop",
+        "It could not be delivered. The shop will help you with the order.",
+    ),
+    JobState.RETURNED: (
+        None,
+        "Back at the shop",
+        "It could not be delivered. Please contact the shop.",
+    ),
     JobState.CANCELLED: (None, "Cancelled", "This delivery was cancelled."),
-    JobState.EXPIRED: (None, "Not delivered", "No driver could bring it in time."),
+    JobState.EXPIRED: (None, "Not delivered", "No driver could deliver it in time."),
     JobState.FAILED: (None, "Not delivered", "It could not be collected at the shop."),
     JobState.LOST: (None, "Not delivered", "Please contact the shop where you ordered."),
 }
 _ENDED_LINK: Final = (
-    "<h1>This link has ended</h1>"
-    '<p class="track-note" data-ended>A delivery can be followed until a day after its end.</p>'
+    "<h1>This link has expired</h1>"
+    '<p class="track-note" data-ended>You can follow a delivery until one day after it ends.</p>'
 )
 
 
@@ -111,8 +125,8 @@ def content_of(tracking: Tracking, zone: tzinfo, now_ms: int) -> str:
 
 def _steps(done: int) -> str:
     items = []
-    for number, step in enumerate(_STEPS):
-        mark = ' class="is-done"' if number < done else ""
+    for number, (ahead, past) in enumerate(_STEPS):
+        mark, step = (' class="is-done"', past) if number < done else ("", ahead)
         if number == done:
             mark = ' aria-current="step"'
         items.append(f"<li{mark}>{step}</li>")
@@ -133,7 +147,7 @@ def _driver(driver: TrackedDriver, zone: tzinfo) -> str:
         place = f"{driver.lat:.5f},{driver.lon:.5f}"
         lines.append(
             f"<div><dt>Position at {_time(driver.at, zone)}</dt>"
-            f'<dd><a href="geo:{place}?q={place}">See where on a map</a></dd></div>'
+            f'<dd><a href="geo:{place}?q={place}">Show on a map</a></dd></div>'
         )
     return f"<dl>{''.join(lines)}</dl>"
 

@@ -56,19 +56,19 @@ export function Console(): JSX.Element {
   const market = markets?.find((it) => it.id === wanted) ?? markets?.[0];
   useEffect(() => {
     if (!market || market.id === wanted) return;
-    if (wanted !== undefined) toast(`There is no market “${wanted}” for you.`, "danger");
+    if (wanted !== undefined) toast(`You have no access to a market “${wanted}”.`, "danger");
     go(`/${market.id}/exceptions`);
   }, [market?.id, wanted]);
   if (!market || !markets)
     return (
       <main class="sign-in">
         {fault !== null ? (
-          <Empty title="The markets cannot be read">
+          <Empty title="The markets could not be loaded">
             <p>{fault}</p>
             <Button onClick={read}>Try again</Button>
           </Empty>
         ) : markets?.length === 0 ? (
-          <Empty title="No market">This token may read none.</Empty>
+          <Empty title="No market">This token has access to no market.</Empty>
         ) : (
           <p role="status">Loading…</p>
         )}
@@ -185,7 +185,7 @@ function Top({ onKeys }: { onKeys: () => void }): JSX.Element {
         ))}
       </ul>
       <span class={`line line-${state}`} role="status">
-        {state === "live" ? "Live" : state === "down" ? "Line is down" : "Connecting"}
+        {state === "live" ? "Live" : state === "down" ? "Disconnected" : "Connecting"}
       </span>
       <Button size="small" kind="quiet" aria-label="Keys" onClick={onKeys}>
         ?

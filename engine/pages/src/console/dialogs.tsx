@@ -69,7 +69,7 @@ function Assign({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
           if (driver) onDo({ kind: "assign", job: command.job, driver });
         }}
       >
-        <Field label="Driver" value={text} onInput={(event) => setText(event.currentTarget.value)} autocomplete="off" autofocus hint="Enter takes the first of the list." />
+        <Field label="Driver" value={text} onInput={(event) => setText(event.currentTarget.value)} autocomplete="off" autofocus hint="Press Enter to take the first match." />
         <ul class="choices">
           {found.map((driver) => (
             <li key={driver}>
@@ -82,7 +82,7 @@ function Assign({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
         </ul>
         {found.length === 0 ? <p class="muted">No such driver is connected; Enter tries the name all the same.</p> : null}
         <div class="dialog-actions">
-          <Button onClick={onClose}>Leave it</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" kind="primary">
             Assign
           </Button>
@@ -107,7 +107,7 @@ function Close({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-c
         <Select label="As" value={state} none={null} onChange={setState} options={[["returned", "Returned"], ["delivered", "Delivered"], ["lost", "Lost"]]} />
         <Field label="Reason" value={reason} maxLength={200} onInput={(event) => setReason(event.currentTarget.value)} />
         <div class="dialog-actions">
-          <Button onClick={onClose}>Leave it</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" kind="danger">
             Close the order
           </Button>
@@ -136,7 +136,7 @@ function Cancel({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
         <Select label="Reason" value={reason} none={null} onChange={setReason} options={CANCEL_REASONS.map((it) => [it, named(it)])} />
         <Field label="Note" value={note} maxLength={200} onInput={(event) => setNote(event.currentTarget.value)} />
         <div class="dialog-actions">
-          <Button onClick={onClose}>Leave it</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" kind="danger">
             Cancel the order
           </Button>
@@ -156,9 +156,9 @@ function Instructions({ command, onDo, onClose }: Props<Extract<Command, { kind:
           onDo({ kind: "answer", job: command.job, problem: command.problem, action: "instructions", text: text.trim() });
         }}
       >
-        <Field label="What the driver is to do" value={text} required maxLength={500} onInput={(event) => setText(event.currentTarget.value)} autofocus />
+        <Field label="What should the driver do?" value={text} required maxLength={500} onInput={(event) => setText(event.currentTarget.value)} autofocus />
         <div class="dialog-actions">
-          <Button onClick={onClose}>Leave it</Button>
+          <Button onClick={onClose}>Cancel</Button>
           <Button type="submit" kind="primary">
             Send
           </Button>

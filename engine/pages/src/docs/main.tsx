@@ -40,7 +40,7 @@ async function load(): Promise<void> {
 
 function Docs() {
   useEffect(() => void load(), []);
-  if (problem.value !== null) return <Empty title="The documents could not be read">{problem}</Empty>;
+  if (problem.value !== null) return <Empty title="The reference could not be loaded">{problem}</Empty>;
   if (loaded.value === null) return <p class="docs-loading" role="status">Loading…</p>;
   const { openapi, asyncapi, entries } = loaded.value;
   const entry = entries.find((it) => it.id === shown.value);
@@ -84,7 +84,7 @@ function Index({ entries, openapi }: { entries: Entry[]; openapi: OpenApi }) {
       <p class="visually-hidden" role="status">
         {matching.length} found
       </p>
-      {matching.length === 0 && <p class="muted">Nothing has all of these words.</p>}
+      {matching.length === 0 && <p class="muted">No entry matches all of these words.</p>}
       {[...groups].map(([group, those]) => (
         <section key={group}>
           <h2 title={described.get(group)}>{group}</h2>

@@ -81,6 +81,7 @@ export class DriverApp {
 
   start(): void {
     this.client.start();
+    void this.requests.send();
   }
 
   async stop(): Promise<void> {
@@ -186,10 +187,10 @@ export class DriverApp {
     const [first] = this.outbox.waiting.value;
     if (first && error instanceof ApiError && !error.isTemporary && error.status !== 401) {
       this.outbox.drop(first.job);
-      toast(`The engine does not take the photo: ${error.message} Take another one.`, "danger");
+      toast(`The photo was not accepted: ${error.message} Take another one.`, "danger");
     } else {
       this.trySoon();
-      toast("The photo waits for the line; it is sent by itself.");
+      toast("The photo will be sent when you are back online.");
     }
   }
 
@@ -204,7 +205,7 @@ export class DriverApp {
     }
     if (!this.requests.waiting.value.includes(asked)) return;
     this.trySoon();
-    toast("There is no answer yet. It is asked again by itself.");
+    toast("No answer yet. Retrying automatically.");
   }
 
   private world(): Requests["world"] {
@@ -389,8 +390,8 @@ export class DriverApp {
 const TOO_LATE: Record<Asked["kind"], string> = {
   accept: "Too late: the offer is gone.",
   decline: "The offer is gone.",
-  status: "The time that you had chosen is over.",
-  problem: "An order has gone on without you: the report about it was not sent.",
+  status: "The time you chose has passed.",
+  problem: "The order is no longer yours, so your report about it was not sent.",
 };
 
 const ANSWERS: Record<string, string> = {
@@ -402,12 +403,12 @@ const ANSWERS: Record<string, string> = {
 
 const REASONS: Record<string, string> = {
   cancelled: "An order was cancelled.",
-  unassigned: "An order was taken off you.",
-  silent: "An order went to somebody else: you were silent for too long.",
-  collected: "Somebody else has the parcels of an order.",
+  unassigned: "An order was taken away from you.",
+  silent: "An order went to another driver: you were out of contact for too long.",
+  collected: "Another driver has the parcels of an order.",
   transferred: "The other driver has taken over.",
-  held: "An order is held; go on with the rest.",
-  handed_over: "The shop has handed over.",
+  held: "An order is on hold; continue with the rest.",
+  handed_over: "The shop has confirmed the handover.",
   updated: "An order has changed.",
   assigned: "You were given another order.",
 };
@@ -415,5 +416,5 @@ const REASONS: Record<string, string> = {
 function endOf(reason: Stopped): string {
   if (reason.closeCode === 4507) return "You are signed in on another phone. This one has stopped.";
   if (reason.closeCode === 4503) return "This token is not for a driver of this market.";
-  return reason.byApp ? "" : "The engine does not accept this app. Reload the page.";
+  return reason.byApp ? "" : "This version of the app is not accepted. Reload the page.";
 }

@@ -68,13 +68,13 @@ function Top({ app }: { app: DriverApp }): JSX.Element {
 function LineState({ line }: { line: Line }): JSX.Element {
   switch (line.is) {
     case "online":
-      return <span class="line line-up" role="status">{line.over === "http" ? "Slow line" : "Connected"}</span>;
+      return <span class="line line-up" role="status">{line.over === "http" ? "Slow connection" : "Connected"}</span>;
     case "connecting":
       return <span class="line" role="status">Connecting…</span>;
     case "away":
       return (
         <span class="line line-down" role="status">
-          No line{line.untilMs > now.value ? <>, again in {duration((line.untilMs - now.value) / 1000)}</> : null}
+          Offline{line.untilMs > now.value ? <>, retrying in {duration((line.untilMs - now.value) / 1000)}</> : null}
         </span>
       );
     case "stopped":
@@ -93,9 +93,9 @@ function Menu({ app, onClose, onEmergency }: { app: DriverApp; onClose: () => vo
     <Dialog title={who?.sub ?? "Driver"} onClose={onClose}>
       <div class="choices">
         {app.state.value === "paused" ? (
-          <Button size="large" onClick={close(() => app.goOnline(null))}>Take offers again</Button>
+          <Button size="large" onClick={close(() => app.goOnline(null))}>Resume offers</Button>
         ) : (
-          <Button size="large" onClick={close(() => app.pause())}>Pause: no more offers</Button>
+          <Button size="large" onClick={close(() => app.pause())}>Pause offers</Button>
         )}
         {isIdle ? <Button size="large" onClick={close(() => app.goOffline())}>Go offline</Button> : null}
         <Button size="large" onClick={onEmergency}>Breakdown, accident, danger</Button>
@@ -136,7 +136,7 @@ function Notices({ app }: { app: DriverApp }): JSX.Element {
       {waiting > 0 ? (
         <details class="notice">
           <summary>
-            {count(waiting, "report")} {waiting === 1 ? "waits" : "wait"} for the line. Go on working; nothing is lost.
+            {count(waiting, "report")} will be sent when you are back online. Keep working; nothing is lost.
           </summary>
           <ol>
             {queued.map((report, index) => (
@@ -153,23 +153,25 @@ function Notices({ app }: { app: DriverApp }): JSX.Element {
       ) : null}
       {ends === null ? null : (
         <p class="notice notice-warn">
-          Your sign-in ends at {clock(ends + Date.now() - app.serverNowMs(), now.value)}. Ask your operator for another link; nothing of your run is lost.{" "}
+          Your sign-in ends at {clock(ends + Date.now() - app.serverNowMs(), now.value)}. Ask your operator for a new link; your run is not lost.{" "}
           <Button size="small" onClick={() => signOut("Paste another token, or open another link.")}>Sign in again</Button>
         </p>
       )}
       {place.value === "denied" ? (
-        <p class="notice notice-danger">This page may not see where you are, so you get no offers. Allow the location in the browser’s settings.</p>
+        <p class="notice notice-danger">This page cannot see your location, so you get no offers. Allow it in the browser’s settings.</p>
       ) : null}
       {place.value === "unavailable" ? <p class="notice notice-warn">Your position cannot be found right now.</p> : null}
       {wasAwayMs.value > 0 ? (
         <p class="notice notice-warn">
-          The phone stopped this page for {duration(wasAwayMs.value / 1000)}. Keep it open and in front: offers may have passed you.{" "}
-          <Button size="small" kind="quiet" onClick={() => (wasAwayMs.value = 0)}>Good</Button>
+          Your phone paused this page for {duration(wasAwayMs.value / 1000)}, so you may have missed offers. Keep it open and in front.{" "}
+          <Button size="small" kind="quiet" onClick={() => (wasAwayMs.value = 0)}>OK</Button>
         </p>
       ) : null}
     </div>
   );
 }
+
+const WISHES = { available: "Go online", paused: "Pause offers", offline: "Go offline" };
 
 function wordsOf(asked: Asked): string {
   switch (asked.kind) {
@@ -178,7 +180,7 @@ function wordsOf(asked: Asked): string {
     case "decline":
       return "Decline the offer";
     case "status":
-      return `You want to be ${asked.wish}`;
+      return WISHES[asked.wish];
     case "problem":
       return named(asked.what);
   }

@@ -12,7 +12,7 @@ start(
     roles={["driver"]}
     help={
       <>
-        Open the link that your operator has sent, or paste a token. Operators: <code>mallard token driver NAME --market MARKET --link</code>
+        Open the link from your operator, or paste a token. Operators: <code>mallard token driver NAME --market MARKET --link</code>
       </>
     }
   >

@@ -24,6 +24,7 @@ class Engine implements World {
   refused = (_: Asked, refusal: RequestRefused): void => void this.refusals.push(refusal.code);
   tooLate = ({ kind }: Asked): void => void this.late.push(kind);
   async ask(asked: Asked): Promise<void> {
+    if (!this.isConnected) throw new Error("the client has stopped");
     this.asked.push(asked);
     const error = this.answers.shift();
     if (error) throw error;
@@ -50,6 +51,23 @@ test("without a line everything is kept over a kill of the tab and asked once", 
   await Promise.all([after.send(), after.send()]);
   expect(engine.asked).toEqual([ACCEPT, PROBLEM, wish("paused")]);
   expect(AREA.size).toBe(0);
+});
+
+test("the client is given a wish before it is connected, for as long as there is no answer", async () => {
+  const engine = new Engine();
+  engine.isConnected = false;
+  let answer = (): void => undefined;
+  engine.ask = (asked) => {
+    engine.asked.push(asked);
+    if (engine.asked.length < 3) return Promise.reject(new NoAnswer("10 s"));
+    return new Promise((done) => (answer = done));
+  };
+  await new Requests("k", engine, STORE).add(wish("paused"));
+  await expect.poll(() => engine.asked.length).toBe(3);
+  const killed = new Requests("k", engine, STORE);
+  expect(killed.waiting.value).toEqual([wish("paused")]);
+  answer();
+  await expect.poll(() => AREA.size).toBe(0);
 });
 
 test("what has no answer stays; what is refused goes", async () => {

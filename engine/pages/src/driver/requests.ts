@@ -9,7 +9,7 @@
  * clock, as the device's may be set meanwhile.
  */
 
-import { RequestRefused } from "@mallard/client";
+import { NoAnswer, RequestRefused } from "@mallard/client";
 import { signal } from "@preact/signals";
 
 export type Wish = "available" | "paused" | "offline";
@@ -21,7 +21,10 @@ export type Asked =
   | { kind: "problem"; what: string; job?: string; attempt?: number; store?: string; atMs: number; untilMs: number | null };
 
 export interface World {
-  /** Whether the engine can be asked now; what is held is known only then. */
+  /**
+   * Whether the engine can be asked now; what is held is known only then. The client is given a wish
+   * before: once connected it would repeat an older one.
+   */
   readonly isConnected: boolean;
   readonly nowMs: number;
   isHeld(job: string): boolean;
@@ -51,7 +54,8 @@ export class Requests {
   /** Keeps a request until it is answered, and asks. Resolves once it was tried. */
   async add(asked: Asked): Promise<void> {
     this.keep([...this.waiting.value.filter((it) => !replaces(asked, it)), asked]);
-    await this.try(asked);
+    const tried = this.try(asked);
+    if (this.world.isConnected) await tried;
   }
 
   /** Asks for all that waits, the oldest first. */
@@ -61,7 +65,7 @@ export class Requests {
 
   private async try(asked: Asked): Promise<void> {
     const { world } = this;
-    if (!world.isConnected || this.asking.has(asked)) return;
+    if (this.asking.has(asked) || (!world.isConnected && asked.kind !== "status")) return;
     if (isOver(asked, world)) {
       this.drop(asked);
       world.tooLate(asked);
@@ -70,17 +74,23 @@ export class Requests {
     // A problem belongs to what the driver did before: that comes first.
     if (asked.kind === "problem" && asked.job !== undefined && world.isStepWaiting(asked.job, asked.atMs)) return;
     this.asking.add(asked);
+    let isUnanswered = false;
     try {
       await world.ask(asked);
       this.drop(asked);
     } catch (error) {
       // Anything else is no answer: it stays.
-      if (!(error instanceof RequestRefused) || error.retry) return;
-      this.drop(asked);
-      world.refused(asked, error);
+      if (error instanceof RequestRefused && !error.retry) {
+        this.drop(asked);
+        world.refused(asked, error);
+      } else if (error instanceof NoAnswer) {
+        isUnanswered = true;
+      }
     } finally {
       this.asking.delete(asked);
     }
+    const isWish = asked.kind === "status" && this.waiting.value.includes(asked);
+    if (isUnanswered && isWish && !world.isConnected) await this.try(asked);
   }
 
   private drop(asked: Asked): void {

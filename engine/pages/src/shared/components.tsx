@@ -218,7 +218,7 @@ export function LineBanner({ children }: { children?: ComponentChildren }) {
       {!isUp && (
         <div class="line-banner">
           <span>
-            The line is down
+            No connection
             {lastMs !== null && <>, data as of {clock(lastMs, now.value)}</>}.
           </span>
           {children}

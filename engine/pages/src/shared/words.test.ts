@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ago, count, distance, duration, money, named, until } from "./words.ts";
+import { ago, count, distance, duration, money, named, placeName, until } from "./words.ts";
 
 test.each([
   [0, "0 s"],
@@ -42,4 +42,8 @@ test("words of the contract", () => {
   expect(named("picked_up")).toBe("Picked up");
   expect(count(1, "parcel")).toBe("1 parcel");
   expect(count(2, "parcel")).toBe("2 parcels");
+});
+
+test("a place without a name is called by its id", () => {
+  expect(["chandler-fashion-center", "lego", "the_gap", ""].map(placeName)).toEqual(["Chandler Fashion Center", "Lego", "The Gap", ""]);
 });

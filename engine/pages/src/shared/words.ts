@@ -58,6 +58,11 @@ export function named(word: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+/** A place known by its id alone: “chandler-fashion-center” → “Chandler Fashion Center”. */
+export function placeName(id: string): string {
+  return id.replace(/(^|[-_])(.)/g, (_, gap: string, first: string) => (gap ? " " : "") + first.toUpperCase());
+}
+
 /** Minor units of a currency, such as 1150 USD, in the reader's notation. */
 export function money(minor: number, currency: string): string {
   const format = new Intl.NumberFormat(undefined, { style: "currency", currency });

@@ -127,9 +127,9 @@ export class Counter {
 }
 
 function handoverProblem(error: ApiError): string {
-  if (error.code === "wrong_code") return "This is not the driver's code. Ask for it once more.";
+  if (error.code === "wrong_code") return "This is not the driver's code. Ask for it again.";
   if (error.status === 429) {
-    return "Too many wrong codes. Let the driver report the parcels; the code works again in ten minutes.";
+    return "Too many wrong codes. Let the driver confirm the pickup in the app; the code works again in ten minutes.";
   }
   return inWords(error);
 }

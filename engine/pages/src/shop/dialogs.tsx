@@ -119,9 +119,9 @@ export function ShortDialog({ pickup, counter, onClose }: Props) {
   const [parcels, setParcels] = useState(ordered - 1);
   return (
     <Dialog title={`${nameOf(pickup)}: how many parcels are there?`} onClose={onClose}>
-      <p>{count(ordered, "parcel")} ordered. The order says what happens then: deliver fewer, wait, or end.</p>
+      <p>{count(ordered, "parcel")} ordered. The order decides what happens next: deliver fewer, wait, or cancel.</p>
       <div class="shop-stepper">
-        <Button size="large" aria-label="One less" busy={parcels <= 1} onClick={() => setParcels(parcels - 1)}>
+        <Button size="large" aria-label="One fewer" busy={parcels <= 1} onClick={() => setParcels(parcels - 1)}>
           −
         </Button>
         <output aria-live="polite">
@@ -157,8 +157,8 @@ export function ShortDialog({ pickup, counter, onClose }: Props) {
 
 export function MissingDialog({ pickup, counter, onClose }: Props) {
   return (
-    <Dialog title={`${nameOf(pickup)}: nothing is there?`} onClose={onClose}>
-      <p>The driver hears of it at once. Say “Ready” as soon as the parcels turn up.</p>
+    <Dialog title={`${nameOf(pickup)}: no parcels at all?`} onClose={onClose}>
+      <p>The driver sees this at once. Press “Ready” as soon as the parcels turn up.</p>
       <div class="dialog-actions">
         <Button size="large" onClick={onClose}>
           Cancel

@@ -25,7 +25,7 @@ start(
     roles={["store"]}
     help={
       <>
-        Ask whoever runs dispatch for a link, or for a token of this shop:{" "}
+        Ask your dispatcher for a link or a token for this shop:{" "}
         <code class="breaks">mallard token store NAME --mall M --store S --link</code>
       </>
     }

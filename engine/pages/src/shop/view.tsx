@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Badge, Button, Empty, LineBanner, type Tone } from "../shared/components.tsx";
 import { now } from "../shared/now.ts";
 import { signOut, type Session } from "../shared/session.ts";
-import { clock, count, named, until } from "../shared/words.ts";
+import { clock, count, named, placeName, until } from "../shared/words.ts";
 import type { Counter } from "./counter.ts";
 import { ChooseDialog, HandOverDialog, LaterDialog, MissingDialog, ShortDialog } from "./dialogs.tsx";
 import { entryOf, grouped, isOpen, meaningOf, nameOf, type Group } from "./groups.ts";
@@ -39,7 +39,7 @@ export function CounterView({ counter, session }: { counter: Counter; session: S
   const waiting = counter.queue.waiting.value.length;
   return (
     <>
-      <LineBanner>{waiting > 0 && <span>{count(waiting, "report")} will be sent when it is back.</span>}</LineBanner>
+      <LineBanner>{waiting > 0 && <span>{count(waiting, "report")} will be sent when the connection is back.</span>}</LineBanner>
       <Header counter={counter} session={session} />
       <main class="shop">
         <CodeField counter={counter} />
@@ -64,8 +64,8 @@ function Header({ counter, session }: { counter: Counter; session: Session }) {
   return (
     <header class="shop-header">
       <div class="shop-name">
-        <h1 class="breaks">{named(session.store ?? "")}</h1>
-        <span class="muted breaks">{named((session.mall ?? "").replaceAll("-", " "))}</span>
+        <h1 class="breaks">{placeName(session.store ?? "")}</h1>
+        <span class="muted breaks">{placeName(session.mall ?? "")}</span>
       </div>
       {isClosed && <Badge tone="warn">Closed until {clock(closedMs, now.value)}</Badge>}
       <div class="shop-header-actions">
@@ -164,7 +164,7 @@ function Pickups({ counter }: { counter: Counter }) {
   return (
     <section aria-label="Pickups" class="shop-groups">
       {pickups.length === 0 && (
-        <Empty title="Nothing to hand over">New orders for this shop appear here by themselves.</Empty>
+        <Empty title="Nothing to hand over">New orders for this shop appear here automatically.</Empty>
       )}
       {GROUPS.filter(([group]) => groups[group].length > 0).map(([group, title]) => (
         <section key={group} class={`shop-group shop-group-${group}`}>
@@ -237,7 +237,7 @@ function PickupCard({ pickup, group, counter }: { pickup: Pickup; group: Group; 
             </Button>
           )}
           <Button size="large" onClick={() => ask("later")}>
-            Later…
+            Ready later…
           </Button>
           {entry.parcels > 1 && (
             <Button size="large" onClick={() => ask("short")}>
@@ -281,7 +281,7 @@ function Returns({ counter }: { counter: Counter }) {
       <h2>
         Coming back <span class="muted">{returns.length}</span>
       </h2>
-      {returns.length === 0 && <p class="muted">Nothing comes back to this shop.</p>}
+      {returns.length === 0 && <p class="muted">No parcels are on their way back.</p>}
       <ul>
         {returns.map((it) => (
           <ReturnCard key={it.id} it={it} counter={counter} />

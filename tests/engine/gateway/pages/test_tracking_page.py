@@ -102,7 +102,7 @@ async def test_unknown_link_is_a_page_that_says_so(node: RunningNode, token: str
     answer = await node.http.get(f"/track/{token}")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "This link has ended" in answer.text
+    assert "This link has expired" in answer.text
     assert "<script>" not in answer.text
 
 

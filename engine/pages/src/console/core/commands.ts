@@ -42,7 +42,7 @@ export function callOf(command: Command, nowIso: string): Call | null {
     case "acknowledge":
       return post(`/v1/alerts/${at(command.alert)}/acknowledge`, {}, "Acknowledged");
     case "ready":
-      return post(`/v1/jobs/${at(command.job)}/ready`, { store: command.store, ready_at: nowIso }, "Said to be ready");
+      return post(`/v1/jobs/${at(command.job)}/ready`, { store: command.store, ready_at: nowIso }, "Marked as ready");
     case "cancel":
       return post(
         `/v1/jobs/${at(command.job)}/cancel`,
@@ -50,7 +50,7 @@ export function callOf(command: Command, nowIso: string): Call | null {
         "Cancelled",
       );
     case "unassign":
-      return post(`/v1/jobs/${at(command.job)}/unassign`, { reason: command.reason }, "Taken off its driver");
+      return post(`/v1/jobs/${at(command.job)}/unassign`, { reason: command.reason }, "Unassigned");
     case "assign":
       return post(`/v1/jobs/${at(command.job)}/assign`, { driver: command.driver }, `Assigned to ${command.driver}`);
     case "close":
@@ -59,7 +59,7 @@ export function callOf(command: Command, nowIso: string): Call | null {
       return post(
         `/v1/jobs/${at(command.job)}/problems/${at(command.problem)}/answer`,
         { action: command.action, ...(command.text ? { text: command.text } : {}) },
-        "The driver has been answered",
+        "Answer sent to the driver",
       );
     case "transfer":
       return post(
@@ -72,12 +72,12 @@ export function callOf(command: Command, nowIso: string): Call | null {
       return post(
         `/v1/markets/${at(command.market)}/drivers/${at(command.driver)}/${command.kind}`,
         command.kind === "suspend" ? { reason: command.reason } : {},
-        command.kind === "suspend" ? "Suspended" : "May be offered jobs again",
+        command.kind === "suspend" ? "Suspended" : "Suspension lifted",
       );
     case "pause":
       return post(`${place(command)}/pause`, { reason: command.reason }, "Matching is paused");
     case "unpause":
-      return post(`${place(command)}/resume`, {}, "Matching goes on");
+      return post(`${place(command)}/resume`, {}, "Matching resumed");
   }
 }
 

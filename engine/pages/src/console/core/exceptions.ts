@@ -60,14 +60,14 @@ const TITLES: Record<string, string> = {
   accident: "Accident reported",
   unsafe: "Driver feels unsafe",
   two_claim_a_parcel: "Two drivers claim a parcel",
-  parcel_of_ended_job: "A driver has a parcel of an ended job",
-  unknown_job_held: "A driver holds an unknown job",
+  parcel_of_ended_job: "A driver has a parcel of an ended order",
+  unknown_job_held: "A driver holds an unknown order",
   nothing_on_board: "Nothing is on board",
   wrong_code: "Wrong PIN, three times",
   wrong_handover_code: "Wrong handover code, five times",
   return_place_closed: "The return place has closed",
-  transfer_failed: "Nobody came for a transfer",
-  dead_letter: "A job breaks its rounds",
+  transfer_failed: "No driver came for a transfer",
+  dead_letter: "An order is set aside after repeated errors",
   archive_behind: "The archive is behind",
 };
 
@@ -168,9 +168,9 @@ function riskRow(job: Job): ExceptionRow {
   if (BEFORE_PICKUP.has(job.state))
     actions.push({
       key: "u",
-      label: "Take it off",
+      label: "Unassign",
       command: { kind: "unassign", job: job.id, reason: isLate ? "late" : "at risk" },
-      confirm: "Take this job off its driver and look for another?",
+      confirm: "Unassign this order and look for another driver?",
     });
   if (!ON_BOARD.has(job.state)) actions.push(assign(job));
   return row(job, "late", isLate ? "now" : "soon", isLate ? "Late" : "At risk", describe(job), actions);
@@ -242,7 +242,7 @@ function returnRow(job: Job): ExceptionRow {
       key: "x",
       label: "Close as returned",
       command: { kind: "close", job: job.id, state: "returned", reason: "received" },
-      confirm: "Close this job as returned? Do so only if the parcels are back.",
+      confirm: "Close this order as returned? Do so only if the parcels are back.",
     },
   ]);
 }

@@ -1,6 +1,6 @@
 /** Jobs, drivers and events for tests, each complete and changed where a test needs it. */
 
-import type { Driver, Job, LiveEvent } from "./types.ts";
+import type { Driver, Job, LiveEvent, Market } from "./types.ts";
 
 export const NOON = Date.parse("2026-11-27T12:00:00Z");
 
@@ -33,6 +33,18 @@ export function job(id: string, change: Partial<Job> = {}): Job {
 
 export function driver(name: string, change: Partial<Driver> = {}): Driver {
   return { driver: name, state: "available", lat: 33.3, lon: -111.8, at_ms: NOON, jobs: [], connected: true, ...change };
+}
+
+/** A market of one mall in a wide area. */
+export const MARKET = {
+  id: "phoenix",
+  name: "Phoenix",
+  area: rectangle(-113, 32, -111, 34),
+  malls: [{ id: "chandler", name: "Chandler", lat: 33.3, lon: -111.9, outline: rectangle(-111.91, 33.29, -111.89, 33.31), gates: [], stores: [] }],
+} as unknown as Market;
+
+function rectangle(west: number, south: number, east: number, north: number): Market["area"] {
+  return { type: "Polygon", coordinates: [[[west, south], [east, south], [east, north], [west, north], [west, south]]] };
 }
 
 let last = 0;

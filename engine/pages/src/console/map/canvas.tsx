@@ -12,7 +12,7 @@ import "maplibre-gl/dist/maplibre-gl.css";
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { useMedia } from "../grid.tsx";
-import { gatePoints, marketShapes, type Layer } from "./layers.ts";
+import { extentOf, gatePoints, marketShapes, type Layer } from "./layers.ts";
 import { Spots } from "./spots.ts";
 import type { Market } from "../core/types.ts";
 
@@ -21,16 +21,24 @@ maplibregl.setWorkerUrl(workerUrl);
 interface Props {
   market: Market;
   layers: Layer[];
+  /** Whether all has come that is to be shown now: the map is fitted to it. */
+  isComplete: boolean;
   label: string;
   onPick: (layer: Layer["name"], id: string) => void;
 }
 
+// Names of malls stand above them. A single mall does not fill the window.
+const FIT = { padding: { top: 64, bottom: 40, left: 40, right: 56 }, maxZoom: 15 };
+const OPENING_MS = 1_000;
+
 /** The style that the deployment has chosen; the engine writes it into the page. */
 const STYLE_URL = document.querySelector<HTMLMetaElement>('meta[name="mallard-map-style"]')?.content;
 
-export function MarketMap({ market, layers, label, onPick }: Props): JSX.Element {
+export function MarketMap({ market, layers, isComplete, label, onPick }: Props): JSX.Element {
   const element = useRef<HTMLDivElement>(null);
   const spots = useRef<Spots | null>(null);
+  const map = useRef<maplibregl.Map | null>(null);
+  const fitsUntilMs = useRef<number | null>(null);
   const latest = useRef({ layers, onPick });
   latest.current = { layers, onPick };
   const isDark = useMedia("(prefers-color-scheme: dark)");
@@ -41,8 +49,8 @@ export function MarketMap({ market, layers, label, onPick }: Props): JSX.Element
     const made = new maplibregl.Map({
       container: element.current,
       style: STYLE_URL ?? styleOf(market, isDark),
-      bounds: boundsOf(market),
-      fitBoundsOptions: { padding: 40 },
+      bounds: extentOf(market, latest.current.layers),
+      fitBoundsOptions: FIT,
       attributionControl: false,
       fadeDuration: isCalm ? 0 : 150,
       ...(hasGraphics() ? {} : { pixelRatio: 0.5 }),
@@ -65,7 +73,13 @@ export function MarketMap({ market, layers, label, onPick }: Props): JSX.Element
     const drawn = new Spots(made, (layer, id) => latest.current.onPick(layer, id));
     drawn.show(latest.current.layers);
     spots.current = drawn;
+    map.current = made;
+    // A map must not move under the hand.
+    made.on("movestart", (event) => {
+      if (event.originalEvent) fitsUntilMs.current = 0;
+    });
     return () => {
+      map.current = null;
       spots.current = null;
       drawn.remove();
       for (const name of names) name.remove();
@@ -75,7 +89,11 @@ export function MarketMap({ market, layers, label, onPick }: Props): JSX.Element
 
   useEffect(() => {
     spots.current?.show(layers);
-  }, [layers]);
+    // The map is often opened before the lists have come, and what has come is drawn a moment later.
+    if (!isComplete) return;
+    fitsUntilMs.current ??= performance.now() + OPENING_MS;
+    if (performance.now() < fitsUntilMs.current) map.current?.fitBounds(extentOf(market, layers), { ...FIT, animate: false });
+  }, [layers, isComplete]);
 
   return <div class="map" ref={element} role="application" aria-label={label} />;
 }
@@ -120,11 +138,4 @@ function hasGraphics(): boolean {
 function addShapes(map: maplibregl.Map, own: maplibregl.StyleSpecification): void {
   for (const [name, source] of Object.entries(own.sources)) map.addSource(name, source);
   for (const layer of own.layers) if (!UNDER_MAP.has(layer.id)) map.addLayer(layer);
-}
-
-function boundsOf(market: Market): [number, number, number, number] {
-  const ring = market.area.coordinates[0] ?? [];
-  const lons = ring.map((point) => point[0] ?? 0);
-  const lats = ring.map((point) => point[1] ?? 0);
-  return [Math.min(...lons), Math.min(...lats), Math.max(...lons), Math.max(...lats)];
 }

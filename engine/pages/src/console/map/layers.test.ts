@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { driver, job } from "../core/samples.ts";
-import { driverSpots, jobSpots, nearest, placed, shift, worldX, worldY, type Layer } from "./layers.ts";
+import { driver, job, MARKET } from "../core/samples.ts";
+import { driverSpots, extentOf, jobSpots, nearest, placed, shift, worldX, worldY, type Layer } from "./layers.ts";
 
 const VIEW = { x: worldX(-111.8), y: worldY(33.3), world: 512 * 2 ** 12, width: 1000, height: 600 };
 
@@ -22,7 +22,15 @@ test("what is out of sight is not drawn, and drivers lie on top of orders", () =
   expect(nearest(placed(layers, VIEW, 10), 520, 304, 12)).toBeNull();
 });
 
-test("a state is told by the look", () => {
+test("the map opens on the malls, and on the drivers and orders of the area", () => {
+  expect(extentOf(MARKET, [])).toEqual([-111.91, 33.29, -111.89, 33.31]);
+  const drivers = driverSpots([driver("ana", { lat: 33.4, lon: -111.95 }), driver("lost", { lat: 0, lon: 0 })]);
+  const jobs = jobSpots([job("j", { dropoff: { lat: 33.2, lon: -111.8 } })]);
+  expect(extentOf(MARKET, [{ name: "jobs", spots: jobs }, { name: "drivers", spots: drivers }])).toEqual([-111.95, 33.2, -111.8, 33.4]);
+  expect(extentOf({ ...MARKET, malls: [] }, [])).toEqual([-113, 32, -111, 34]);
+});
+
+test("the look of a spot shows its state", () => {
   const looks = driverSpots([driver("a"), driver("b", { jobs: ["j"] }), driver("c", { connected: false }), driver("d", { state: "paused" })]);
   expect(looks.map((it) => it.look)).toEqual(["free", "busy", "gone", "gone"]);
   expect(jobSpots([job("a", { risk: "late" }), job("b", { risk: "at_risk" }), job("c")]).map((it) => it.look)).toEqual(["late", "at_risk", "order"]);

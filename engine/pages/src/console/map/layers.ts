@@ -41,6 +41,32 @@ export function gatePoints(market: Market): FeatureCollection {
   };
 }
 
+/**
+ * What the map opens on, as west, south, east, north: the malls, and the drivers and orders that are
+ * in the market's area. The area itself is often far wider.
+ */
+export function extentOf(market: Market, layers: readonly Layer[]): [number, number, number, number] {
+  const [west, south, east, north] = boundsOf(market.area.coordinates[0] ?? []);
+  const malls = market.malls.flatMap((mall) => mall.outline.coordinates[0] ?? []);
+  const spots = layers
+    .flatMap((layer) => layer.spots)
+    .filter(({ lon, lat }) => lon >= west && lon <= east && lat >= south && lat <= north)
+    .map(({ lon, lat }) => [lon, lat]);
+  const found = [...malls, ...spots];
+  return found.length > 0 ? boundsOf(found) : [west, south, east, north];
+}
+
+function boundsOf(points: readonly (readonly number[])[]): [number, number, number, number] {
+  let [west, south, east, north] = [180, 90, -180, -90];
+  for (const [lon = 0, lat = 0] of points) {
+    west = Math.min(west, lon);
+    south = Math.min(south, lat);
+    east = Math.max(east, lon);
+    north = Math.max(north, lat);
+  }
+  return [west, south, east, north];
+}
+
 export function driverSpots(drivers: Iterable<Driver>): Spot[] {
   const found: Spot[] = [];
   for (const { driver: id, lat, lon, ...driver } of drivers)

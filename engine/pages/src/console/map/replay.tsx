@@ -106,12 +106,12 @@ export function ReplayView(): JSX.Element {
         </ul>
         <Legend of={[["order", "order without a driver"], ["under_way", "order under way"], ["busy", "driver"]]} />
         <p class="muted small">
-          Orders and offers are played back. Where drivers were is not: the engine keeps no history of their ways, only the positions that events
-          told.
+          Orders and offers are played back. Drivers appear only where an event reported their position: the engine keeps no history
+          of their routes.
         </p>
       </header>
       <div class="replay">
-        <MarketMap market={market} layers={layers} label={`Map at ${spoken}`} onPick={(layer, id) => run({ kind: "open", path: `/${layer === "drivers" ? "driver" : "job"}/${encodeURIComponent(id)}` })} />
+        <MarketMap market={market} layers={layers} isComplete={!isReading} label={`Map at ${spoken}`} onPick={(layer, id) => run({ kind: "open", path: `/${layer === "drivers" ? "driver" : "job"}/${encodeURIComponent(id)}` })} />
         <ol class="ticker" aria-label="Last events" tabIndex={0}>
           {recording.current.before(shownMs, RECENT).map((event) => (
             <li key={event.id}>

@@ -35,6 +35,7 @@ export function MapView(): JSX.Element {
       <MarketMap
         market={market}
         layers={layers}
+        isComplete={live.state.value === "live"}
         label="Map of drivers and orders; the lists of drivers and orders have the same as text"
         onPick={(layer, id) => run({ kind: "open", path: `/${layer === "drivers" ? "driver" : "job"}/${encodeURIComponent(id)}` })}
       />

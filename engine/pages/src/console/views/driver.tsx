@@ -37,12 +37,12 @@ export function DriverPage({ id }: { id: string }): JSX.Element {
       </header>
       <div class="commands">
         {driver.suspended ? (
-          <Button size="small" onClick={() => run({ kind: "resume", market: market.id, driver: id })}>Let it work again</Button>
+          <Button size="small" onClick={() => run({ kind: "resume", market: market.id, driver: id })}>Lift the suspension</Button>
         ) : (
           <Button
             size="small"
             onClick={() =>
-              run({ kind: "suspend", market: market.id, driver: id, reason: "operator" }, "Suspend this driver? It gets no offers until it is resumed.")
+              run({ kind: "suspend", market: market.id, driver: id, reason: "operator" }, "Suspend this driver? The driver gets no offers until you lift the suspension.")
             }
           >
             Suspend

@@ -29,7 +29,7 @@ export function DriversView(): JSX.Element {
     { name: "Driver", width: "minmax(6rem, 1.5fr)", cell: (it) => <span class="mono">{it.driver}</span> },
     { name: "State", width: "7rem", cell: (it) => <StateBadge state={it.state} /> },
     { name: "Jobs", width: "4rem", align: "end", wide: true, cell: (it) => it.jobs.length },
-    { name: "Line", width: "7rem", wide: true, cell: (it) => (it.connected ? "Connected" : <span class="overdue">Not connected</span>) },
+    { name: "Connection", width: "7rem", wide: true, cell: (it) => (it.connected ? "Connected" : <span class="overdue">Not connected</span>) },
     {
       name: "No offers because",
       width: "minmax(9rem, 1.5fr)",
@@ -80,7 +80,7 @@ export function DriversView(): JSX.Element {
         onOpen={(it) => run({ kind: "open", path: `/driver/${encodeURIComponent(it.driver)}` })}
         empty={
           <>
-            <strong>No drivers here</strong>
+            <strong>No drivers</strong>
             <p>{filter.text || filter.state ? "Nothing matches the filter." : "No driver is known in this market."}</p>
           </>
         }

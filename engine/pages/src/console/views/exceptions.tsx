@@ -107,8 +107,8 @@ export function ExceptionsView(): JSX.Element {
         onKey={act}
         empty={
           <>
-            <strong>{group ? "None of these" : "Nothing needs you"}</strong>
-            <p>{group ? "There are none of this kind now." : "All orders run as they should. This page changes by itself."}</p>
+            <strong>{group ? "Nothing here" : "Nothing needs attention"}</strong>
+            <p>{group ? "There are none of this kind right now." : "All orders are on track. This page updates automatically."}</p>
           </>
         }
       />

@@ -81,15 +81,15 @@ function Commands({ job }: { job: Job }): JSX.Element | null {
   if (!isOnBoard) buttons.push([job.driver ? "Assign to another…" : "Assign…", { kind: "ask-assign", job: job.id }]);
   if (job.state === "assigned" || job.state === "at_mall")
     buttons.push([
-      "Take it off the driver",
+      "Unassign",
       { kind: "unassign", job: job.id, reason: "operator" },
-      "Take this job off its driver and look for another?",
+      "Unassign this order and look for another driver?",
     ]);
   if (isOnBoard && job.driver)
     buttons.push([
       "Transfer",
       { kind: "transfer", market: job.market, driver: job.driver },
-      "Send another driver to take over all that this driver has on board?",
+      "Send another driver to take over everything that this driver has on board?",
     ]);
   if (isOnBoard) buttons.push(["Close…", { kind: "ask-close", job: job.id }]);
   buttons.push(["Cancel…", { kind: "ask-cancel", job: job.id }]);
@@ -167,13 +167,13 @@ function Explain({ id, stamp }: { id: string; stamp: string }): JSX.Element {
   return (
     <>
       <p class="muted">
-        {value.round === 0 ? "No round was run yet" : <>Round {value.round}{value.at ? <>, {clock(Date.parse(value.at), now.value)}</> : null}</>}
+        {value.round === 0 ? "No matching round yet" : <>Round {value.round}{value.at ? <>, {clock(Date.parse(value.at), now.value)}</> : null}</>}
         {value.radius_m ? <>, within {distance(value.radius_m)}</> : null}
         {value.capped ? ", the nearest only" : ""}
         {value.run_jobs > 1 ? <>, in a run of {value.run_jobs} jobs</> : null}, policy {value.policy_version || "of the configuration"}
       </p>
       {rows.length === 0 ? (
-        <Empty title="No candidates">{value.held_until ? `Held until ${clock(Date.parse(value.held_until), now.value)}.` : "Nobody was in reach."}</Empty>
+        <Empty title="No candidates">{value.held_until ? `Held until ${clock(Date.parse(value.held_until), now.value)}.` : "No driver was in reach."}</Empty>
       ) : (
         <>
           <ul class="legend" aria-label="Parts of the cost">
@@ -192,7 +192,7 @@ function Explain({ id, stamp }: { id: string; stamp: string }): JSX.Element {
                   <th scope="col">Driver</th>
                   <th scope="col">Outcome</th>
                   <th scope="col" class="end">Cost</th>
-                  <th scope="col" class="bar-column">Made of</th>
+                  <th scope="col" class="bar-column">Cost breakdown</th>
                   <th scope="col" class="end">At the shop in</th>
                   <th scope="col" class="end">Away</th>
                 </tr>
@@ -208,7 +208,7 @@ function Explain({ id, stamp }: { id: string; stamp: string }): JSX.Element {
       )}
       {value.asked.length > 0 ? (
         <>
-          <h2>Asked so far</h2>
+          <h2>Offered so far</h2>
           <ol class="asked">
             {value.asked.map((it, index) => (
               <li key={index}>

@@ -107,7 +107,7 @@ export function JobsView(): JSX.Element {
         onOpen={(job) => run({ kind: "open", path: `/job/${job.id}` })}
         empty={
           <>
-            <strong>No orders here</strong>
+            <strong>No orders</strong>
             <p>{filter.text || filter.states.length > 0 ? "Nothing matches the filter." : "No order is open in this market."}</p>
           </>
         }

@@ -50,7 +50,7 @@ export function PolicyView(): JSX.Element {
       say("The policy has been changed");
     } catch (problem) {
       const isStale = problem instanceof ApiError && problem.status === 412;
-      setError(isStale ? "Somebody else has changed the policy meanwhile; look again." : inWords(problem));
+      setError(isStale ? "Another operator has changed the policy in the meantime. Check it again." : inWords(problem));
     } finally {
       setBusy(false);
       again();
@@ -98,7 +98,7 @@ export function PolicyView(): JSX.Element {
                 : run({ kind: "pause", market: market.id, reason: "operator" }, `Pause matching in ${market.name}? Orders are still taken; nothing new is offered.`)
             }
           >
-            {market.paused ? "Go on matching" : "Pause matching"}
+            {market.paused ? "Resume matching" : "Pause matching"}
           </Button>
         </div>
       </header>
@@ -133,7 +133,7 @@ export function PolicyView(): JSX.Element {
                         >
                           <Field label={`New value of ${name}`} value={text} onInput={(event) => setText(event.currentTarget.value)} autofocus />
                           <Button type="submit" size="small" kind="primary" busy={isBusy}>Save</Button>
-                          <Button size="small" onClick={() => setEditing(null)}>Leave it</Button>
+                          <Button size="small" onClick={() => setEditing(null)}>Cancel</Button>
                         </form>
                       ) : (
                         <>
@@ -195,14 +195,14 @@ function Pauses(): JSX.Element {
             </span>
             <Button
               size="small"
-              aria-label={`${mall.paused ? "Go on at" : "Pause"} ${mall.name}`}
+              aria-label={`${mall.paused ? "Resume" : "Pause"} ${mall.name}`}
               onClick={() =>
                 mall.paused
                   ? run({ kind: "unpause", market: market.id, mall: mall.id })
                   : run({ kind: "pause", market: market.id, mall: mall.id, reason: "operator" }, `Pause matching at ${mall.name}?`)
               }
             >
-              {mall.paused ? "Go on" : "Pause"}
+              {mall.paused ? "Resume" : "Pause"}
             </Button>
           </li>
         ))}
@@ -254,7 +254,7 @@ function Changes({ stamp }: { stamp: number }): JSX.Element {
           ))}
         </ol>
       ) : (
-        <p class="muted">{isReading ? "Loading…" : older ? "None lately." : "None in the last 90 days."}</p>
+        <p class="muted">{isReading ? "Loading…" : older ? "None recently." : "None in the last 90 days."}</p>
       )}
       {older ? (
         <Button size="small" busy={isReading} onClick={() => void read(older, reading.current.signal)}>

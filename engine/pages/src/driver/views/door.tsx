@@ -13,8 +13,8 @@ import { Emergency } from "./emergency.tsx";
 import { ProofForm } from "./proof.tsx";
 
 const TROUBLES = [
-  ["customer_unreachable", "Nobody opens"],
-  ["refused", "They do not want it"],
+  ["customer_unreachable", "No one answers"],
+  ["refused", "The customer refuses it"],
   ["wrong_address", "The address is wrong"],
 ] as const;
 
@@ -45,7 +45,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
       {answer ? <p class="notice notice-info breaks" role="status">The order service says: {answer}</p> : null}
       {transfer ? (
         <p class="notice notice-warn">
-          {transfer.alias ?? "Another driver"} takes this over{transfer.eta ? <> at about {clock(transfer.eta + offsetMs, now.value)}</> : null}. Give the parcels only with this
+          {transfer.alias ?? "Another driver"} will take this over{transfer.eta ? <> at about {clock(transfer.eta + offsetMs, now.value)}</> : null}. Hand the parcels over only against this
           code: <strong class="code">{transfer.code}</strong>
         </p>
       ) : null}
@@ -72,7 +72,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
       </div>
       {asked === "proof" ? <ProofForm wanted={needed} onClose={close} onDone={deliver} /> : null}
       {asked === "trouble" ? (
-        <Dialog title="What is the matter?" onClose={close}>
+        <Dialog title="What went wrong?" onClose={close}>
           <div class="choices">
             {TROUBLES.map(([kind, words]) => (
               <Button
@@ -88,7 +88,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
               </Button>
             ))}
             <Button size="large" onClick={() => setAsked("breakdown")}>My vehicle has broken down</Button>
-            <Button size="large" onClick={() => setAsked("return")}>I bring it back</Button>
+            <Button size="large" onClick={() => setAsked("return")}>Bring it back</Button>
             <Button size="large" kind="quiet" onClick={close}>Back</Button>
           </div>
         </Dialog>

@@ -8,9 +8,9 @@ import type { DriverApp } from "../app.ts";
 type Kind = "breakdown" | "accident" | "unsafe";
 
 const KINDS: Record<Kind, { name: string; title: string; yes: string }> = {
-  breakdown: { name: "My vehicle has broken down", title: "Send another driver?", yes: "Yes, I cannot go on" },
+  breakdown: { name: "My vehicle has broken down", title: "Send another driver?", yes: "Yes, I cannot continue" },
   accident: { name: "I had an accident", title: "Report an accident?", yes: "Yes, report it" },
-  unsafe: { name: "I am not safe", title: "Call for help?", yes: "Yes, tell my operator" },
+  unsafe: { name: "I am not safe", title: "Call for help?", yes: "Yes, alert my operator" },
 };
 
 /** Asks what it is, unless `kind` says so, and reports it. */
@@ -31,7 +31,7 @@ export function Emergency({ app, kind, onClose }: { app: DriverApp; kind?: Kind;
   const { title, yes } = KINDS[asked];
   return (
     <Dialog key={asked} title={title} onClose={onClose}>
-      <p>{asked === "breakdown" ? takenOver(app) : "If anyone is hurt or in danger, call the emergency number first. Your operator is alerted at once."}</p>
+      <p>{asked === "breakdown" ? takenOver(app) : "If anyone is hurt or in danger, call the emergency number first. This alerts your operator at once."}</p>
       <div class="choices">
         <Button
           size="large"
@@ -50,6 +50,6 @@ export function Emergency({ app, kind, onClose }: { app: DriverApp; kind?: Kind;
 }
 
 function takenOver(app: DriverApp): string {
-  if (app.jobs.value.length === 0) return "Your operator is told. Go offline if you cannot take orders.";
-  return "Another driver comes to where you are and takes over all that is on board. You get no more offers.";
+  if (app.jobs.value.length === 0) return "This alerts your operator. Go offline if you cannot take orders.";
+  return "Another driver will meet you and take over everything on board. You will get no more offers.";
 }

@@ -13,12 +13,12 @@ const BLOCKS = [2, 3, 4, 6, 8];
 
 const WHY: Record<string, string> = {
   suspended: "Your operator has suspended you. Call them.",
-  cooling_down: "A short break after an offer that you did not take.",
-  unreachable: "An offer did not reach this phone. It goes on with the next sign of life.",
-  stale: "Your last position is too old. Move to where the phone sees the sky.",
-  no_position: "The engine does not know where you are yet.",
-  block_over: "Your block is over.",
-  market_paused: "Matching is paused in this market.",
+  cooling_down: "You have a short break after an offer that you did not take.",
+  unreachable: "An offer did not reach this phone. Offers resume as soon as the phone responds.",
+  stale: "Your last position is too old. Move to a place with a clear view of the sky.",
+  no_position: "Your position is not known yet.",
+  block_over: "The time you chose has ended.",
+  market_paused: "Offers are paused in this area.",
 };
 
 export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Vehicle; onVehicle: (next: Vehicle) => void }): JSX.Element {
@@ -30,7 +30,7 @@ export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Veh
       <h1 id="idle-title">{state === "paused" ? "You are paused" : "Ready to drive?"}</h1>
       <Card>
         <fieldset class="choose">
-          <legend>With</legend>
+          <legend>Vehicle</legend>
           {KINDS.map(([kind, name]) => (
             <label key={kind}>
               <input type="radio" name="kind" checked={vehicle.kind === kind} onChange={() => onVehicle({ ...vehicle, kind })} />
@@ -39,10 +39,10 @@ export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Veh
           ))}
         </fieldset>
         <fieldset class="choose">
-          <legend>For</legend>
+          <legend>How long</legend>
           <label>
             <input type="radio" name="block" checked={vehicle.untilMs === null} onChange={() => onVehicle({ ...vehicle, untilMs: null })} />
-            <span>Open end</span>
+            <span>No end time</span>
           </label>
           {BLOCKS.map((hours) => (
             <label key={hours}>
@@ -56,7 +56,7 @@ export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Veh
             </label>
           ))}
         </fieldset>
-        {vehicle.untilMs === null ? null : <p class="muted">Offers come until {clock(vehicle.untilMs, now.value)}.</p>}
+        {vehicle.untilMs === null ? null : <p class="muted">You will get offers until {clock(vehicle.untilMs, now.value)}.</p>}
       </Card>
       <Why app={app} />
       <div class="thumb">
@@ -69,7 +69,7 @@ export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Veh
             void app.goOnline(vehicle.untilMs);
           }}
         >
-          {state === "paused" ? "Take offers again" : "Go online"}
+          {state === "paused" ? "Resume offers" : "Go online"}
         </Button>
       </div>
     </section>
@@ -84,8 +84,8 @@ function Waiting({ app }: { app: DriverApp }): JSX.Element {
         <i />
         <i />
       </div>
-      <h1 id="idle-title">{barred ? "No offers just now" : "Waiting for an offer"}</h1>
-      {barred ? <Why app={app} /> : <p class="muted">Keep this page open and in front. It rings and vibrates.</p>}
+      <h1 id="idle-title">{barred ? "No offers right now" : "Waiting for an offer"}</h1>
+      {barred ? <Why app={app} /> : <p class="muted">Keep this page open and in front. It rings and vibrates when an offer comes.</p>}
       <div class="thumb">
         <Button size="large" busy={app.isBusy.value} onClick={() => void app.goOffline()}>
           Go offline

@@ -77,7 +77,7 @@ function Collect({ app, pickup }: { app: DriverApp; pickup: Pickup }): JSX.Eleme
         <Button kind="primary" size="large" onClick={() => app.step(job, "collected", { store: visit.store })}>
           Collected {isFewer ? "what is there" : visit.parcels > 1 ? `all ${visit.parcels}` : ""}
         </Button>
-        <Button size="large" onClick={() => setAsked("trouble")}>Something is wrong</Button>
+        <Button size="large" onClick={() => setAsked("trouble")}>Report a problem</Button>
       </div>
       {asked === "trouble" ? (
         <Dialog title={visit.name} onClose={close}>
@@ -91,7 +91,7 @@ function Collect({ app, pickup }: { app: DriverApp; pickup: Pickup }): JSX.Eleme
                 app.step(job, "collected", { store: visit.store, parcels: 0 });
               }}
             >
-              Nothing is there
+              Nothing is here
             </Button>
             <Button
               size="large"
@@ -170,7 +170,7 @@ function GiveUp({ app, stop }: { app: DriverApp; stop: MallStop }): JSX.Element 
       <Button kind="quiet" size="small" onClick={() => setAsked(true)}>I cannot take {jobs.length === 1 ? "it" : "these"}</Button>
       {isAsked ? (
         <Dialog title={jobs.length === 1 ? "Give the order back?" : `Give ${jobs.length} orders back?`} onClose={() => setAsked(false)}>
-          <p>Somebody else gets {jobs.length === 1 ? "it" : "them"}. You are not asked for {jobs.length === 1 ? "it" : "them"} again.</p>
+          <p>Another driver will get {jobs.length === 1 ? "it" : "them"}. You will not be offered {jobs.length === 1 ? "it" : "them"} again.</p>
           <div class="choices">
             <Button
               size="large"

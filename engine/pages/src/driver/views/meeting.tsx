@@ -16,7 +16,7 @@ export function Meeting({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Ele
     <Card aria-label="Meet a driver">
       <p class="stop-kind">Take over</p>
       <h2 class="stop-title">From another driver</h2>
-      <p class="muted">{count(job.detail.carries?.length ?? job.detail.parcels.count, "order")} on board. Ask for the code, count the parcels, then say that you have them.</p>
+      <p class="muted">{count(job.detail.carries?.length ?? job.detail.parcels.count, "order")} on board. Ask for the code, count the parcels, then confirm that you have them.</p>
       <div class="stop-actions">
         <a class="button button-large" href={directions(at.gate_lat, at.gate_lon)} target="_blank" rel="noreferrer">Navigate</a>
         <Button kind="primary" size="large" onClick={() => setAsked(true)}>I have the parcels</Button>

@@ -64,7 +64,7 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
         {offer.pay ? <p class="offer-pay">{money(offer.pay.amount_minor, offer.pay.currency)}</p> : null}
       </header>
       <dl class="offer-facts">
-        <div><dt>Gate</dt><dd>{offer.mall.gate}</dd></div>
+        <div><dt>Gate</dt><dd>{named(offer.mall.gate)}</dd></div>
         <div><dt>Away</dt><dd>{distance(offer.distance_m)}, {offer.eta_s < 60 ? "under a minute" : duration(offer.eta_s)}</dd></div>
         <div><dt>Parcels</dt><dd>{count(parcels, "parcel")} from {count(shops.size, "shop")}</dd></div>
         <div><dt>Deliver by</dt><dd>{clock(due + offsetMs, now.value)}</dd></div>
@@ -75,7 +75,7 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
           <li key={name}>{name}</li>
         ))}
       </ul>
-      {app.isAnswered(offer) && !app.isBusy.value ? <p class="notice notice-warn" role="status">Your answer waits for the line.</p> : null}
+      {app.isAnswered(offer) && !app.isBusy.value ? <p class="notice notice-warn" role="status">Your answer will be sent when you are back online.</p> : null}
       {isDeclining ? (
         <div class="offer-actions">
           <p>Why not?</p>

@@ -69,7 +69,7 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
                     setPhoto(image);
                   },
                   () => {
-                    setFault("This file is no photo.");
+                    setFault("This file is not a photo.");
                     setPhoto(null);
                   },
                 );

@@ -21,7 +21,7 @@ export function Run({ app }: { app: DriverApp }): JSX.Element {
   return (
     <section class="run" aria-labelledby="run-title">
       <h1 id="run-title" class="visually-hidden">Your run</h1>
-      {next ? <StopView key={keyOf(next)} app={app} stop={next} /> : <Card><p>Nothing is left to do. Your reports wait for the line.</p></Card>}
+      {next ? <StopView key={keyOf(next)} app={app} stop={next} /> : <Card><p>Nothing is left to do. Your reports will be sent when you are back online.</p></Card>}
       {later.length > 0 ? (
         <>
           <h2 class="run-later">Then {count(later.length, "stop")}</h2>
