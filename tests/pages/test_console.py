@@ -32,7 +32,7 @@ async def assigned(
     place: Place, orders: Shop, new_app: NewApp, **changes: object
 ) -> tuple[App, Json]:
     """Return a driver with an accepted order."""
-    app = await new_app().open()
+    app = new_app()
     await app.online(*place.north(50))
     job = await orders.submit(place.order(**changes))
     await app.accept(await app.expect("offer"))
@@ -88,7 +88,7 @@ async def test_order_is_found_explained_and_assigned(
     open_page: OpenPage, place: Place, orders: Shop, new_app: NewApp
 ) -> None:
     job = await orders.submit(place.order(requires=["cold_chain"]))
-    app = await new_app().open()
+    app = new_app()
     await app.online(*place.north(80), vehicle={"kind": "car", "equipment": ["cold_chain"]})
     async with open_page("/console#/phoenix/exceptions", token=token()) as it:
         page = it.page
@@ -139,7 +139,7 @@ async def test_text_of_strangers_is_shown_and_never_run(
     body = place.order(metadata={"note": HOSTILE[0], HOSTILE[1]: HOSTILE[2]})
     body["dropoff"] |= dict(zip(("name", "address", "note", "contact"), HOSTILE, strict=False))
     job = await orders.submit(body)
-    app = await new_app().open()
+    app = new_app()
     await app.online(*place.north(50))
     offer = await app.expect("offer")
     await app.must("decline", offer=offer["offer"], reason=HOSTILE[4])

@@ -181,7 +181,7 @@ async def test_parcels_collected_without_a_line_win_over_the_next_driver(
         await line.down()
         await press(page, "Collected")
         # The engine hears nothing: the order goes to somebody else.
-        second = await new_app().open()
+        second = new_app()
         await second.online(*place.north(50))
         held = (await second.accept(await second.expect("offer", SLOW_S)))[0]
         assert held["job"] == job["id"]

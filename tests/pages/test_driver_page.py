@@ -293,7 +293,7 @@ async def test_breakdown_is_taken_over_by_another_driver(
         job = await accept_order(page, orders, place.order())
         await press(page, "Collected")
         await page.get_by_text("Ada Private").wait_for()
-        second = await new_app().open()
+        second = new_app()
         await second.online(*place.north(300))
         await press(page, "Cannot deliver")
         await press(page, "My vehicle has broken down")

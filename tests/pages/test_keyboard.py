@@ -17,11 +17,11 @@ from tests.pages.focus import MOST_STOPS, tab_to
 async def test_exception_to_assignment_and_back_by_keyboard_alone(
     open_page: OpenPage, place: Place, orders: Shop, new_app: Callable[..., App]
 ) -> None:
-    app = await new_app().open()
+    app = new_app()
     await app.online(*place.north(50))
     job = await orders.submit(place.order())
     await app.accept(await app.expect("offer"))
-    other = await new_app().open()
+    other = new_app()
     await other.online(*place.north(400))
     await app.must("problem", job=job["id"], attempt=1, kind="accident", text="rear-ended")
     async with open_page("/console#/phoenix/exceptions", token=make_token("ops", "operator")) as it:
