@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,10 +23,15 @@ def program(name: str) -> dict[str, Any]:
     return module
 
 
-async def test_driver_app_delivers_what_order_service_submits(
+async def test_driver_app_collects_orders_added_on_the_way(
     node: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    driving = asyncio.create_task(program("driver")["main"](node.ws, node.token("d-readme")))
+    """It takes the order of the order service, another one on its way, and visits the mall once."""
+    app, arrives, drives = program("driver"), asyncio.Event(), []
+
+    async def drive(_: float) -> None:
+        drives.append(node.ws)
+        await arrives.wait()
 
     async def is_available() -> bool:
         drivers = await node.http.get(
@@ -33,13 +39,24 @@ async def test_driver_app_delivers_what_order_service_submits(
         )
         return any(driver["state"] == "available" for driver in drivers.json()["items"])
 
-    await eventually(is_available)
-    await asyncio.to_thread(program("orders")["main"], node.url, node.token("shop", Role.ORDERS))
-    await asyncio.wait_for(driving, 10)
-
-    assert "d-readme" in capsys.readouterr().out
-    jobs = await node.http.get("/v1/jobs", headers=node.bearer("shop", Role.ORDERS))
-    assert [job["state"] for job in jobs.json()["items"]] == ["delivered"]
+    app["asyncio"] = SimpleNamespace(TaskGroup=asyncio.TaskGroup, sleep=drive)
+    driving = asyncio.create_task(app["main"](node.ws, node.token("d-readme")))
+    try:
+        await eventually(is_available)
+        token = node.token("shop", Role.ORDERS)
+        await asyncio.to_thread(program("orders")["main"], node.url, token)
+        assert "is assigned, driver " in capsys.readouterr().out
+        added = (await node.submit())["id"]
+        await node.job_in(added, "assigned")
+        arrives.set()
+        await node.job_in(added, "delivered")
+        await eventually(is_available)
+        jobs = await node.http.get("/v1/jobs", headers=node.bearer("shop", Role.ORDERS))
+        assert [job["state"] for job in jobs.json()["items"]] == ["delivered", "delivered"]
+        assert len(drives) == 1
+    finally:
+        driving.cancel()
+        await asyncio.wait([driving])
 
 
 @pytest.mark.finding("E")

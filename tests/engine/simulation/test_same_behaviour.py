@@ -4,7 +4,7 @@ that a figure of one holds for the others."""
 import argparse
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from io import StringIO
@@ -39,6 +39,7 @@ from mallard_engine.ports import JobRef
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
+from mallard_engine.simulation.virtual.loop import VirtualLoop
 from mallard_engine.workload.behaviour import USUAL_ANSWERS
 from mallard_engine.workload.demand import Demand
 from mallard_engine.workload.fleet import Habits
@@ -130,13 +131,23 @@ def test_drivers_of_load_tests_have_the_usual_vehicle() -> None:
 # -- the program in README.md
 
 
-class AppOfTwoJobs:
-    """In the place of `DriverClient`: offers two jobs, and keeps what the program sends."""
+class AppWithAddedJob:
+    """In the place of `DriverClient`: offers a run of two jobs, and one more on the way.
+
+    It keeps what the program sends.
+    """
 
     sent: ClassVar[list[tuple[object, ...]]] = []
+    # The pickup of each offer, and the drop-offs of its jobs: the added one is nearest to the mall.
+    offered: ClassVar[Mapping[str, tuple[int, Mapping[str, int]]]] = {
+        "run": (10, {"near": 12, "far": 13}),
+        "more": (20, {"added": 21}),
+    }
 
     def __init__(self, *_: str) -> None:
         self.sent.clear()
+        self.jobs: dict[str, SimpleNamespace] = {}
+        self._accepted = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -148,46 +159,82 @@ class AppOfTwoJobs:
         pass
 
     async def status(self, wish: str, until_ms: int | None = None) -> None:
-        self.sent.append((wish, until_ms))
+        self.sent.append((wish, until_ms is not None))
 
     async def offers(self) -> AsyncIterator[str]:
-        yield "offer"
+        for offer in self.offered:
+            yield offer
+            await asyncio.sleep(0.1)
 
-    async def accept(self, _: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(job="first"), SimpleNamespace(job="second")]
+    async def accept(self, offer: str) -> None:
+        self.sent.append((offer, "accepted"))
+        pickup_ms, dropoffs_ms = self.offered[offer]
+        for job, dropoff_ms in dropoffs_ms.items():
+            eta = SimpleNamespace(pickup_ms=pickup_ms, dropoff_ms=dropoff_ms)
+            detail = SimpleNamespace(eta=eta)
+            self.jobs[job] = SimpleNamespace(job=job, detail=detail)
+        self._accepted.set()
+
+    async def events(self, _: type) -> AsyncIterator[None]:
+        await self._accepted.wait()
+        yield
 
     async def progress(self, job: str, step: Step) -> None:
         self.sent.append((job, step))
+        if step is Step.DELIVERED:
+            del self.jobs[job]
+
+
+def a_day_with_an_added_order() -> Scenario:
+    """One driver, two orders that wait for it, and one that comes when it has just departed."""
+    day = replace(a_mall_day(), readme_drivers=True, answer_ms=0)
+    mall, order = places().mall(MALL), day.orders[0]
+    on_ms = order.placed_ms + 600_000
+    shift = replace(day.shifts[0], on_ms=on_ms, off_ms=day.end_ms)
+    placed_ms = {"near": order.placed_ms, "far": order.placed_ms, "added": on_ms + 1_000}
+    north = {"near": 0.03, "far": 0.04, "added": 0.01}
+    orders = tuple(
+        replace(
+            order,
+            id=name,
+            placed_ms=at_ms,
+            ready_ms=at_ms,
+            lat=mall.lat + north[name],
+            lon=mall.lon,
+        )
+        for name, at_ms in placed_ms.items()
+    )
+    return replace(day, orders=orders, shifts=(shift,))
 
 
 def test_readme_driver_of_a_mall_day_sends_what_the_program_does(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mallard_client, "DriverClient", AppOfTwoJobs)
-    asyncio.run(program("driver")["main"]("ws://127.0.0.1:1", "token"))
-    sent: list[tuple[object, ...]] = []
-    status, progress = DriverCommands.status, DriverCommands.progress
+    monkeypatch.setattr(mallard_client, "DriverClient", AppWithAddedJob)
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(program("driver")["main"]("ws://127.0.0.1:1", "token"))
+    ran: list[tuple[object, ...]] = []
+    status, accept = DriverCommands.status, DriverCommands.accept
+    progress = DriverCommands.progress
 
-    async def note_status(self: Any, market: str, driver: str, *wish: Any) -> Any:
-        sent.append(wish)
-        return await status(self, market, driver, *wish)
+    async def note_status(self: Any, market: str, driver: str, wish: Any, until_ms: Any) -> Any:
+        ran.append((wish, until_ms is not None))
+        return await status(self, market, driver, wish, until_ms)
+
+    async def note_accept(self: Any, market: str, driver: str, offer: str) -> Any:
+        answered = await accept(self, market, driver, offer)
+        ran.append(("run" if len(answered.jobs) > 1 else "more", "accepted"))
+        return answered
 
     async def note_step(self: Any, ref: JobRef, driver: str, n: int, step: Step, **how: Any) -> Any:
-        sent.append((ref.job, step))
+        ran.append((ref.job.rpartition(".")[2], step))
         return await progress(self, ref, driver, n, step, **how)
 
     monkeypatch.setattr(DriverCommands, "status", note_status)
+    monkeypatch.setattr(DriverCommands, "accept", note_accept)
     monkeypatch.setattr(DriverCommands, "progress", note_step)
-    day = replace(a_mall_day(), readme_drivers=True)
-    order, shift = day.orders[0], replace(day.shifts[0], off_ms=day.end_ms)
-    # Both wait when the driver comes: they are one run.
-    shift = replace(shift, on_ms=order.placed_ms + 600_000)
-    both = tuple(replace(order, id=name, ready_ms=order.placed_ms) for name in ("o1", "o2"))
-    simulate(replace(day, orders=both, shifts=(shift,), answer_ms=0), redis_url)
-    names = {str(job): "" for job, step in sent if step is Step.AT_MALL}
-    names = dict(zip(names, ("first", "second"), strict=True))
-    ran = [(names.get(str(what), what), then) for what, then in sent]
-    assert ran[: len(AppOfTwoJobs.sent)] == AppOfTwoJobs.sent
+    simulate(a_day_with_an_added_order(), redis_url)
+    assert ran[: len(AppWithAddedJob.sent)] == AppWithAddedJob.sent
 
 
 # -- answers

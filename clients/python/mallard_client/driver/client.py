@@ -4,10 +4,10 @@
         app.location(33.42, -111.93, acc_m=8)
         await app.status("available")
         async for offer in app.offers():
-            for job in await app.accept(offer):
-                await app.progress(job.job, "at_mall")
-                await app.progress(job.job, "picked_up")
-                await app.progress(job.job, "delivered")
+            await app.accept(offer)  # its jobs are in `app.jobs` from now on
+
+A task of its own carries out `app.jobs` with `app.progress`: on the way to the mall the engine may
+offer more jobs from there.
 
 The client stays connected: it reconnects as the close codes advise, reports the held jobs and sends
 the buffered fixes and reports. Times that you pass are by the device's clock; the client converts

@@ -57,8 +57,8 @@ def add_mallday(sources: Any) -> argparse.ArgumentParser:
     source.add_argument(
         "--readme-drivers",
         action="store_true",
-        help="drivers have the app of README.md: they state neither a vehicle nor the end of their "
-        "block, and answer no offer while they carry out another; not with --bad-day",
+        help="drivers have the app of README.md: they state no vehicle, and deliver by the times "
+        "that their offers named; not with --bad-day",
     )
     source.add_argument(
         "--goal",
