@@ -210,7 +210,7 @@ def test_wait_ends_in_time_without_answers() -> None:
 
 @pytest.mark.parametrize("url", ["", "engine:8000", "ws://engine"])
 def test_address_that_can_never_work_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
+    with pytest.raises(ValueError, match="not the address"):
         Caller([url], rng=_Highest())
 
 

@@ -120,7 +120,7 @@ def test_wrong_option_is_a_usage_error(arguments: list[str]) -> None:
 async def test_address_of_no_engine_is_status_two(mallard: Mallard, url: str) -> None:
     status, lines, errors = await mallard("list", "jobs", "--url", url)
     assert (status, lines, len(errors)) == (2, [], 1)
-    assert "no address of an engine" in errors[0]
+    assert "not the address of an engine" in errors[0]
 
 
 async def test_engine_away_is_one_line_and_status_one(mallard: Mallard) -> None:

@@ -115,7 +115,7 @@ async def test_jobs_are_listed_again_after_trimmed_events(monkeypatch: pytest.Mo
         (["--market", "atlantis"], 2, "there is no market 'atlantis'"),
         ([], 2, "name a market with --market"),
         (["--market", "phoenix", "--url", "http://127.0.0.1:1"], 1, "no engine answers"),
-        (["--market", "phoenix", "--url", "here"], 2, "no address of an engine"),
+        (["--market", "phoenix", "--url", "here"], 2, "not the address of an engine"),
     ],
 )
 async def test_what_cannot_be_watched_is_one_line(

@@ -97,10 +97,10 @@ async def test_bucket_that_fails_answers_503(engine_node: NodeFactory, endpoint:
     ("flags", "why"),
     [
         ({"proofs_endpoint": "http://s3"}, "needs proofs_bucket"),
-        ({"proofs_bucket": "b", "proofs_endpoint": "s3:9000"}, "no http or https address"),
+        ({"proofs_bucket": "b", "proofs_endpoint": "s3:9000"}, "not an http or https address"),
         ({"proofs_bucket": "b", "proofs": "images"}, "both set"),
-        ({"public_url": "api.example"}, "no http or https address"),
-        ({"public_url": "https://api.example/?x=1"}, "no http or https address"),
+        ({"public_url": "api.example"}, "not an http or https address"),
+        ({"public_url": "https://api.example/?x=1"}, "not an http or https address"),
     ],
 )
 def test_wrong_settings_are_refused(flags: dict[str, str], why: str) -> None:
