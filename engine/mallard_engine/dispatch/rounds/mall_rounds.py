@@ -321,12 +321,13 @@ class MallRounds:
 
     async def _serve_rest(self, found: Found, serve: Serve) -> int:
         """Serve jobs that this round has not read, if a driver may be free for one."""
-        if self._rest.begun != self._pass_looked_for:
-            return 0  # a driver became free after the search: the next round searches again
         if (not found.near and not found.coming) or found.waiting_total <= len(found.waiting):
-            self._rest.end()
+            # For a driver who became free after the search, the next round searches again.
+            if self._rest.begun == self._pass_looked_for:
+                self._rest.end()
             return 0
-        served = await self._rest.serve(found, {job.job for job in found.waiting}, serve)
+        known = {job.job for job in found.waiting}
+        served = await self._rest.serve(found, known, serve, self._pass_looked_for)
         if not (served or self._rest.is_done):
             self._again = self._stirred = True
         return served

@@ -1,5 +1,6 @@
 """Long queues: unservable jobs do not hide others, and services take turns."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -92,6 +93,22 @@ async def test_new_driver_finds_its_job_among_50000(any_node: Node) -> None:
     await any_node.waits(ref)
     await any_node.online("d")
     await eventually_asked(any_node, ref, "d")
+
+
+async def test_drivers_who_become_free_do_not_keep_others_from_the_end(any_node: Node) -> None:
+    await queue_unservable(any_node, 4_000)
+    ref = await any_node.submit()
+    await any_node.waits(ref)
+
+    async def wake() -> None:
+        while True:
+            any_node.dispatcher._rounds.wake(MALL.id, driver=True)
+            await asyncio.sleep(0.002)
+
+    waking = asyncio.create_task(wake())
+    await any_node.online("d")
+    await eventually_asked(any_node, ref, "d")
+    waking.cancel()
 
 
 @pytest.mark.parametrize(
