@@ -26,19 +26,22 @@ class RecordingLink(Link):
         super().__init__(url)
         self._market = market
         self.verdicts: set[tuple[str, str]] = set()
-        self._by_sha = {script.sha: script for script in all_scripts().values()}
+        # By digest, and by source: as a script is called that another test has flushed.
+        self._scripts: dict[bytes, Script] = {}
+        self.learn(all_scripts())
         # Calls that have begun: what others write meanwhile is not this one's.
         self._begun = 0
 
     def learn(self, scripts: Mapping[str, Script]) -> None:
         """Know these scripts as well."""
-        self._by_sha |= {script.sha: script for script in scripts.values()}
+        for script in scripts.values():
+            self._scripts |= {script.sha: script, script.source: script}
 
     async def call(self, *command: str | bytes | float) -> Any:
-        if command[0] != b"EVALSHA":
+        if command[0] not in {b"EVALSHA", b"EVAL"}:
             self._begun += 1
             return await super().call(*command)
-        script = self._by_sha[bytes(command[1])]  # type: ignore[arg-type]
+        script = self._scripts[bytes(command[1])]  # type: ignore[arg-type]
         before = await self._writes() if _asks_again(script) else None
         self._begun += 1
         begun = self._begun

@@ -73,7 +73,10 @@ class TimerWheel:
         self._disarm()
         if self._ends:
             self._timer_s = self._ends[0]
-            self._timer = asyncio.get_running_loop().call_at(self._timer_s, self._turn)
+            loop = asyncio.get_running_loop()
+            # uvloop rounds to milliseconds, and would wake up too early until the time has come.
+            delay_s = math.ceil((self._timer_s - loop.time()) * 1000) / 1000
+            self._timer = loop.call_later(max(0.0, delay_s), self._turn)
 
     def _disarm(self) -> None:
         if self._timer is not None:

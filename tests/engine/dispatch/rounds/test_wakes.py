@@ -169,6 +169,8 @@ async def test_nearer_of_two_malls_gets_the_driver(node: Node) -> None:
     further = await at_other_mall(node)
     nearer = await waiting_job(node)
     assert OTHER_MALL.id < MALL.id
+    # A round that served no job is followed by a pause, during which the other mall would be first.
+    await node.quiet()
     await node.online("d", EQUALLY_FAR_NORTH_M - 300)
     await node.offered(nearer, "d")
     assert (await node.job(further)).state is JobState.QUEUED
