@@ -11,9 +11,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests run side by side, each worker with a server of its own: many wait for a limit to pass, so
 # there are three workers to each of two cores. `make test PYTEST_ARGS=-x` runs them one by one.
-PYTEST_ARGS ?= --workers 6
+PYTEST_ARGS ?= -n 6
 # The slow tests keep their processors busy.
-SLOW_ARGS ?= --workers 3
+SLOW_ARGS ?= -n 3
 
 .PHONY: demo web test test-slow test-pages test-pages-slow screenshots console-load coverage planted load load-restarts outage failover attack bench bench-quick lint format types docs lock clean fresh-machine typescript
 
@@ -49,7 +49,7 @@ console-load: $(READY)
 
 # The tests of `make test` with branch coverage; fails below the floor in pyproject.toml.
 coverage: $(READY)
-	$(BIN)/pytest -n 6 -m "not slow and not pages" --cov --cov-report=term:skip-covered
+	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow and not pages" --cov --cov-report=term:skip-covered
 
 # The guard of the guards, half an hour on two cores: bugs planted in the scripts, each of which the
 # random state machine must find. Prints each by name, and at the end those that it has not found.

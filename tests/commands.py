@@ -101,11 +101,6 @@ def run(
         )
 
 
-def prepare() -> None:
-    """Start the process that is forked for each command; processes forked later share it."""
-    _template()
-
-
 @functools.cache
 def _template() -> socket.socket:
     """Start the process that is forked; it ends when the socket is closed."""

@@ -20,8 +20,6 @@ from mallard_engine.storage.scripts import all_scripts
 from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
 from tests.stores import KIND, store_of_kind
 
-pytest_plugins = ["tests.workers"]
-
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run tests on the event loop of the nodes, whose timers and transports are its own."""
