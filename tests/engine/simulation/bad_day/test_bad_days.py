@@ -134,7 +134,7 @@ def test_orders_that_nobody_could_bring_in_time_are_counted(redis_url: str) -> N
     of = scenario(BadDay(1, {BadEvent.EVACUATED: 1.0}), drivers=10)
     first, *others = of.orders
     hopeless = replace(first, best_by_ms=first.ready_ms + 1)
-    tight = replace(others[0], best_by_ms=others[0].ready_ms + 20 * MINUTE_MS)
+    tight = replace(others[0], best_by_ms=others[0].ready_ms + 30 * MINUTE_MS)
     _, accounts = accounted(replace(of, orders=(hopeless, tight, *others[1:])), redis_url)
     assert accounts.impossible == 1
     assert accounts.on_time < accounts.deliverable - 1
