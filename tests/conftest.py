@@ -1,9 +1,8 @@
 """The real server that tests run against, and a clean slate on it for each test."""
 
-import asyncio
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -12,18 +11,12 @@ import httpcore2
 import pytest
 import redis
 import structlog
-import uvloop
 
 from mallard_engine.storage import redis_storage
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.scripts import all_scripts
 from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
 from tests.stores import KIND, store_of_kind
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run tests on the event loop of the nodes, whose timers and transports are its own."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection(session: pytest.Session) -> None:
