@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BINARY is None, reason="needs a redis-server with TLS, and openssl"),
     # Each address has 0.4 s for its handshake and answer, which other tests beside these use up.
-    pytest.mark.skipif("MALLARD_TEST_TLS" not in os.environ, reason="alone: MALLARD_TEST_TLS=1"),
+    pytest.mark.skipif("MALLARD_TEST_TLS" not in os.environ, reason="alone: make test-tls"),
 ]
 KINDS = {"sentinel": secured_sentinels, "cluster": secured_cluster}
 
