@@ -1,8 +1,8 @@
 """Which replicas must have a write before it is safe from a failover.
 
-Whoever decides on a failover may promote a replica that others are ahead of: Sentinel compares
-offsets that are seconds old, and a planned failover takes a replica away from a master that goes on
-taking writes, with the other replicas still attached. So a replica counts for a while after it was
+A failover may promote a replica that others are ahead of: Sentinel compares offsets that are
+seconds old, and during a planned failover the former master still takes writes and sends them to
+its other replicas. So a replica counts for a while after it was
 last in step, whether it lags, is silent or has disconnected. A new replica counts once it is in
 step: until then nothing promotes it.
 """

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Writes an entry of the audit log, or its outcome under the same id. Entries past their retention
--- are dropped, and the oldest if there are too many. All markets share this key; the entries are
--- stored beside it, in its slot.
+-- are dropped, and the oldest if there are too many. All markets share this key and its slot,
+-- which also has the entries.
 -- KEYS: audit
 -- ARGV: now arg{id at most kept_ms} entry
 -- REPLY: how many entries were dropped

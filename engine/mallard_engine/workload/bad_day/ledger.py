@@ -162,7 +162,7 @@ class Accounts:
 
     @property
     def possible_on_time_percent(self) -> float:
-        """The same of those that a driver could have delivered on time."""
+        """The share on time of the orders that a driver could have delivered in time."""
         return _percent(self.on_time, self.deliverable - self.impossible)
 
 
