@@ -18,6 +18,8 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.node import Node
 from mallard_engine.gateway.server import Lifecycle, Server, server_config
 from mallard_engine.gateway.socket.timers import SocketTimeouts
+from mallard_engine.storage import redis_storage
+from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_protocol.codes import Role
 from tests.support import eventually
 
@@ -26,6 +28,8 @@ MALL = "chandler-fashion-center"
 # A few minutes from the mall, and a customer in the same market.
 NEAR = {"lat": 33.31, "lon": -111.90}
 HOME = {"lat": 33.3197, "lon": -111.8412}
+# A test process may stand still for seconds on a busy machine: no node may lose drivers by that.
+_LEASE_MS = 20_000
 _orders = itertools.count(1)
 
 
@@ -129,7 +133,14 @@ def places() -> Places:
 
 
 @pytest.fixture
-async def engine_node(redis_url: str, tmp_path: Path, places: Places) -> AsyncIterator[NodeFactory]:
+def long_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_storage, "RedisLeases", partial(RedisLeases, lease_ms=_LEASE_MS))
+
+
+@pytest.fixture
+async def engine_node(
+    redis_url: str, tmp_path: Path, places: Places, long_leases: None
+) -> AsyncIterator[NodeFactory]:
     """Start nodes that share one Redis. At the end each must have released everything."""
     running: list[RunningNode] = []
 

@@ -23,6 +23,11 @@ OUTAGE_S = 1.8
 
 
 @pytest.fixture
+def long_leases() -> None:
+    """Leave the leases as they are: these tests are about leases that end."""
+
+
+@pytest.fixture
 def server(tmp_path: Path, redis_binary: Path | None) -> Iterator[EmbeddedServer]:
     """A server that only this test's nodes use, and that may be killed."""
     with EmbeddedServer(tmp_path / "own", tcp=True, binary=redis_binary) as server:

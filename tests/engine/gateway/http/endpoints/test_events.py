@@ -297,6 +297,10 @@ async def test_slow_reader_is_cut_and_delays_no_other(
         f"Authorization: Bearer {token}\r\n\r\n".encode()
     )
     await eventually(lambda: len(node.node.streams) == 1)
+    # By itself the system keeps some hundred kilobytes for the reader, which take a while to fill.
+    (connection,) = node.server.server_state.connections
+    sending = connection.transport.get_extra_info("socket")
+    sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
     async with stream(node, EVENTS, market=PHOENIX) as fast:
         home = {"lat": 33.3197, "lon": -111.8412, "note": "x" * 900}
 
