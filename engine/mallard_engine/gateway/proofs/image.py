@@ -14,6 +14,9 @@ MOST_PIXELS: Final = 25_000_000
 _MOST_SIDE: Final = 16_383  # the most that WebP can have
 _JPEG_QUALITY: Final = 85
 _MEDIA_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+# What phones with several lenses or a gain map write (CIPA DC-007): a JPEG with further images
+# behind the first. The decoder has a name of its own for it.
+_MULTI_PICTURE: Final = "MPO"
 
 
 class NotAnImage(Exception):
@@ -35,8 +38,8 @@ class CleanImage:
 def clean(data: bytes) -> CleanImage:
     """Return the re-encoded image. Takes up to a second of CPU: call it in a thread.
 
-    The orientation that a phone notes in the metadata is applied. Of an animation the first image
-    is kept.
+    The orientation that a phone notes in the metadata is applied. Of an animation or of
+    several pictures the first is kept.
 
     Raises:
         NotAnImage: it is none of JPEG, PNG and WebP.
@@ -47,6 +50,7 @@ def clean(data: bytes) -> CleanImage:
     try:
         with Image.open(io.BytesIO(data), formats=tuple(_MEDIA_TYPES)) as image:
             name, (width, height) = str(image.format), image.size
+            name = "JPEG" if name == _MULTI_PICTURE else name
             _check_size(width, height)
             image.load()
             upright = ImageOps.exif_transpose(image)

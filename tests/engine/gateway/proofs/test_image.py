@@ -85,6 +85,18 @@ def test_every_kind_of_pixels_is_taken(mode: str) -> None:
     assert reopened(clean(written.getvalue()).data).size == (3, 2)
 
 
+def test_of_several_pictures_the_first_is_kept() -> None:
+    """Phones with several lenses, or with a gain map, write JPEG files with more than one."""
+    written = io.BytesIO()
+    first, second = Image.new("RGB", (8, 6), "red"), Image.new("RGB", (4, 3), "blue")
+    first.save(written, "MPO", save_all=True, append_images=[second])
+    assert Image.open(io.BytesIO(written.getvalue())).format == "MPO"
+    image = clean(written.getvalue())
+    kept = reopened(image.data)
+    assert (image.media_type, kept.format, kept.size) == ("image/jpeg", "JPEG", (8, 6))
+    assert len(image.data) < len(written.getvalue())
+
+
 def test_transparency_is_kept() -> None:
     image = reopened(clean(encoded("PNG", "RGBA")).data)
     assert image.mode == "RGBA"
