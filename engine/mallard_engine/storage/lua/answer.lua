@@ -45,7 +45,7 @@ problem.state = 'answered'
 problem.answer = { action = arg.action, text = arg.text, at_ms = now, actor = arg.actor }
 save_problems(job.key, problems)
 job_event(job, { kind = 'problem_answered', what = problem.kind, problem = problem.id,
-  action = arg.action, text = arg.text, actor = arg.actor })
+  action = arg.action, actor = arg.actor })
 local door = { problem = problem.id, kind = problem.kind }
 local is_at_door = job.state == 'picked_up' and AT_DOOR[problem.kind]
 if job.state == 'picked_up' and arg.action == 'return' then

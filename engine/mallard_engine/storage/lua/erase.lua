@@ -7,6 +7,7 @@
 -- include lib/base.lua
 -- include lib/jobs.lua
 -- include lib/by_customer.lua
+-- include lib/problems.lua
 
 local job = read_job(KEYS[15])
 if not job then return reply('gone') end
@@ -22,6 +23,14 @@ local proofs = list_of(redis.call('HGET', job.key, 'proofs'))
 for _, proof in ipairs(proofs) do proof.value = '' end
 if #proofs > 0 then redis.call('HSET', job.key, 'proofs', cmsgpack.pack(proofs)) end
 redis.call('HDEL', job.key, 'codes', 'wrong_codes')
+-- Nor stays what people wrote about the door and the customer.
+local problems = problems_of(job.key)
+for _, problem in ipairs(problems) do
+  problem.text = ''
+  if problem.answer then problem.answer.text = '' end
+end
+if #problems > 0 then save_problems(job.key, problems) end
+redis.call('HDEL', job.key, 'answer', 'cancel_note')
 leave_by_customer(job, arg.customer_ref)
 job_event(job, { kind = 'updated', actor = arg.actor, fields = { '/dropoff' } })
 return reply('ok')

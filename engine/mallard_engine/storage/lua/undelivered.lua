@@ -21,10 +21,11 @@ if arg.attempt and not is_holder(job, arg.driver, arg.attempt) then
 end
 job.reported_ms = arg.at_ms
 
-local problem, is_new = keep_problem(job.key, arg)
+local problem, is_new = keep_problem(job.key, { kind = arg.kind, store = arg.store,
+  text = arg.text, until_ms = arg.until_ms, at_ms = arg.at_ms, driver = arg.driver })
 if is_new then
   job_event(job, { kind = 'problem', what = arg.kind, driver = arg.driver, mall = job.mall,
-    store = arg.store, until_ms = arg.until_ms, text = arg.text, reported_ms = arg.at_ms })
+    store = arg.store, until_ms = arg.until_ms, reported_ms = arg.at_ms })
 end
 if job.state == 'picked_up' then nobody_takes_it(job, rec, problem, is_new, arg.plan) end
 return reply('ok', told(arg.driver), is_new and 1 or 0)

@@ -22,7 +22,7 @@ local function change_at_door(job, rec)
   problem.answer = { action = 'retry', text = '', at_ms = now, actor = arg.actor }
   save_problems(job.key, problems)
   job_event(job, { kind = 'problem_answered', what = problem.kind, problem = problem.id,
-    action = 'retry', text = '', actor = arg.actor })
+    action = 'retry', actor = arg.actor })
   if job.state == 'returning' then turn_round(job, rec, arg.actor) end
   forget_door(job)
   redis.call('HSET', job.key, 'leave', '', 'visited', '')
