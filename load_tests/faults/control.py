@@ -193,7 +193,7 @@ class Control:
                    default=0.0)  # fmt: skip
 
     async def _policies(self) -> list[Mapping[str, Any]]:
-        """Return the figures in force, as each node has them."""
+        """Return the values in force, as each node has them."""
         return [
             (await self._call("GET", f"{_PATH}/policy", node=node))["effective"]
             for node in self._nodes

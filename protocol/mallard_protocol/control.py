@@ -129,7 +129,7 @@ class PolicyRequest(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PolicyView(Struct, frozen=True):
-    """What operators have set of a market's policy, and all figures in force.
+    """What operators have set of a market's policy, and all values in force.
 
     ``version`` rises with each change, 0: nothing was ever set; it is the ``ETag``.
     """

@@ -136,7 +136,7 @@ async def test_failure_on_a_message_ends_the_socket(
     assert (await asyncio.wait_for(anext(app.offers()), 5)).offer == "o1"
 
 
-async def test_nothing_waits_for_a_client_that_was_not_started(engine: Counterpart) -> None:
+async def test_client_that_was_not_started_blocks_no_caller(engine: Counterpart) -> None:
     app = DriverClient(engine.url, "a-token")
     with pytest.raises(Stopped, match="not started"):
         await app.online()

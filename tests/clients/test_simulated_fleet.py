@@ -202,7 +202,7 @@ def test_journey_interpolates_positions() -> None:
     assert Journey.at_speed(start, start, 10, 5).at(10) == start
 
 
-def test_percentiles() -> None:
+def test_percentile_is_the_nearest_rank() -> None:
     assert percentile([], 0.5) is None
     assert percentile([3], 0.99) == 3
     assert percentile(list(range(100)), 0.95) == 95

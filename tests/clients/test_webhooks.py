@@ -30,7 +30,7 @@ def test_signed_event_is_read() -> None:
     assert event.data["id"] == "job_p.1"
 
 
-def test_either_secret_is_good_while_rotating() -> None:
+def test_either_secret_is_valid_while_rotating() -> None:
     assert read_webhook(BODY, headers(secret=OTHER), SECRET, OTHER).id == "evt_p.1-0"
     both = headers() | {
         "Webhook-Signature": f"{headers(secret=OTHER)['Webhook-Signature']} "
@@ -72,7 +72,7 @@ def test_other_secret_old_request_or_no_secret_is_refused() -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_A"])
-def test_what_is_no_secret_is_an_error_of_its_own(secret: str) -> None:
+def test_text_that_is_no_secret_raises_an_error_of_its_own(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         read_webhook(BODY, headers(), secret)
 

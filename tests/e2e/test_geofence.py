@@ -6,7 +6,9 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 
 
-async def test_arrival_by_geofence(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_position_at_the_mall_reports_the_arrival(
+    new_app: NewApp, shop: Shop, place: Place
+) -> None:
     app = new_app()
     await app.hello()
     # Half a minute ago it was 1.5 km away: 50 m/s since is fast, but possible.

@@ -170,7 +170,7 @@ async def test_operator_closes_a_job_on_board(
     assert_problem(response, 422)
 
 
-async def test_suspend_and_resume(
+async def test_suspended_driver_gets_offers_once_resumed(
     new_app: NewApp, shop: Shop, operator: Shop, place: Place
 ) -> None:
     app = new_app()
@@ -222,7 +222,7 @@ async def post_fixes(node: Node, app: App, fixes: list[Any]) -> httpx2.Response:
         return await http.post("/v1/driver/locations", json={"fixes": fixes})
 
 
-async def test_positions_over_http(
+async def test_positions_over_http_are_stored(
     node: Node, new_app: NewApp, operator: Shop, place: Place
 ) -> None:
     app = new_app()

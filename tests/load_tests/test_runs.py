@@ -131,7 +131,7 @@ def test_run_that_meets_its_objectives_ends_with_0(runs: dict[str, Run]) -> None
     assert "offer latency" in report.read_text(encoding="utf-8")
 
 
-def test_what_workers_measure_adds_up(runs: dict[str, Run]) -> None:
+def test_measures_of_workers_add_up(runs: dict[str, Run]) -> None:
     """Each order's offer came to the worker that knows when it was ordered."""
     rows = runs["make load"].rows()
     posted = int(rows["POST /v1/jobs"]["Request Count"])

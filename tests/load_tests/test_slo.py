@@ -56,7 +56,7 @@ def test_failures_are_not_in_percentiles() -> None:
     assert verdicts("offer latency:p50>4ms", recorded(5.0, failures=99)) == [True]
 
 
-def test_name_without_a_request_meets_nothing() -> None:
+def test_objective_of_a_name_without_requests_is_missed() -> None:
     objective = parse_objective("ofer latency:p99<50ms,failures<1%")
     assert judge([objective], recorded(1.0)) == [
         Verdict("ofer latency", "p99<50ms", "no request", met=False),

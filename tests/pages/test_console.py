@@ -68,7 +68,7 @@ async def test_missing_parcel_is_put_right_by_one_key(
         await expect(it.page.get_by_text("Parcels are missing")).to_have_count(0, timeout=15_000)
 
 
-async def test_accident_is_told_and_acknowledged(
+async def test_accident_is_alerted_and_acknowledged(
     open_page: OpenPage, place: Place, orders: Shop, new_app: NewApp, operator: Shop
 ) -> None:
     app, job = await assigned(place, orders, new_app)
@@ -161,7 +161,7 @@ async def test_text_of_strangers_is_shown_and_never_run(
             assert set(hrefs) <= {"http:"}
 
 
-async def test_line_that_is_down_is_said_and_caught_up(
+async def test_lost_connection_is_shown_and_caught_up(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
     async with open_page("/console#/phoenix/orders", token=token()) as it:

@@ -170,7 +170,7 @@ async def _ten_minutes(
     return job, tapped
 
 
-async def test_parcels_collected_without_a_line_win_over_the_next_driver(
+async def test_parcels_collected_offline_win_over_the_next_driver(
     browser: Any, strict_node: Node, place: Place, orders: Shop, new_app: NewApp
 ) -> None:
     _, token = new_driver()
@@ -309,7 +309,7 @@ async def test_problem_and_wish_outlive_a_killed_tab(
         await eventually(is_paused, SLOW_S)
 
 
-async def test_return_that_is_not_believed_is_said_again_by_the_app(
+async def test_return_refused_away_from_the_place_is_reported_again(
     open_page: OpenPage, place: Place, orders: Shop, operator: Shop
 ) -> None:
     _, token = new_driver()

@@ -154,7 +154,7 @@ async def test_clock_set_back_and_forth_changes_nothing(
         assert all(entry["occurred_at"][:4] >= "2026" for entry in timeline)
 
 
-async def test_second_phone_takes_over_and_the_first_says_so(
+async def test_second_phone_takes_over_and_the_first_shows_it(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
     _, token = new_driver()
@@ -180,7 +180,7 @@ async def test_expired_token_asks_for_another_one(open_page: OpenPage, place: Pl
         await it.page.get_by_text("token has expired").first.wait_for()
 
 
-async def test_shop_that_is_short_and_a_return(
+async def test_driver_reports_a_short_shop_and_returns_the_rest(
     open_page: OpenPage, place: Place, orders: Shop, operator: Shop
 ) -> None:
     _, token = new_driver()

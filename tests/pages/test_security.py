@@ -155,7 +155,7 @@ async ([url, options]) => {
 """
 
 
-async def test_foreign_page_calls_in_vain(
+async def test_call_of_a_foreign_page_is_refused(
     foreign: Any, node: Node, place: Place, operator: Shop
 ) -> None:
     order = place.order(external_id="by-a-foreign-page")

@@ -79,7 +79,7 @@ async def test_order_is_ready_and_handed_over_by_a_scanned_code(
         assert (await app.expect("job", reason="handed_over"))["job"] == job["id"]
 
 
-async def test_wrong_code_is_told_and_the_right_one_works(
+async def test_wrong_code_is_reported_and_the_right_one_works(
     open_page: OpenPage, orders: Shop, new_app: NewApp, place: Place
 ) -> None:
     job = await orders.submit(order_of(place))
@@ -103,7 +103,9 @@ async def test_wrong_code_is_told_and_the_right_one_works(
         await said(orders, job["id"], "collected")
 
 
-async def test_short_missing_and_later(open_page: OpenPage, orders: Shop, place: Place) -> None:
+async def test_counter_reports_short_missing_and_a_later_time(
+    open_page: OpenPage, orders: Shop, place: Place
+) -> None:
     short, missing, later = [await orders.submit(order_of(place, 3)) for _ in range(3)]
     async with open_page("/shop", size="tablet", token=counter_token(place)) as it:
         page = it.page
@@ -210,7 +212,7 @@ async def test_text_of_strangers_stays_text(
             assert f"note: {text}" not in html
 
 
-async def test_revoked_counter_is_signed_out_with_a_word(
+async def test_revoked_counter_is_signed_out_with_the_reason(
     open_page: OpenPage, operator: Shop, node: Node, place: Place
 ) -> None:
     name = f"till-{uuid.uuid4().hex[:8]}"

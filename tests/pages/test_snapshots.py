@@ -64,7 +64,7 @@ def _png(marks: tuple[int, int, int, int] | None = None, shade: int = 0) -> byte
     return packed.getvalue()
 
 
-async def test_small_differences_are_none_and_others_are_told() -> None:
+async def test_only_large_differences_of_pictures_are_reported() -> None:
     assert difference(_png(), _png()) is None
     assert difference(_png(shade=40), _png()) is None
     assert difference(_png((10, 10, 20, 20)), _png()) is None

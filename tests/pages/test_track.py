@@ -67,7 +67,7 @@ async def test_nothing_of_the_order_is_on_the_page(
             assert text not in html
 
 
-async def test_lost_line_is_said(open_page: OpenPage, orders: Shop, place: Place) -> None:
+async def test_lost_connection_is_shown(open_page: OpenPage, orders: Shop, place: Place) -> None:
     job = await orders.submit(place.order())
     async with open_page(job["tracking_url"], size="phone") as it:
         it.expected += ["ERR_INTERNET_DISCONNECTED", "Failed to load resource"]

@@ -83,7 +83,7 @@ def test_custody_wins_over_a_live_offer(day: Mallard) -> None:
     day.accept("o1", "d1")
 
 
-def test_custody_by_a_driver_assigned_again(day: Mallard) -> None:
+def test_driver_assigned_again_may_claim_custody(day: Mallard) -> None:
     day.a_day_begins([(Order(), 2)])
     day.unassign(JOB, 1)
     day.assign(JOB, "d0")

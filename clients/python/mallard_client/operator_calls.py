@@ -195,7 +195,7 @@ def retry(caller: Caller, letter: str) -> Steps[DeadLetterView]:
 
 
 def policy(caller: Caller, market: str) -> Steps[PolicyView]:
-    """Return what is set of a market's policy, and all figures in force."""
+    """Return what is set of a market's policy, and all values in force."""
     return caller.call("GET", path_of("markets", market, "policy"), PolicyView)
 
 

@@ -318,7 +318,6 @@ export interface DriverProfileView {
  * The answer to a successful request.
  *
  * `jobs`: in full, those of an accepted offer, or those that a transfer has given to the driver.
- * `detail`: the complete job, if a custody claim has assigned it to the driver at `attempt`.
  * `detail`: the complete job, if a custody claim has assigned it to the driver at `attempt`,
  * or if it is now `returning`.
  */
@@ -1080,7 +1079,7 @@ export interface PolicyRequest {
 }
 
 /**
- * What operators have set of a market's policy, and all figures in force.
+ * What operators have set of a market's policy, and all values in force.
  *
  * `version` rises with each change, 0: nothing was ever set; it is the `ETag`.
  */
@@ -1325,7 +1324,6 @@ export interface ReplayRequest {
  * The answer to a successful request.
  *
  * `jobs`: in full, those of an accepted offer, or those that a transfer has given to the driver.
- * `detail`: the complete job, if a custody claim has assigned it to the driver at `attempt`.
  * `detail`: the complete job, if a custody claim has assigned it to the driver at `attempt`,
  * or if it is now `returning`.
  */

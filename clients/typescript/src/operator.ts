@@ -125,7 +125,7 @@ export class OperatorClient extends OrdersClient {
     return this.caller.call("POST", path("dead-letters", letter, "retry"), { repeatable: false });
   }
 
-  /** What is set of a market's policy, and all figures in force. */
+  /** What is set of a market's policy, and all values in force. */
   policy(market: string): Promise<PolicyView> {
     return this.caller.call("GET", path("markets", market, "policy"));
   }

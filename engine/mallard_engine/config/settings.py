@@ -27,7 +27,7 @@ _PREFIX = "MALLARD_"
 _MAX_PORT = 65_535
 # Variables that are not settings: data sets and the test suite.
 _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
-# Robots need the sandbox's own figures: only its own table overrides them.
+# Robots need the sandbox's own settings: only its own table overrides them.
 _SANDBOX_VALUES = {
     name: ConfigValue(value, f"markets.{SANDBOX_MARKET}.{name}")
     for name, value in {**SANDBOX_FIGURES, "travel_source": "straight"}.items()

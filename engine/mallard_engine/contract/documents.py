@@ -17,15 +17,22 @@ from mallard_engine.contract.advice import ERROR_ADVICE, PROBLEMS
 from mallard_engine.contract.asyncapi import asyncapi
 from mallard_engine.contract.limits import HTTP_LIMITS, SOCKET_LIMITS, Limits
 from mallard_engine.contract.meanings import (
+    ANSWER_ACTION_MEANING,
     BARRED_MEANING,
     FIX_DROPPED_MEANING,
     JOB_REASON_MEANING,
     OFFER_CLOSED_MEANING,
+    ON_MISSING_MEANING,
+    ON_SHORT_MEANING,
+    ON_UNDELIVERABLE_MEANING,
+    SERVICE_LEVEL_MEANING,
     STATE_WHY_MEANING,
+    WHY_NOT_MEANING,
 )
 from mallard_engine.contract.openapi import openapi
 from mallard_engine.contract.transitions import DRIVER_TRANSITIONS, INITIAL, JOB_TRANSITIONS
 from mallard_engine.contract.typescript import typescript
+from mallard_engine.contract.webhooks import DISABLED_MEANING, ERROR_MEANING
 from mallard_protocol.codes import CLOSE_ADVICE
 from mallard_protocol.lifecycle import TERMINAL, DriverState, JobState, Outcome
 
@@ -74,6 +81,17 @@ def job_states() -> str:
                     for outcome in Outcome
                 ),
             ),
+            "## What an order and an answer may ask for\n",
+            _meanings("service_level", SERVICE_LEVEL_MEANING),
+            _meanings("on_short", ON_SHORT_MEANING),
+            _meanings("on_missing", ON_MISSING_MEANING),
+            _meanings("on_undeliverable", ON_UNDELIVERABLE_MEANING),
+            _meanings("action", ANSWER_ACTION_MEANING),
+            "## Why a driver would not be offered a job\n",
+            _meanings("why_not", WHY_NOT_MEANING),
+            "## Why an endpoint of webhooks is disabled, or a delivery failed\n",
+            _meanings("disabled_reason", DISABLED_MEANING),
+            _meanings("error", ERROR_MEANING),
             "## Problem codes of the order API\n",
             _table(
                 ("status", "code", "title", "try again"),
@@ -103,9 +121,9 @@ def driver_states() -> str:
             ),
             "## Why an offer is closed\n",
             _meanings("why", OFFER_CLOSED_MEANING),
-            "## Why the server speaks of the state\n",
+            "## Why the server sends the state\n",
             _meanings("why", STATE_WHY_MEANING),
-            "## Why a driver is offered nothing\n",
+            "## Why a driver gets no offers\n",
             _meanings("why", BARRED_MEANING),
             "## Why a position fix is dropped\n",
             _meanings("why", FIX_DROPPED_MEANING),

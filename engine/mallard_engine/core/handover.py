@@ -1,4 +1,4 @@
-"""The code that a driver shows at the counter: the shop sees that it is the job's driver.
+"""The code that a driver shows at the counter, by which the shop recognises the job's driver.
 
 It follows from a random key of the job and from the attempt: each holder has a code of its own, and
 nothing is stored when a job changes hands. `lib/handover.lua` computes the same.

@@ -1,8 +1,8 @@
-"""What a node has confirmed in the last minute, to repeat it after a failover that lost it.
+"""Remembers what a node confirmed in the last minute, to repeat what a failover has lost.
 
 An order that is gone becomes an alert, as its service must submit it again. A driver's step or a
 cancellation is repeated, as a client would that got no answer: each is idempotent and fenced. The
-app does not repeat it by itself, since it was answered. What is kept: the last minute.
+app got an answer, so it does not repeat the call itself.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 # A write this long ago is on every replica that may take over.
 _KEPT_S: Final = 60.0
-# Of each market.
+# The most orders, and the most steps, that are remembered in each market.
 _MOST: Final = 10_000
 _ORDERS_AT_ONCE: Final = 256
 _JOBS_AT_ONCE: Final = 64
@@ -37,14 +37,14 @@ _TAKEN: Final = frozenset(
 
 
 _T = TypeVar("_T")
-# By market.
+# What is remembered, by market: (time in seconds, item).
 _Kept = dict[str, deque[tuple[float, _T]]]
 
 
 class ConfirmedStep(NamedTuple):
     """A confirmed call that has brought a job into ``state``. ``redo`` repeats it.
 
-    ``driver``: who made it, under ``attempt``; empty: the order service.
+    ``driver`` made the call, under ``attempt``; if it is empty, the order service did.
     """
 
     job: str
@@ -55,7 +55,7 @@ class ConfirmedStep(NamedTuple):
 
 
 class _Forgotten(NamedTuple):
-    """A job as the storage has it, if it does, and its confirmed steps."""
+    """A job as stored (None if it is gone), and its confirmed steps."""
 
     job: Job | None
     steps: Sequence[ConfirmedStep]
@@ -99,7 +99,7 @@ class Confirmed:
         self._remember(self._steps, market, step)
 
     async def restore(self, market: str) -> None:
-        """Look for what the storage has forgotten, and do it again.
+        """Find what the storage has lost, and repeat it.
 
         A failover forgets the last writes: the newest are looked for first, until some are known.
         What is refused is tried again by the next call: the driver may be unknown until the node

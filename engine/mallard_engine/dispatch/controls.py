@@ -33,7 +33,7 @@ UsePolicy = Callable[[str, PolicyOverride], Awaitable[None]]
 
 
 async def _ignore(_market: str, _override: PolicyOverride) -> None:
-    """A simulation has the policies of its scenario."""
+    """Ignore a policy of operators: a simulation uses those of its scenario."""
 
 
 class MarketControls:

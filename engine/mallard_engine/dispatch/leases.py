@@ -20,12 +20,12 @@ from mallard_engine.ports import Standing, StoreUnavailable
 _log = structlog.get_logger(__name__)
 
 _REAP_LIMIT: Final = 256
-# Markets that are beaten at once, so that a thousand of them do not fill the connection.
+# Markets whose leases are renewed at once, so that a thousand do not fill the connection.
 _AT_ONCE: Final = 100
 # After an outage all leases have ended, and their nodes need this long to renew them. Longer than a
 # lease.
 _STEADY_S: Final = 1.5
-# Answers further apart are an interruption, such as a node that was frozen.
+# A longer gap between answers is an interruption, for example because the process was frozen.
 _GAP_S: Final = 1.0
 
 
@@ -63,7 +63,7 @@ class NodeLeases:
         self._changed = changed
         self._wake = wake
         self._confirmed = confirmed
-        # By market: the last loss of writes after which it was looked for.
+        # By market: the last loss of writes after which this node has repeated what was lost.
         self._restored_ms: dict[str, int] = {}
         self._share: tuple[str, ...] = ()
         # By server, which its first market names: its live nodes, and this node's share.
@@ -97,7 +97,7 @@ class NodeLeases:
     async def start(self) -> None:
         """Become present, and look for lost writes in this node's share of the markets.
 
-        A server that is away is met when its connection is open: see `beat_now`.
+        A server that cannot be reached is asked once its connection is open: see `beat_now`.
 
         Raises:
             StoreUnavailable: no server of the storage can be reached.
@@ -224,7 +224,7 @@ class NodeLeases:
         self._shares[group[0]] = nodes, mine
         _log.info("markets shared out", markets=len(mine), of=len(group), nodes=len(nodes))
         if known is not None and set(known[0]) - set(nodes):
-            # It need not have had a lease there to have freed a driver or queued a job.
+            # A node without a lease there may have freed a driver or queued a job as well.
             for market in mine:
                 self._wake(market)
         return mine
@@ -290,7 +290,7 @@ class NodeLeases:
         return not is_looked_for and market in self._confirmed.markets
 
     async def _each(self, what: str, work: Iterable[Coroutine[Any, Any, None]]) -> None:
-        """Await all; log what fails, as it is repeated soon."""
+        """Await all. A failure is only logged, because each call is repeated soon."""
         for problem in await asyncio.gather(*work, return_exceptions=True):
             if isinstance(problem, StoreUnavailable):
                 _log.debug(f"{what} skipped: storage unavailable", error=str(problem))

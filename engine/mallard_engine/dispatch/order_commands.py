@@ -44,7 +44,7 @@ class OrderCommands:
         self._confirmed = confirmed
 
     def speculate(self, mall: str, level: ServiceLevel | None = None) -> SpeculativeOffer:
-        """Start searching for drivers while an order is still being checked. Close the result.
+        """Start searching for drivers while an order is still being checked.
 
         Does nothing for an unknown mall, for orders that may be held, in a market with batch rounds
         or where an operator has paused something, and where travel times come over a network: a

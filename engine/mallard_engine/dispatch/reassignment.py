@@ -58,7 +58,7 @@ class Reassignments:
         if mall is None or position is None:
             return
         if late.lost_ms and is_around(mall, position.lat, position.lon):
-            return  # in its garage: it has most likely arrived
+            return  # in the mall's garage without reception: it has most likely arrived
         policy, travel = self._context.policy(market), self._context.travel_time(market)
         service_time = self._context.service_time(market)
         if late.lost_ms == 0:

@@ -13,7 +13,8 @@ _CODE_DIGITS = 6
 
 
 class Returns:
-    """The way back of jobs of all markets. ``apply_effects`` gets the effects of due entries."""
+    """Plans the return of the parcels of all markets. ``apply_effects`` gets the effects of due
+    entries."""
 
     def __init__(self, context: Context, apply_effects: ApplyEffects) -> None:
         self._context = context

@@ -182,8 +182,9 @@ class Sweeper:
     async def _follow_controls(self) -> None:
         """Read what operators have set in this node's share, where they have set something.
 
-        News comes with the presence (`NodeLeases`). This finds what that has missed, and tells all
-        nodes: changes by a node that died before it told, or by one of an older version.
+        News comes with the presence (`NodeLeases`). This finds the changes that presence did not
+        announce, because a node died before it announced them or is of an older version, and
+        announces them.
         """
         await self._read_controls(self._leases.share, self._look_again)
 

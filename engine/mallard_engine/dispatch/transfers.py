@@ -203,7 +203,7 @@ def _carried(snapshot: DriverSnapshot, jobs: Sequence[str] | None) -> list[Job]:
 
 
 def _is_late(job: Job, until_ms: int) -> bool:
-    """Return whether the driver is not known to be done with the job by then."""
+    """Return whether the driver may still have the job at that time."""
     return job.eta_dropoff_ms is None or job.eta_dropoff_ms > until_ms
 
 

@@ -9,10 +9,10 @@ optimisation: if a node crashes before it has applied them, the sweeper recovers
 from mallard_engine.ports.control.alerts import Alerts, DeadLetters, NoSuchAlert, NoSuchLetter
 from mallard_engine.ports.control.audit_log import AuditLog
 from mallard_engine.ports.control.nodes import (
-    DrainWish,
+    DrainRequest,
     KnownNode,
+    NodeReport,
     Nodes,
-    NodeWord,
     NoSuchNode,
 )
 from mallard_engine.ports.control.pauses import Controls, Paused
@@ -114,7 +114,7 @@ __all__ = [
     "Controls",
     "DeadLetters",
     "Deadlines",
-    "DrainWish",
+    "DrainRequest",
     "DriverFix",
     "DriverSnapshot",
     "DriverUnavailable",
@@ -150,7 +150,7 @@ __all__ = [
     "NoSuchNode",
     "NoSuchProblem",
     "NoSuchWebhook",
-    "NodeWord",
+    "NodeReport",
     "Nodes",
     "OfferLive",
     "OfferPlan",

@@ -268,7 +268,7 @@ async def read_lag(link: StoreLink, keys: MarketKeys, kept_ms: int) -> ArchiveLa
 
 @contextlib.contextmanager
 def _refusals() -> Any:
-    """Make an error reply the store's being unavailable: the archive tries again."""
+    """Raise `StoreUnavailable` for an error reply, so that the archive tries again."""
     try:
         yield
     except LinkReplyError as error:

@@ -34,7 +34,7 @@ ACKNOWLEDGED: Final = frozenset(
 )
 _KEPT_MS: Final = 60_000
 _WHERE: Final = {"replica": "on every replica", "disk": "on the disk"}
-_FAILED_OVER: Final = "the store has failed over: what was written may be lost"
+_FAILED_OVER: Final = "another server has taken over the store: what was written may be lost"
 
 
 class NotDurable(StoreUnavailable):
@@ -51,7 +51,7 @@ class Barriers:
         self.replicas = Replicas(time.monotonic)
 
     async def passed(self, keys: MarketKeys, demand: Demand, wrote_on: Link | None) -> None:
-        """Return once everything is safe whose reply has come.
+        """Return once every write that was answered before is safe.
 
         Args:
             keys: The market.
@@ -59,8 +59,9 @@ class Barriers:
             wrote_on: The connection that has the market, which wrote it.
 
         Raises:
-            NotDurable: It is not there in time. A repeated call finds what was written.
-            StoreUnavailable: The server cannot be reached: the same.
+            NotDurable: It was not there in time. A repeated call finds what was written.
+            StoreUnavailable: The server cannot be reached. A repeated call finds what was written
+            here, too.
         """
         opening = wrote_on.opening if wrote_on is not None else 0
         if self._opening is None:

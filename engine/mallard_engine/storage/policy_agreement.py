@@ -1,7 +1,7 @@
 """Detects nodes of one storage that have different market policies, by published fingerprints.
 
-Nodes with different policies all work, and a market then behaves in two ways by turns. That is
-normal for a minute during a deployment, and a mistake after it.
+Nodes with different policies all work, so the market behaves sometimes by one policy and sometimes
+by another. That is normal for a minute during a deployment, and a mistake after it.
 """
 
 import hashlib

@@ -14,8 +14,8 @@ from typing import Final
 # The host and port of a server.
 Server = tuple[str, int]
 
-# Sentinel promotes nobody whose offset it has not read within 5 s, and turns a master that it has
-# replaced into a replica within 8 s.
+# Sentinel promotes no replica whose offset it has not read within 5 s, and turns a master that it
+# has replaced into a replica within 8 s.
 COUNTS_S: Final = 10.0
 
 

@@ -55,7 +55,7 @@ class Results(msgspec.Struct, frozen=True):
     runs: list[Run] = msgspec.field(default_factory=list)
 
     def with_run(self, run: Run) -> "Results":
-        """These results with a new run, whose cases replace those of earlier runs.
+        """Return these results with a new run, whose cases replace those of earlier runs.
 
         A case is replaced as a whole: contestants are compared within one run or not at all.
         """
@@ -73,7 +73,7 @@ class Results(msgspec.Struct, frozen=True):
         return [sample for run in self.runs for sample in run.samples]
 
     def find(self, contestant: str, metric: str, **case: float | str) -> Sample | None:
-        """The sample of a case that has at least these marks; None if there is none.
+        """Return the sample of a case that has at least these marks; None if there is none.
 
         Raises `ValueError` if there are several.
         """
@@ -88,13 +88,13 @@ class Results(msgspec.Struct, frozen=True):
         return found[0] if found else None
 
     def case_values(self, mark: str) -> list[int | float | str]:
-        """The values that a mark has in the cases, in the order in which they were measured."""
+        """Return the values of a mark in the cases, in the order in which they were measured."""
         values = (sample.case[mark] for sample in self.samples if mark in sample.case)
         return list(dict.fromkeys(values))
 
 
 def read_results(bench: str, folder: Path = RESULTS) -> Results:
-    """The results of a benchmark; without runs if there is no file yet.
+    """Return the results of a benchmark; without runs if there is no file yet.
 
     Raises `ValueError` with the file's name when it is not one of ours.
     """
@@ -108,7 +108,7 @@ def read_results(bench: str, folder: Path = RESULTS) -> Results:
 
 
 def write_results(results: Results, folder: Path = RESULTS) -> Path:
-    """Keep them, a sample a line, so that a change can be read as a change."""
+    """Write the results with one sample per line, so that a diff shows what has changed."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{results.bench}.json"
     runs = ",\n".join(_run_text(run) for run in results.runs)
@@ -124,7 +124,7 @@ def sample(
     values: Sequence[float],
     raw: Iterable[Sequence[float]] = (),
 ) -> Sample:
-    """A sample whose figures are rounded to five digits: more is noise that fills the files."""
+    """Return a sample with its values rounded to five digits: more would be noise."""
     return Sample(
         case=dict(case),
         contestant=contestant,

@@ -33,7 +33,7 @@ class Pool:
 class Line(asyncio.Protocol):
     """One connection: the commands of a turn of the loop leave in one write, replies come in order.
 
-    No deadline, no reconnecting, no limit: the floor, not a client to be used.
+    It has no deadlines, no limits and no reconnects: a lower bound, not a client for real use.
     """
 
     def __init__(self, path: Path) -> None:

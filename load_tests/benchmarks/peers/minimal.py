@@ -81,7 +81,7 @@ class Minimal:
         self._decode_order = msgspec.json.Decoder(Order).decode
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """A request or a socket."""
+        """Serve a request or a socket."""
         if scope["type"] == "websocket":
             await self._drive(receive, send)
         else:

@@ -21,7 +21,7 @@ _BACKLOG: Final = 4_096
 
 
 def add_serving_flags(parser: argparse.ArgumentParser) -> None:
-    """Where it listens, and what it says of places."""
+    """Add the flags for the address and the places."""
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument(
         "--markets", type=Path, required=True, help="what an engine answered to GET /v1/markets"
@@ -74,7 +74,7 @@ async def respond(send: Send, status: int, body: bytes) -> None:
 
 
 async def body_of(receive: Receive) -> bytes:
-    """The whole body of a request."""
+    """Return the whole body of a request."""
     parts = []
     while True:
         message = await receive()

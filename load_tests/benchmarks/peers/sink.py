@@ -18,7 +18,7 @@ from load_tests.frames import SUBPROTOCOL
 
 
 async def sink(scope: Message, receive: Receive, send: Send) -> None:
-    """The whole program."""
+    """Accept sockets and discard their frames."""
     if scope["type"] != "websocket":
         await respond(send, 404, b"{}")
         return

@@ -87,7 +87,7 @@ class HttpNode:
         self.freed(line)
 
     def freed(self, line: "_Line") -> None:
-        """A connection can carry the next request."""
+        """Send the next request that waits on this connection."""
         if self._waiting:
             request, done, is_again = self._waiting.popleft()
             line.ask(request, done, is_again=is_again)
@@ -95,7 +95,7 @@ class HttpNode:
             self._free.append(line)
 
     def lost(self, line: "_Line", asked: tuple[bytes, Done, bool] | None) -> None:
-        """A connection has ended, and with it what it carried."""
+        """Handle the end of a connection and of the request that it carried."""
         self._lines.discard(line)
         if line in self._free:
             self._free.remove(line)

@@ -216,7 +216,6 @@ class Reply(_Server, frozen=True, tag="reply"):
     """The answer to a successful request.
 
     ``jobs``: in full, those of an accepted offer, or those that a transfer has given to the driver.
-    ``detail``: the complete job, if a custody claim has assigned it to the driver at ``attempt``.
     ``detail``: the complete job, if a custody claim has assigned it to the driver at ``attempt``,
     or if it is now ``returning``.
     """

@@ -154,7 +154,7 @@ async def test_listeners_receive_every_event_until_removed(
     assert len(received) == 3
 
 
-async def test_decline_with_a_reason(engine: Counterpart, app_of: MakeApp) -> None:
+async def test_decline_sends_its_reason(engine: Counterpart, app_of: MakeApp) -> None:
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome()

@@ -8,5 +8,5 @@ from tests.clients.scenario import as_params, play
 
 
 @pytest.mark.parametrize("scenario", as_params())
-async def test_scenario(scenario: dict[str, Any]) -> None:
+async def test_scenario_has_the_recorded_outcome(scenario: dict[str, Any]) -> None:
     await play(scenario)

@@ -62,7 +62,7 @@ def test_job_missing_in_the_welcome_is_remembered_but_not_held() -> None:
     assert view.former[JOB].attempt == 1
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_number_of_remembered_steps_is_bounded() -> None:
     view = DriverView()
     for number in range(200):
         view.apply_welcome(_welcome(a_job(f"job_phoenix.{number}")))

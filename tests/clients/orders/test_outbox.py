@@ -41,7 +41,7 @@ def test_no_other_event_asks_for_anything() -> None:
     assert filled().rewound(event(0, EventType.MARKET_PAUSED)) == {}
 
 
-def test_order_that_was_made_anew_counts_from_then_on() -> None:
+def test_resubmitted_order_counts_from_its_new_job() -> None:
     outbox = filled()
     outbox.add("old", ORDERS["old"], job(90))
     assert outbox.rewound(event(80)) == {"old": ORDERS["old"]}

@@ -146,7 +146,9 @@ def test_waits_grow_respect_retry_after_and_skip_silent_servers() -> None:
         ("soon", "Wed, 21 Oct 2026 08:00:00 GMT", None),
     ],
 )
-def test_retry_after(header: str | None, date: str | None, seconds: float | None) -> None:
+def test_retry_after_is_read_as_seconds_or_a_date(
+    header: str | None, date: str | None, seconds: float | None
+) -> None:
     assert retry_after_s(header, date) == seconds
 
 

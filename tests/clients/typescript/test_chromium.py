@@ -21,7 +21,9 @@ async def chromium() -> AsyncIterator[Chromium]:
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("scenario", as_params())
-async def test_scenario(chromium: Chromium, scenario: dict[str, Any]) -> None:
+async def test_scenario_has_the_recorded_outcome(
+    chromium: Chromium, scenario: dict[str, Any]
+) -> None:
     def make(url: str, tokens: TokenProvider, options: dict[str, Any]) -> PageApp:
         return PageApp(chromium, url, tokens, options)
 

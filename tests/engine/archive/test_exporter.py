@@ -76,7 +76,7 @@ async def test_no_secret_of_an_order_is_archived(world: World, archive: Archive)
     assert PICKUP_CODE not in text
 
 
-async def test_archived_job_is_let_go_of(world: World, archive: Archive) -> None:
+async def test_archived_job_is_released(world: World, archive: Archive) -> None:
     await archive.register()
     open_job = await world.submit(body=BODY)
     (job,) = await archive.cancelled()
@@ -88,7 +88,9 @@ async def test_archived_job_is_let_go_of(world: World, archive: Archive) -> None
     assert await archive.pending() == [open_job.job]
 
 
-async def test_jobs_that_ended_before_there_was_an_archive(world: World, archive: Archive) -> None:
+async def test_jobs_that_ended_before_the_archive_are_archived(
+    world: World, archive: Archive
+) -> None:
     jobs = await archive.cancelled(3)
     await world.redis.delete(world.keys.key("events"))  # trimmed
     await archive.register()
@@ -106,7 +108,9 @@ async def test_second_run_writes_nothing_again(world: World, archive: Archive) -
     assert archive.ids() == list(jobs)
 
 
-async def test_kill_between_write_and_acknowledgement(world: World, archive: Archive) -> None:
+async def test_kill_between_write_and_acknowledgement_doubles_nothing(
+    world: World, archive: Archive
+) -> None:
     await world.driver()
     jobs = [await archive.delivered(), *await archive.cancelled(3)]
     killed = Killed(archive)

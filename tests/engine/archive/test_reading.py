@@ -13,7 +13,7 @@ from tests.engine.archive.archives import BODY, Archive
 from tests.engine.storage.worlds import MARKET, World
 
 
-async def test_archive_is_the_day_that_was(world: World, archive: Archive) -> None:
+async def test_archive_replays_the_statistics_of_the_day(world: World, archive: Archive) -> None:
     await world.driver()
     for _ in range(2):
         await archive.delivered()

@@ -30,7 +30,7 @@ def test_id_names_its_market_and_place() -> None:
      "evt_phoenix.1-0\n", "evt_phoenix.1-0-", "evt_ph nix.1-0", "job_phoenix.1-0",
      "evt_phoenix.1-0-1-2", "evt_phoenix.٣-0", f"evt_phoenix.{'9' * 16}-0"],
 )  # fmt: skip
-def test_other_text_is_no_id(text: str) -> None:
+def test_text_of_another_form_is_no_event_id(text: str) -> None:
     with pytest.raises(ValueError, match="not the id"):
         read_event_id(text)
 

@@ -69,7 +69,7 @@ def change(was: str, became: str, cause: str, **fields: Any) -> MarketEvent:
         (entry("", ""), None),
     ],
 )
-def test_type_of_an_entry(event: MarketEvent, kind: EventType | None) -> None:
+def test_entry_has_the_type_of_the_contract(event: MarketEvent, kind: EventType | None) -> None:
     assert event.type == kind
 
 

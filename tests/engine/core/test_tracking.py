@@ -66,6 +66,6 @@ def test_drop_offs_are_in_the_order_of_their_times() -> None:
     assert before(*jobs) == {"a": 1, "b": 0, "c": 2}
 
 
-def test_what_goes_back_is_last() -> None:
+def test_parcels_that_go_back_are_the_last_stop() -> None:
     jobs = Stub("a", JobState.RETURNING, 1, 10), Stub("b", ON_BOARD, 1, 40)
     assert before(*jobs) == {"a": 1, "b": 0}

@@ -52,7 +52,7 @@ def test_replica_that_returns_counts_before_it_is_in_step() -> None:
     assert wanted(replicas, M) == {A, B}
 
 
-def test_promoted_replica_wants_the_others_and_not_its_former_master() -> None:
+def test_promoted_replica_wants_others_not_its_former_master() -> None:
     replicas = known(Clock())
     assert wanted(replicas, A) == {B}
     replicas.note(A, {B, M}, {B, M})

@@ -50,7 +50,7 @@ def test_jobs_without_a_driver_are_shown() -> None:
     assert served.rows == [("1 000, 64", "100 %", "34 %", "-", "-")]
 
 
-def test_growth_with_the_drivers_is_an_aim() -> None:
+def test_goal_bounds_the_growth_with_the_drivers() -> None:
     few: Case = {"drivers": 1_000, "racing": 1}
     many: Case = {"drivers": 1_000_000, "racing": 1}
     both = [*matches(few, "ours", 1, 2, 100), *matches(many, "ours", 1.4, 3, 100)]

@@ -146,7 +146,7 @@ def test_each_program_does_full_cycles_for_the_same_swarm(name: str) -> None:
     assert after.redis_calls["hset"][0] > before.redis_calls.get("hset", (0, 0))[0]
 
 
-def test_sink_takes_frames_and_says_nothing() -> None:
+def test_sink_accepts_frames_and_sends_nothing() -> None:
     arena = Arena()
     with arena.running(SINK) as contestant:
 

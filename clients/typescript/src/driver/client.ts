@@ -70,7 +70,7 @@ export interface DriverOptions {
   fetch?: typeof fetch;
   /** Whether to listen to the browser's `online` and `visibilitychange`; by default where it can. */
   watchNetwork?: boolean;
-  /** Told of failures that have no caller: of a listener or of the storage. */
+  /** Called with failures that have no caller, such as those of a listener or of the storage. */
   onError?: (error: unknown) => void;
   /** The sources of randomness and time; tests replace them. */
   random?: () => number;

@@ -138,7 +138,7 @@ class _Feed:
             try:
                 async for event in self.engine.events(self.board.market):
                     self._answers()
-                    self.board.hears(event)
+                    self.board.apply(event)
                     if event.type in _ALERT_TYPES:
                         self.alerts_changed.set()
                     if event.type == EventType.MARKET_REWOUND:
@@ -196,7 +196,7 @@ class _Feed:
                 limit=MAX_PAGE,
             )
         ]
-        self.board.lists(found, all_of_them=True)
+        self.board.add_jobs(found, all_of_them=True)
 
     async def _changed_jobs(self) -> None:
         since = _now() - _OPENING
@@ -206,13 +206,13 @@ class _Feed:
             updated_since=since,
             limit=MAX_PAGE,
         )
-        self.board.lists([job async for job in jobs])
+        self.board.add_jobs([job async for job in jobs])
 
     async def _nodes(self) -> None:
         self.board.nodes = await self.engine.nodes()
 
     async def _drivers(self) -> None:
-        self.board.sees_drivers(await self.engine.drivers(self.board.market))
+        self.board.set_drivers(await self.engine.drivers(self.board.market))
 
     async def _alerts(self) -> None:
         found = await self.engine.alerts(state="open", market=self.board.market)

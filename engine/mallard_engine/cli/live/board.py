@@ -86,15 +86,15 @@ class Board:
     silent_since: datetime | None = None
     # Ids of jobs whose end was heard: a list that was read before does not bring them back.
     _gone: dict[str, None] = field(default_factory=dict)
-    _told: dict[str, int] = field(default_factory=dict)
+    _sequences: dict[str, int] = field(default_factory=dict)
     _moments: deque[tuple[datetime, str]] = field(default_factory=deque)
 
     def counts(self) -> Counter[str]:
         """Return the number of open jobs by state."""
         return Counter(job.state for job in self.jobs.values())
 
-    def lists(self, jobs: Iterable[Job], *, all_of_them: bool = False) -> None:
-        """Take jobs that the engine listed; with `all_of_them` it has no other open ones."""
+    def add_jobs(self, jobs: Iterable[Job], *, all_of_them: bool = False) -> None:
+        """Add jobs that the engine listed; with `all_of_them` it has no other open ones."""
         found = [open_job(job) for job in jobs if not job.terminal and job.id not in self._gone]
         newer = {
             job.id: known
@@ -104,13 +104,13 @@ class Board:
         listed = {job.id: job for job in found} | newer
         self.jobs = listed if all_of_them else self.jobs | listed
 
-    def hears(self, event: Event) -> None:
-        """Take an event of the market."""
+    def apply(self, event: Event) -> None:
+        """Apply an event of the market."""
         if event.job is UNSET or event.type in _PASSING:
             return
-        if event.job in self._gone or event.sequence <= self._told.get(event.job, 0):
+        if event.job in self._gone or event.sequence <= self._sequences.get(event.job, 0):
             return
-        self._told[event.job] = event.sequence
+        self._sequences[event.job] = event.sequence
         if (
             rate := _RATES.get(EventType(event.type)) if event.type in _TYPES else None
         ) is not None:
@@ -125,12 +125,12 @@ class Board:
         self.jobs.pop(job, None)
         self.ended[state] += 1
         self._gone[job] = None
-        self._told.pop(job, None)
+        self._sequences.pop(job, None)
         while len(self._gone) > _GONE_KEPT:
             del self._gone[next(iter(self._gone))]
 
-    def sees_drivers(self, drivers: Iterable[DriverView]) -> None:
-        """Take the drivers that the engine listed."""
+    def set_drivers(self, drivers: Iterable[DriverView]) -> None:
+        """Replace the drivers by those that the engine listed."""
         self.drivers = Counter(
             "no socket" if not it.connected and it.state != "offline" else it.state
             for it in drivers

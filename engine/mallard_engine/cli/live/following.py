@@ -17,7 +17,7 @@ from mallard_protocol.lifecycle import JobState
 # A token may have twenty streams; the rest is for others of the same service.
 _STREAMS: Final = 15
 _WAIT_S: Final = 3600.0
-_UNTOLD: Final = frozenset({EventType.DRIVER_MOVED})
+_NOT_PRINTED: Final = frozenset({EventType.DRIVER_MOVED})
 _ANOTHER_WORD: Final = frozenset({"accepted", "eta", "offered", "submitted"})
 
 
@@ -48,12 +48,12 @@ async def follow(url: str, token: str, jobs: Sequence[str]) -> dict[str, str]:
 
 
 async def _follow_job(orders: OrderClient, job: str) -> str:
-    told = 0
+    printed = 0
     try:
         async for event in orders.job_events(job):
-            if event.sequence > told and event.type not in _UNTOLD:
+            if event.sequence > printed and event.type not in _NOT_PRINTED:
                 print(line(event), flush=True)
-            told = max(told, event.sequence)
+            printed = max(printed, event.sequence)
     except ApiProblem as problem:
         # Its first events are no longer in the stream: only its end is printed.
         if problem.code != ProblemCode.EVENTS_TRIMMED:

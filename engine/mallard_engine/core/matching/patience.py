@@ -1,6 +1,6 @@
 """Limits that fit the slack of a job: long while it has hours left, short when it is urgent.
 
-Each limit is a share of the time left (`slack_share`), between two of the market's figures.
+Each limit is a share of the time left (`slack_share`), between two of the market's settings.
 `storage/lua/lib/patience.lua` has the same rules for the scripts; a test compares them.
 """
 
@@ -53,17 +53,6 @@ def barred_by(
     return frozenset(
         turn.driver for turn in asked if barred_until_ms(turn, expires_ms, policy) > now_ms
     )
-
-
-def silence_ms(left_ms: int, policy: MarketPolicy) -> int:
-    """Return how long a holder on its way may be silent.
-
-    Args:
-        left_ms: From the expected drop-off, or the loss of the holder if later, to the deadline.
-        policy: The market's policy.
-    """
-    least_s = policy.resume_ttl_s
-    return fitted_ms(left_ms, least_s, least_s * policy.silence_stretch, policy)
 
 
 def first_bar_end_ms(

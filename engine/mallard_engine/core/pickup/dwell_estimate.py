@@ -74,7 +74,7 @@ class DwellSketch:
         return sum(self.counts)
 
     def with_stay(self, ms: int) -> "DwellSketch":
-        """Return the sketch with one more stay."""
+        """Return the sketch with one more stay, as the script counts it: tests compare the two."""
         counts = list(self.counts if self.seen < FULL else self._halved())
         counts[bucket_of(ms)] += 1
         return DwellSketch(tuple(counts))

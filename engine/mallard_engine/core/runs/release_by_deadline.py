@@ -209,8 +209,9 @@ class Release:
         """Return how much later the run may leave with a usual driver, and with one of these.
 
         Of the free drivers, the one who can wait longest counts: until the most urgent stop would
-        be late, or could not be served within the block. If no driver can serve the stop, to leave
-        is no use. A stop that will be late anyway does not wait for more lateness to be allowed.
+        be late, or could not be served within the block. If no free driver can serve the stop, they
+        do not limit the slack. A stop that will be late anyway does not wait until more lateness is
+        allowed.
         """
         slack_s = min(draft.slack_s, float(min(self._spare_s[list(draft.turn)])) - usual.there_s)
         first = (self._first(draft.turn),)
@@ -319,7 +320,7 @@ class Release:
         best, best_s = None, inf
         for driver in free:
             if driver.there_s >= best_s:
-                continue  # its way alone costs more
+                continue  # the way to the mall alone costs more
             own = self._evaluated(draft.turn, driver)
             if own is None or (why != "due" and own.late_s > draft.late_s):
                 continue

@@ -39,13 +39,13 @@ class _Course:
     """A driver's jobs in drop-off order; None: they must be read again.
 
     ``computed_ms``: when the times were last computed. ``times``: what is stored, by job.
-    ``told_ms``: when the driver's position was last written as an event.
+    ``reported_ms``: when the driver's position was last written as an event.
     """
 
     jobs: tuple[Job, ...] | None = None
     computed_ms: int = 0
     times: dict[str, tuple[int, int]] | None = None
-    told_ms: int = 0
+    reported_ms: int = 0
 
 
 class LiveEtas:
@@ -86,7 +86,7 @@ class LiveEtas:
 
     def _renew(self, key: tuple[str, str], jobs: tuple[Job, ...] | None) -> None:
         old = self._courses.get(key)
-        self._courses[key] = _Course(jobs, told_ms=old.told_ms if old else 0)
+        self._courses[key] = _Course(jobs, reported_ms=old.reported_ms if old else 0)
 
     def forget(self, market: str, driver: str) -> None:
         """Forget a driver whose socket has closed, or who holds nothing."""
@@ -103,13 +103,13 @@ class LiveEtas:
             if course is None or verdict != "ok":
                 continue
             is_due = now_ms >= course.computed_ms + every_ms
-            is_told = now_ms >= course.told_ms + MOVED_EVERY_S * 1000
+            is_reported = now_ms >= course.reported_ms + MOVED_EVERY_S * 1000
             if is_due:
                 course.computed_ms = now_ms
-            if is_told:
-                course.told_ms = now_ms
-            if is_due or is_told:
-                self._tasks.start(self._update(market, fix, course, is_due, is_told), "etas")
+            if is_reported:
+                course.reported_ms = now_ms
+            if is_due or is_reported:
+                self._tasks.start(self._update(market, fix, course, is_due, is_reported), "etas")
 
     async def _update(
         self,
@@ -117,7 +117,7 @@ class LiveEtas:
         fix: DriverFix,
         course: _Course,
         is_due: bool,  # noqa: FBT001 - private
-        is_told: bool,  # noqa: FBT001 - private
+        is_reported: bool,  # noqa: FBT001 - private
     ) -> None:
         store = self._context.storage
         try:
@@ -126,7 +126,7 @@ class LiveEtas:
                 course.jobs = self._read(market, snapshot)
             if is_due and (stops := self._stops(market, fix, course)):
                 await store.jobs.update_etas(market, fix.driver, stops)
-            if is_told and (next_stop := _next_stop(course)):
+            if is_reported and (next_stop := _next_stop(course)):
                 await store.event_log.tell_move(market, fix, next_stop)
         except (NoSuchDriver, StoreUnavailable) as error:
             course.jobs = None

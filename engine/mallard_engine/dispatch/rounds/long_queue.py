@@ -34,7 +34,7 @@ class LongQueue:
         self._mall = mall
         # What is still to be read, as bounds of names in the wait set.
         self._pieces: deque[tuple[str, str]] = deque()
-        # For how many of `begun` the pass goes around; the searches before it knew no more.
+        # The value of `begun` that the pass covers: the drivers who had become free by then.
         self._covered = 0
         # The service after which a new pass begins.
         self._after = ""

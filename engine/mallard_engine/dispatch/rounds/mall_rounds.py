@@ -300,7 +300,7 @@ class MallRounds:
         await self._unserved.postpone(found, rankings, is_whole=False)
         return True
 
-    def _may_share(self, job: Waiting) -> bool:  # noqa: ARG002 - rounds with runs need it
+    def _may_share(self, job: Waiting) -> bool:  # noqa: ARG002 - `RunRounds` overrides this and needs it
         """Return whether the job may be held until it can share a run."""
         return False
 

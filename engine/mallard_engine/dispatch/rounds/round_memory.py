@@ -64,8 +64,8 @@ class RecordedRounds:
     def is_news(self, record: RoundRecord, waiting: int) -> bool:
         """Return whether the record says something new of its job, and remember what it says.
 
-        ETAs and costs change with each fix; that is no news. ``waiting``: how many jobs wait; about
-        as many are remembered.
+        ETAs and costs change with each fix; that is no news. About ``waiting`` records are
+        remembered: as many as jobs wait.
         """
         said = _said_by(record)
         if self._said.get(record.job) == said:

@@ -131,7 +131,7 @@ class UnservedJobs:
         self._postponed_ms, self._failures = postponed_ms, failures
         self._errors = {job: error for job, error in self._errors.items() if job in failures}
         if records:
-            # Off the hot path: only `explain` reads this.
+            # In the background, because only `explain` reads this.
             self._tasks.start(self._store(records), f"explain {self._mall.id}")
         await asyncio.gather(*calls)
 

@@ -98,7 +98,7 @@ class Listener:
         self.arrived.set()
 
     def take(self) -> list[Frame]:
-        """Return what waits, and nothing more of it."""
+        """Remove and return what waits."""
         frames = list(self.waiting)
         self.waiting.clear()
         self._bytes = 0

@@ -1,4 +1,4 @@
-"""Open event streams: what was stored first, then what happens, with a comment now and then.
+"""Open event streams: stored events, then new ones as they happen, with a regular comment.
 
 A stream ends after its job's last event, when its token expires, when the node shuts down, or when
 its client does not read. Its client then resumes after the last event that it has.
@@ -38,8 +38,6 @@ class Wanted:
         reader: Who reads.
         after: The place after which it begins.
         token: The token's digest.
-        sub: The token's subject.
-        role: The token's role.
         expires_ms: When the token expires.
         principal: The token's subject and what bounds it.
         job: The only job; empty: all.
@@ -51,8 +49,6 @@ class Wanted:
     reader: Reader
     after: Place
     token: int
-    sub: str
-    role: str
     expires_ms: int
     principal: Principal
     job: str = ""
@@ -125,12 +121,6 @@ class EventStreams:
         for stream in self._open:
             stream.end()
 
-    def end_of(self, sub: str, role: str) -> None:
-        """End the streams of a subject whose tokens are revoked."""
-        for stream in self._open:
-            if (stream.wanted.sub, stream.wanted.role) == (sub, role):
-                stream.end()
-
     def end_revoked(self, is_revoked: Callable[[Principal], bool]) -> None:
         """End the streams whose tokens are revoked."""
         for stream in self._open:
@@ -182,8 +172,8 @@ class EventStreams:
     async def _stored(self, wanted: Wanted, listener: Listener) -> AsyncIterator[Frame]:
         """Yield the stored events of a stream, then subscribe it to new ones.
 
-        It subscribes before the last page is shown, so that events that come meanwhile wait. If it
-        waited for a moment without events, it might read alone for ever where many come.
+        It subscribes before the last page is shown, so that events that come meanwhile wait. In a
+        busy market it could wait for ever for a moment without new events.
         """
         market, place, has_joined = wanted.market, wanted.after, False
         while not (has_joined or listener.is_over):

@@ -1,7 +1,7 @@
 """Publishes this node's state once a second, and reads whether an operator wants it to drain.
 
-Leases say which nodes are alive in a market; this says what an operator wants to know of them. A
-node without the store shows as lost to operators, and keeps working.
+Leases say which nodes are alive in a market; presence says what an operator wants to know of them.
+A node that cannot reach the store keeps working, and operators see it as lost.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from mallard_engine.gateway.socket.hub import Hub
-from mallard_engine.ports import Nodes, NodeWord, StoreUnavailable
+from mallard_engine.ports import NodeReport, Nodes, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -63,12 +63,12 @@ class Presence:
 
     async def announce(self, *, has_stopped: bool = False) -> None:
         """Announce the node, and start its drain if an operator wants that."""
-        wish = await self._nodes.announce(self._word(), has_stopped=has_stopped)
-        if wish is None or has_stopped or self._was_asked:
+        request = await self._nodes.announce(self._report(), has_stopped=has_stopped)
+        if request is None or has_stopped or self._was_asked:
             return
         self._was_asked = True
         if not self._is_leaving():
-            _log.info("an operator drains the node", node=self._node, by=wish.actor)
+            _log.info("an operator drains the node", node=self._node, by=request.actor)
             self.on_drain()
 
     async def stop(self) -> None:
@@ -79,8 +79,8 @@ class Presence:
             except StoreUnavailable:
                 _log.warning("end of the node not announced: storage unavailable")
 
-    def _word(self) -> NodeWord:
-        return NodeWord(
+    def _report(self) -> NodeReport:
+        return NodeReport(
             id=self._node,
             address=self.address,
             version=self._version,

@@ -71,8 +71,8 @@ class StyledPage(PageFile):
     @cached_property
     def content(self) -> bytes:
         """Its content, with the address in it."""
-        told = f'<meta name="mallard-map-style" content="{escape(self.map_style_url)}" />'
-        return self.path.read_bytes().replace(b"</head>", told.encode() + b"</head>", 1)
+        meta = f'<meta name="mallard-map-style" content="{escape(self.map_style_url)}" />'
+        return self.path.read_bytes().replace(b"</head>", meta.encode() + b"</head>", 1)
 
 
 @cache

@@ -29,7 +29,7 @@ class TimerWheel:
         self._slots: dict[float, dict[Timed, None]] = {}
         # The ends of the slots as a heap; those of slots that have become empty stay in it.
         self._ends: list[float] = []
-        # Of uvloop, a timer that is due already is a plain handle: it does not know its time.
+        # In uvloop a timer that is already due is a plain handle, which does not know its time.
         self._timer: asyncio.Handle | None = None
         self._timer_s = math.inf
         self.wakes = 0

@@ -49,9 +49,9 @@ class Line:
     """One endpoint's deliveries on this node.
 
     Attributes:
-        began_s: Of each that is under way.
-        has_more: As many were due as it had slots: more may be.
-        is_quick: It has shown that it is.
+        began_s: When each delivery that is under way began.
+        has_more: More may be due: the last read filled all slots.
+        is_quick: Its last answer was quick.
     """
 
     began_s: dict[int, float] = field(default_factory=dict)

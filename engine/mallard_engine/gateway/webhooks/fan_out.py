@@ -182,9 +182,9 @@ class FanOut:
     async def _catch_up(self, name: str, market: str, after: Place) -> None:
         """Queue what an endpoint that is behind has not had yet, while few deliveries wait.
 
-        What it has not had is kept in the stream alone, so there is no end to how much that may be.
-        What has left the stream is lost to it, which its endpoint says. One that does not succeed
-        is not waited for: it is disabled when too many wait.
+        What it has not had is kept only in the stream, so its backlog has no limit. Events that
+        have left the stream are lost to it, and the endpoint's record says so. An endpoint without
+        successes is not waited for: it is disabled when too many deliveries wait.
         """
         for _ in range(_STEPS_BEHIND):
             endpoint = await self._store.get(name)

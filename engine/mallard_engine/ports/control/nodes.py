@@ -10,7 +10,7 @@ class NoSuchNode(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class NodeWord:
+class NodeReport:
     """What a node says of itself. ``drivers``: open sockets by market."""
 
     id: str
@@ -22,7 +22,7 @@ class NodeWord:
 
 
 @dataclass(frozen=True, slots=True)
-class DrainWish:
+class DrainRequest:
     """An operator wants a node to drain."""
 
     actor: str
@@ -36,24 +36,26 @@ class KnownNode:
     ``is_lost``: it has been silent for seconds without having announced a stop.
     """
 
-    word: NodeWord
+    report: NodeReport
     seen_ms: int
     has_stopped: bool
     is_lost: bool
-    drain: DrainWish | None
+    drain: DrainRequest | None
 
 
 class Nodes(Protocol):
     """The nodes of the deployment, of all markets."""
 
-    async def announce(self, word: NodeWord, *, has_stopped: bool = False) -> DrainWish | None:
+    async def announce(
+        self, report: NodeReport, *, has_stopped: bool = False
+    ) -> DrainRequest | None:
         """Store what a node says of itself; return whether it is to drain."""
 
     async def all(self) -> Sequence[KnownNode]:
         """Return the nodes that announced themselves within the last minutes, oldest first."""
 
-    async def ask_drain(self, node: str, actor: str) -> DrainWish:
-        """Ask a node to drain; a repeat keeps the first wish.
+    async def ask_drain(self, node: str, actor: str) -> DrainRequest:
+        """Ask a node to drain; a repeat keeps the first request.
 
         Raises:
             NoSuchNode: It is unknown, has stopped or is lost.

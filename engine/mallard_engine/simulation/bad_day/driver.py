@@ -156,8 +156,8 @@ class BadDayDriver(ShiftDriver):
             elif not found.parcels:
                 if people.event(job.id) is BadEvent.MISSING:
                     people.happened(BadEvent.MISSING)
-                told = partial(people.told_missing, job.id, shop)
-                await self._problem("missing", job, shop, told=told)
+                on_accepted = partial(people.told_missing, job.id, shop)
+                await self._problem("missing", job, shop, on_accepted=on_accepted)
             else:
                 await self._take(job, shop, found.parcels)
 
@@ -278,7 +278,7 @@ class BadDayDriver(ShiftDriver):
         at_ms = self._clock.now_ms()
         people.ledger.delivered(job.id, self.shift.driver, at_ms)
         await self._clock.until(at_ms + service.leave_ms)
-        # An answer may have told the driver to leave it at the door, with a photo.
+        # An answer may have instructed the driver to leave it at the door, with a photo.
         await self._send(job, Step.DELIVERED, proof=await self._photo(job))
         visit = self._visits[job.id]
         times = visit.accepted_ms, visit.arrived_ms, visit.picked_up_ms, at_ms
@@ -287,7 +287,7 @@ class BadDayDriver(ShiftDriver):
 
     async def _wait_at_door(self, job: Job, kind: str) -> None:
         """Report that nobody takes the parcels; wait until they go back, or an answer comes."""
-        await self._problem(kind, job, told=partial(self._people.told_at_door, job.id))
+        await self._problem(kind, job, on_accepted=partial(self._people.told_at_door, job.id))
         until_ms = self._clock.now_ms() + _DOOR_MS
         while self._clock.now_ms() < until_ms and await self._still(job):
             if not self._people.is_wrong_at_door(job.id):
@@ -402,9 +402,9 @@ class BadDayDriver(ShiftDriver):
         store: str = "",
         until_ms: int | None = None,
         *,
-        told: Callable[[], None] = lambda: None,
+        on_accepted: Callable[[], None] = lambda: None,
     ) -> None:
-        """Report a problem, now or once there is a network. `told`: called if it is accepted."""
+        """Report a problem, now or once there is a network; call `on_accepted` if it is taken."""
         at_ms = self._clock.now_ms()
 
         async def report() -> None:
@@ -424,7 +424,7 @@ class BadDayDriver(ShiftDriver):
             except (Refused, NoSuchJob) as refused:
                 self._people.refused[kind, str(refused)] += 1
             else:
-                told()
+                on_accepted()
 
         if self._unsent is None:
             await report()

@@ -76,7 +76,7 @@ class People:
             self._later(from_ms, partial(self._close, mall, shop, from_ms + _HOUR_MS))
 
     async def stop(self) -> None:
-        """End what is still to happen. Raises the first error of what has happened."""
+        """Cancel the events still to come. Raises the first error of those that have run."""
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):
@@ -151,7 +151,7 @@ class People:
         return job not in self._at_home
 
     def told_missing(self, job: str, shop: str) -> None:
-        """Hear that the parcels are missing; some shops find them later."""
+        """Handle a report that parcels are missing; some shops find them later."""
         if self.ledger.parcels[job].where is Whereabouts.SHOP:
             self.ledger.absent(job)
         if self.event(job) is BadEvent.MISSING and self.bad_day.comes_right(job):
@@ -159,7 +159,7 @@ class People:
             self._later(self._clock.now_ms() + after_ms, partial(self._find, job, shop))
 
     def told_at_door(self, job: str) -> None:
-        """Hear of a problem at the door; some customers answer."""
+        """Handle a report of a problem at the door; some customers answer."""
         if self.event(job) is not BadEvent.REFUSED and self.bad_day.comes_right(job):
             after_ms = self._minutes(_ANSWERED_AFTER_MIN, "answered", job)
             self._later(self._clock.now_ms() + after_ms, partial(self._answer, job))

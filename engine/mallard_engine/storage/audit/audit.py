@@ -158,7 +158,7 @@ async def audit(
 
 
 async def _archive_texts(link: StoreLink, market: str, policy: MarketPolicy) -> list[str]:
-    """Return what is to be said about the archive of a market."""
+    """Return the warnings about the archive of a market."""
     lag = await read_lag(link, MarketKeys(market), policy.ended_kept_ms)
     seconds, _ = await link.call("TIME")
     text = lag.text(market, int(seconds) * 1000) if lag else None

@@ -80,7 +80,7 @@ class Mending:
         return (f"counted anew: {figures}",) if done else ()
 
     async def forgets(self, market: str, entry: str, after_ms: int) -> Did:
-        """Have `forget` remove something, unless it will."""
+        """Schedule the removal of something by `forget`, unless it is scheduled."""
         key = self._runner.keys[market].key("forget")
         at_ms = self._runner.now_ms() + after_ms
         added = await self._runner.link.call("ZADD", key, "NX", at_ms, entry)

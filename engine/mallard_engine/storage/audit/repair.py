@@ -153,7 +153,7 @@ class _Market:
         try:
             return await mend(name, rules)
         except (Changing, msgspec.MsgspecError, ValueError, KeyError):
-            return ()  # it moves on by itself, or cannot be read: the next audit says so
+            return ()  # it keeps changing or cannot be read: the next audit reports it
 
     async def _job(self, job: str, rules: set[str]) -> Did:
         view = await self._look.job(job)

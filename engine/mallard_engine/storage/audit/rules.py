@@ -217,7 +217,7 @@ def _entries(job: Job, view: JobView) -> Found:
     if job.state is JobState.PICKED_UP and job.door_ms and not _has(view, "door"):
         yield "S14", "nobody takes it, and no due entry applies its rule"
     if job.state is JobState.RETURNING and job.return_to and not _has(view, "return"):
-        yield "S14", "it goes back, and no due entry looks after its place"
+        yield "S14", "it goes back, and no due entry checks its place again"
     queued = job.state is JobState.QUEUED
     if view.waits != queued or view.is_in_waiting != queued:
         yield "queue", f"it is {job.state} and " + ("is not" if queued else "is") + " in the queue"

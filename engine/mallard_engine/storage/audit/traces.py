@@ -219,7 +219,7 @@ async def judge_returns(look: Look, name: str) -> Judged:
 
 
 async def judge_proof(look: Look, proof: str) -> Judged:
-    """Check an uploaded image: it is forgotten some day, and used by one job or none."""
+    """Check an uploaded image: its removal is scheduled, and at most one job uses it."""
     keys = look.keys
     packed = await look.read("HGET", keys.key("proofs"), proof)
     image = msgspec.msgpack.decode(packed) if packed else {}
@@ -244,7 +244,7 @@ async def judge_proof(look: Look, proof: str) -> Judged:
 
 
 async def judge_key(look: Look, name: str) -> Judged:
-    """Check that a key (without its prefix) is known and is removed some day."""
+    """Check that a key (without its prefix) is known and will be removed."""
     if name.startswith("held:"):
         return await _held_set(look, name)
     if name.startswith("push:"):

@@ -38,7 +38,7 @@ def webhook_look(link: StoreLink, now_ms: Callable[[], int] | None = None) -> Lo
 
 
 async def endpoints(look: Look) -> list[str]:
-    """Return the names of all endpoints, and of those that something is left of."""
+    """Return the names of all endpoints, and of deleted ones of which something is left."""
     stored = await look.read("HKEYS", look.keys.key("endpoints"))
     names = {name.decode() for name in stored}
     for field in _OF_ENDPOINTS:
@@ -61,7 +61,7 @@ async def endpoints(look: Look) -> list[str]:
 
 
 async def judge_webhook(look: Look, name: str) -> Judged:
-    """Check an endpoint, what waits for it, and what is noted of it."""
+    """Check an endpoint, its waiting deliveries, and what is recorded about it."""
     key = look.keys.key
     (
         _,

@@ -166,7 +166,7 @@ class RedisDeadlines(Deadlines):
 
     async def pack(self, market: str) -> Packed:
         keys, call = self._runner.keys[market], self._runner.link.call
-        if market not in self._runner.packs:  # it did when they ended
+        if market not in self._runner.packs:  # it released them when they ended
             await call("DEL", keys.key("unpacked"))
             return Packed()
         due = ("-inf", self._runner.now_ms(), "BYSCORE", "LIMIT", 0, _PACKED_AT_ONCE)

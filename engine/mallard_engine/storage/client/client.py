@@ -117,7 +117,7 @@ class Link:
         self._closed = False
         self._down_since: float | None = None
         self._reconnecting: asyncio.Task[None] | None = None
-        # What the address knew of failovers when the connection was opened, and who asks it now.
+        # The number of failovers when the connection was opened, and the task that reads it now.
         self._failovers = 0
         self._asking: asyncio.Task[None] | None = None
 
@@ -214,7 +214,7 @@ class Link:
         # The server applies ASKING to the next command.
         return (await self.call_all(("ASKING",), command))[1]
 
-    def link_of(self, key: str) -> "Link":  # noqa: ARG002 - as a cluster's
+    def link_of(self, key: str) -> "Link":  # noqa: ARG002 - the signature of `ClusterLink.link_of`
         """Return the connection that has this key."""
         return self
 

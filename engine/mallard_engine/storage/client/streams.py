@@ -18,7 +18,7 @@ from mallard_engine.tasks import cancel
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
 _POLL_MS: Final = 20
-# After a read of a slot that failed.
+# The pause after a failed read of a slot.
 _RETRY_S: Final = 0.2
 
 Cursors = Mapping[bytes, str]

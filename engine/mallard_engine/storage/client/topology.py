@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)
 
 _PORT: Final = 6379
-# How often the topology is read without a reason, and how soon again with one.
+# The intervals at which the topology is read: usually, and while something has changed.
 _LOOK_S: Final = 15.0
 _PAUSE_S: Final = 0.2
 # A node that does not answer in this time is skipped.

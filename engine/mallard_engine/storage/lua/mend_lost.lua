@@ -17,4 +17,4 @@ redis.call('HDEL', K.waiting, arg.job)
 redis.call('ZREM', K.risks, arg.job)
 if count == 0 then return reply('changed') end
 alert('job_lost', { job = arg.job, service = arg.service, external_id = arg.external })
-return reply('ok', { 'an alert: it is gone, and its service was told of it' })
+return reply('ok', { 'an alert: it is gone, although its service has a confirmation' })

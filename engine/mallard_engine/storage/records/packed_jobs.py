@@ -46,7 +46,7 @@ def unpacked(packed: bytes) -> tuple[dict[bytes, bytes], bytes | None]:
     """Return the fields inside a packed record, and the last round of its job.
 
     Raises:
-        ValueError: It is of no form that this version knows.
+        ValueError: This version does not know its form.
     """
     if packed[:1] != _FORM:
         raise ValueError(f"a packed job has the form {packed[:1]!r}")

@@ -51,8 +51,6 @@ ORDER_EVENTS: Final = (
 """The events of an order; an order has at most one. The share is of all orders."""
 RUN_EVENTS: Final = (_E.BREAKDOWN, _E.BASEMENT, _E.QUITS, _E.PHONE_DIES, _E.BLOCK_ENDS)
 """The events of a driver's run, at most one in each. The share is of all runs."""
-DAY_EVENTS: Final = (_E.CLOSED_SHOP, _E.EVACUATED, _E.STORM)
-"""The events of a mall. The share is of its shops, of the days, and of a day's orders."""
 
 MEANINGS: Final[Mapping[BadEvent, str]] = MappingProxyType(
     {

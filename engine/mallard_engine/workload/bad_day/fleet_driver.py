@@ -158,7 +158,7 @@ class BadDayFleetDriver(FleetDriver):
         return is_back
 
     async def _go_home(self) -> None:
-        """Have a break, after having given up every job."""
+        """Pause after giving up every job."""
         if self._take(BadEvent.QUITS):
             await self._ask(self.client.status(Wish.PAUSED))
             await asyncio.sleep(_GONE_S)

@@ -109,13 +109,13 @@ class FleetPeople:
         return job not in self._at_home
 
     def told_missing(self, job: str, order: str, store: str) -> None:
-        """Hear that the parcels are missing; some shops find them later."""
+        """Handle a report that parcels are missing; some shops find them later."""
         self.ledger.absent(job)
         if self.bad_day.comes_right(order):
             self._later(_FOUND_AFTER_S, "found", order, lambda: self._find(job, store))
 
     def told_at_door(self, job: str, order: str) -> None:
-        """Hear of a problem at the door; some customers answer."""
+        """Handle a report of a problem at the door; some customers answer."""
         if self.event(order) is not BadEvent.REFUSED and self.bad_day.comes_right(order):
             self._later(_ANSWERED_AFTER_S, "answered", order, lambda: self._answer(job))
 
@@ -148,7 +148,7 @@ class FleetPeople:
                 self.happened(BadEvent.CLOSED_SHOP)
 
     async def stop(self) -> None:
-        """End what is still to happen. Raises the first error of what has happened."""
+        """Cancel the events still to come. Raises the first error of those that have run."""
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):

@@ -48,7 +48,9 @@ def test_once_registers_and_ends(redis_url: str, client: Any, tmp_path: Path) ->
     assert client.exists(KEYS.key("archive")) == 0
 
 
-async def test_signal_ends_it_well(redis_url: str, client: Any, tmp_path: Path) -> None:
+async def test_signal_ends_the_command_with_status_zero(
+    redis_url: str, client: Any, tmp_path: Path
+) -> None:
     output, errors = tmp_path / "out", tmp_path / "err"
     with output.open("wb") as out, errors.open("wb") as err:
         flags = ("--redis", redis_url, "--market", "phoenix", "--archive-files", tmp_path / "a")

@@ -24,7 +24,7 @@ def test_each_driver_gets_a_token_on_its_line(
     ]
 
 
-def test_tokens_for_services_and_operators(
+def test_tokens_of_services_and_operators_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MALLARD_SECRET", "s" * 32)

@@ -75,7 +75,7 @@ def board() -> Board:
 def test_events_move_a_job_through_its_states(board: Board) -> None:
     for state in ("created", "offered", "assigned", "delivered"):
         shown = "queued" if state == "created" else state
-        board.hears(event("j1", shown, f"job.{state}"))
+        board.apply(event("j1", shown, f"job.{state}"))
         assert board.counts() == Counter([] if state == "delivered" else [shown])
     assert board.ended == {"delivered": 1}
     assert board.rates(NOW) == {
@@ -85,30 +85,30 @@ def test_events_move_a_job_through_its_states(board: Board) -> None:
 
 
 def test_repeated_and_old_events_change_nothing(board: Board) -> None:
-    board.hears(event("j1", "assigned", sequence=7))
-    board.hears(event("j1", "queued", "job.created", sequence=3))
+    board.apply(event("j1", "assigned", sequence=7))
+    board.apply(event("j1", "queued", "job.created", sequence=3))
     assert board.counts() == {"assigned": 1}
     for _ in range(2):
-        board.hears(event("j1", "delivered", sequence=9))
-    board.hears(event("j1", "assigned", sequence=7))
+        board.apply(event("j1", "delivered", sequence=9))
+    board.apply(event("j1", "assigned", sequence=7))
     assert (board.counts(), board.ended) == (Counter(), {"delivered": 1})
     assert board.rates(NOW)["delivered"] == 2.0
 
 
 def test_list_read_late_brings_no_ended_job_back(board: Board) -> None:
-    board.hears(event("j1", "delivered"))
-    board.hears(event("j2", "assigned"))
-    board.lists([listed("j1", "assigned"), listed("j2", "queued"), listed("j3", "queued")])
+    board.apply(event("j1", "delivered"))
+    board.apply(event("j2", "assigned"))
+    board.add_jobs([listed("j1", "assigned"), listed("j2", "queued"), listed("j3", "queued")])
     assert board.counts() == {"assigned": 1, "queued": 1}
-    board.lists([listed("j3", "queued")], all_of_them=True)
+    board.add_jobs([listed("j3", "queued")], all_of_them=True)
     assert set(board.jobs) == {"j3"}
 
 
 def test_position_and_unknown_event_change_nothing(board: Board) -> None:
     moved = Event("e", 5, "job.driver_moved", NOW, NOW, "phoenix", {"lat": 1.0}, job="j1")
-    board.hears(moved)
-    board.hears(Event("e", 6, "moon.full", NOW, NOW, "phoenix", {}))
-    board.hears(Event("e", 7, "job.sung", NOW, NOW, "phoenix", {"id": "j1"}, job="j1"))
+    board.apply(moved)
+    board.apply(Event("e", 6, "moon.full", NOW, NOW, "phoenix", {}))
+    board.apply(Event("e", 7, "job.sung", NOW, NOW, "phoenix", {"id": "j1"}, job="j1"))
     assert not board.jobs
 
 
@@ -125,7 +125,7 @@ def exceptions(board: Board) -> None:
             "latest", "picked_up", risk="late", dropoff={"lat": 1, "lon": 1, "deadline": at(-61)}
         ),
     ):
-        board.lists([job])
+        board.add_jobs([job])
 
 
 def test_exceptions_come_in_the_order_of_their_urgency(board: Board) -> None:
@@ -153,7 +153,7 @@ def test_page_fits_any_terminal(board: Board, width: int, height: int, jobs: int
     board.nodes = [
         NodeView(f"node-{n}", "http://h:1", "serving", "1", at(-90), NOW, 3) for n in range(9)
     ]
-    board.lists([listed(f"job_phoenix.{n:026}", "queued") for n in range(jobs)])
+    board.add_jobs([listed(f"job_phoenix.{n:026}", "queued") for n in range(jobs)])
     lines = page(board, NOW, width, height)
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
@@ -161,14 +161,14 @@ def test_page_fits_any_terminal(board: Board, width: int, height: int, jobs: int
 
 
 def test_page_says_how_many_exceptions_it_leaves_out(board: Board) -> None:
-    board.lists([listed(f"job_phoenix.{n:026}", "queued") for n in range(50)])
+    board.add_jobs([listed(f"job_phoenix.{n:026}", "queued") for n in range(50)])
     lines = page(board, NOW, 80, 24)
     shown = sum(each.startswith("unassigned") for each in lines)
     assert lines[-1].startswith(f"and {50 - shown} more")
     assert len(page(board, NOW)) > 50
 
 
-def test_trouble_is_said_on_the_page_and_in_lines(board: Board) -> None:
+def test_unreachable_engine_is_shown_on_the_page_and_in_lines(board: Board) -> None:
     board.trouble, board.silent_since = "refused", at(-12)
     assert "NO ANSWER for 12 s: refused" in page(board, NOW, 80, 24)[0]
     assert "NO ANSWER for 12 s: refused" in line(board, NOW)

@@ -50,12 +50,14 @@ def bar_ms(outcome: str, left_ms: int, policy: MarketPolicy = POLICY) -> float:
         ("accepted", 24 * HOUR_MS, -NOW_MS),
     ],
 )
-def test_default_bars(outcome: str, left_ms: int, expected_ms: int) -> None:
+def test_default_bar_follows_the_outcome_and_the_slack(
+    outcome: str, left_ms: int, expected_ms: int
+) -> None:
     assert bar_ms(outcome, left_ms) == expected_ms
 
 
 @pytest.mark.parametrize("outcome", sorted(NOT_ASKED_AGAIN))
-def test_what_was_taken_off_bars_for_ever(outcome: Outcome) -> None:
+def test_job_taken_off_its_driver_bars_that_driver_for_ever(outcome: Outcome) -> None:
     assert bar_ms(outcome, -HOUR_MS) == math.inf
     assert first_bar_end_ms((turn("d", outcome),), NOW_MS, NOW_MS, POLICY) is None
 

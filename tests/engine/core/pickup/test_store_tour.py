@@ -195,7 +195,7 @@ def test_gate_has_the_shorter_walk() -> None:
     assert best_tour(walks, ["north", "south", "south"], calls, 0).gate == "south"
 
 
-def test_no_calls_raise() -> None:
+def test_tour_without_calls_raises() -> None:
     with pytest.raises(ValueError, match="nothing to collect"):
         best_tour(mall_of(), ["north"], [], 0)
 

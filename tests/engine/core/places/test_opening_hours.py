@@ -91,7 +91,7 @@ def test_span_past_midnight_belongs_to_its_opening_day() -> None:
     assert closes_at_ms(friday_only, ms("2026-11-20T19:00")) == ms("2026-11-21T02:00")
 
 
-def test_several_spans_a_day() -> None:
+def test_day_may_have_several_spans() -> None:
     hours = every_day("10:00-14:00, 17:00-21:00")
     assert closes_at_ms(hours, ms("2026-11-20T10:00")) == ms("2026-11-20T14:00")
     assert next_opening_ms(hours, ms("2026-11-20T15:00")) == ms("2026-11-20T17:00")

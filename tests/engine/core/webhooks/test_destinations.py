@@ -158,11 +158,11 @@ def test_malformed_url_is_refused(url: str) -> None:
         ("https://127.0.0.1.example.com/", "127.0.0.1.example.com", 443),
     ],
 )
-def test_public_url_is_good(url: str, host: str, port: int) -> None:
+def test_public_url_is_accepted(url: str, host: str, port: int) -> None:
     assert PUBLIC_ONLY.check(url) == Destination("https", host, port)
 
 
-def test_configured_network_is_good_and_takes_http() -> None:
+def test_configured_network_is_admitted_with_http() -> None:
     own = Destinations.of(["10.1.0.0/16", "fd00::/8"])
     for url in ("https://10.1.2.3/", "http://10.1.2.3:8080/", "http://[fd00::1]:8080/"):
         own.check(url)
@@ -201,5 +201,5 @@ def test_link_local_address_with_a_zone_is_not_public() -> None:
     assert address_of("example.com") is None
 
 
-def test_url_has_one_reading() -> None:
+def test_url_is_read_in_one_way() -> None:
     assert read_url("http://10.0.0.1:8080/a?b") == Destination("http", "10.0.0.1", 8080)

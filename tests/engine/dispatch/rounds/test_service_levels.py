@@ -50,7 +50,9 @@ async def order(node: Node, km: float, level: ServiceLevel | None) -> JobRef:
     return await north(node, km, service_level=level, deadline_ms=later_ms, expires_ms=later_ms)
 
 
-async def test_each_level_in_one_mall(make_node: MakeNode, round_: str, plan: Any) -> None:
+async def test_jobs_of_each_level_are_served_in_one_mall(
+    make_node: MakeNode, round_: str, plan: Any
+) -> None:
     node = await mall_of_all(make_node, round_, plan)
     await node.online("d", 3_000, vehicle=CAR)
     patient = await order(node, 8, SAME_DAY)

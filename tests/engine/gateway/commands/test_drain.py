@@ -102,7 +102,7 @@ async def test_node_that_falls_silent_is_lost(engine_node: NodeFactory) -> None:
     silent, staying = await engine_node(), await engine_node()
     await eventually(lambda: both_known(staying, silent))
     store = silent.node.store
-    word = silent.node.presence._word()  # as it said itself, but six seconds ago
+    word = silent.node.presence._report()  # as it said itself, but six seconds ago
     silent.node.presence.announce = asyncio.Event().wait  # type: ignore[assignment]
     await asyncio.sleep(0)
     await staying.node.store.runner.link.call(

@@ -70,7 +70,7 @@ class Away:
         return ()
 
 
-async def test_engine_that_goes_away_is_said_until_it_answers() -> None:
+async def test_unreachable_engine_is_shown_until_it_answers() -> None:
     engine = Away(Unreachable("refused"))
     feed = watch._Feed(engine, Board("phoenix", watch._now()))  # type: ignore[arg-type]
     await feed._unless_away(feed._nodes)
@@ -118,7 +118,7 @@ async def test_jobs_are_listed_again_after_trimmed_events(monkeypatch: pytest.Mo
         (["--market", "phoenix", "--url", "here"], 2, "not the address of an engine"),
     ],
 )
-async def test_what_cannot_be_watched_is_one_line(
+async def test_market_that_cannot_be_watched_is_one_line(
     node: RunningNode, mallard: Mallard, arguments: list[str], status: int, said: str
 ) -> None:
     url = [] if "--url" in arguments else ["--url", node.url]

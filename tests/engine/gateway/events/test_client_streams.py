@@ -36,7 +36,7 @@ async def test_events_go_on_when_streams_end(node: RunningNode) -> None:
         await eventually(lambda: len(node.node.streams) == 1)
         for number in range(12):
             if number % 3 == 0:  # also before the first event
-                node.node.streams.end_of("shop", Role.ORDERS.value)
+                node.node.streams.end_revoked(lambda who: who.sub == "shop")
             jobs.append((await node.submit())["id"])
         await asyncio.wait_for(listening, 30)
     assert [event.job for event in heard] == jobs
@@ -71,7 +71,7 @@ async def test_job_events_end_with_the_job(node: RunningNode) -> None:
         async for event in orders.job_events(job):
             seen.append(event.type)
             if event.type == "job.created":
-                node.node.streams.end_of("shop", Role.ORDERS.value)
+                node.node.streams.end_revoked(lambda who: who.sub == "shop")
                 await Caller(node).post(f"/v1/jobs/{job}/cancel", {"reason": "customer"})
         assert seen == ["job.created", "job.cancelled"]
         last = (await node.node.store.event_log.read(PHOENIX, START, 10))[-1].place
@@ -127,7 +127,7 @@ async def test_sync_events_go_on_when_streams_end(node: RunningNode) -> None:
     await eventually(lambda: len(node.node.streams) == 1)
     for number in range(4):
         if number == 2:
-            node.node.streams.end_of("shop", Role.ORDERS.value)
+            node.node.streams.end_revoked(lambda who: who.sub == "shop")
         jobs.append((await node.submit())["id"])
     await eventually(lambda: len(heard) >= 5, timeout_s=20)
     await Caller(node).post(f"/v1/jobs/{jobs[0]}/cancel", {"reason": "customer"})

@@ -163,8 +163,6 @@ async def test_stream_joins_though_there_is_always_more() -> None:
         reader=Reader("other"),
         after=Place(1, 0),
         token=1,
-        sub="other",
-        role="orders",
         expires_ms=2**50,
         principal=another,
     )

@@ -54,7 +54,7 @@ def test_forwarded_for_is_trusted_from_proxies_only(
     assert client(peer, *forwarded) == expected
 
 
-def test_client_address_of_a_scope() -> None:
+def test_client_address_is_read_from_the_scope() -> None:
     headers = [(b"x-forwarded-for", b"198.51.100.7")]
     assert PROXIES.client_of({"client": ("10.0.0.1", 1), "headers": headers}) == "198.51.100.7"
     assert PROXIES.client_of({"client": None, "headers": headers}) == ""

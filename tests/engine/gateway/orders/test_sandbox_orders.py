@@ -30,7 +30,7 @@ def order(mall: str = "sandbox-mall", **changes: Any) -> ValidOrder:
     return read_order(request, PLACES, lambda _: ServiceLevel.POOLED, NOW_MS)
 
 
-def test_robots_alone_fit_an_order_whatever_it_asks_for() -> None:
+def test_only_robots_fit_an_order_whatever_it_requires() -> None:
     need = order(requires=["cold-box", "id_check"], parcels=LOAD).need
     assert ROBOTS.fits(need)
     assert not usual_vehicle("van").fits(need)
@@ -44,7 +44,7 @@ def test_order_keeps_what_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("load", [{"count": 2}, LOAD])
-def test_people_alone_fit_an_order_for_your_drivers(load: dict[str, Any]) -> None:
+def test_only_people_fit_an_order_for_your_drivers(load: dict[str, Any]) -> None:
     need = order(metadata={"sandbox": Ending.YOUR_DRIVER.value}, parcels=load).need
     assert not ROBOTS.fits(need)
     assert usual_vehicle("foot").fits(need)

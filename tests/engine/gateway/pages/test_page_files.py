@@ -109,7 +109,7 @@ async def test_file_is_compressed_for_those_who_take_it(node: RunningNode) -> No
         ("xgzip", False),
     ],
 )
-def test_accept_encoding(header: str, accepts: bool) -> None:
+def test_gzip_is_sent_only_if_accept_encoding_allows_it(header: str, accepts: bool) -> None:
     assert accepts_gzip(header) == accepts
 
 

@@ -121,7 +121,7 @@ def test_other_formats_are_refused(kind: str) -> None:
         b"--boundary",
     ],
 )
-def test_what_is_no_image_is_refused(data: bytes) -> None:
+def test_file_that_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises((NotAnImage, BadImage)):
         clean(data)
 

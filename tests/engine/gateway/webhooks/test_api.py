@@ -287,7 +287,7 @@ async def test_both_secrets_sign_after_a_rotation(node: RunningNode, receiver: R
     assert heard.verified(made["secret"]) == heard.verified(new["secret"])
 
 
-async def test_test_posts_at_once_and_says_how_it_went(
+async def test_test_event_is_posted_at_once_and_returns_its_outcome(
     node: RunningNode, receiver: Receiver
 ) -> None:
     made = await create(node, receiver.url)

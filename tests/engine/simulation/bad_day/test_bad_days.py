@@ -85,7 +85,7 @@ def test_parcels_of_a_broken_car_go_to_another_driver(redis_url: str) -> None:
     assert any(event.get("cause") == "transferred" for event in day.events)
 
 
-def test_all_events_together(redis_url: str) -> None:
+def test_day_with_all_events_accounts_for_every_parcel(redis_url: str) -> None:
     shares = dict.fromkeys(BadEvent, 0.1)
     _, accounts = accounted(scenario(BadDay(4, shares)), redis_url)
     assert len(accounts.happened) > 5

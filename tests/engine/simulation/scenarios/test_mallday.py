@@ -47,7 +47,7 @@ def test_small_day_is_carried_out(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("round_", ["batch", "instant"])
-def test_day_with_runs(redis_url: str, round_: str) -> None:
+def test_day_with_runs_delivers_in_runs(redis_url: str, round_: str) -> None:
     alone = statistics_of(simulate(scenario(round=round_, preset="express"), redis_url))
     changes: dict[str, Any] = {"max_run_jobs": 6, "hold_max_s": 5_400.0, "round": round_}
     changes["preset"] = "same_day"

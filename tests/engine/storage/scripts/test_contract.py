@@ -23,7 +23,7 @@ from mallard_engine.ports import (
     JobRef,
     LateJob,
     Look,
-    NodeWord,
+    NodeReport,
     OwnDriver,
     Refused,
     Stop,
@@ -293,7 +293,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await store.leases.leave(MARKET, NODE)
     await store.leases.meet((MARKET,), NODE)
     await store.deadlines.look([MARKET], [Look.DUE])
-    await store.nodes.announce(NodeWord(NODE, "", "1", world.now, {}, is_leaving=False))
+    await store.nodes.announce(NodeReport(NODE, "", "1", world.now, {}, is_leaving=False))
     await store.nodes.ask_drain(NODE, "operator")
     await store.leases.hold_role(MARKET, "robots", NODE, 1)
     await store.deadlines.forget(MARKET)

@@ -129,7 +129,7 @@ async def test_lost_writes_are_recorded_since_the_last_survivor(world: World) ->
     assert (await types(world)).count(T.MARKET_REWOUND) == 1
 
 
-async def test_ends_and_pages_of_the_stream(world: World) -> None:
+async def test_stream_is_read_in_pages_between_its_ends(world: World) -> None:
     log = world.store.event_log
     assert await log.ends(MARKET) is None
     for _ in range(3):

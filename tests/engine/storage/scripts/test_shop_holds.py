@@ -202,7 +202,7 @@ async def test_not_ready_leaves_the_job_until_given_up(world: World) -> None:
     assert await world.state(ref) == "queued"
 
 
-async def test_give_up_after_the_shop_was_to_be_ready(world: World) -> None:
+async def test_give_up_after_the_ready_time_requeues_the_job(world: World) -> None:
     ref, attempt = await taken(world, stores=("lego",))
     await world.problem(ref, "not_ready", until_ms=world.now + 60_000)
     await world.pass_ms(60_000)

@@ -90,7 +90,7 @@ async def test_failed_delivery_comes_back_at_its_time(world: World) -> None:
     assert (again.failed, again.event) == (1, due.event)
 
 
-async def test_success_ends_the_failing(world: World) -> None:
+async def test_success_ends_the_series_of_failures(world: World) -> None:
     await queued(world, 2)
     first, second = await taken(world)
     port = world.store.webhooks

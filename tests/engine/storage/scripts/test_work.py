@@ -32,7 +32,7 @@ class TestWithEarningsWeight:
         ann = await world.record()
         assert (ann.done, ann.earned_minor) == (0, 0)
 
-    async def test_account_starts_over_after_offline_but_not_a_pause(self, world: World) -> None:
+    async def test_earnings_start_over_after_offline_but_not_a_pause(self, world: World) -> None:
         await world.driver("ann")
         ref, attempt = await world.picked_up("ann", pay_minor=500)
         await world.step(ref, Step.DELIVERED, attempt)

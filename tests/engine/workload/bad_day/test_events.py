@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 
 from mallard_engine.workload.bad_day.events import (
-    DAY_EVENTS,
     DEFAULT_SHARES,
     MEANINGS,
     ORDER_EVENTS,
@@ -20,7 +19,8 @@ ORDERS = [f"o{number}" for number in range(4_000)]
 
 
 def test_every_event_belongs_to_one_group_and_has_a_meaning() -> None:
-    assert sorted((*ORDER_EVENTS, *RUN_EVENTS, *DAY_EVENTS)) == sorted(BadEvent)
+    of_malls = {BadEvent.CLOSED_SHOP, BadEvent.EVACUATED, BadEvent.STORM}
+    assert sorted((*ORDER_EVENTS, *RUN_EVENTS, *of_malls)) == sorted(BadEvent)
     assert set(MEANINGS) == set(DEFAULT_SHARES) == set(BadEvent)
 
 
@@ -69,7 +69,7 @@ def test_shares_out_of_bounds_are_refused(shares: dict[BadEvent, float]) -> None
         BadDay(1, shares)
 
 
-def test_parcels_at_the_counter() -> None:
+def test_counter_has_fewer_parcels_of_a_short_order() -> None:
     assert parcels_there(None, 2) == 2
     assert parcels_there(BadEvent.MISSING, 2) == 0
     assert parcels_there(BadEvent.SHORT, 2) == 1

@@ -38,7 +38,9 @@ def test_late_and_undelivered_orders_are_not_on_time() -> None:
 
 
 @pytest.mark.parametrize(("soonest_ms", "impossible"), [(BEST_BY_MS, 0), (BEST_BY_MS + 1, 1)])
-def test_late_order_that_nobody_could_bring_in_time(soonest_ms: int, impossible: int) -> None:
+def test_late_order_no_driver_could_deliver_in_time_is_counted(
+    soonest_ms: int, impossible: int
+) -> None:
     it = Ledger()
     it.ordered("j", None, BEST_BY_MS, soonest_ms)
     found = accounts(it, "expired")

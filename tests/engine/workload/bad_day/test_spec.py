@@ -18,7 +18,7 @@ def test_only_named_events_happen() -> None:
     assert day.shares == {BadEvent.MISSING: 0.02, BadEvent.SHORT: 0.03}
 
 
-def test_file_of_shares(tmp_path: Path) -> None:
+def test_shares_are_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "day.toml"
     file.write_text("[bad_day]\nstorm = 1\nphone_dies = 0.5\n")
     day = read_bad_day(str(file), 1)

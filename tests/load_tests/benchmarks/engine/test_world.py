@@ -83,7 +83,9 @@ async def test_race_serves_each_job_and_frees_all_drivers(
     assert not (await audit(redis_url, {MARKET: POLICY}, settle_s=0)).breaches
 
 
-async def test_job_too_many_is_not_counted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_job_does_not_count_for_the_quota(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("load_tests.benchmarks.engine.races._AT_MOST_S", 0.5)
     assert len(await race(world, DRIVERS + 1)) == DRIVERS
     assert await world.free_drivers() == DRIVERS

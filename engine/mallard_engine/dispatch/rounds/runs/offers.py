@@ -155,7 +155,7 @@ class RunOffers:
             until_ms = held_ms.get(job.job)
             if until_ms is not None and self._recorded_ms.get(job.job) != until_ms:
                 record = self._planner.held_record(job, until_ms, now_ms)
-                # Off the hot path: only `explain` reads this.
+                # In the background, because only `explain` reads this.
                 self._tasks.start(self._store_record(record), f"explain {job.job}")
         self._recorded_ms = held_ms
 

@@ -92,8 +92,6 @@ class EventsApi:
             reader=Reader(owner_of(principal)),
             after=after,
             token=hash(bearer(request.headers.getlist("authorization"))),
-            sub=principal.sub,
-            role=principal.role.value,
             expires_ms=principal.expires_ms,
             principal=principal,
             job=job,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mallard_engine.ports import DrainWish, KnownNode, Nodes, NodeWord, NoSuchNode
+from mallard_engine.ports import DrainRequest, KnownNode, NodeReport, Nodes, NoSuchNode
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 
 KEY = "mallard:nodes"
@@ -11,7 +11,7 @@ LOST_MS = 5_000
 _KEPT_MS = 600_000
 
 _encode = msgspec.msgpack.encode
-_word = msgspec.msgpack.Decoder(NodeWord).decode
+_report = msgspec.msgpack.Decoder(NodeReport).decode
 
 
 class RedisNodes(Nodes):
@@ -20,35 +20,37 @@ class RedisNodes(Nodes):
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
 
-    async def announce(self, word: NodeWord, *, has_stopped: bool = False) -> DrainWish | None:
-        args = {"node": word.id, "stopped": has_stopped, "kept_ms": _KEPT_MS}
-        by, at_ms = await self._runner.run("announce", [KEY], args, [_encode(word)])
-        return DrainWish(by.decode(), at_ms) if by else None
+    async def announce(
+        self, report: NodeReport, *, has_stopped: bool = False
+    ) -> DrainRequest | None:
+        args = {"node": report.id, "stopped": has_stopped, "kept_ms": _KEPT_MS}
+        by, at_ms = await self._runner.run("announce", [KEY], args, [_encode(report)])
+        return DrainRequest(by.decode(), at_ms) if by else None
 
     async def all(self) -> list[KnownNode]:
         now_ms = self._runner.now_ms()
         flat = await self._runner.link.call("HGETALL", KEY)
         fields = dict(zip(map(bytes.decode, flat[::2]), flat[1::2], strict=True))
         found = [_known(name, fields, now_ms) for name in fields if "/" not in name]
-        return sorted(found, key=lambda it: (it.word.started_ms, it.word.id))
+        return sorted(found, key=lambda it: (it.report.started_ms, it.report.id))
 
-    async def ask_drain(self, node: str, actor: str) -> DrainWish:
+    async def ask_drain(self, node: str, actor: str) -> DrainRequest:
         args = {"node": node, "actor": actor, "lost_ms": LOST_MS}
         by, at_ms = await self._runner.run("ask_drain", [KEY], args)
         if not by:
             raise NoSuchNode(node)
-        return DrainWish(by.decode(), at_ms)
+        return DrainRequest(by.decode(), at_ms)
 
 
 def _known(node: str, fields: dict[str, bytes], now_ms: int) -> KnownNode:
     seen_ms = int(fields.get(f"{node}/seen", b"0"))
     has_stopped = f"{node}/stopped" in fields
-    wish = fields.get(f"{node}/drain")
-    at_ms, _, actor = wish.decode().partition("/") if wish else ("", "", "")
+    request = fields.get(f"{node}/drain")
+    at_ms, _, actor = request.decode().partition("/") if request else ("", "", "")
     return KnownNode(
-        word=_word(fields[node]),
+        report=_report(fields[node]),
         seen_ms=seen_ms,
         has_stopped=has_stopped,
         is_lost=not has_stopped and now_ms - seen_ms > LOST_MS,
-        drain=DrainWish(actor, int(at_ms)) if wish else None,
+        drain=DrainRequest(actor, int(at_ms)) if request else None,
     )

@@ -71,7 +71,8 @@ class RedisPolicies(Policies):
         )
         now_ms = self._runner.now_ms()
         applied = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
-        # A node without drivers there has no lease, one of an older version is no peer.
+        # Both are read: a node without drivers there has no lease, and one of an older version is
+        # not among the peers.
         until = [
             *zip(leases[::2], map(float, leases[1::2]), strict=True),
             *zip(map(_name_of, peers[::2]), map(float, peers[1::2]), strict=True),

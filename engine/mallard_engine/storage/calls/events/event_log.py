@@ -119,7 +119,12 @@ def read_event(market: str, place: bytes, entry: Sequence[bytes]) -> MarketEvent
             driver=str(fields.get("driver") or ""),
             fields=fields,
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:  # msgspec's are ValueErrors
+    except (
+        KeyError,
+        ValueError,
+        TypeError,
+        IndexError,
+    ) as error:  # msgspec's errors are ValueErrors
         _log.error("event cannot be read", market=market, place=str(place), error=repr(error))
         return MarketEvent(market, _place(place), _place(place).ms, "")
 

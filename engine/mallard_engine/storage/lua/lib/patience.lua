@@ -3,8 +3,8 @@ local function fitted_ms(left_ms, least_ms, most_ms)
   return math.min(most_ms, math.max(least_ms, math.floor(policy.slack_share * left_ms)))
 end
 
--- How long the holder of this job may be silent before pickup, from the disconnect on; as
--- silence_ms in core/matching/patience.py. Around the mall it may be silent for longer.
+-- How long the holder of this job may be silent before pickup, from the disconnect on. Around the
+-- mall it may be silent for longer.
 local function silence_ms(job, lost_ms)
   local times = redis.call('HMGET', job.key, 'deadline_ms', 'eta_dropoff_ms')
   local done_ms = math.max(tonumber(times[2]) or 0, lost_ms)

@@ -175,7 +175,9 @@ async def test_comment_comes_while_nothing_happens(
         {"market": PHOENIX, "after": "evt_phoenix.1-0\n"},
     ],
 )
-async def test_bad_query_of_the_market_stream(node: RunningNode, query: dict[str, str]) -> None:
+async def test_bad_query_of_the_market_stream_is_refused(
+    node: RunningNode, query: dict[str, str]
+) -> None:
     problem(await Caller(node).get(EVENTS, **query), 400, "bad_request")
 
 
@@ -266,7 +268,7 @@ async def test_streams_of_a_revoked_subject_end(node: RunningNode) -> None:
         stream(node, EVENTS, **OPS, market=PHOENIX) as ops,
     ):
         await eventually(lambda: len(node.node.streams) == 2)
-        node.node.streams.end_of("shop", Role.ORDERS.value)
+        node.node.streams.end_revoked(lambda who: who.sub == "shop")
         assert await own.rest() == []
         await node.submit()
         assert await ops.types(1) == ["job.created"]

@@ -174,7 +174,7 @@ async def test_code_of_an_earlier_holder_is_its_claim_of_custody(node: RunningNo
         assert seen["driver"] == "ann"
 
 
-async def test_code_of_who_gave_up_is_wrong(node: RunningNode) -> None:
+async def test_code_of_a_driver_who_gave_up_is_wrong(node: RunningNode) -> None:
     counter = Counter(node)
     async with (
         open_app(node.ws, node.token("ann")) as ann,

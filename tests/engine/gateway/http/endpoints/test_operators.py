@@ -113,7 +113,7 @@ async def test_unknown_driver_or_job_is_refused_to_operators(
 
 
 @pytest.mark.finding("D17")
-async def test_suspend_and_resume(shop: Caller, operator: Caller) -> None:
+async def test_suspended_driver_gets_offers_once_resumed(shop: Caller, operator: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         await online(driver)
         suspended = await operator.post(f"{DRIVERS}/d-1/suspend", {"reason": "complaint"})

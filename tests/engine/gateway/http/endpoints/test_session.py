@@ -46,7 +46,7 @@ async def test_of_many_with_one_code_one_gets_the_token(node: RunningNode) -> No
     assert sorted(it.status_code for it in answers) == [200] + [404] * 7
 
 
-async def test_code_made_on_one_node_is_good_on_another(engine_node: NodeFactory) -> None:
+async def test_code_of_one_node_is_valid_on_another(engine_node: NodeFactory) -> None:
     one, other = await engine_node(), await engine_node()
     code = await code_for(one, one.token("ops", Role.OPERATOR))
     assert (await exchange(other, {"code": code})).status_code == 200

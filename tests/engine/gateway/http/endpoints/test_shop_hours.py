@@ -85,7 +85,7 @@ async def test_ready_order_does_not_open_a_closed_shop(node: RunningNode) -> Non
     assert same_ms((await node.job(job))["held"]["until"], until)
 
 
-async def test_drivers_report_does_not_shorten_the_shops_word(node: RunningNode) -> None:
+async def test_drivers_report_does_not_shorten_the_shops_own_hours(node: RunningNode) -> None:
     counter = Counter(node)
     async with open_app(node.ws, node.token("ann")) as ann:
         await ann.go_online(position=NEAR)
@@ -196,7 +196,7 @@ async def test_bad_hours_are_refused_with_a_pointer(
     assert pointers(await counter.post(f"{counter.path}/hours", body)) == [where]
 
 
-async def test_hours_take_a_json_object(node: RunningNode) -> None:
+async def test_body_of_hours_is_a_json_object(node: RunningNode) -> None:
     counter = Counter(node)
     problem(await counter.post(f"{counter.path}/hours"), 400, "malformed_json")
     assert pointers(await counter.post(f"{counter.path}/hours", [])) == [""]

@@ -77,7 +77,7 @@ async def test_unknown_path_is_404_and_method_405(shop: Caller) -> None:
     problem(await shop.get("/v1/quotes"), 405, "method_not_allowed")
 
 
-async def test_head_and_options(shop: Caller) -> None:
+async def test_head_and_options_are_answered(shop: Caller) -> None:
     options = await shop.node.http.options("/v1/jobs")
     assert (options.status_code, options.content) == (204, b"")
     assert options.headers["allow"] == "GET, POST, HEAD, OPTIONS"

@@ -105,7 +105,7 @@ VALUES = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.sampled_from([name for name, _ in [*PLAIN, CHROME]]), VALUES)))
-def test_what_is_plain_is_accepted_alike_by_the_library(more: list[Header]) -> None:
+def test_plain_handshake_is_accepted_as_by_the_library(more: list[Header]) -> None:
     changed = dict(more)
     headers = [(name, changed.pop(name, value)) for name, value in PLAIN] + list(changed.items())
     key = key_of(headers)

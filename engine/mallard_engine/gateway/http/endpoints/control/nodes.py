@@ -39,24 +39,24 @@ class NodesApi:
             await self._nodes.ask_drain(node, principal.sub)
         except NoSuchNode:
             raise not_found("node") from None
-        known = {it.word.id: it for it in await self._nodes.all()}
+        known = {it.report.id: it for it in await self._nodes.all()}
         if node not in known:
             raise not_found("node")
         return JsonResponse(self._view(known[node], principal))
 
     def _view(self, node: KnownNode, principal: Principal) -> NodeView:
-        word, wish = node.word, node.drain
+        report, request = node.report, node.drain
         return NodeView(
-            id=word.id,
+            id=report.id,
             state=_state(node),
-            address=word.address,
-            version=word.version,
-            started_at=Moment.at_ms(word.started_ms),
+            address=report.address,
+            version=report.version,
+            started_at=Moment.at_ms(report.started_ms),
             seen_at=Moment.at_ms(node.seen_ms),
-            drivers=sum(n for market, n in word.drivers.items() if principal.reaches(market)),
-            here=word.id == self._here,
-            drain_by=UNSET if wish is None else wish.actor,
-            drain_at=UNSET if wish is None else Moment.at_ms(wish.at_ms),
+            drivers=sum(n for market, n in report.drivers.items() if principal.reaches(market)),
+            here=report.id == self._here,
+            drain_by=UNSET if request is None else request.actor,
+            drain_at=UNSET if request is None else Moment.at_ms(request.at_ms),
         )
 
 
@@ -65,4 +65,4 @@ def _state(node: KnownNode) -> NodeState:
         return NodeState.STOPPED
     if node.is_lost:
         return NodeState.LOST
-    return NodeState.DRAINING if node.word.is_leaving or node.drain else NodeState.SERVING
+    return NodeState.DRAINING if node.report.is_leaving or node.drain else NodeState.SERVING

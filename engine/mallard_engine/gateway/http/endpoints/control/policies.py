@@ -38,7 +38,7 @@ class PoliciesApi:
         return {"getPolicy": self.read, "setPolicy": self.put}
 
     async def read(self, request: Request, _principal: Principal) -> Response:
-        """Return what is set and all figures in force."""
+        """Return what is set and all values in force."""
         market = market_of(request, self._services).id
         current = await self._services.store.policies.current(market)
         return self._answer(market, current or PolicyOverride())

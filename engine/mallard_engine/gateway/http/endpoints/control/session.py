@@ -26,7 +26,7 @@ class SessionApi:
         return {"exchangeSessionCode": self.exchange}
 
     async def exchange(self, request: Request) -> Response:
-        """Return the token that a code stands for; one that is no longer good is not found."""
+        """Return the token that a code stands for; a code that is no longer valid is 404."""
         body = decode_json_body(await read_body(request), SessionExchange)
         token = await take_token(self._codes, body.code)
         if token is None:

@@ -291,7 +291,7 @@ class WebhooksApi:
     ) -> None:
         """Check what is stated of an endpoint; report all errors together."""
         errors = []
-        if url is not None and (why := await _told(self._sender.check(url))):
+        if url is not None and (why := await _url_error(self._sender.check(url))):
             errors.append(FieldError("/url", why))
         if owner_of(principal) is not None:
             errors += [
@@ -317,7 +317,7 @@ def _may_see(principal: Principal, endpoint: Endpoint) -> bool:
     return bool(endpoint.markets) and all(map(principal.reaches, endpoint.markets))
 
 
-async def _told(check: Awaitable[None]) -> str:
+async def _url_error(check: Awaitable[None]) -> str:
     """Return why a URL is refused; empty if it is not."""
     try:
         await check

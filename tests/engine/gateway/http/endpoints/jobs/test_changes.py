@@ -478,7 +478,7 @@ async def test_job_as_it_is_known_is_not_sent_again(shop: Caller) -> None:
     assert (await caller.get(path)).status_code == 200
 
 
-async def test_moved_estimate_leaves_if_match_good(shop: Caller) -> None:
+async def test_moved_estimate_keeps_if_match_valid(shop: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         path = await on_the_way(shop, driver, "assigned")
         tag = (await shop.get(path)).headers["etag"]
