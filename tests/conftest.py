@@ -1,8 +1,9 @@
 """The real server that tests run against, and a clean slate on it for each test."""
 
+import asyncio
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.scripts import all_scripts
 from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
 from tests.stores import KIND, store_of_kind
+from tests.support import Standstill
 
 
 def pytest_collection(session: pytest.Session) -> None:
@@ -118,3 +120,12 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     client.flushall()
     server: EmbeddedServer = request.getfixturevalue("redis_server")
     return server.url
+
+
+@pytest.fixture
+async def standstill() -> AsyncIterator[Standstill]:
+    """For how long the test's process has stood still."""
+    measured = Standstill()
+    watching = asyncio.create_task(measured.watch())
+    yield measured
+    watching.cancel()

@@ -3,10 +3,13 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+# How long tests wait for what must come: far above what a busy machine needs that stands still for
+# seconds. It only bounds a test that fails.
+GUARD_S = 20.0
 _POLL_S = 0.01
 
 
@@ -14,7 +17,7 @@ _POLL_S = 0.01
 async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = ...) -> T: ...
 @overload
 async def eventually(condition: Callable[[], T], timeout_s: float = ...) -> T: ...
-async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+async def eventually(condition: Callable[[], Any], timeout_s: float = GUARD_S) -> Any:
     """Poll `condition`, plain or async, until it holds, and return what it gave."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -26,3 +29,35 @@ async def eventually(condition: Callable[[], Any], timeout_s: float = 5.0) -> An
             message = f"not within {timeout_s:g} s: {condition!r} gave {value!r}"
             raise AssertionError(message)
         await asyncio.sleep(_POLL_S)
+
+
+class Standstill:
+    """Measures for how long the event loop stands still: that late is every timer of its process.
+
+    A busy machine may take the processor away for seconds. Tests of how late a timer is add `ms`.
+    """
+
+    def __init__(self) -> None:
+        self.ms = 0.0
+
+    async def watch(self) -> None:
+        """Measure until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due_s = clock() + _POLL_S
+            await asyncio.sleep(_POLL_S)
+            late_s = clock() - due_s
+            if late_s > _POLL_S:
+                self.ms += late_s * 1000
+
+
+def at_once(call: Coroutine[Any, Any, T]) -> T:
+    """Run a call that must end without waiting, whatever the time that its process takes."""
+    try:
+        call.send(None)
+    except StopIteration as ended:
+        value: T = ended.value
+        return value
+    call.close()
+    message = f"{call!r} waits"
+    raise AssertionError(message)

@@ -151,9 +151,12 @@ class RateLimitedLog:
     writes it.
     """
 
-    def __init__(self, log: Any, *, interval_s: float = 1.0) -> None:
+    def __init__(
+        self, log: Any, *, interval_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._log = log
         self._interval_s = interval_s
+        self._clock = clock
         self._lines: dict[tuple[LogLevel, str, tuple[tuple[str, Any], ...]], _Line] = {}
 
     def info(self, event: str, **fields: Any) -> None:
@@ -177,7 +180,7 @@ class RateLimitedLog:
         **fields: Any,
     ) -> None:
         """Log or count an event. The values of `fields` must be hashable."""
-        now = time.monotonic()
+        now = self._clock()
         key = (level, event, tuple(fields.items()))
         if key not in self._lines and len(self._lines) >= _MAX_LINES:
             self._drop_idle(now)
@@ -193,7 +196,7 @@ class RateLimitedLog:
     def _end_of_interval(self, key: tuple[LogLevel, str, tuple[tuple[str, Any], ...]]) -> None:
         line = self._lines.get(key)
         if line is not None and line.count:
-            self._emit(key, line, time.monotonic())
+            self._emit(key, line, self._clock())
 
     def _emit(
         self,
@@ -227,10 +230,18 @@ class CountingLog:
         _refused.count("slow")
     """
 
-    def __init__(self, log: Any, event: str, *, interval_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        log: Any,
+        event: str,
+        *,
+        interval_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
         self._event = event
         self._interval_s = interval_s
+        self._clock = clock
         self._reasons: Counter[str] = Counter()
         self._next_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -238,14 +249,14 @@ class CountingLog:
     def count(self, reason: str) -> None:
         """Count an event. Pass few different reasons, never an id."""
         self._reasons[reason] += 1
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._next_at:
             self._emit()
         elif self._timer is None:
             self._timer = _call_later(self._next_at - now, self._emit)
 
     def _emit(self) -> None:
-        self._next_at = time.monotonic() + self._interval_s
+        self._next_at = self._clock() + self._interval_s
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

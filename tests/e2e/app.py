@@ -15,13 +15,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.contract import Frame, assert_frame
+from tests.support import GUARD_S
 
 CAR = {"kind": "car", "max_jobs": 1, "max_weight_g": 60_000, "max_volume_l": 300, "equipment": []}
 # An image of one pixel.
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
-_WAIT_S = 4.0
 
 
 def now_ms() -> int:
@@ -102,7 +102,7 @@ class App:
         return await self._take(
             lambda frame: frame["type"] in {"reply", "error"} and frame["id"] == number,
             f"an answer to {kind}",
-            _WAIT_S,
+            GUARD_S,
         )
 
     async def must(self, kind: str, /, **fields: Any) -> Frame:
@@ -117,7 +117,7 @@ class App:
         assert answer["type"] == "error", answer
         return str(answer["code"])
 
-    async def expect(self, kind: str, timeout_s: float = _WAIT_S, **fields: Any) -> Frame:
+    async def expect(self, kind: str, timeout_s: float = GUARD_S, **fields: Any) -> Frame:
         """Return the first unused frame of this type with these fields."""
         return await self._take(
             lambda frame: (
@@ -163,7 +163,7 @@ class App:
         assert done.status_code == 201, done.text
         return {"kind": kind, "value": done.json()["proof"]}
 
-    async def close_code(self, timeout_s: float = _WAIT_S) -> int | None:
+    async def close_code(self, timeout_s: float = GUARD_S) -> int | None:
         """Wait until the server has closed the socket."""
         await asyncio.wait_for(self.socket.wait_closed(), timeout_s)
         return self.socket.close_code

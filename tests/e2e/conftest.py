@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,24 @@ from tests.e2e.sweep import end_open_jobs
 from tests.stores import store_of_kind
 
 SECRET = "a secret that only the nodes of these tests know"
-# Short limits, so that a test can wait for them.
+# No offer or silence ends because the test's process stands still for a while, on a busy machine.
+# Tests that wait for a limit ask for `short_offers` or `short_silence`.
 POLICY = {
     "MALLARD_SECRET": SECRET,
     "MALLARD_OPENING_HOURS": "off",
-    "MALLARD_OFFER_TIMEOUT_MS": "1500",
-    "MALLARD_OFFER_ACK_TIMEOUT_MS": "700",
-    "MALLARD_RESUME_TTL_S": "2",
+    "MALLARD_OFFER_TIMEOUT_MS": "30000",
+    "MALLARD_OFFER_ACK_TIMEOUT_MS": "15000",
+    "MALLARD_RESUME_TTL_S": "30",
     "MALLARD_SILENCE_STRETCH": "1",
-    "MALLARD_AT_MALL_SILENCE_S": "2",
+    "MALLARD_AT_MALL_SILENCE_S": "30",
     "MALLARD_COOLDOWN_S": "1",
     "MALLARD_DRAIN_LINGER_S": "0",
 }
+OFFER_MS = 1_500
+ACK_MS = 700
+RESUME_S = 2
+SHORT_OFFERS = {"offer_timeout_ms": OFFER_MS, "offer_ack_timeout_ms": ACK_MS}
+SHORT_SILENCE = {"resume_ttl_s": RESUME_S, "at_mall_silence_s": RESUME_S}
 # Protects against a hanging node; far above what a busy machine needs.
 START_WITHIN_S = 60
 
@@ -205,3 +211,34 @@ def shop(new_shop: NewShop) -> Shop:
 @pytest.fixture
 def operator(new_shop: NewShop) -> Shop:
     return new_shop("operator")
+
+
+@pytest.fixture
+async def short_offers(operator: Shop) -> AsyncIterator[None]:
+    """Offers time out soon."""
+    async with policy(operator, SHORT_OFFERS):
+        yield
+
+
+@pytest.fixture
+async def short_silence(operator: Shop) -> AsyncIterator[None]:
+    """Drivers may be silent for a short time only."""
+    async with policy(operator, SHORT_SILENCE):
+        yield
+
+
+@pytest.fixture
+async def short_limits(operator: Shop) -> AsyncIterator[None]:
+    """Both."""
+    async with policy(operator, SHORT_OFFERS | SHORT_SILENCE):
+        yield
+
+
+@asynccontextmanager
+async def policy(operator: Shop, values: dict[str, int]) -> AsyncIterator[None]:
+    """Change the policy of the market for a while."""
+    await operator.put_policy(values)
+    try:
+        yield
+    finally:
+        await operator.put_policy({})

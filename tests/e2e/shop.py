@@ -56,6 +56,12 @@ class Shop:
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
 
+    async def put_policy(self, values: Json) -> None:
+        """Replace what is set of the market's policy, as an operator."""
+        path, headers = f"/v1/markets/{self.market}/policy", {"If-Match": "*"}
+        response = await self.http.put(path, json={"set": values}, headers=headers)
+        assert response.status_code == 200, response.text
+
     async def post(self, body: Any, key: str | None = None, **params: Any) -> httpx2.Response:
         """`POST /v1/jobs`, with a new idempotency key by default."""
         return await self.http.post(

@@ -18,7 +18,7 @@ from mallard_client.operator_client import OperatorClient
 from mallard_protocol.lifecycle import Step
 from mallard_protocol.messages import Proof, StateChanged
 from mallard_protocol.resources import Job
-from tests.e2e.conftest import POLICY, Node, make_token
+from tests.e2e.conftest import RESUME_S, Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.test_clients import Hire, _go_online, _offer_of, hire, orders
 from tests.support import eventually
@@ -70,7 +70,7 @@ async def is_in(orders: OrderClient, job: str, state: str) -> bool:
 
 
 async def becomes(orders: OrderClient, job: str, state: str) -> Job:
-    await eventually(lambda: is_in(orders, job, state), timeout_s=10)
+    await eventually(lambda: is_in(orders, job, state))
     return await orders.get(job)
 
 
@@ -97,7 +97,7 @@ async def test_missing_parcel_sends_one_driver_until_the_shop_answers(
     assert len({turn.driver for turn in (await orders.explain(held.job)).asked}) == 1
     async with counter(node, shop) as till:
         await till.ready(held.job)
-    await eventually(lambda: is_in(orders, held.job, "offered"), timeout_s=10)
+    await eventually(lambda: is_in(orders, held.job, "offered"))
 
 
 async def test_short_order_is_delivered_with_what_is_there(
@@ -192,11 +192,11 @@ async def _is_silent(operator: OperatorClient, driver: str) -> bool:
     seen = await operator.driver("phoenix", driver)
     assert seen.last_seen
     away = datetime.now(UTC) - seen.last_seen
-    return not seen.connected and away > timedelta(seconds=float(POLICY["MALLARD_RESUME_TTL_S"]))
+    return not seen.connected and away > timedelta(seconds=RESUME_S)
 
 
 async def test_dead_phone_delivers_and_reports_later(
-    node: Node, hire: Hire, orders: OrderClient, shop: Place
+    node: Node, hire: Hire, orders: OrderClient, shop: Place, short_silence: None
 ) -> None:
     app = hire()
     held = await taken(app, orders, shop)
@@ -231,7 +231,7 @@ async def test_block_that_ends_on_the_road_lets_the_driver_deliver(
     assert app.state == "on_run"
     await app.progress(held.job, Step.DELIVERED)
     assert await is_in(orders, held.job, "delivered")
-    await eventually(lambda: app.state == "offline", timeout_s=10)
+    await eventually(lambda: app.state == "offline")
 
 
 async def test_storm_of_orders_gives_each_to_one_driver(
@@ -246,7 +246,7 @@ async def test_storm_of_orders_gives_each_to_one_driver(
     async def all_are_held() -> bool:
         return sum(len(app.jobs) for app in apps) == len(jobs)
 
-    await eventually(all_are_held, timeout_s=20)
+    await eventually(all_are_held)
     for task in accepting:
         task.cancel()
     held = [job for app in apps for job in app.jobs]

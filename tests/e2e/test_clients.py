@@ -134,7 +134,7 @@ async def test_reports_survive_a_kill_of_the_app(
 
 
 async def test_custody_claim_after_the_job_was_lost(
-    hire: Hire, orders: OrderClient, place: Place
+    hire: Hire, orders: OrderClient, place: Place, short_silence: None
 ) -> None:
     app = hire()
     held = await _taken(app, orders, place)
@@ -143,7 +143,7 @@ async def test_custody_claim_after_the_job_was_lost(
     app.drop(away_s=3.5)
     collected = app.progress(held.job, Step.PICKED_UP)
     delivered = app.progress(held.job, Step.DELIVERED)
-    await eventually(lambda: _state_is(orders, held.job, "queued"), timeout_s=5)
+    await eventually(lambda: _state_is(orders, held.job, "queued"))
     reply = await collected
     assert reply.job_state == "picked_up"
     assert isinstance(reply.attempt, int)
@@ -162,7 +162,7 @@ async def test_token_is_renewed_before_it_expires(hire: Hire, place: Place) -> N
 
     app = hire(provider)
     await _go_online(app, place)
-    await eventually(lambda: len(given) == 2, timeout_s=5)
+    await eventually(lambda: len(given) == 2)
     await eventually(lambda: app.connected)
 
 

@@ -36,7 +36,7 @@ async def test_job_is_offered_accepted_and_delivered(
     assert offer["pay"] == {"amount_minor": 1150, "currency": "USD"}
     assert offer["distance_m"] < 200
     assert abs(offer["mall"]["lat"] - place.gate[0]) < 0.01
-    assert 0 < offer["expires_ms"] - offer["server_time_ms"] <= 1_550
+    assert 0 < offer["expires_ms"] - offer["server_time_ms"] <= 30_050
     assert await shop.state(job["id"]) == "offered"
 
     reply = await app.must("accept", offer=offer["offer"])

@@ -30,6 +30,7 @@ async def test_resumed_node_duplicates_nothing(
     shop: Shop,
     place: Place,
     nodes_redis: str,
+    short_limits: None,
 ) -> None:
     victim = start()
     moving, holding, asked, idle = (new_app(on=victim) for _ in range(4))

@@ -3,12 +3,11 @@
 import json
 
 from tests.e2e.app import now_ms
-from tests.e2e.conftest import NewApp
+from tests.e2e.conftest import ACK_MS, OFFER_MS, NewApp
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop, considered
+from tests.support import Standstill
 
-OFFER_MS = 1_500
-ACK_MS = 700
 DECLINED_WITHIN_MS = 100
 LIMIT_WITHIN_MS = 250
 
@@ -41,7 +40,7 @@ async def test_offer_has_no_private_data(
 
 
 async def test_declined_job_goes_to_the_next_driver(
-    new_app: NewApp, shop: Shop, place: Place, encoding: str
+    new_app: NewApp, shop: Shop, place: Place, encoding: str, standstill: Standstill
 ) -> None:
     near, far = new_app(encoding), new_app(encoding)
     await near.online(*place.gate)
@@ -52,7 +51,7 @@ async def test_declined_job_goes_to_the_next_driver(
     reply = await near.must("decline", offer=offer["offer"], reason="too far")
     assert reply["state"] == "available"
     second = await far.expect("offer")
-    assert second["server_time_ms"] - declined_ms < DECLINED_WITHIN_MS
+    assert second["server_time_ms"] - declined_ms < DECLINED_WITHIN_MS + standstill.ms
     assert second["offer"] != offer["offer"]
     assert second["attempt"] > offer["attempt"]
     assert second["jobs"][0]["job"] == job["id"]
@@ -62,7 +61,12 @@ async def test_declined_job_goes_to_the_next_driver(
 
 
 async def test_unanswered_job_goes_to_the_next_driver(
-    new_app: NewApp, shop: Shop, place: Place, encoding: str
+    new_app: NewApp,
+    shop: Shop,
+    place: Place,
+    encoding: str,
+    short_offers: None,
+    standstill: Standstill,
 ) -> None:
     near, far = new_app(encoding), new_app(encoding)
     await near.online(*place.gate)
@@ -72,16 +76,20 @@ async def test_unanswered_job_goes_to_the_next_driver(
     assert offer["expires_ms"] - offer["server_time_ms"] > OFFER_MS - 100
     second = await far.expect("offer")
     late_ms = second["server_time_ms"] - offer["expires_ms"]
-    assert -20 <= late_ms < LIMIT_WITHIN_MS
+    assert -20 <= late_ms < LIMIT_WITHIN_MS + standstill.ms
     closed = await near.expect("offer_closed", offer=offer["offer"])
     assert closed["why"] == "expired"
     assert await near.refused("accept", offer=offer["offer"]) == "offer_closed"
-    await far.accept(second)
-    assert await shop.outcomes(job["id"]) == ["expired", "accepted"]
+    assert (await shop.outcomes(job["id"]))[0] == "expired"
 
 
 async def test_unacknowledged_offer_goes_to_the_next_driver(
-    new_app: NewApp, shop: Shop, place: Place, encoding: str
+    new_app: NewApp,
+    shop: Shop,
+    place: Place,
+    encoding: str,
+    short_offers: None,
+    standstill: Standstill,
 ) -> None:
     deaf, far = new_app(encoding), new_app(encoding)
     deaf.acknowledging = False
@@ -91,15 +99,14 @@ async def test_unacknowledged_offer_goes_to_the_next_driver(
     offer = await deaf.expect("offer")
     second = await far.expect("offer")
     late_ms = second["server_time_ms"] - offer["server_time_ms"] - ACK_MS
-    assert -20 <= late_ms < LIMIT_WITHIN_MS
+    assert -20 <= late_ms < LIMIT_WITHIN_MS + standstill.ms
     closed = await deaf.expect("offer_closed", offer=offer["offer"])
     assert closed["why"] == "withdrawn"
-    assert await shop.outcomes(job["id"]) == ["unacknowledged"]
-    await far.accept(second)
+    assert (await shop.outcomes(job["id"]))[0] == "unacknowledged"
 
 
 async def test_unacknowledged_offer_excludes_until_the_next_frame(
-    new_app: NewApp, shop: Shop, place: Place
+    new_app: NewApp, shop: Shop, place: Place, operator: Shop, short_offers: None
 ) -> None:
     deaf = new_app()
     deaf.acknowledging = False
@@ -108,6 +115,7 @@ async def test_unacknowledged_offer_excludes_until_the_next_frame(
     await deaf.expect("offer")
     await deaf.expect("offer_closed")
     await deaf.expect("state", why="unreachable")
+    await operator.put_policy({})  # of the next offer nothing is due
     second = await shop.submit(place.order())
     await considered(shop, second["id"])
     assert deaf.waiting("offer") == []
@@ -121,7 +129,7 @@ async def test_unacknowledged_offer_excludes_until_the_next_frame(
 
 
 async def test_job_declined_by_all_waits_for_a_new_driver(
-    new_app: NewApp, shop: Shop, place: Place
+    new_app: NewApp, shop: Shop, place: Place, standstill: Standstill
 ) -> None:
     first, late = new_app(), new_app()
     await first.online(*place.gate)
@@ -131,7 +139,7 @@ async def test_job_declined_by_all_waits_for_a_new_driver(
     await late.online(*place.north(3_000))
     online_ms = now_ms()
     offer = await late.expect("offer")
-    assert offer["server_time_ms"] - online_ms < LIMIT_WITHIN_MS
+    assert offer["server_time_ms"] - online_ms < LIMIT_WITHIN_MS + standstill.ms
     await late.accept(offer)
     assert first.waiting("offer") == []
 
@@ -147,7 +155,9 @@ async def test_waiting_job_is_offered_to_a_new_driver(
     assert held["job"] == job["id"]
 
 
-async def test_driver_cools_down_after_a_decline(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_driver_cools_down_after_a_decline(
+    new_app: NewApp, shop: Shop, place: Place, standstill: Standstill
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     await shop.submit(place.order())
@@ -156,7 +166,8 @@ async def test_driver_cools_down_after_a_decline(new_app: NewApp, shop: Shop, pl
     second = await shop.submit(place.order())
     offer = await app.expect("offer")
     assert offer["jobs"][0]["job"] == second["id"]
-    assert 950 <= offer["server_time_ms"] - declined_ms < 1_000 + LIMIT_WITHIN_MS
+    cooled_ms = offer["server_time_ms"] - declined_ms
+    assert 950 <= cooled_ms < 1_000 + LIMIT_WITHIN_MS + standstill.ms
 
 
 async def test_repeated_answers_get_the_first_answer(
@@ -244,7 +255,7 @@ async def test_cancel_closes_a_live_offer(new_app: NewApp, shop: Shop, place: Pl
     assert await app.refused("accept", offer=offer["offer"]) == "offer_closed"
     # Not its fault, so there is no cool-down.
     job = await shop.submit(place.order())
-    (held,) = await app.accept(await app.expect("offer", timeout_s=0.5))
+    (held,) = await app.accept(await app.expect("offer"))
     assert held["job"] == job["id"]
 
 

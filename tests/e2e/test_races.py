@@ -58,7 +58,9 @@ async def test_accept_races_decline(new_app: NewApp, shop: Shop, place: Place) -
 
 
 @pytest.mark.parametrize("lead_ms", [-5, 0, 5])
-async def test_accept_races_expiry(new_app: NewApp, shop: Shop, place: Place, lead_ms: int) -> None:
+async def test_accept_races_expiry(
+    new_app: NewApp, shop: Shop, place: Place, lead_ms: int, short_offers: None
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())

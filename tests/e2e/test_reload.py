@@ -38,7 +38,7 @@ async def test_valid_files_are_reloaded_and_broken_ones_refused(
     async def hang_up(says: str) -> None:
         told = log.read_text().count(says)
         node.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: log.read_text().count(says) == told + 1, timeout_s=20)
+        await eventually(lambda: log.read_text().count(says) == told + 1)
 
     app, shop = new_app(on=node), new_shop(on=node)
     place = read_place(node.url, make_token("places", "orders"), "phoenix")

@@ -93,7 +93,7 @@ async def test_reconnect_restores_the_complete_run(
 
 
 async def test_silent_driver_keeps_parcels_on_board(
-    van: App, shop: Shop, operator: Shop, place: Place
+    van: App, shop: Shop, operator: Shop, place: Place, short_silence: None
 ) -> None:
     await van.hello(vehicle=VAN)
     run = await given(van, shop, operator, place, 3)

@@ -110,7 +110,7 @@ def transfer_of(app: DriverClient, job: str) -> SocketTransfer | None:
 
 
 async def shown_transfer(app: DriverClient, jobs: Sequence[str]) -> SocketTransfer:
-    await eventually(lambda: all(transfer_of(app, job) for job in jobs), timeout_s=10)
+    await eventually(lambda: all(transfer_of(app, job) for job in jobs))
     shown = transfer_of(app, jobs[0])
     assert shown
     return shown

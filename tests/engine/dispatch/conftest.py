@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.dispatch.worlds import POLICY, Node, RecordingSink
+from tests.engine.dispatch.worlds import LONG_LEASE_MS, POLICY, Node, RecordingSink
 
 MakeNode = Callable[..., Awaitable[Node]]
 
@@ -22,8 +22,8 @@ async def make_node(redis_url: str, sink: RecordingSink) -> AsyncIterator[MakeNo
     """Start a node: ``await make_node("a", cooldown_s=1)`` changes `POLICY` for that node."""
     nodes: list[Node] = []
 
-    async def make(name: str = "a", **changes: Any) -> Node:
-        node = Node(name, redis_url, replace(POLICY, **changes), sink)
+    async def make(name: str = "a", *, lease_ms: int = LONG_LEASE_MS, **changes: Any) -> Node:
+        node = Node(name, redis_url, replace(POLICY, **changes), sink, lease_ms)
         nodes.append(node)
         return await node.start()
 

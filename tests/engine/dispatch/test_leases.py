@@ -11,13 +11,13 @@ from mallard_engine.dispatch.context import Context
 from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Look, StoreUnavailable
+from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import KEYS, MARKET, PLACES
 from tests.support import eventually
 
 MARKETS = tuple(sorted(f"market-{number}" for number in range(40)))
-LEASE_MS = 1_500
 
 Member = Callable[..., Awaitable["Sharer"]]
 
@@ -188,14 +188,15 @@ async def test_idle_market_has_no_lease(make_node: MakeNode) -> None:
 
 
 async def test_node_without_drivers_reaps_those_of_a_dead_one(make_node: MakeNode) -> None:
-    dying, other = await make_node("a"), await make_node("b")
+    dying = await make_node("a", lease_ms=LEASE_MS)
+    other = await make_node("b", lease_ms=LEASE_MS)
     await dying.online("d")
     await dying.die()
 
     async def is_out() -> bool:
         return not (await other.driver("d")).connected
 
-    await eventually(is_out, timeout_s=10)
+    await eventually(is_out)
 
 
 def _is(read: Callable[[], Awaitable[list[bytes]]], wanted: list[bytes]) -> Callable[[], object]:

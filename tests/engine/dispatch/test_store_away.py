@@ -12,7 +12,7 @@ import structlog
 from mallard_engine.ports import Effects, StoreUnavailable
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_protocol.lifecycle import JobState
-from tests.engine.dispatch.worlds import MARKET, POLICY, Node, RecordingSink
+from tests.engine.dispatch.worlds import LONG_LEASE_MS, MARKET, POLICY, Node, RecordingSink
 from tests.support import eventually
 
 
@@ -25,7 +25,7 @@ def server(redis_binary: Path | None, tmp_path: Path) -> Iterator[EmbeddedServer
 
 @pytest.fixture
 async def node(server: EmbeddedServer) -> AsyncIterator[Node]:
-    node = Node("a", server.url, POLICY, RecordingSink())
+    node = Node("a", server.url, POLICY, RecordingSink(), LONG_LEASE_MS)
     await node.start()
     yield node
     await node.stop()

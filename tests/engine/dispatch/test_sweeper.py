@@ -7,7 +7,7 @@ from mallard_engine.ports import DueEntry, DueKind, JobRef
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import HOUR_MS, KEYS, MALL, MARKET, Node, RecordingSink
-from tests.support import eventually
+from tests.support import Standstill, eventually
 
 GARBAGE = (
     b"",
@@ -31,7 +31,9 @@ async def make_due(node: Node, members: Sequence[bytes]) -> None:
         await node.store.runner.link.call("ZADD", KEYS.key("due"), 1, member)
 
 
-async def test_malformed_due_entries_delay_no_others(make_node: MakeNode) -> None:
+async def test_malformed_due_entries_delay_no_others(
+    make_node: MakeNode, standstill: Standstill
+) -> None:
     node = await make_node(offer_ack_timeout_ms=200)
     await node.online("d1", 300)
     await node.online("d2", 900)
@@ -40,17 +42,19 @@ async def test_malformed_due_entries_delay_no_others(make_node: MakeNode) -> Non
     # The sweep that finds the overdue offer also finds all of these.
     await make_due(node, GARBAGE)
     await node.offered(ref, "d2")
-    assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
+    assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500 + standstill.ms
 
 
-async def test_200_malformed_due_entries_delay_no_others(make_node: MakeNode) -> None:
+async def test_200_malformed_due_entries_delay_no_others(
+    make_node: MakeNode, standstill: Standstill
+) -> None:
     node = await make_node(offer_ack_timeout_ms=200)
     await node.online("d1", 300)
     await make_due(node, [b"retry/no-such-mall/job_phoenix.%d" % n for n in range(200)])
     ref = await node.submit()
     first = await node.offered(ref, "d1")
     await eventually(lambda: node.outcomes(ref))
-    assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500
+    assert (await node.job(ref)).asked[0].at_ms - first.ack_by_ms <= 500 + standstill.ms
 
 
 async def test_job_of_a_removed_mall_expires(node: Node) -> None:

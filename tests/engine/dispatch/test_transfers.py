@@ -6,6 +6,7 @@ from mallard_engine.core.model import Driver, Job, RankedDriver, RoundRecord, Ve
 from mallard_engine.core.places.meeting import is_meeting
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.ports import Answered, JobRef, OfferPlan, PlannedJob, Stop
+from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_protocol.codes import OfferClosedWhy
 from mallard_protocol.lifecycle import ON_BOARD, JobState, Step, Wish
 from mallard_protocol.messages import Proof
@@ -119,14 +120,14 @@ async def test_driver_who_comes_later_is_asked(make_node: MakeNode) -> None:
 
 
 async def test_other_node_begins_what_a_dead_one_has_not(make_node: MakeNode) -> None:
-    node = await make_node(max_run_jobs=12)
+    node = await make_node(lease_ms=LEASE_MS, max_run_jobs=12)
     (ref,) = await loaded(node, count=1)
     # The problem is stored, and the node dies before it follows up.
     await node.store.jobs.problem(
         MARKET, "d1", kind="breakdown", mall="", job="", store="", until_ms=None, text=""
     )
     await node.die()
-    other = await make_node("b", max_run_jobs=12)
+    other = await make_node("b", lease_ms=LEASE_MS, max_run_jobs=12)
     await transfer_of(other, ref)
 
 

@@ -5,10 +5,11 @@ from unittest.mock import Mock
 
 from mallard_engine.core.model import LiveOffer
 from mallard_engine.ports import JobRef
+from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node, RecordingSink
-from tests.support import eventually
+from tests.support import Standstill, eventually
 
 
 async def test_job_of_one_node_is_offered_to_a_driver_of_another(
@@ -60,16 +61,16 @@ async def test_late_close_does_not_evict_the_newer_session(
 
 
 async def test_drivers_of_a_dead_node_get_no_offers(
-    make_node: MakeNode, sink: RecordingSink
+    make_node: MakeNode, sink: RecordingSink, standstill: Standstill
 ) -> None:
-    a, b = await make_node("a"), await make_node("b")
+    a, b = [await make_node(name, lease_ms=LEASE_MS) for name in "ab"]
     for n in range(3):
         await a.online(f"ghost{n}", 100 + n)
     await b.online("d", 9_000)
     await a.die()
     died_ms = b.store.now_ms()
     await eventually(lambda: _are_disconnected(b, ["ghost0", "ghost1", "ghost2"]))
-    assert b.store.now_ms() - died_ms <= 2_200
+    assert b.store.now_ms() - died_ms <= 2_200 + standstill.ms
     await b.offered(await b.submit(), "d")
     # No entry of the dead node is left.
     await eventually(lambda: _nodes(b, ["b"]))
@@ -93,9 +94,12 @@ async def test_unreaped_drivers_of_a_dead_node_get_no_offers(
     assert sink.asked(ref) == ["d"]
 
 
-async def test_other_node_takes_over_jobs_of_a_dead_node(make_node: MakeNode) -> None:
+async def test_other_node_takes_over_jobs_of_a_dead_node(
+    make_node: MakeNode, standstill: Standstill
+) -> None:
     changes = {"offer_timeout_ms": 400, "offer_ack_timeout_ms": 300}
-    a, b = await make_node("a", **changes), await make_node("b")
+    a = await make_node("a", lease_ms=LEASE_MS, **changes)
+    b = await make_node("b", lease_ms=LEASE_MS)
     await a.online("ghost", 100)
     offered = await a.submit()
     offer = await a.offered(offered, "ghost")
@@ -113,10 +117,10 @@ async def test_other_node_takes_over_jobs_of_a_dead_node(make_node: MakeNode) ->
     }
     lapsed = (await b.job(offered)).asked[0]
     assert (lapsed.driver, lapsed.outcome) == ("ghost", "expired")
-    assert 0 <= lapsed.at_ms - offer.expires_ms <= 1_000
+    assert 0 <= lapsed.at_ms - offer.expires_ms <= 1_000 + standstill.ms
     released = await b.job(held_back)
     assert released.timeline[1].state == JobState.QUEUED
-    assert 0 <= released.timeline[1].at_ms - released.release_ms <= 1_000
+    assert 0 <= released.timeline[1].at_ms - released.release_ms <= 1_000 + standstill.ms
 
 
 async def test_expired_lease_starts_recovery(make_node: MakeNode) -> None:

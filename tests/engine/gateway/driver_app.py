@@ -11,6 +11,8 @@ import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.support import GUARD_S
+
 Frame = dict[str, Any]
 MSGPACK = "mallard.v1.msgpack"
 JSON = "mallard.v1.json"
@@ -31,7 +33,7 @@ class DriverApp:
         else:
             await self.socket.send(json.dumps(frame))
 
-    async def receive(self, kind: str, within_s: float = 5.0) -> Frame:
+    async def receive(self, kind: str, within_s: float = GUARD_S) -> Frame:
         """Return the next frame of this type; earlier frames stay queued."""
         async with asyncio.timeout(within_s):
             for frame in self._kept:
@@ -54,7 +56,7 @@ class DriverApp:
                 return frame
 
     async def _answer(self) -> Frame:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD_S):
             while True:
                 frame = self._decode(await self.socket.recv())
                 if frame["type"] in {"reply", "error"}:
@@ -78,7 +80,7 @@ class DriverApp:
             "progress", job=job["job"], attempt=job["attempt"], step=step, **fields
         )
 
-    async def closed(self, within_s: float = 5.0) -> int:
+    async def closed(self, within_s: float = GUARD_S) -> int:
         """Read on until the server closes; return the code."""
         async with asyncio.timeout(within_s):
             try:

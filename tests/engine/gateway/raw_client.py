@@ -9,6 +9,8 @@ from typing import Self
 
 import msgpack
 
+from tests.support import GUARD_S
+
 HANDSHAKE = (
     b"GET /v1/driver HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
@@ -54,7 +56,7 @@ class RawClient:
         """Stop reading, as a stuck client does."""
         self.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
-    async def answer(self, *, head: bool = False, within_s: float = 10) -> Answer:
+    async def answer(self, *, head: bool = False, within_s: float = GUARD_S) -> Answer:
         """Read one response."""
         async with asyncio.timeout(within_s):
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -67,7 +69,7 @@ class RawClient:
         self.send(data)
         return await self.answer()
 
-    async def rest(self, within_s: float = 10) -> bytes:
+    async def rest(self, within_s: float = GUARD_S) -> bytes:
         """Return everything received until the connection ends in any way."""
         received = b""
         async with asyncio.timeout(within_s):

@@ -74,7 +74,7 @@ def kill(server: EmbeddedServer) -> None:
 async def is_offered(node: RunningNode, driver: DriverApp) -> Frame:
     """Whether a new job reaches the driver at once."""
     job = await node.submit()
-    offer = await driver.receive("offer", within_s=5)
+    offer = await driver.receive("offer")
     assert offer["jobs"][0]["job"] == job["id"]
     return offer
 
@@ -108,14 +108,14 @@ async def test_sockets_stay_open_while_the_store_is_restarted(
             await asyncio.sleep(OUTAGE_S)
             server.revive()
             for driver in (d1, d2):
-                again = await driver.receive("welcome", within_s=10)
+                again = await driver.receive("welcome")
                 assert (again["state"], again["say_hello"]) == ("available", True)
                 await driver.send("hello")
-                last = await driver.receive("welcome", within_s=10)
+                last = await driver.receive("welcome")
                 assert "say_hello" not in last
         assert again["session"] != first["session"]
         offers = [await other.submit(), await one.submit()]
-        offers_received = [await d.receive("offer", within_s=10) for d in (d1, d2)]
+        offers_received = [await d.receive("offer") for d in (d1, d2)]
         assert {t["jobs"][0]["job"] for t in offers_received} == {job["id"] for job in offers}
 
 
@@ -133,10 +133,10 @@ async def test_requested_hello_replaces_the_device(
         for sent_token, kept in (("new", "new"), (None, "new"), ("newer", "newer")):
             kill(server)
             server.revive()
-            assert (await app.receive("welcome", within_s=10))["say_hello"]
+            assert (await app.receive("welcome"))["say_hello"]
             device = {"device": {"kind": "apns", "token": sent_token}} if sent_token else {}
             await app.send("hello", **device)
-            await app.receive("welcome", within_s=10)
+            await app.receive("welcome")
             assert await stored() == Device("apns", kept)
         # An unrequested hello changes nothing.
         await app.send("hello", device={"kind": "fcm", "token": "other"})
@@ -166,10 +166,10 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
         # An offer made while its driver is being restored comes with a welcome.
         await eventually(lambda: are_to_be_asked(node), 10)
         await node.submit()
-        offer = await d1.receive("offer", within_s=10)
+        offer = await d1.receive("offer")
         assert await d1.received("welcome") == []
         (job,) = (await d1.ask("accept", offer=offer["offer"]))["jobs"]
-        welcomes = [await each.receive("welcome", within_s=20) for each in (d1, d2, d3)]
+        welcomes = [await each.receive("welcome") for each in (d1, d2, d3)]
         assert all(welcome["say_hello"] for welcome in welcomes)
         assert [held["job"] for held in welcomes[0]["jobs"]] == [job["job"]]
 
@@ -186,9 +186,9 @@ async def test_idle_app_reports_its_parcel_after_lost_writes(
         for holds in ([], [{"job": job["id"], "attempt": 1, "state": "picked_up"}]):
             kill(server)
             server.revive()
-            assert (await d1.receive("welcome", within_s=10))["say_hello"]
+            assert (await d1.receive("welcome"))["say_hello"]
             await d1.send("hello", holds=holds)
-            last = await d1.receive("welcome", within_s=10)
+            last = await d1.receive("welcome")
         assert [(held["job"], held["state"]) for held in last["jobs"]] == [(job["id"], "picked_up")]
 
 
@@ -248,11 +248,11 @@ async def test_partitioned_node_restores_its_drivers(
         async with open_app(other.ws, other.token("d2")) as moved:
             assert (await moved.hello(position=NEAR))["state"] == "available"
             proxy.go_on()
-            welcome = await stays.receive("welcome", within_s=10)
+            welcome = await stays.receive("welcome")
             assert (welcome["state"], welcome.get("say_hello")) == ("available", None)
-            assert await moves.closed(within_s=10) == 4507
+            assert await moves.closed() == 4507
             jobs = {(await other.submit())["id"] for _ in range(2)}
-            offers_received = [await each.receive("offer", within_s=10) for each in (stays, moved)]
+            offers_received = [await each.receive("offer") for each in (stays, moved)]
             assert {offer["jobs"][0]["job"] for offer in offers_received} == jobs
 
 
@@ -270,7 +270,7 @@ async def test_emptied_store_gets_the_drivers_back(
         await driver.ask("decline", offer=(await is_offered(node, driver))["offer"])
         with redis.Redis.from_url(server.url) as client:
             client.flushall()
-        welcome = await driver.receive("welcome", within_s=5)
+        welcome = await driver.receive("welcome")
         assert (welcome["seq"], welcome["state"], welcome["say_hello"]) == (0, "available", True)
         known = (await node.node.store.drivers.snapshot("phoenix", "d1")).driver
         assert (known.vehicle.kind, known.vehicle.max_jobs) == ("van", 3)
@@ -293,7 +293,7 @@ async def test_failover_to_a_replica_without_the_last_pushes(
         closed = await driver.receive("offer_closed")
         kill(server)
         proxy.lead_to(replica.url)
-        welcome = await driver.receive("welcome", within_s=10)
+        welcome = await driver.receive("welcome")
         assert welcome["seq"] < closed["seq"]
         assert (welcome["say_hello"], welcome["offer"]) == (True, None)
         offer = await is_offered(node, driver)
@@ -316,10 +316,10 @@ async def test_parcel_on_board_survives_a_lost_accept(
         assert (await d1.progress(job, "picked_up"))["job_state"] == "picked_up"
         kill(server)
         proxy.lead_to(replica.url)
-        assert (await d1.receive("welcome", within_s=10))["say_hello"]
+        assert (await d1.receive("welcome"))["say_hello"]
         held = {"job": job["job"], "attempt": job["attempt"], "state": "picked_up"}
         await d1.send("hello", holds=[held])
-        (mine,) = (await d1.receive("welcome", within_s=10))["jobs"]
+        (mine,) = (await d1.receive("welcome"))["jobs"]
         assert (mine["job"], mine["state"]) == (job["job"], "picked_up")
         async with open_app(node.ws, node.token("d2")) as d2:
             await d2.go_online(position=NEAR)

@@ -139,7 +139,7 @@ async def test_replaced_master_with_another_replica_confirms_nothing(
         following = {"replicaof": f"127.0.0.1 {port_of(master)}", "repl-diskless-sync-delay": "0"}
         first, _ = (servers.enter_context(start(options=following)) for _ in range(2))
         async with storage(master.url, "replica") as store:
-            await eventually(lambda: confirms(store, replicas_known=2), timeout_s=20)
+            await eventually(lambda: confirms(store, replicas_known=2))
             # As a planned failover does it: the other one follows only later.
             with redis.Redis.from_url(first.url) as client:
                 client.replicaof("NO", "ONE")

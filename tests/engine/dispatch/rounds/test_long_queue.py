@@ -47,7 +47,7 @@ async def queue_unservable(node: Node, count: int = MANY, *, due_in_ms: int = 60
 
 async def eventually_asked(node: Node, ref: JobRef, driver: str) -> None:
     """Wait with a long timeout: the search takes about a second on an idle machine."""
-    await eventually(lambda: driver in node.sink.asked(ref), timeout_s=20)
+    await eventually(lambda: driver in node.sink.asked(ref))
 
 
 async def offers_are_out(node: Node, count: int) -> None:

@@ -12,6 +12,7 @@ from mallard_engine.dispatch.rounds import round_memory
 from mallard_engine.dispatch.rounds.round_memory import RecordedRounds
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import JobRef, StoreUnavailable
+from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
@@ -77,7 +78,8 @@ async def test_death_of_a_node_wakes_the_jobs_it_may_have_forgotten(
     make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A node frees a driver and dies before it wakes the jobs; no retry is due for long."""
-    other, node = await make_node("other"), await make_node("here")
+    other = await make_node("other", lease_ms=LEASE_MS)
+    node = await make_node("here", lease_ms=LEASE_MS)
     ref = await node.submit()
     await node.waits(ref)
     with monkeypatch.context() as patch:

@@ -149,7 +149,7 @@ async def test_burst_of_500_jobs_takes_few_rounds(node: Node, sink: RecordingSin
     await asyncio.gather(*(node.online(f"d{n}", 20 + 5 * n) for n in range(drivers)))
     await node.quiet()
     refs = await asyncio.gather(*(node.submit() for _ in range(jobs)))
-    await eventually(lambda: len(sink.offers) == jobs, timeout_s=20)
+    await eventually(lambda: len(sink.offers) == jobs)
     assert {offer.jobs[0].job for offer in sink.offers} == {ref.job for ref in refs}
     assert len({offer.driver for offer in sink.offers}) == jobs
     assert node.calls.count("candidates") <= 30

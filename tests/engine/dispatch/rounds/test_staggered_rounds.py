@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from mallard_engine.ports import JobRef, Refused
+from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_protocol.codes import ErrorCode
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
@@ -141,8 +142,8 @@ async def _free(node: Node, count: int) -> bool:
 async def test_other_node_continues_the_round_of_a_dead_node(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
-    a = await make_node("a", offer_rungs=("staggered 3/0.4",))
-    b = await make_node("b", offer_rungs=("staggered 3/0.4",))
+    a = await make_node("a", lease_ms=LEASE_MS, offer_rungs=("staggered 3/0.4",))
+    b = await make_node("b", lease_ms=LEASE_MS, offer_rungs=("staggered 3/0.4",))
     await drivers_online(b)
     ref = await a.submit()
     await b.offered(ref, "d0", attempt=1)

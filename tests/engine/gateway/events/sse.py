@@ -10,6 +10,7 @@ import httpx2
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
+from tests.support import GUARD_S
 
 
 class Stream:
@@ -20,7 +21,7 @@ class Stream:
         self.comments = 0
         self._lines = response.aiter_lines()
 
-    async def event(self, within_s: float = 10.0) -> dict[str, Any] | None:
+    async def event(self, within_s: float = GUARD_S) -> dict[str, Any] | None:
         """Return the next event, whose `id` and `event` are checked; None at the end."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(within_s):
@@ -36,12 +37,12 @@ class Stream:
                     return event
         return None
 
-    async def events(self, count: int, within_s: float = 10.0) -> list[dict[str, Any]]:
+    async def events(self, count: int, within_s: float = GUARD_S) -> list[dict[str, Any]]:
         """Return so many events."""
         found = [await self.event(within_s) for _ in range(count)]
         return [event for event in found if event is not None]
 
-    async def rest(self, within_s: float = 10.0) -> list[dict[str, Any]]:
+    async def rest(self, within_s: float = GUARD_S) -> list[dict[str, Any]]:
         """Return the events until the stream ends."""
         found = []
         while (event := await self.event(within_s)) is not None:

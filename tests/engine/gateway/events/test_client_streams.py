@@ -59,7 +59,7 @@ async def test_events_move_to_another_node(engine_node: NodeFactory) -> None:
         await eventually(lambda: heard == [one])
         first.node.leave()
         other = (await second.submit())["id"]
-        await eventually(lambda: heard == [one, other], timeout_s=20)
+        await eventually(lambda: heard == [one, other])
         listening.cancel()
         await asyncio.wait([listening])
 
@@ -129,7 +129,7 @@ async def test_sync_events_go_on_when_streams_end(node: RunningNode) -> None:
         if number == 2:
             node.node.streams.end_revoked(lambda who: who.sub == "shop")
         jobs.append((await node.submit())["id"])
-    await eventually(lambda: len(heard) >= 5, timeout_s=20)
+    await eventually(lambda: len(heard) >= 5)
     await Caller(node).post(f"/v1/jobs/{jobs[0]}/cancel", {"reason": "customer"})
     await asyncio.to_thread(thread.join, 20)
     assert heard == [*jobs, "job.created", "job.cancelled"]

@@ -12,6 +12,7 @@ from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
+from tests.support import eventually
 
 
 async def status_of(node: RunningNode, path: str = "", **headers: str) -> int:
@@ -194,19 +195,20 @@ async def test_auth_renews_the_token(node: RunningNode) -> None:
 
 async def test_expired_token_closes_with_4005(engine_node: NodeFactory) -> None:
     node = await engine_node(SocketTimeouts(expiry_notice_s=3600))
-    async with open_app(node.ws, node.token("d1", ttl_s=1)) as driver:
+    async with open_app(node.ws, node.token("d1", ttl_s=3)) as driver:
         welcome = await driver.hello()
-        notice = await driver.receive("auth_expiring", within_s=0.5)
+        notice = await driver.receive("auth_expiring")
         assert notice["at_ms"] == welcome["token_expires_ms"]
         assert await driver.closed() == 4005
 
 
 async def test_silent_app_is_pinged_and_then_closed(engine_node: NodeFactory) -> None:
-    node = await engine_node(SocketTimeouts(ping_ms=100))
+    # It may be silent for twice as long: longer than a busy machine stops the test's process.
+    node = await engine_node(SocketTimeouts(ping_ms=1_200))
     async with open_app(node.ws, node.token("d1")) as driver:
-        assert (await driver.hello())["ping_ms"] == 100
-        for _ in range(3):
-            await driver.receive("ping", within_s=1)
+        assert (await driver.hello())["ping_ms"] == 1_200
+        for _ in range(2):
+            await driver.receive("ping")
             await driver.send("pong")
         assert await driver.closed() == 4003
         assert len(await driver.received("ping")) >= 1
@@ -230,13 +232,15 @@ async def test_equipment_is_limited_by_the_token(node: RunningNode) -> None:
             position=NEAR, vehicle={"kind": "van", "equipment": ["id_check", "cold_box"]}
         )
         job = await node.submit(requires=["cold_box"])
-        try:
-            await driver.receive("offer", within_s=0.5)
-        except TimeoutError:
-            return False
-        finally:
-            await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
-        return True
+
+        async def was_considered() -> bool:
+            round_ = await node.node.store.offers.last_round(job["id"])
+            return round_ is not None or (await node.job(job["id"]))["state"] == "offered"
+
+        await eventually(was_considered)
+        is_offered: bool = (await node.job(job["id"]))["state"] == "offered"
+        await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
+        return is_offered
 
     async with open_app(node.ws, node.token("d1", equipment=["id_check"])) as driver:
         assert not await offered(driver)

@@ -15,7 +15,7 @@ from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.client.streams import StreamReader
 from mallard_engine.storage.scripts import all_scripts, load_commands
 from mallard_engine.workload.stores import ClusterGroup, ask, kill
-from tests.support import eventually
+from tests.support import at_once, eventually
 
 MARKETS = ("phoenix", "northern-virginia", "las-vegas")
 PHOENIX, VIRGINIA, VEGAS = (f"mallard:{{{market}}}:x" for market in MARKETS)
@@ -136,10 +136,8 @@ async def test_killed_primary_stops_its_own_keys_only(
     lost = cluster.primary_of(VIRGINIA)
     kill(lost)
     await eventually(lambda: of(link, VIRGINIA).is_away)
-    began = time.monotonic()
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
-        await link.call("SET", VIRGINIA, "1")
-    assert time.monotonic() - began < 1
+        at_once(link.call("SET", VIRGINIA, "1"))
     assert await link.call("SET", PHOENIX, "1") == b"OK"
     assert await link.call("SET", VEGAS, "1") == b"OK"
     assert not link.connected
@@ -150,7 +148,7 @@ async def test_killed_primary_stops_its_own_keys_only(
         except StoreUnavailable:
             return False
 
-    await eventually(is_taken_over, timeout_s=20)
+    await eventually(is_taken_over)
     assert address_of(link, VIRGINIA) not in lost.url
     assert of(link, VIRGINIA).opening > opening
     script = all_scripts()["hold_role"]
@@ -170,7 +168,7 @@ async def test_planned_failover_refuses_no_call(link: ClusterLink, cluster: Clus
         assert await link.call("SET", VEGAS, "1") == b"OK"
         return address_of(link, VEGAS) != before
 
-    await eventually(is_elsewhere, timeout_s=20)
+    await eventually(is_elsewhere)
 
 
 async def test_slot_without_a_server_is_refused_within_a_second(
@@ -192,7 +190,7 @@ async def test_slot_without_a_server_is_refused_within_a_second(
         except StoreUnavailable:
             return False
 
-    await eventually(is_served, timeout_s=20)
+    await eventually(is_served)
 
 
 async def test_streams_of_several_primaries_are_read_together(

@@ -194,7 +194,7 @@ async def test_report_over_http_refreshes_the_lease(engine_node: NodeFactory) ->
     async def long_enough() -> bool:
         return await report() > 4_000
 
-    assert await eventually(long_enough, timeout_s=20)
+    assert await eventually(long_enough)
     seen = await node.job(job["id"])
     assert (seen["state"], seen["attempt"]) == ("assigned", 1)
     # No further report arrives: the limit counts from the last one.

@@ -14,7 +14,7 @@ from mallard_engine.gateway.socket.transport import protocol as socket_protocol
 from mallard_engine.ports import Push, PushKind
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def raw(
 Raw = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def ended(reader: asyncio.StreamReader, within_s: float = 2.0) -> bytes:
+async def ended(reader: asyncio.StreamReader, within_s: float = GUARD_S) -> bytes:
     """Return everything received until the connection ends in any way."""
     received = b""
     async with asyncio.timeout(within_s):
