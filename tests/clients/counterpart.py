@@ -15,12 +15,13 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from tests.support import GUARD_S
+
 JSON = "mallard.v1.json"
 MSGPACK = "mallard.v1.msgpack"
 # What a client sends that cannot ping by itself, as in a browser.
 PROBE = "client_ping"
 SERVER_TIME_MS = 1_700_000_000_000
-_READ_WITHIN_S = 5.0
 
 
 class Socket:
@@ -32,7 +33,7 @@ class Socket:
 
     async def read_any(self) -> dict[str, Any]:
         """The next message."""
-        async with asyncio.timeout(_READ_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             return self._decoded(await self._receive())
 
     async def _receive(self) -> str | bytes:
@@ -100,7 +101,7 @@ class Socket:
         self._connection.transport.abort()
 
     async def closed(self) -> None:
-        async with asyncio.timeout(_READ_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             await self._connection.wait_closed()
 
 
@@ -144,7 +145,7 @@ class Counterpart:
 
     async def accepted(self) -> Socket:
         """The next socket that a client opens."""
-        async with asyncio.timeout(_READ_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             return await self._sockets.get()
 
     async def _handle(self, connection: ServerConnection) -> None:

@@ -224,7 +224,7 @@ async def test_block_that_ends_on_the_road_lets_the_driver_deliver(
     held = await taken(app, orders, shop)
     await app.progress(held.job, Step.PICKED_UP)
     told = app.events(StateChanged)
-    await app.status("available", until_ms=in_ms(0.3))
+    await app.status("available", until_ms=in_ms(2.5))
     async with asyncio.timeout(10):
         assert isinstance(event := await anext(told), StateChanged)
     assert event.why == "block_over"

@@ -115,7 +115,7 @@ async def test_closed_mall_refuses_orders(start: Start, new_shop: NewShop, place
 async def test_stale_position_excludes_from_matching(
     start: Start, new_app: NewApp, new_shop: NewShop, place: Place
 ) -> None:
-    node = start(embedded=True, MALLARD_STALE_AFTER_S="1")
+    node = start(embedded=True, MALLARD_STALE_AFTER_S="3")
     app, shop = new_app(on=node), new_shop(on=node)
     await app.online(*place.gate)
     told = await app.expect("state", why="stale")

@@ -36,7 +36,11 @@ _PRIMARIES: Final = 3
 # The markets that ship with the engine are in different thirds.
 _FIRST_SLOTS: Final = (0, 1_000, 10_000, 16_384)
 # In ms, instead of up to 10 s.
-_SENTINEL_PERIODS: Final = ("info-period", 500, "publish-period", 500, "ask-period", 250)
+_SENTINEL_PERIODS: Final = (
+    *("info-period", 500, "publish-period", 500, "ask-period", 250),
+    # For this long a Sentinel does nothing after it stood still for two seconds.
+    *("tilt-period", 2_000),
+)
 # A Sentinel pings a new master only after a second, or after this. If it has not answered when
 # servers count as dead, it is replaced at once.
 _PING_PERIOD: Final = ("ping-period", 200)

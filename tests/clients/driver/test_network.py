@@ -122,7 +122,7 @@ async def test_repeated_hints_do_not_cause_a_reconnect_storm(
 
 @pytest.mark.finding("C17")
 async def test_socket_that_answers_pings_is_kept(engine: Counterpart, app_of: MakeApp) -> None:
-    app = app_of(liveness=Liveness(answer_s=0.05, idle_s=0.05, pong_s=2), request_timeout_s=0.5)
+    app = app_of(liveness=Liveness(answer_s=0.05, idle_s=0.05, pong_s=20), request_timeout_s=0.5)
     socket = await engine.accepted()
     await socket.welcome()
     with pytest.raises(NoAnswer):

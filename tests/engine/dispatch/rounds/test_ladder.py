@@ -223,7 +223,7 @@ async def test_held_shop_delays_only_its_own_jobs(
 ) -> None:
     await node.online("d1", 300)
     await node.online("d2", 500)
-    until_ms = node.store.now_ms() + 700
+    until_ms = node.store.now_ms() + 2_600
     await hold(node, "d1", "lego", until_ms)
     held = await node.submit(stores=("macys", "lego"))
     other = await node.submit(stores=("macys",))

@@ -60,6 +60,14 @@ class Stream:
         """Return the types of so many events."""
         return [event["type"] for event in await self.events(count)]
 
+    async def comments_only(self, count: int) -> None:
+        """Read so many comments, and no event."""
+        async with asyncio.timeout(GUARD_S):
+            while self.comments < count:
+                line = await anext(self._lines)
+                assert not line or line.startswith(":"), line
+                self.comments += line.startswith(":")
+
     async def nothing(self, within_s: float = 0.3) -> bool:
         """Whether no event comes for a while."""
         try:

@@ -153,8 +153,7 @@ async def test_comment_comes_while_nothing_happens(
 ) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT_S", 0.05)
     async with stream(node, EVENTS, market=PHOENIX) as quiet:
-        assert await quiet.nothing(0.5)
-        assert quiet.comments >= 3
+        await quiet.comments_only(3)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +241,9 @@ async def test_streams_of_a_token_are_bounded(node: RunningNode) -> None:
 
 
 async def test_stream_ends_with_its_token(node: RunningNode) -> None:
-    token = node.token("shop", Role.ORDERS, ttl_s=2)
+    token = node.token("shop", Role.ORDERS, ttl_s=3)
     async with stream(node, EVENTS, token=token, market=PHOENIX) as short:
-        assert await short.rest(within_s=10) == []
+        assert await short.rest() == []
 
 
 async def test_stream_ends_when_the_node_leaves(engine_node: NodeFactory) -> None:

@@ -114,7 +114,7 @@ async def test_repeated_request_returns_the_current_job(shop: Caller) -> None:
 
 async def test_request_repeated_after_its_deadline_returns_its_job(shop: Caller) -> None:
     store = shop.node.node.store
-    deadline_ms = store.now_ms() + 700
+    deadline_ms = store.now_ms() + 2_600
     body = order()
     body["dropoff"]["deadline"] = at(deadline_ms)
     first = await shop.submit(body, key="late")
