@@ -22,7 +22,7 @@ from mallard_client.driver.session import AppSession
 from mallard_protocol.lifecycle import Step, Wish
 from tests.clients.conftest import MakeApp
 from tests.clients.counterpart import Counterpart, a_job, an_offer
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 JOB = "job_phoenix.1"
 
@@ -56,7 +56,7 @@ async def test_failing_listener_does_not_affect_others(
     socket = await engine.accepted()
     await socket.welcome()
     await socket.send("offer", **an_offer())
-    assert (await asyncio.wait_for(anext(app.offers()), 5)).offer == "o1"
+    assert (await asyncio.wait_for(anext(app.offers()), GUARD_S)).offer == "o1"
     await eventually(lambda: len(received) == 2)
     assert app.connected
     await eventually(lambda: "a listener failed" in caplog.text)
@@ -92,8 +92,8 @@ async def test_loop_that_fails_ends_everything_with_the_reason(
 
     for waiting in (offers, asking, reporting):
         with pytest.raises(Stopped, match="a fault of ours"):
-            await asyncio.wait_for(waiting, 5)
-    assert "a fault of ours" in str(await asyncio.wait_for(closed, 5))
+            await asyncio.wait_for(waiting, GUARD_S)
+    assert "a fault of ours" in str(await asyncio.wait_for(closed, GUARD_S))
     last = [event async for event in events][-1]
     assert isinstance(last, Ended)
     with pytest.raises(Stopped, match="a fault of ours"):
@@ -112,10 +112,10 @@ async def test_cancelled_from_outside_ends_everything(engine: Counterpart, app_o
         if task.get_name() == "driver-connection":
             task.cancel()
     with pytest.raises(Stopped):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, GUARD_S)
     app.start()
     await (await engine.accepted()).welcome()
-    await asyncio.wait_for(app.online(), 5)
+    await asyncio.wait_for(app.online(), GUARD_S)
 
 
 @pytest.mark.finding("C11")
@@ -133,7 +133,7 @@ async def test_failure_on_a_message_ends_the_socket(
     socket = await engine.accepted()
     await socket.welcome()
     await socket.send("offer", **an_offer())
-    assert (await asyncio.wait_for(anext(app.offers()), 5)).offer == "o1"
+    assert (await asyncio.wait_for(anext(app.offers()), GUARD_S)).offer == "o1"
 
 
 async def test_client_that_was_not_started_blocks_no_caller(engine: Counterpart) -> None:
@@ -154,8 +154,8 @@ async def test_stop_ends_requests_events_and_closed(engine: Counterpart, app_of:
     await asyncio.sleep(0)
     await app.stop()
     with pytest.raises(Stopped):
-        await asyncio.wait_for(asking, 5)
-    assert (await asyncio.wait_for(closed, 5)).by_app
+        await asyncio.wait_for(asking, GUARD_S)
+    assert (await asyncio.wait_for(closed, GUARD_S)).by_app
     assert isinstance([event async for event in events][-1], Ended)
     assert [event async for event in app.events()] == []
 

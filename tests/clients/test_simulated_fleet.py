@@ -12,7 +12,7 @@ from mallard_engine.workload.fleet import DriverProfile, Fleet, Habits
 from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.road import Journey, distance_m, heading_deg
 from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 HOME = (33.30, -111.90)
 JOB = "job_phoenix.1"
@@ -211,7 +211,7 @@ def test_percentile_is_the_nearest_rank() -> None:
 async def _next(socket: Socket, kind: str) -> dict[str, Any]:
     """The next message of this type; fixes in between are nothing new."""
     while True:
-        message = await asyncio.wait_for(socket.read_any(), 5)
+        message = await asyncio.wait_for(socket.read_any(), GUARD_S)
         if message["type"] == kind:
             return message
         assert message["type"] == "location", message

@@ -10,7 +10,7 @@ from mallard_protocol.lifecycle import Wish
 from tests.clients.conftest import UPTIME_MS, MakeApp
 from tests.clients.counterpart import Counterpart
 from tests.clients.waits import Waits, settled
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 @pytest.mark.finding("C11")
@@ -20,7 +20,7 @@ async def test_untrusted_server_is_tried_again(
     secure = engine.url.replace("ws://", "wss://")
     app = app_of(url=[secure, engine.url], tls=None)
     await (await engine.accepted()).welcome()
-    await asyncio.wait_for(app.online(), 5)
+    await asyncio.wait_for(app.online(), GUARD_S)
     assert len(waits.seconds) == 1
 
 
@@ -31,7 +31,7 @@ async def test_host_that_does_not_resolve_is_tried_again(
     app = app_of(url=["ws://nowhere.invalid:1", f"ws://{'a' * 80}.invalid:1", engine.url])
     events = app.events(Disconnected)
     await (await engine.accepted()).welcome()
-    await asyncio.wait_for(app.online(), 5)
+    await asyncio.wait_for(app.online(), GUARD_S)
     assert isinstance(await anext(events), Disconnected)
 
 
@@ -41,7 +41,7 @@ async def test_wrong_tls_context_is_not_reported_as_silence(
 ) -> None:
     app = app_of(tls=ssl.create_default_context())  # of no use for ws://
     events = app.events(Disconnected)
-    event = await asyncio.wait_for(anext(events), 5)
+    event = await asyncio.wait_for(anext(events), GUARD_S)
     assert isinstance(event, Disconnected)
     assert "ssl" in event.reason
     assert not app.connected
@@ -148,7 +148,7 @@ async def test_redirect_is_not_followed_with_the_token(
         app = app_of(url=f"ws://127.0.0.1:{port}")
         refusals = app.events(Disconnected)
         for _ in range(3):
-            refused: Event = await asyncio.wait_for(anext(refusals), 5)
+            refused: Event = await asyncio.wait_for(anext(refusals), GUARD_S)
             assert isinstance(refused, Disconnected)
             assert refused.http_status == 307
         assert engine._sockets.empty()

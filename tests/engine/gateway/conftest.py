@@ -21,7 +21,7 @@ from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_engine.storage import redis_storage
 from mallard_engine.storage.calls.leases import RedisLeases
 from mallard_protocol.codes import Role
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 PHOENIX = "phoenix"
 MALL = "chandler-fashion-center"
@@ -175,7 +175,9 @@ async def engine_node(
         if task.done():
             task.result()
         node.presence.address = f"http://127.0.0.1:{server.port}"
-        http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
+        http = httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=GUARD_S
+        )
         running.append(RunningNode(node, server, task, http))
         return running[-1]
 
@@ -186,7 +188,7 @@ async def engine_node(
             # The test's phones have hung up; a drain would wait for those still on their way out.
             await eventually(partial(_is_left_alone, each.node))
             each.server.begin_exit()
-        await asyncio.wait_for(each.task, 10)
+        await asyncio.wait_for(each.task, GUARD_S)
     for each in running:
         _assert_empty(each)
 
