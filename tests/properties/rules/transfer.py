@@ -17,6 +17,7 @@ from tests.properties.rules.run import pools
 from tests.properties.world import HOME, MARKET, MEETING
 
 some_code = st.sampled_from((CODE, CODE, CODE, None, "0", "1", "2"))
+MEANWHILE = ("delivered", "all delivered", "returning", "unassigned", "swept", "guessed")
 who_takes = st.sampled_from((None, None, *DRIVERS))
 
 
@@ -36,14 +37,14 @@ class TransferRules(PatienceRules):
         back=recent,
         driver=some_driver,
         code=some_code,
-        meanwhile=st.sampled_from(("", "", "", "delivered", "returning", "unassigned", "swept")),
+        meanwhile=st.sampled_from(("", "", "", *MEANWHILE)),
         again=st.booleans(),
         how=how_often,
     )
     def two_drivers_meet(
         self, back: int, driver: str, code: str | None, meanwhile: str, again: bool, how: How
     ) -> None:
-        """``meanwhile``: what happens to the first parcel, or to the meeting. ``again``: the first
+        """``meanwhile``: what happens to the parcels, or to the meeting. ``again``: the first
         driver reports what it does not have any more."""
         first = self.loaded()[back % len(self.loaded())]
         jobs = self.model.on_board(first)
@@ -59,6 +60,13 @@ class TransferRules(PatienceRules):
             self.unassign(name, attempt)
         elif meanwhile == "swept":
             self.sweep("n2", how)
+        elif meanwhile == "all delivered":
+            self.sweep("n2", how)  # what the assignment has left to do
+            for job, at in zip(jobs, attempts, strict=True):
+                self.step(job, first, at, "delivered")
+        elif meanwhile == "guessed":
+            for guess in ("0", "1", "2", CODE):
+                self.take_over(name, driver, attempt, guess)
         self.take_over(name, driver, attempt, code, how=how)
         if again:
             for step in ("delivered", "picked_up"):
