@@ -24,7 +24,7 @@ from mallard_engine.storage.client.errors import (
 )
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.engine.storage.proxy import store_proxy
-from tests.support import at_once, eventually
+from tests.support import GUARD_S, at_once, eventually
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ async def test_overdue_call_fails_and_reconnects(
     with server:
         link = Link(server.url, deadline_s=0.2)
         await link.connect()
-        late = asyncio.ensure_future(link.call("DEBUG", "SLEEP", 0.5))
+        late = asyncio.ensure_future(link.call("DEBUG", "SLEEP", 3))
         behind = asyncio.ensure_future(link.call("GET", "k"))
         with pytest.raises(StoreTimeout):
             await late
@@ -153,6 +153,7 @@ async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServ
     with server:
         link = Link(
             server.url,
+            grace_s=GUARD_S,
             on_up=lambda: changes.append("up"),
             on_down=lambda: changes.append("down"),
         )
@@ -177,7 +178,7 @@ async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServ
 
 async def test_waiting_calls_are_bounded_while_down(server: EmbeddedServer) -> None:
     with server:
-        link = Link(server.url, deadline_s=0.2, max_waiting=2)
+        link = Link(server.url, deadline_s=0.2, grace_s=2.5, max_waiting=2)
         await link.connect()
         os.kill(server.pid, 9)
         await eventually(lambda: not link.connected)
