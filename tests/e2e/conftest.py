@@ -25,7 +25,7 @@ from tests.stores import store_of_kind
 
 SECRET = "a secret that only the nodes of these tests know"
 # No offer or silence ends because the test's process stands still for a while, on a busy machine.
-# Tests that wait for a limit ask for `short_offers` or `short_silence`.
+# Tests that wait for a limit ask for `short_offers`, `short_acks` or `short_silence`.
 POLICY = {
     "MALLARD_SECRET": SECRET,
     "MALLARD_OPENING_HOURS": "off",
@@ -40,7 +40,8 @@ POLICY = {
 OFFER_MS = 1_500
 ACK_MS = 700
 RESUME_S = 2
-SHORT_OFFERS = {"offer_timeout_ms": OFFER_MS, "offer_ack_timeout_ms": ACK_MS}
+SHORT_OFFERS = {"offer_timeout_ms": OFFER_MS}
+SHORT_ACKS = {"offer_ack_timeout_ms": ACK_MS}
 SHORT_SILENCE = {"resume_ttl_s": RESUME_S, "at_mall_silence_s": RESUME_S}
 # Protects against a hanging node; far above what a busy machine needs.
 START_WITHIN_S = 60
@@ -221,6 +222,13 @@ async def short_offers(operator: Shop) -> AsyncIterator[None]:
 
 
 @pytest.fixture
+async def short_acks(operator: Shop) -> AsyncIterator[None]:
+    """An offer that is not acknowledged soon is withdrawn."""
+    async with policy(operator, SHORT_ACKS):
+        yield
+
+
+@pytest.fixture
 async def short_silence(operator: Shop) -> AsyncIterator[None]:
     """Drivers may be silent for a short time only."""
     async with policy(operator, SHORT_SILENCE):
@@ -229,7 +237,7 @@ async def short_silence(operator: Shop) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def short_limits(operator: Shop) -> AsyncIterator[None]:
-    """Both."""
+    """Offers time out soon, and drivers may be silent for a short time only."""
     async with policy(operator, SHORT_OFFERS | SHORT_SILENCE):
         yield
 

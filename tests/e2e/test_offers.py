@@ -88,7 +88,7 @@ async def test_unacknowledged_offer_goes_to_the_next_driver(
     shop: Shop,
     place: Place,
     encoding: str,
-    short_offers: None,
+    short_acks: None,
     standstill: Standstill,
 ) -> None:
     deaf, far = new_app(encoding), new_app(encoding)
@@ -106,7 +106,7 @@ async def test_unacknowledged_offer_goes_to_the_next_driver(
 
 
 async def test_unacknowledged_offer_excludes_until_the_next_frame(
-    new_app: NewApp, shop: Shop, place: Place, operator: Shop, short_offers: None
+    new_app: NewApp, shop: Shop, place: Place, operator: Shop, short_acks: None
 ) -> None:
     deaf = new_app()
     deaf.acknowledging = False
