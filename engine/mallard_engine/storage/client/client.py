@@ -21,7 +21,7 @@ import structlog
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address, Way
-from mallard_engine.storage.client.connection import SILENCE_S, Command, Wire
+from mallard_engine.storage.client.connection import SILENCE_S, Command, Wire, time_limit
 from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, StoreTimeout
 
 _log = structlog.get_logger(__name__)
@@ -267,7 +267,7 @@ class Link:
 
     async def _open(self, connect_s: float) -> None:
         try:
-            async with asyncio.timeout(connect_s):
+            async with time_limit(connect_s):
                 wire, failovers = await self.address.open(
                     lambda: Wire(self._lost, silence_s=self._silence_s)
                 )

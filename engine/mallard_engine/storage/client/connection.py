@@ -8,8 +8,9 @@ closes by itself.
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, cast
 
 import hiredis
@@ -30,6 +31,28 @@ SILENCE_S = 0.8
 # If a timer fires this late, our own event loop was blocked, or the process stopped. Replies may be
 # unread in the socket, so the loop gets this long to read them.
 _BLOCKED_S = 0.25
+
+
+@contextlib.asynccontextmanager
+async def time_limit(seconds: float) -> AsyncIterator[None]:
+    """Raise `TimeoutError` after this time, but read first what came while the loop was blocked."""
+    loop = asyncio.get_running_loop()
+
+    def check(due_s: float) -> None:
+        nonlocal timer
+        now = loop.time()
+        if now < due_s + _BLOCKED_S:
+            limit.reschedule(now)
+        else:
+            timer = loop.call_at(now + _BLOCKED_S, check, now + _BLOCKED_S)
+
+    at_s = loop.time() + seconds
+    timer = loop.call_at(at_s, check, at_s)
+    try:
+        async with asyncio.timeout(None) as limit:
+            yield
+    finally:
+        timer.cancel()
 
 
 class Wire(asyncio.Protocol):

@@ -148,6 +148,28 @@ async def test_blocked_loop_reads_its_replies_before_a_timeout(redis_url: str) -
     await link.close()
 
 
+async def test_process_that_stood_still_while_it_connects_is_connected(redis_url: str) -> None:
+    link = Link(redis_url, deadline_s=0.1)
+    connecting = asyncio.ensure_future(link.connect())
+    for _ in range(3):  # until it waits for the server
+        await asyncio.sleep(0)
+    time.sleep(0.5)
+    await connecting
+    assert await link.call("PING") == b"PONG"
+    await link.close()
+
+
+async def test_server_that_says_nothing_is_given_up_in_time() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        with pytest.raises(StoreUnavailable):
+            await Link(f"redis://127.0.0.1:{port}", deadline_s=0.1).connect()
+
+
 async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServer) -> None:
     changes: list[str] = []
     with server:
