@@ -37,17 +37,19 @@ _BLOCKED_S = 0.25
 async def time_limit(seconds: float) -> AsyncIterator[None]:
     """Raise `TimeoutError` after this time, but read first what came while the loop was blocked."""
     loop = asyncio.get_running_loop()
+    due_s = loop.time() + seconds
+    timer: asyncio.TimerHandle
 
-    def check(due_s: float) -> None:
-        nonlocal timer
+    def check() -> None:
+        nonlocal due_s, timer
         now = loop.time()
         if now < due_s + _BLOCKED_S:
             limit.reschedule(now)
         else:
-            timer = loop.call_at(now + _BLOCKED_S, check, now + _BLOCKED_S)
+            due_s = now + _BLOCKED_S
+            timer = loop.call_at(due_s, check)
 
-    at_s = loop.time() + seconds
-    timer = loop.call_at(at_s, check, at_s)
+    timer = loop.call_at(due_s, check)
     try:
         async with asyncio.timeout(None) as limit:
             yield

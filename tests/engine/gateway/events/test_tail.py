@@ -18,6 +18,7 @@ from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, EventLog, MovedJob, Storage, StoreUnavailable
 from mallard_protocol.codes import Role
+from tests.support import GUARD_S
 
 MARKET = "phoenix"
 
@@ -91,7 +92,7 @@ async def tail(log: Log) -> AsyncIterator[Tail]:
 async def collect(tail: Tail, after: Place, count: int) -> list[int]:
     """Follow until so many events have come."""
     seen: list[int] = []
-    async with asyncio.timeout(10), aclosing(tail.follow(MARKET, after)) as pages:
+    async with asyncio.timeout(GUARD_S), aclosing(tail.follow(MARKET, after)) as pages:
         async for page in pages:
             seen += [event.place.ms for event in page]
             if len(seen) >= count:
@@ -190,7 +191,7 @@ async def test_follower_that_falls_behind_reads_the_store(
 ) -> None:
     monkeypatch.setattr(tail_module, "_MOST_WAITING", 10)
     seen: list[int] = []
-    async with asyncio.timeout(10), aclosing(tail.follow(MARKET, START)) as pages:
+    async with asyncio.timeout(GUARD_S), aclosing(tail.follow(MARKET, START)) as pages:
         async for page in pages if log.events else _begun(pages, log):
             seen += [event.place.ms for event in page]
             if len(seen) == 1:
