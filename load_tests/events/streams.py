@@ -30,11 +30,15 @@ from load_tests.events.beside import (
     Condition,
     Runs,
     add_flags,
+    bounded,
     engine,
     is_within,
+    latency_goal,
+    offers_goal,
     percentile_ms,
     plan_of,
     report_doubts,
+    report_goals,
     take_turns,
 )
 from load_tests.meters import process_bytes, process_cpu_s
@@ -48,6 +52,7 @@ _CONNECT_AT_ONCE: Final = 50
 _IDLE_S: Final = 5.0
 _CLOSED_S: Final = 0.5
 _HEARD: Final = 0.9
+_MOST_MS: Final = 50.0
 _event = msgspec.json.Decoder(Event).decode
 
 
@@ -109,6 +114,10 @@ class Cost:
     delays_s: list[list[float]] = field(default_factory=list)
     delivered: int = 0
     ended: int = 0
+
+    def p99_ms(self) -> list[float]:
+        """Return the 99th percentile of each run."""
+        return [percentile_ms(run, 99) for run in self.delays_s]
 
     def row(self) -> str:
         """Return cells: events, the median of the runs' p50 and p99, the largest p99."""
@@ -226,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_flags(parser, rate=100)
     options = parser.parse_args(arguments)
     with engine({}, options.nodes) as (nodes, credentials):
-        runs, listeners = uvloop.run(measure(nodes, credentials, options))
+        runs, listeners = uvloop.run(bounded(measure(nodes, credentials, options), options))
     print(f"| listeners | {ROW} | within | events | p50 ms | p99 ms | KiB each | CPU idle |")
     print("|---" * 15 + "|")
     for count, cost in listeners.costs.items():
@@ -242,7 +251,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f" {cost.ended} streams ended"
             )
             failed = True
-    return 1 if failed else 0
+    goals = [
+        goal
+        for count, cost in listeners.costs.items()
+        if count
+        for goal in (
+            latency_goal(f"{count} listeners", cost.p99_ms(), _MOST_MS),
+            offers_goal(f"{count} listeners", runs["0"], runs[str(count)]),
+        )
+    ]
+    return 1 if report_goals(goals) or failed else 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -32,11 +32,15 @@ from load_tests.events.beside import (
     Condition,
     Runs,
     add_flags,
+    bounded,
     engine,
     is_within,
+    latency_goal,
+    offers_goal,
     percentile_ms,
     plan_of,
     report_doubts,
+    report_goals,
     take_turns,
 )
 from load_tests.swarm.coordinator import Swarm
@@ -57,6 +61,7 @@ _BUSY: Final = (429, 503)
 _TRIES: Final = 20
 _DRAIN_S: Final = 20.0
 _ARRIVE_S: Final = 20.0
+_MOST_MS: Final = 250.0
 _ANSWER: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 _event = msgspec.json.Decoder(Event).decode
 
@@ -109,6 +114,10 @@ class Kind:
 
     def __str__(self) -> str:
         return f"{self.healthy} healthy, {self.dead} dead, {self.slow} slow"
+
+    def p99_ms(self) -> list[float]:
+        """Return the 99th percentile of each run at healthy receivers."""
+        return [percentile_ms(run, 99) for run in self.delays_s]
 
     def row(self) -> str:
         """Return cells: deliveries, those that are missing, p50 and p99."""
@@ -275,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nodes,
         credentials,
     ):
-        runs, kinds = uvloop.run(measure(nodes, credentials, options))
+        runs, kinds = uvloop.run(bounded(measure(nodes, credentials, options), options))
     print(f"| healthy | dead | slow | {ROW} | within | delivered | p50 ms | p99 ms |")
     print("|---" * 15 + "|")
     for number, kind in enumerate(kinds):
@@ -287,7 +296,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             flush=True,
         )
     is_doubtful = report_doubts(runs)
-    return 1 if is_doubtful or any(kind.missing for kind in kinds) else 0
+    return 1 if report_goals(goals(runs, kinds)) or is_doubtful else 0
+
+
+def goals(runs: Mapping[str, Runs], kinds: Sequence[Kind]) -> Iterator[tuple[str, bool]]:
+    """Yield the goals for each number of endpoints, and whether they hold."""
+    for number, kind in list(enumerate(kinds))[1:]:
+        yield latency_goal(str(kind), kind.p99_ms(), _MOST_MS)
+        yield offers_goal(str(kind), runs["0"], runs[str(number)])
+        yield f"{kind}: {kind.missing} of {kind.wanted} changes are missing", not kind.missing
+    _, healthy, troubled = kinds
+    if troubled.dead or troubled.slow:
+        most_ms = max(healthy.p99_ms(), default=0.0)
+        usual = f"as beside healthy ones alone ({most_ms:.0f} ms at most)"
+        seen_ms = statistics.median(troubled.p99_ms() or [float("nan")])
+        yield f"{troubled}: p99 {seen_ms:.0f} ms, {usual}", seen_ms <= most_ms
 
 
 if __name__ == "__main__":
