@@ -1,4 +1,7 @@
-"""Ends the jobs that a test leaves: open, they would be offered to the drivers of later tests."""
+"""Ends what a test leaves open.
+
+A job would be offered to the drivers of later tests; an alert is a row of the console there.
+"""
 
 import httpx2
 
@@ -38,3 +41,22 @@ def _end(http: httpx2.Client, job: str, state: str) -> httpx2.Response:
         body = {"state": "lost", "reason": "the test is over"}
         return http.post(f"/v1/jobs/{job}/close", json=body)
     return http.post(f"/v1/jobs/{job}/cancel", json={"reason": "the test is over"})
+
+
+def acknowledge_alerts(url: str, operator_token: str) -> None:
+    """Acknowledge every open alert of a node's store, as an operator.
+
+    Raises:
+        AssertionError: alerts stay open.
+    """
+    headers = {"Authorization": f"Bearer {operator_token}"}
+    with httpx2.Client(base_url=url, headers=headers, timeout=25, trust_env=False) as http:
+        for _ in range(_ROUNDS):
+            listed = http.get("/v1/alerts", params={"state": "open"})
+            assert listed.status_code == 200, listed.text
+            alerts = listed.json()["items"]
+            if not alerts:
+                return
+            for alert in alerts:
+                http.post(f"/v1/alerts/{alert['id']}/acknowledge")
+        raise AssertionError(f"alerts stay open: {alerts}")

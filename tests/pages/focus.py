@@ -53,5 +53,17 @@ async def tab_to(page: Page, name: str) -> None:
     pytest.fail(f"the focus never comes to {name}")
 
 
+async def select_row(page: Page, text: str) -> None:
+    """Press `j` until the row with that text is the selected one."""
+    for _ in range(MOST_STOPS):
+        await page.keyboard.press("j")
+        # The row gets the focus with the next frame.
+        await page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
+        await page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
+        if text in await page.evaluate("document.activeElement.textContent"):
+            return
+    pytest.fail(f"no row with {text}")
+
+
 async def _focused(page: Page) -> Any:
     return await page.evaluate(_FOCUSED)

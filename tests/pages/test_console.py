@@ -11,6 +11,7 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
 from tests.pages.browser import check_accessible, check_looks
 from tests.pages.conftest import OpenPage
+from tests.pages.focus import select_row
 from tests.support import eventually
 
 # Each would run if a page made HTML or an address of it.
@@ -57,7 +58,7 @@ async def test_missing_parcel_is_put_right_by_one_key(
         )
         await row(it.page, "Parcels are missing")
         await check_accessible(it.page)
-        await it.page.keyboard.press("j")
+        await select_row(it.page, job["external_id"])
         await it.page.keyboard.press("y")
         await expect(it.page.get_by_text("Marked as ready")).to_be_visible()
 
@@ -75,11 +76,13 @@ async def test_accident_is_alerted_and_acknowledged(
     async with open_page("/console#/phoenix/exceptions", token=token()) as it:
         await it.page.get_by_role("status").get_by_text("Live").wait_for()
         await app.must("problem", job=job["id"], attempt=1, kind="accident", text=HOSTILE[0])
-        await row(it.page, "Accident reported")
-        await it.page.get_by_role("row").filter(has_text="Accident reported").focus()
+        own = it.page.get_by_role("row").filter(has_text="Accident reported")
+        own = own.filter(has_text=job["external_id"])
+        await own.wait_for()
+        await own.focus()
         await it.page.keyboard.press("a")
         await expect(it.page.get_by_text("Acknowledged")).to_be_visible()
-        await expect(it.page.get_by_text("Accident reported")).to_have_count(0)
+        await expect(own).to_have_count(0)
     alerts = (await operator.http.get("/v1/alerts", params={"state": "open"})).json()["items"]
     assert [alert for alert in alerts if alert.get("job") == job["id"]] == []
 
@@ -93,8 +96,7 @@ async def test_order_is_found_explained_and_assigned(
     async with open_page("/console#/phoenix/exceptions", token=token()) as it:
         page = it.page
         await page.get_by_role("heading", name="Exceptions").wait_for()
-        await page.keyboard.press("g")
-        await page.keyboard.press("o")
+        await page.keyboard.type("go")
         await expect(page).to_have_url(re.compile(r"#/phoenix/orders$"))
         await page.keyboard.press("/")
         await page.keyboard.type(job["external_id"])
@@ -217,8 +219,8 @@ async def test_every_place_is_accessible_and_fits(
         await row(page, "Driver feels unsafe")
         await check_looks(page)
         for key, name in (("o", "orders"), ("d", "drivers"), ("m", "map"), ("r", "replay")):
-            await page.keyboard.press("g")
-            await page.keyboard.press(key)
+            # The second key must follow soon: both in one call.
+            await page.keyboard.type(f"g{key}")
             await page.get_by_role("heading", level=1).wait_for()
             if name in ("map", "replay"):
                 await page.locator(".maplibregl-canvas").wait_for(timeout=30_000)

@@ -13,7 +13,7 @@ from tests.e2e.app import App
 from tests.e2e.conftest import make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
-from tests.pages.browser import check_looks
+from tests.pages.browser import check_looks, settled
 from tests.pages.conftest import OpenPage
 from tests.support import eventually
 
@@ -172,7 +172,7 @@ async def test_second_phone_takes_over_and_the_first_shows_it(
 
 
 async def test_expired_token_asks_for_another_one(open_page: OpenPage, place: Place) -> None:
-    _, token = new_driver(exp=time.time() + 6)
+    _, token = new_driver(exp=time.time() + 15)
     async with open_page("/driver", **phone(place, token)) as it:
         it.expected += NETWORK_FAULTS
         await go_online(it.page)
@@ -235,12 +235,14 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
         await press(page, "Delivered")
         done = page.get_by_role("dialog").get_by_role("button", name="Delivered")
         await expect(done).to_be_disabled()
+        await settled(page)
         before = await field_of(page).bounding_box()
         await photograph(page, b"no picture", "This file is not a photo.")
         await page.get_by_label("PIN").fill("1234")
         await photograph(page, await page.screenshot())
         await sign(page)
         # Neither an error nor a photo moves what the finger is on.
+        await settled(page)
         assert await field_of(page).bounding_box() == before
         await check_looks(page, "driver-proof")
         await done.click()

@@ -11,7 +11,7 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 from tests.pages.browser import check_accessible
 from tests.pages.conftest import OpenPage
-from tests.pages.focus import MOST_STOPS, tab_to
+from tests.pages.focus import select_row, tab_to
 
 
 async def test_exception_to_assignment_and_back_by_keyboard_alone(
@@ -28,13 +28,7 @@ async def test_exception_to_assignment_and_back_by_keyboard_alone(
         page = it.page
         row = page.get_by_role("row").filter(has_text="Accident reported")
         await row.filter(has_text=job["external_id"]).wait_for()
-        for _ in range(MOST_STOPS):
-            await page.keyboard.press("j")
-            # The row gets the focus with the next frame.
-            await page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
-            await page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
-            if job["external_id"] in await page.evaluate("document.activeElement.textContent"):
-                break
+        await select_row(page, job["external_id"])
         await page.keyboard.press("o")
         await page.get_by_role("heading", name=job["external_id"]).wait_for()
         await tab_to(page, r"^Why this driver\?$")

@@ -5,6 +5,7 @@ hostile, also those that the engine's own checks would not let in.
 """
 
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,20 +15,23 @@ from typing import Any, Final
 import httpx2
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
+from mallard_engine.contract.operations.table import OPERATIONS
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop
-from tests.pages.browser import opened
+from tests.pages.browser import SIZES, check_fits, opened, settled
 from tests.pages.conftest import KeepToken, OpenPage
 from tests.pages.recorded.load import token
 from tests.pages.recorded.people import opened_person, routes
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, World
-from tests.pages.strangers import XSS
+from tests.pages.strangers import LONG, XSS
 
-EVIL: Final = " ".join(XSS)
+EVIL: Final = " ".join((*XSS, LONG))
+# A path that a browser would take for another host.
+ELSEWHERE: Final = "https://engine.example//evil.example/track"
 # Names of fields whose values people write, or that other programs choose.
 FREE: Final = frozenset(
     {"actor", "address", "alias", "cancel_note", "cause", "changed_by", "contact", "detail"}
@@ -68,6 +72,8 @@ def hostile(value: Any, name: str = "") -> Any:
         if name in {"metadata", "details", "set", "effective", "terms"}:
             changed[EVIL] = 60 if name == "terms" else EVIL
         return changed
+    if name == "tracking_url":
+        return ELSEWHERE
     return EVIL if isinstance(value, str) and name in FREE else value
 
 
@@ -94,8 +100,9 @@ async def test_hostile_text_in_every_field_never_runs(
         assert await it.page.evaluate("window.ran") is None
         made = "document.querySelectorAll('main iframe, main img, main script, main svg').length"
         assert await it.page.evaluate(made) == 0
-        protocols = await it.page.evaluate("[...document.links].map((it) => it.protocol)")
-        assert set(protocols) <= {"http:"}
+        origins = await it.page.evaluate("[...document.links].map((it) => it.origin)")
+        assert set(origins) <= {hostile_url}
+        await check_fits_everywhere(it.page)
 
 
 @pytest.mark.parametrize("name", PLACES_OF_PEOPLE)
@@ -110,6 +117,14 @@ async def test_hostile_text_never_runs_on_pages_of_people(
         assert await it.page.evaluate(made) == 0
         protocols = await it.page.evaluate("[...document.links].map((it) => it.protocol)")
         assert set(protocols) <= {"http:", "https:", "tel:", "geo:"}
+        await check_fits_everywhere(it.page)
+
+
+async def check_fits_everywhere(page: Page) -> None:
+    for width, height in SIZES.values():
+        await page.set_viewport_size({"width": width, "height": height})
+        await settled(page)
+        await check_fits(page)
 
 
 class _Foreign(BaseHTTPRequestHandler):
@@ -219,6 +234,56 @@ async def test_no_answer_sets_a_cookie_or_lets_others_read(node: Node) -> None:
             assert "set-cookie" not in answer.headers, path
             allowed = [it for it in answer.headers if it.startswith("access-control-")]
             assert allowed == [], path
+
+
+async def test_no_operation_takes_a_token_from_a_cookie_or_an_address(node: Node) -> None:
+    """What a browser sends by itself, from whatever page, signs nobody in."""
+    token = make_token("ops", "operator")
+    called = 0
+    async with httpx2.AsyncClient(base_url=node.url) as client:
+        for operation in OPERATIONS:
+            # The socket takes its token in the first frame.
+            if not operation.roles or operation.name == "openDriverSocket":
+                continue
+            answer = await client.request(
+                operation.method.upper(),
+                re.sub(r"{[^}]*}", "x", operation.path),
+                params={"token": token, "access_token": token},
+                headers={
+                    "Cookie": f"token={token}; session={token}; Authorization=Bearer {token}",
+                    "Origin": "https://evil.example",
+                    "Content-Type": "application/json",
+                },
+            )
+            assert answer.status_code == 401, (operation.name, answer.text)
+            called += 1
+    assert called > 50
+
+
+async def test_signed_out_page_shows_nothing_of_before(
+    open_page: OpenPage, node: Node, orders: Shop, place: Place
+) -> None:
+    job = await orders.submit(place.order())
+    elsewhere = "https://evil.example/"
+    path = f"/console?next={elsewhere}&redirect=//evil.example#/phoenix/orders"
+    async with open_page(path) as it:
+        page = it.page
+        field = page.get_by_label("Token")
+        await field.fill(make_token("ops", "operator"))
+        await page.keyboard.press("Enter")
+        await page.get_by_text(job["external_id"]).first.wait_for()
+        await page.evaluate("location.hash = '//evil.example/orders'")
+        await page.get_by_role("heading", name="Exceptions").wait_for()
+        assert page.url.startswith(node.url)
+        await page.get_by_role("button", name="Sign out").click()
+        await field.wait_for()
+        for turn in (page.go_back, page.go_forward, page.reload):
+            await turn()
+            await field.wait_for()
+            assert page.url.startswith(node.url)
+            assert job["external_id"] not in await page.content()
+        kept = "Promise.all([sessionStorage.length, localStorage.length, caches.keys()])"
+        assert await page.evaluate(kept) == [0, 0, []]
 
 
 async def test_session_of_a_tab_is_not_that_of_another(open_page: OpenPage, node: Node) -> None:

@@ -152,7 +152,7 @@ async def test_short_order_is_transferred_and_comes_back(
         await button(second, "No one answers").click()
         await (
             console.get_by_label("Problems")
-            .get_by_role("button", name="Return")
+            .get_by_role("button", name="Bring it back")
             .click(timeout=SLOW_MS)
         )
         await looks_again(customer, "Going back to the shop")

@@ -52,7 +52,8 @@ _STAY_S: Final = {"queued": 150, "offered": 20, "assigned": 240, "at_mall": 180,
 _STREETS: Final = ("Palm Lane", "Ocotillo Road", "Camelback Road", "Elm Street", "Mill Avenue")
 _FIRST: Final = ("Ana", "Ben", "Chloe", "Dev", "Emma", "Farid", "Grace", "Hugo", "Ines", "Jun")
 _LAST: Final = ("Ito", "Smith", "Garcia", "Okafor", "Nguyen", "Rossi", "Novak", "Larsen")
-_CAUSES: Final = {"queued": "submit", "offered": "match", "assigned": "accept"}
+# Where it is not the state itself.
+_CAUSES: Final = {"queued": "submitted", "assigned": "accepted", "at_mall": "arrived"}
 _MOST_JOBS: Final = 2
 
 
@@ -299,7 +300,7 @@ class World:
     def _event(self, kind: str, job: Job) -> Event:
         data = {key: value for key, value in asdict(job).items() if value is not msgspec.UNSET}
         del data["timeline"]
-        data |= {"cause": _CAUSES.get(job.state, "report"), "actor": job.driver or "orders"}
+        data |= {"cause": _CAUSES.get(job.state, job.state), "actor": job.driver or "orders"}
         return self._wrap(kind, data, job.id, job.driver)
 
     def _wrap(self, kind: str, data: dict[str, Any], job: str, driver: str | None) -> Event:
@@ -320,4 +321,4 @@ class World:
 
 def _entry(state: str, at_ms: int, actor: str = "orders") -> TimelineEntry:
     at = Moment.at_ms(at_ms)
-    return TimelineEntry(state, at, actor, _CAUSES.get(state, "report"), at)
+    return TimelineEntry(state, at, actor, _CAUSES.get(state, state), at)

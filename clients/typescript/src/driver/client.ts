@@ -1,13 +1,18 @@
 /**
  * The client of a driver app: `DriverClient`.
  *
- *     const app = new DriverClient("wss://engine.example", token, { vehicle: { kind: "car" } });
+ *     const app = new DriverClient("wss://engine.example", fetchToken, {
+ *       vehicle: { kind: "car", max_jobs: 3 },
+ *       storage: new WebStorage(),
+ *     });
  *     app.start();
- *     app.location({ lat: 33.42, lon: -111.93, acc_m: 8 });
+ *     navigator.geolocation.watchPosition((position) => app.position(position));
  *     await app.status("available");
  *     for await (const offer of app.offers()) {
- *       for (const { job } of await app.accept(offer)) await app.progress(job, "at_mall");
+ *       await app.accept(offer); // its jobs are in app.jobs
  *     }
+ *
+ * Keep reading offers while the driver is on the way: an offer can add jobs to a run.
  *
  * It stays connected: it reconnects as the close codes advise, reports the held jobs and sends the
  * buffered fixes and reports. Times that you pass are by the device's clock; the client converts them

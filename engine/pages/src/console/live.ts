@@ -6,6 +6,7 @@ import { call } from "../shared/session.ts";
 import { all, at, openEvents, pages, Trimmed } from "./api.ts";
 import { Board } from "./core/board.ts";
 import { exceptions } from "./core/exceptions.ts";
+import { namesOf, type Names } from "./core/places.ts";
 import { now } from "../shared/now.ts";
 import type { Alert, Driver, Job, Market } from "./core/types.ts";
 
@@ -30,15 +31,19 @@ export class Live {
   /** What goes wrong now: found once for all that show it. */
   readonly exceptions = computed(() => {
     this.version.value;
-    return exceptions(this.board.jobs.values(), this.board.drivers, this.board.alerts.values(), now.value);
+    return exceptions(this.board.jobs.values(), this.board.drivers, this.board.alerts.values(), this.names, now.value);
   });
   /** The market itself has changed: it was paused, or its policy has a new version. */
   onMarketChanged: () => void = () => undefined;
   readonly state = signal<LineState>("connecting");
+  /** Of the market's places, which do not change while a page is open. */
+  readonly names: Names;
   private readonly stopping = new AbortController();
   private drawing = 0;
 
-  constructor(readonly market: Market) {}
+  constructor(readonly market: Market) {
+    this.names = namesOf(market);
+  }
 
   start(): void {
     void this.follow();

@@ -19,6 +19,12 @@ const TONES: Record<string, Tone> = {
   available: "ok",
   on_run: "info",
   paused: "warn",
+  // Of a shop.
+  ready: "ok",
+  collected: "ok",
+  short: "warn",
+  closed: "warn",
+  missing: "danger",
 };
 
 export function StateBadge({ state }: { state: string }): JSX.Element {

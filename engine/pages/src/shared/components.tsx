@@ -194,6 +194,11 @@ function dismiss(id: number): void {
   toasts.value = toasts.value.filter((it) => it.id !== id);
 }
 
+/** Dismisses all messages: they name orders and people. */
+export function dismissAll(): void {
+  toasts.value = [];
+}
+
 /** Where toasts appear; once a page. */
 export function Toasts() {
   return (

@@ -109,6 +109,8 @@ function takeCode(): string | null {
 /** Sends a request with the token of this tab; a refused token signs out. */
 export async function call<T>(path: string, options: Options = {}): Promise<T> {
   const token = session.value?.token ?? null;
+  // What was still reading when the person signed out ends here.
+  if (token === null) throw new ApiError(401, "unauthorized", "Nobody is signed in.");
   try {
     return await request<T>(path, { ...options, token });
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { Button, Field } from "./components.tsx";
+import { Button, dismissAll, Field } from "./components.tsx";
 import icon from "./icon.svg";
 import { isSigningIn, restore, session, signIn, signInProblem, type Role } from "./session.ts";
 
@@ -30,6 +30,7 @@ export function SignedIn({ title, roles, help, children }: Props) {
 function SignIn({ title, roles, help }: Omit<Props, "children">) {
   const [token, setToken] = useState("");
   const [error, setError] = useState<string | null>(null);
+  useEffect(dismissAll, []);
   return (
     <main class="sign-in">
       <form

@@ -36,6 +36,8 @@ const TONES: Record<string, Tone> = {
 };
 
 export function CounterView({ counter, session }: { counter: Counter; session: Session }) {
+  // A question about an order is for those who were signed in, not for those who are next.
+  useEffect(() => () => void (asking.value = null), []);
   const waiting = counter.queue.waiting.value.length;
   return (
     <>

@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
 import { callOf } from "./commands.ts";
 import { exceptions } from "./exceptions.ts";
-import { at, driver, job, NOON } from "./samples.ts";
+import { namesOf } from "./places.ts";
+import { at, driver, job, MARKET, NOON } from "./samples.ts";
 import type { Alert, Driver, Job } from "./types.ts";
 
 function rowsOf(jobs: Job[], drivers: Driver[] = [], alerts: Alert[] = [], nowMs = NOON + 60_000) {
-  return exceptions(jobs, new Map(drivers.map((it) => [it.driver, it])), alerts, nowMs);
+  return exceptions(jobs, new Map(drivers.map((it) => [it.driver, it])), alerts, namesOf(MARKET), nowMs);
 }
 
 test("a market where all is well has no exceptions", () => {
@@ -23,6 +24,12 @@ test("the most urgent come first, the earliest deadline within them", () => {
     [{ id: "a1", market: "phoenix", what: "accident", state: "open", at: at(0) }],
   );
   expect(rows.map((row) => row.id)).toEqual(["alert/a1", "late/late1", "late/late2", "late/risk"]);
+});
+
+test("an alert says what the driver said, and where, in words", () => {
+  const details = { service: "orders", mall: "chandler", store: "sees-candies", text: "rear-ended", state: "picked_up" };
+  const [row] = rowsOf([], [], [{ id: "a1", market: "phoenix", what: "accident", state: "open", at: at(0), details }]);
+  expect(row?.detail).toBe("“rear-ended” · See’s Candies, Chandler · State: Picked up");
 });
 
 test("each kind has a way out", () => {

@@ -7,6 +7,7 @@
 
 import { count, named } from "../../shared/words.ts";
 import type { Command } from "./commands.ts";
+import type { Names } from "./places.ts";
 import type { Alert, Driver, Job, Problem } from "./types.ts";
 
 /** `now`: somebody waits. `soon`: it will be late unless something changes. `watch`: be aware. */
@@ -83,13 +84,14 @@ export function exceptions(
   jobs: Iterable<Job>,
   drivers: ReadonlyMap<string, Driver>,
   alerts: Iterable<Alert>,
+  names: Names,
   nowMs: number,
 ): ExceptionRow[] {
   const rows: ExceptionRow[] = [];
   const open = [...jobs].filter((job) => !job.terminal);
   const byId = new Map(open.map((job) => [job.id, job]));
-  for (const alert of alerts) if (alert.state === "open") rows.push(alertRow(alert, alert.job === undefined ? undefined : byId.get(alert.job)));
-  for (const job of open) for (const row of jobRows(job, waits(job, nowMs))) rows.push(row);
+  for (const alert of alerts) if (alert.state === "open") rows.push(alertRow(alert, names, alert.job === undefined ? undefined : byId.get(alert.job)));
+  for (const job of open) for (const row of jobRows(job, names, waits(job, nowMs))) rows.push(row);
   rows.push(...silentRows(open, drivers, nowMs));
   return rows.sort(
     (a, b) =>
@@ -104,35 +106,43 @@ export function exceptions(
 // The same row for the same alert and job, so that a list can tell at once that nothing has changed.
 const alertRows = new WeakMap<Alert, ExceptionRow>();
 
-function alertRow(alert: Alert, job: Job | undefined): ExceptionRow {
+function alertRow(alert: Alert, names: Names, job: Job | undefined): ExceptionRow {
   const known = alertRows.get(alert);
   if (known && known.job === job) return known;
-  const made = newAlertRow(alert, job);
+  const made = newAlertRow(alert, names, job);
   alertRows.set(alert, made);
   return made;
 }
 
-function newAlertRow(alert: Alert, job: Job | undefined): ExceptionRow {
+function newAlertRow(alert: Alert, names: Names, job: Job | undefined): ExceptionRow {
   const actions: Action[] = [
     { key: "a", label: "Acknowledge", command: { kind: "acknowledge", alert: alert.id } },
   ];
   if (alert.job !== undefined) actions.push(openJob(alert.job));
   if (alert.driver !== undefined) actions.push(openDriver(alert.driver));
-  const facts = Object.entries(alert.details ?? {})
-    .filter(([, value]) => typeof value !== "object")
-    .map(([name, value]) => `${name.replaceAll("_", " ")}: ${String(value)}`);
   return {
     id: `alert/${alert.id}`,
     group: "alert",
     severity: "now",
     title: TITLES[alert.what] ?? named(alert.what),
-    detail: facts.join(" · "),
+    detail: factsOf(alert, names).join(" · "),
     ...(job ? { job } : {}),
     ...(alert.driver === undefined ? {} : { driver: alert.driver }),
     sinceMs: Date.parse(alert.at),
     dueMs: null,
     actions,
   };
+}
+
+/** What an alert says, the driver's own words first. */
+function factsOf({ details = {} }: Alert, names: Names): string[] {
+  const { text, mall, store, service: _, ...others } = details;
+  const facts: string[] = [];
+  if (typeof text === "string" && text !== "") facts.push(`“${text}”`);
+  if (typeof mall === "string") facts.push(typeof store === "string" ? `${names.shop(mall, store)}, ${names.mall(mall)}` : names.mall(mall));
+  for (const [name, value] of Object.entries(others))
+    if (typeof value !== "object") facts.push(`${named(name)}: ${typeof value === "string" ? named(value) : String(value)}`);
+  return facts;
 }
 
 /** Whether nobody has taken a job for too long. */
@@ -143,26 +153,26 @@ function waits(job: Job, nowMs: number): boolean {
 
 const rowsOf = new WeakMap<Job, { hasWaited: boolean; rows: ExceptionRow[] }>();
 
-function jobRows(job: Job, hasWaited: boolean): ExceptionRow[] {
+function jobRows(job: Job, names: Names, hasWaited: boolean): ExceptionRow[] {
   const known = rowsOf.get(job);
   if (known && known.hasWaited === hasWaited) return known.rows;
-  const rows = newJobRows(job, hasWaited);
+  const rows = newJobRows(job, names, hasWaited);
   rowsOf.set(job, { hasWaited, rows });
   return rows;
 }
 
-function newJobRows(job: Job, hasWaited: boolean): ExceptionRow[] {
+function newJobRows(job: Job, names: Names, hasWaited: boolean): ExceptionRow[] {
   const rows: ExceptionRow[] = [];
-  if (job.risk === "late" || job.risk === "at_risk") rows.push(riskRow(job));
-  if (job.held) rows.push(heldRow(job, job.held));
-  if (hasWaited) rows.push(unassignedRow(job));
+  if (job.risk === "late" || job.risk === "at_risk") rows.push(riskRow(job, names));
+  if (job.held) rows.push(heldRow(job, names, job.held));
+  if (hasWaited) rows.push(unassignedRow(job, names));
   const problem = job.problems?.find((it) => it.state === "open" && DOOR_PROBLEMS.has(it.kind) && !it.answer);
-  if (problem && job.state === "picked_up") rows.push(doorRow(job, problem));
-  if (job.state === "returning") rows.push(returnRow(job));
+  if (problem && job.state === "picked_up") rows.push(doorRow(job, names, problem));
+  if (job.state === "returning") rows.push(returnRow(job, names));
   return rows;
 }
 
-function riskRow(job: Job): ExceptionRow {
+function riskRow(job: Job, names: Names): ExceptionRow {
   const isLate = job.risk === "late";
   const actions = [openJob(job.id), why(job)];
   if (BEFORE_PICKUP.has(job.state))
@@ -173,10 +183,10 @@ function riskRow(job: Job): ExceptionRow {
       confirm: "Unassign this order and look for another driver?",
     });
   if (!ON_BOARD.has(job.state)) actions.push(assign(job));
-  return row(job, "late", isLate ? "now" : "soon", isLate ? "Late" : "At risk", describe(job), actions);
+  return row(job, "late", isLate ? "now" : "soon", isLate ? "Late" : "At risk", describe(job, names), actions);
 }
 
-function heldRow(job: Job, held: NonNullable<Job["held"]>): ExceptionRow {
+function heldRow(job: Job, names: Names, held: NonNullable<Job["held"]>): ExceptionRow {
   const actions: Action[] = [
     { key: "y", label: "It is ready", command: { kind: "ready", job: job.id, store: held.store } },
     {
@@ -189,7 +199,7 @@ function heldRow(job: Job, held: NonNullable<Job["held"]>): ExceptionRow {
   ];
   const isAbsent = held.why === "missing" || held.why === "short";
   return {
-    ...row(job, "held", isAbsent ? "soon" : "watch", HELD[held.why] ?? named(held.why), `at ${held.store}`, actions),
+    ...row(job, "held", isAbsent ? "soon" : "watch", HELD[held.why] ?? named(held.why), `at ${names.shop(job.pickup.mall, held.store)}`, actions),
     dueMs: Date.parse(held.until),
   };
 }
@@ -201,15 +211,15 @@ const HELD: Record<string, string> = {
   store_closed: "Shop is closed",
 };
 
-function unassignedRow(job: Job): ExceptionRow {
-  return row(job, "unassigned", "soon", job.state === "offered" ? "Offered, not taken yet" : "No driver yet", describe(job), [
+function unassignedRow(job: Job, names: Names): ExceptionRow {
+  return row(job, "unassigned", "soon", job.state === "offered" ? "Offered, not taken yet" : "No driver yet", describe(job, names), [
     assign(job),
     why(job),
     openJob(job.id),
   ]);
 }
 
-function doorRow(job: Job, problem: Problem): ExceptionRow {
+function doorRow(job: Job, names: Names, problem: Problem): ExceptionRow {
   const needsHandover = job.requires.includes("id_check");
   const answers: [string, string, string][] = [
     ["r", "retry", "Try again"],
@@ -224,7 +234,7 @@ function doorRow(job: Job, problem: Problem): ExceptionRow {
       label,
       command: { kind: "answer", job: job.id, problem: problem.id, action },
     }));
-  const text = problem.text ? `“${problem.text}”` : describe(job);
+  const text = problem.text ? `“${problem.text}”` : describe(job, names);
   return {
     ...row(job, "undeliverable", "now", named(problem.kind), text, [...actions, openJob(job.id)]),
     sinceMs: Date.parse(problem.at),
@@ -232,9 +242,9 @@ function doorRow(job: Job, problem: Problem): ExceptionRow {
   };
 }
 
-function returnRow(job: Job): ExceptionRow {
+function returnRow(job: Job, names: Names): ExceptionRow {
   const place = job.return_to;
-  const to = place ? `to ${place.kind === "station" ? "the station at " : ""}${place.store}` : "to be decided";
+  const to = place ? `to ${place.kind === "station" ? names.mall(place.mall) : names.shop(place.mall, place.store)}` : "no place to return to yet";
   const reason = job.reason ? `${named(job.reason)}, ` : "";
   return row(job, "returning", "watch", "Coming back", `${reason}${to}`, [
     openJob(job.id),
@@ -266,7 +276,7 @@ function silentRows(open: Job[], drivers: ReadonlyMap<string, Driver>, nowMs: nu
       group: "silent",
       severity: "now",
       title: "Driver is silent with parcels",
-      detail: `${count(jobs.length, "job")}, ${count(parcels, "parcel")} on board`,
+      detail: `${count(jobs.length, "order")}, ${count(parcels, "parcel")} on board`,
       driver: name,
       sinceMs: seenMs,
       dueMs: Math.min(...jobs.map(dueMs).map((due) => due ?? Infinity)),
@@ -309,21 +319,21 @@ function dueMs(job: Job): number | null {
   return due ? Date.parse(due) : null;
 }
 
-function describe(job: Job): string {
-  const shops = job.pickup.stores.map((shop) => shop.store).join(", ");
+function describe(job: Job, names: Names): string {
+  const shops = job.pickup.stores.map((shop) => names.shop(job.pickup.mall, shop.store)).join(", ");
   return `${shops} · ${named(job.state).toLowerCase()}`;
 }
 
 function openJob(job: string): Action {
-  return { key: "o", label: "Open", command: { kind: "open", path: `/job/${job}` } };
+  return { key: "o", label: "Open", command: { kind: "open", path: `/job/${encodeURIComponent(job)}` } };
 }
 
 function openDriver(driver: string): Action {
-  return { key: "d", label: "Driver", command: { kind: "open", path: `/driver/${driver}` } };
+  return { key: "d", label: "Driver", command: { kind: "open", path: `/driver/${encodeURIComponent(driver)}` } };
 }
 
 function why(job: Job): Action {
-  return { key: "e", label: "Why?", command: { kind: "open", path: `/job/${job.id}?tab=explain` } };
+  return { key: "e", label: "Why?", command: { kind: "open", path: `/job/${encodeURIComponent(job.id)}?tab=explain` } };
 }
 
 function assign(job: Job): Action {

@@ -1,7 +1,9 @@
 import { expect, test } from "vitest";
 import { filterDrivers, filterJobs, jobFilter, jobQuery } from "./filters.ts";
-import { at, driver, job } from "./samples.ts";
+import { namesOf } from "./places.ts";
+import { at, driver, job, MARKET } from "./samples.ts";
 
+const NAMES = namesOf(MARKET);
 const JOBS = [
   job("j1", { external_id: "ORD-1", dropoff: { lat: 0, lon: 0, name: "Ms Ito", deadline: at(900) } }),
   job("j2", { state: "delivered", terminal: true }),
@@ -17,10 +19,10 @@ test("a filter survives the way through the URL", () => {
 
 test("without states the open jobs are listed, due first", () => {
   const filter = jobFilter(new URLSearchParams());
-  expect(filterJobs(JOBS, filter).map((it) => it.id)).toEqual(["j3", "j1"]);
-  expect(filterJobs(JOBS, { ...filter, states: ["delivered"] }).map((it) => it.id)).toEqual(["j2"]);
-  expect(filterJobs(JOBS, { ...filter, text: "ito" }).map((it) => it.id)).toEqual(["j1"]);
-  expect(filterJobs(JOBS, { ...filter, risk: "late" }).map((it) => it.id)).toEqual(["j3"]);
+  expect(filterJobs(JOBS, filter, NAMES).map((it) => it.id)).toEqual(["j3", "j1"]);
+  expect(filterJobs(JOBS, { ...filter, states: ["delivered"] }, NAMES).map((it) => it.id)).toEqual(["j2"]);
+  expect(filterJobs(JOBS, { ...filter, text: "ito" }, NAMES).map((it) => it.id)).toEqual(["j1"]);
+  expect(filterJobs(JOBS, { ...filter, risk: "late" }, NAMES).map((it) => it.id)).toEqual(["j3"]);
 });
 
 test("drivers are found by name, state and job", () => {

@@ -1,5 +1,6 @@
 /** Filters of the lists, kept in the URL so that a link shows the same list. */
 
+import type { Names } from "./places.ts";
 import type { Driver, Job } from "./types.ts";
 
 export interface JobFilter {
@@ -41,7 +42,7 @@ export function jobQuery(filter: JobFilter): URLSearchParams {
 }
 
 /** Return the jobs that a filter names, sorted. Without states it names all that are open. */
-export function filterJobs(jobs: Iterable<Job>, filter: JobFilter): Job[] {
+export function filterJobs(jobs: Iterable<Job>, filter: JobFilter, names: Names): Job[] {
   const text = filter.text.toLowerCase();
   const states = new Set(filter.states);
   const key = JOB_SORTS[filter.sort] ?? JOB_SORTS["due"]!;
@@ -51,16 +52,17 @@ export function filterJobs(jobs: Iterable<Job>, filter: JobFilter): Job[] {
     if (filter.risk && (job.risk ?? "none") !== filter.risk) continue;
     if (filter.mall && job.pickup.mall !== filter.mall) continue;
     if (filter.level && job.service_level !== filter.level) continue;
-    if (text && !haystack(job).includes(text)) continue;
+    if (text && !haystack(job, names).includes(text)) continue;
     // Found once for each job: a sort compares each a dozen times.
     found.push({ job, key: key(job) });
   }
   return found.sort((a, b) => a.key - b.key || (a.job.id < b.job.id ? -1 : 1)).map((it) => it.job);
 }
 
-function haystack(job: Job): string {
+function haystack(job: Job, names: Names): string {
   const drop = job.dropoff;
-  return [job.id, job.external_id, job.driver, drop.name, drop.address, ...job.pickup.stores.map((it) => it.store)]
+  const shops = job.pickup.stores.flatMap((it) => [it.store, names.shop(job.pickup.mall, it.store)]);
+  return [job.id, job.external_id, job.driver, drop.name, drop.address, ...shops]
     .join(" ")
     .toLowerCase();
 }

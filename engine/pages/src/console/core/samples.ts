@@ -40,7 +40,7 @@ export const MARKET = {
   id: "phoenix",
   name: "Phoenix",
   area: rectangle(-113, 32, -111, 34),
-  malls: [{ id: "chandler", name: "Chandler", lat: 33.3, lon: -111.9, outline: rectangle(-111.91, 33.29, -111.89, 33.31), gates: [], stores: [] }],
+  malls: [{ id: "chandler", name: "Chandler", lat: 33.3, lon: -111.9, outline: rectangle(-111.91, 33.29, -111.89, 33.31), gates: [], stores: [{ id: "sees-candies", name: "See’s Candies", gate: "north", floor: 1 }] }],
 } as unknown as Market;
 
 function rectangle(west: number, south: number, east: number, north: number): Market["area"] {

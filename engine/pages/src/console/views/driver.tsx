@@ -4,7 +4,7 @@ import type { JSX } from "preact";
 import { Badge, Button, Card, Empty } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { call } from "../../shared/session.ts";
-import { ago, clock, named } from "../../shared/words.ts";
+import { ago, clock, count, named } from "../../shared/words.ts";
 import { useConsole, useLoaded } from "../context.ts";
 import { Due, short, StateBadge } from "../marks.tsx";
 import type { Driver } from "../core/types.ts";
@@ -62,7 +62,7 @@ export function DriverPage({ id }: { id: string }): JSX.Element {
           <Card>
             <h2>Orders</h2>
             {jobs.length === 0 ? (
-              <p class="muted">None.</p>
+              <p class="muted">No orders at the moment.</p>
             ) : (
               <ol class="driver-jobs">
                 {jobs.map((job) =>
@@ -90,20 +90,20 @@ export function DriverPage({ id }: { id: string }): JSX.Element {
             <dl class="facts">
               <Fact name="Position">{driver.at_ms ? ago(driver.at_ms, now.value) : "none"}</Fact>
               <Fact name="Last seen">{driver.last_seen ? ago(Date.parse(driver.last_seen), now.value) : "never"}</Fact>
-              <Fact name="No offers because">
+              <Fact name="Offers">
                 {driver.barred ? (
                   <>
-                    {named(driver.barred.why)}
+                    None: {named(driver.barred.why).toLowerCase()}
                     {driver.barred.until_ms ? <> until {clock(driver.barred.until_ms, now.value)}</> : null}
                   </>
                 ) : (
-                  <span class="muted">it may get offers</span>
+                  "Can get offers"
                 )}
               </Fact>
               {driver.suspended_for ? <Fact name="Suspended for">{driver.suspended_for}</Fact> : null}
               {driver.vehicle ? (
                 <Fact name="Vehicle">
-                  {named(driver.vehicle.kind)}, {driver.vehicle.max_jobs} jobs, {Math.round(driver.vehicle.max_weight_g / 1000)} kg
+                  {named(driver.vehicle.kind)}, {count(driver.vehicle.max_jobs, "order")}, {Math.round(driver.vehicle.max_weight_g / 1000)} kg
                 </Fact>
               ) : null}
               {driver.qualifications?.length ? <Fact name="Qualifications">{driver.qualifications.map(named).join(", ")}</Fact> : null}

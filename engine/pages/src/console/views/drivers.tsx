@@ -28,7 +28,7 @@ export function DriversView(): JSX.Element {
   const columns: Column<Driver>[] = [
     { name: "Driver", width: "minmax(6rem, 1.5fr)", cell: (it) => <span class="mono">{it.driver}</span> },
     { name: "State", width: "7rem", cell: (it) => <StateBadge state={it.state} /> },
-    { name: "Jobs", width: "4rem", align: "end", wide: true, cell: (it) => it.jobs.length },
+    { name: "Orders", width: "4.5rem", align: "end", wide: true, cell: (it) => it.jobs.length },
     { name: "Connection", width: "7rem", wide: true, cell: (it) => (it.connected ? "Connected" : <span class="overdue">Not connected</span>) },
     {
       name: "No offers because",
@@ -52,12 +52,12 @@ export function DriversView(): JSX.Element {
           Drivers <span class="muted count">{rows.length}</span>
         </h1>
         <div class="filters">
-          <label class="visually-hidden" for="drivers-text">Find a driver or a job</label>
+          <label class="visually-hidden" for="drivers-text">Find a driver by name or by an order</label>
           <input
             id="drivers-text"
             class="input input-search"
             type="search"
-            placeholder="Driver or job ( / )"
+            placeholder="Driver or order ( / )"
             data-search
             value={filter.text}
             onInput={(event) => change({ text: event.currentTarget.value })}
@@ -81,7 +81,7 @@ export function DriversView(): JSX.Element {
         empty={
           <>
             <strong>No drivers</strong>
-            <p>{filter.text || filter.state ? "Nothing matches the filter." : "No driver is known in this market."}</p>
+            <p>{filter.text || filter.state ? "Nothing matches the filter. Change or clear it." : "No driver has been online in this market. Drivers sign in at /driver."}</p>
           </>
         }
       />

@@ -52,7 +52,11 @@ export function ExceptionsView(): JSX.Element {
           <span class="only-narrow">
             <Badge tone={TONE[row.severity]}>{SEVERITIES[row.severity]}</Badge>{" "}
           </span>
-          <strong>{row.title}</strong> <span class="muted">{row.detail}</span>
+          <strong>{row.title}</strong>{" "}
+          <span class="muted">
+            {row.job ? <span class="only-narrow mono">{row.job.external_id ?? short(row.job.id)} </span> : null}
+            {row.detail}
+          </span>
         </span>
       ),
     },

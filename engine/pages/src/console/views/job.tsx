@@ -10,10 +10,14 @@ import { useConsole, useLoaded } from "../context.ts";
 import { candidateRows, termNames, type CandidateRow } from "../core/explain.ts";
 import { Due, Risk, StateBadge } from "../marks.tsx";
 import { route, setQuery } from "../router.ts";
-import type { Explanation, Job } from "../core/types.ts";
+import type { Explanation, Job, TimelineEntry } from "../core/types.ts";
 
 const TABS = { timeline: "Timeline", explain: "Why this driver?" } as const;
 type Tab = keyof typeof TABS;
+/** What a dispatcher can tell the driver about a problem. */
+const ANSWERS: Record<string, string> = { retry: "Try again", leave: "Leave at door", return: "Bring it back", wait: "Wait" };
+// A report that comes later than this was made while the driver was offline.
+const LATER_MS = 60_000;
 
 export function JobPage({ id }: { id: string }): JSX.Element {
   const { live } = useConsole();
@@ -105,7 +109,7 @@ function Commands({ job }: { job: Job }): JSX.Element | null {
 }
 
 function Problems({ job }: { job: Job }): JSX.Element | null {
-  const { run } = useConsole();
+  const { live, run } = useConsole();
   const open = (job.problems ?? []).filter((it) => it.state === "open");
   if (open.length === 0 || job.terminal) return null;
   return (
@@ -115,16 +119,16 @@ function Problems({ job }: { job: Job }): JSX.Element | null {
         <div key={problem.id} class="problem">
           <p>
             <strong>{named(problem.kind)}</strong>
-            {problem.store ? <> at {problem.store}</> : null} <span class="muted">{ago(Date.parse(problem.at), now.value)}</span>
+            {problem.store ? <> at {live.names.shop(job.pickup.mall, problem.store)}</> : null} <span class="muted">{ago(Date.parse(problem.at), now.value)}</span>
           </p>
           {problem.text ? <p class="breaks">“{problem.text}”</p> : null}
           {problem.answer ? (
-            <p class="muted">Answered: {named(problem.answer.action)} {problem.answer.text}</p>
+            <p class="muted">Answered: {ANSWERS[problem.answer.action] ?? named(problem.answer.action)} {problem.answer.text}</p>
           ) : (
             <div class="commands">
-              {["retry", "leave", "return", "wait"].map((action) => (
+              {Object.entries(ANSWERS).map(([action, label]) => (
                 <Button key={action} size="small" onClick={() => run({ kind: "answer", job: job.id, problem: problem.id, action })}>
-                  {named(action)}
+                  {label}
                 </Button>
               ))}
               <Button size="small" onClick={() => run({ kind: "ask-instructions", job: job.id, problem: problem.id })}>
@@ -148,14 +152,18 @@ function Timeline({ job }: { job: Job }): JSX.Element {
           <div>
             <StateBadge state={entry.state} />
             <p class="muted">
-              {named(entry.cause)} <span class="mono">{entry.actor}</span>
-              {entry.occurred_at && entry.occurred_at !== entry.at ? <>, happened {clock(Date.parse(entry.occurred_at), now.value)}</> : null}
+              {named(entry.cause)} <span aria-hidden="true">·</span> <span class="mono breaks">{entry.actor}</span>
+              {isReportedLater(entry) ? <>, happened {clock(Date.parse(entry.occurred_at), now.value)}</> : null}
             </p>
           </div>
         </li>
       ))}
     </ol>
   );
+}
+
+function isReportedLater(entry: TimelineEntry): entry is TimelineEntry & { occurred_at: string } {
+  return entry.occurred_at !== undefined && Date.parse(entry.at) - Date.parse(entry.occurred_at) > LATER_MS;
 }
 
 function Explain({ id, stamp }: { id: string; stamp: string }): JSX.Element {
@@ -170,10 +178,12 @@ function Explain({ id, stamp }: { id: string; stamp: string }): JSX.Element {
         {value.round === 0 ? "No matching round yet" : <>Round {value.round}{value.at ? <>, {clock(Date.parse(value.at), now.value)}</> : null}</>}
         {value.radius_m ? <>, within {distance(value.radius_m)}</> : null}
         {value.capped ? ", the nearest only" : ""}
-        {value.run_jobs > 1 ? <>, in a run of {value.run_jobs} jobs</> : null}, policy {value.policy_version || "of the configuration"}
+        {value.run_jobs > 1 ? <>, in a run of {value.run_jobs} orders</> : null}, {value.policy_version ? `policy version ${value.policy_version}` : "policy as configured"}
       </p>
       {rows.length === 0 ? (
-        <Empty title="No candidates">{value.held_until ? `Held until ${clock(Date.parse(value.held_until), now.value)}.` : "No driver was in reach."}</Empty>
+        <Empty title="No candidates">
+          {value.held_until ? `Held until ${clock(Date.parse(value.held_until), now.value)}.` : "No driver was in reach. The search goes on and widens; you can assign a driver by hand."}
+        </Empty>
       ) : (
         <>
           <ul class="legend" aria-label="Parts of the cost">
@@ -263,7 +273,7 @@ function signed(seconds: number): string {
 }
 
 function Facts({ job }: { job: Job }): JSX.Element {
-  const { run } = useConsole();
+  const { live, run } = useConsole();
   const due = Date.parse(job.dropoff.deadline ?? job.expires_at);
   const drop = job.dropoff;
   return (
@@ -284,7 +294,7 @@ function Facts({ job }: { job: Job }): JSX.Element {
         </Fact>
         {job.held ? (
           <Fact name="Held">
-            {named(job.held.why)} at {job.held.store} until {clock(Date.parse(job.held.until), now.value)}
+            {named(job.held.why)} at {live.names.shop(job.pickup.mall, job.held.store)} until {clock(Date.parse(job.held.until), now.value)}
           </Fact>
         ) : null}
         {job.reason ? <Fact name="Reason">{named(job.reason)}</Fact> : null}
@@ -302,31 +312,36 @@ function Facts({ job }: { job: Job }): JSX.Element {
       <ul class="shops">
         {job.pickup.stores.map((shop) => (
           <li key={shop.store}>
-            <span>{shop.store}</span> <span class="muted">{count(shop.parcels ?? 1, "parcel")}</span> <StateBadge state={shop.state ?? "waiting"} />
+            <span>{live.names.shop(job.pickup.mall, shop.store)}</span> <span class="muted">{count(shop.parcels ?? 1, "parcel")}</span> <StateBadge state={shop.state ?? "waiting"} />
           </li>
         ))}
       </ul>
-      <p class="muted small">{job.pickup.mall}</p>
+      <p class="muted small">{live.names.mall(job.pickup.mall)}</p>
       <h2>Customer</h2>
       <p class="breaks">{drop.name ?? <span class="muted">no name</span>}</p>
       <p class="breaks">{drop.address ?? `${drop.lat.toFixed(5)}, ${drop.lon.toFixed(5)}`}</p>
       {drop.contact ? <p class="breaks">{drop.contact}</p> : null}
       {drop.note ? <p class="breaks">“{drop.note}”</p> : null}
-      {job.tracking_url ? <p><a href={trackingPath(job.tracking_url)} target="_blank" rel="noreferrer">The customer’s page</a></p> : null}
+      {job.tracking_url ? <p><a href={trackingLink(job.tracking_url)} target="_blank" rel="noreferrer">The customer’s page</a></p> : null}
       {Object.keys(job.metadata ?? {}).length > 0 ? (
         <>
-          <h2>Metadata</h2>
-          <pre class="breaks small">{JSON.stringify(job.metadata, null, 1)}</pre>
+          <h2>From the order service</h2>
+          <dl class="facts">
+            {Object.entries(job.metadata ?? {}).map(([name, value]) => (
+              <Fact key={name} name={name}>{typeof value === "string" ? value : JSON.stringify(value)}</Fact>
+            ))}
+          </dl>
         </>
       ) : null}
     </Card>
   );
 }
 
-/** The path of a link, so that text of an order can never lead to another site or run a script. */
-function trackingPath(url: string): string {
+/** A link to its path here, so that text of an order can never lead to another site or run a script. */
+function trackingLink(url: string): string {
   try {
-    return new URL(url, location.origin).pathname;
+    // With the origin: a path that begins with two slashes would be another host.
+    return location.origin + new URL(url, location.origin).pathname;
   } catch {
     return "#";
   }
@@ -335,7 +350,7 @@ function trackingPath(url: string): string {
 export function Fact({ name, children }: { name: string; children: ComponentChildren }): JSX.Element {
   return (
     <div>
-      <dt>{name}</dt>
+      <dt class="breaks">{name}</dt>
       <dd class="breaks">{children}</dd>
     </div>
   );

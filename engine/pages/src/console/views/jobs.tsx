@@ -22,7 +22,7 @@ export function JobsView(): JSX.Element {
   const [selected, setSelected] = useSelected("orders");
   const filter = jobFilter(route.value.query);
   const counts = useMemo(() => countByState(live.board.jobs.values()), [version]);
-  const rows = useMemo(() => filterJobs(live.board.jobs.values(), filter), [version, route.value.query.toString()]);
+  const rows = useMemo(() => filterJobs(live.board.jobs.values(), filter, live.names), [version, route.value.query.toString()]);
   const change = (part: Partial<JobFilter>): void => setQuery(jobQuery({ ...filter, ...part }));
   const toggle = (state: string): void =>
     change({ states: filter.states.includes(state) ? filter.states.filter((it) => it !== state) : [...filter.states, state] });
@@ -44,7 +44,7 @@ export function JobsView(): JSX.Element {
       name: "From",
       width: "minmax(8rem, 1.5fr)",
       wide: "widest",
-      cell: (job) => <span title={job.pickup.mall}>{job.pickup.stores.map((it) => it.store).join(", ")}</span>,
+      cell: (job) => <span title={live.names.mall(job.pickup.mall)}>{job.pickup.stores.map((it) => live.names.shop(job.pickup.mall, it.store)).join(", ")}</span>,
     },
     { name: "To", width: "minmax(8rem, 1.5fr)", wide: true, cell: (job) => job.dropoff.name ?? job.dropoff.address ?? "" },
     { name: "Driver", width: "minmax(6rem, 1fr)", wide: true, cell: (job) => <span class="mono">{job.driver ?? ""}</span> },
@@ -108,7 +108,7 @@ export function JobsView(): JSX.Element {
         empty={
           <>
             <strong>No orders</strong>
-            <p>{filter.text || filter.states.length > 0 ? "Nothing matches the filter." : "No order is open in this market."}</p>
+            <p>{filter.text || filter.states.length > 0 ? "Nothing matches the filter. Change or clear it." : "No order is open in this market."}</p>
           </>
         }
       />

@@ -1,6 +1,6 @@
 /** The policy of a market: what is in force, what operators have set, and pauses. */
 
-import type { JSX } from "preact";
+import { Fragment, type JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, inWords } from "../../shared/api.ts";
 import { Badge, Button, Card, Empty, Field } from "../../shared/components.tsx";
@@ -76,9 +76,14 @@ export function PolicyView(): JSX.Element {
         <div>
           <h1 id="policy-title">Policy</h1>
           <p class="muted">
-            {value.version === 0
-              ? "As configured; no operator has changed it."
-              : `Version ${value.version}, by ${value.changed_by ?? "somebody"}${value.changed_at ? ` ${ago(Date.parse(value.changed_at), now.value)}` : ""}`}
+            {value.version === 0 ? (
+              "As configured; no operator has changed it."
+            ) : (
+              <>
+                Version {value.version}, by <span class="breaks">{value.changed_by ?? "somebody"}</span>
+                {value.changed_at ? ` ${ago(Date.parse(value.changed_at), now.value)}` : null}
+              </>
+            )}
           </p>
         </div>
         <div class="badges">
@@ -121,7 +126,7 @@ export function PolicyView(): JSX.Element {
               <tbody>
                 {Object.entries(value.effective).map(([name, figure]) => (
                   <tr key={name}>
-                    <td class="mono breaks">{name}</td>
+                    <td class="mono breaks">{breakable(name)}</td>
                     <td>
                       {isEditing === name ? (
                         <form
@@ -176,6 +181,16 @@ export function PolicyView(): JSX.Element {
       </div>
     </section>
   );
+}
+
+/** A name that may break after an underscore, and not within a word. */
+function breakable(name: string): JSX.Element[] {
+  return name.split(/(?<=_)/).map((part, index) => (
+    <Fragment key={index}>
+      {index > 0 ? <wbr /> : null}
+      {part}
+    </Fragment>
+  ));
 }
 
 function show(figure: unknown): string {
@@ -249,7 +264,7 @@ function Changes({ stamp }: { stamp: number }): JSX.Element {
         <ol class="changes">
           {found.map((it) => (
             <li key={it.id}>
-              {inEnglish(it.operation)} <span class="muted">by {it.actor}, {ago(Date.parse(it.at), now.value)}</span>
+              {inEnglish(it.operation)} <span class="muted">by <span class="breaks">{it.actor}</span>, {ago(Date.parse(it.at), now.value)}</span>
             </li>
           ))}
         </ol>
