@@ -190,7 +190,11 @@ class Pool:
 
     def _add_on(self, left: Sequence[int], driver: RunDriver, carried: range) -> Run | None:
         stops = self._stops
-        if not left or len(carried) >= self._most_jobs(driver):
+        if len(carried) >= self._most_jobs(driver):
+            return None
+        # Most jobs lie in another direction: no order of the run has to be found for them.
+        left = [index for index in left if stops.may_save_s(index, carried) >= 0]
+        if not left:
             return None
         before = stops.ordered(tuple(carried), driver)
         draft = self._longer(before, left, driver, _TRIED_ON_THE_WAY)

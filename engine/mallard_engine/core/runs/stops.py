@@ -23,6 +23,8 @@ _GRACE_BEHIND_MS = 5_400_000.0
 # What each further job of a run may take longer than planned: a crowded counter, the way from the
 # gate, a door that is hard to find. All of them together count no more than a held job's margin.
 _UNKNOWN_S = 10.0
+# More than sums of travel times can differ by rounding, and of no account otherwise.
+_ROUNDING_S = 1.0
 
 
 class Draft(NamedTuple):
@@ -95,13 +97,7 @@ class RunStops:
         ]
         # When each would be dropped off by a driver who is at the mall now and takes it alone, if
         # its parcels are ready; and at the earliest, as they are not ready sooner.
-        self._alone_ms: list[float] = []
-        self._ready_alone_ms: list[float] = []
-        for turn, out_s in enumerate(self._travel_rows_s[0][1:]):
-            in_s, back_s = self.visit_s((turn,))
-            way_s = back_s + out_s + policy.dropoff_dwell_s
-            self._alone_ms.append(now_ms + int((in_s + way_s) * 1000))
-            self._ready_alone_ms.append(needs[turn].ready_ms + int(way_s * 1000))
+        self._alone_ms: dict[int, tuple[float, float]] = {}
 
     def evaluated(self, turn: Order, load: Load, driver: RunDriver) -> Draft | None:
         """Return the draft of this order; None if it exceeds the vehicle or the driver's time."""
@@ -208,6 +204,24 @@ class RunStops:
         route_s = sum(self._travel_rows_s[here][there] for here, there in pairwise(points))
         return route_s + self._policy.run.back * self._travel_rows_s[points[-1]][0]
 
+    def may_save_s(self, index: int, carried: Sequence[int]) -> float:
+        """Return the most that stop `index` could gain in any order of a run of carried stops.
+
+        Its detour is no shorter than that between the best two places of the run. `_ROUNDING_S`
+        more, so that it is no bound only by rounding.
+        """
+        rows_s, back, stop = self._travel_rows_s, self._policy.run.back, index + 1
+        own_s, places = rows_s[stop], [0, *(each + 1 for each in carried)]
+        least_s = inf
+        for here in places:
+            out_s, legs_s = rows_s[here][stop], rows_s[here]
+            for after in places[1:]:
+                least_s = min(least_s, out_s + own_s[after] - legs_s[after])
+            # As the last stop of the run: a share of the trip back counts.
+            least_s = min(least_s, out_s + back * (own_s[0] - legs_s[0]))
+        own_share = 1 - self._policy.run.potential
+        return own_share * float(self.alone_s[stop]) - least_s + _ROUNDING_S
+
     def lost_s(self, draft: Draft, longer: Draft, index: int) -> float:
         """Return the cost of the delay and lateness that job `index` causes by joining."""
         waited_s = longer.waited_s - draft.waited_s - self._travel_rows_s[0][index + 1]
@@ -222,7 +236,14 @@ class RunStops:
 
     def _taken_alone_ms(self, index: int, there_s: float) -> float:
         """Return when a driver who is so far from the mall would drop the stop off alone."""
-        return max(self._alone_ms[index] + there_s * 1000, self._ready_alone_ms[index])
+        known = self._alone_ms.get(index)
+        if known is None:
+            in_s, back_s = self.visit_s((index,))
+            way_s = back_s + self._travel_rows_s[0][index + 1] + self._policy.dropoff_dwell_s
+            alone_ms = self._now_ms + int((in_s + way_s) * 1000)
+            ready_ms = self.needs[index].ready_ms + int(way_s * 1000)
+            known = self._alone_ms[index] = alone_ms, ready_ms
+        return max(known[0] + there_s * 1000, known[1])
 
     def _by_ms(self, index: int, driver: RunDriver, count: int) -> tuple[float, float]:
         """Return until when a stop of a run of `count` jobs is in time, and surely so (epoch ms).

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mallard_engine.core.model import HeldJob, Vehicle, Waiting
 from mallard_engine.core.policy import MarketPolicy
@@ -55,11 +57,45 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Plans:
 
 
 def test_refused_add_on_is_not_tried_again(plans: Plans) -> None:
-    away = job("away", -6)
-    assert not plans.plan([away], coming(job("has", 7))).runs
+    near, short = job("near", 6.5), coming(job("has", 7))._replace(until_s=900.0)
+    assert not plans.plan([near], short).runs
     assert plans.orders == 1
-    assert not plans.plan([away], coming(job("has", 7))).runs
+    assert not plans.plan([near], short).runs
     assert plans.orders == 0
+
+
+def test_job_in_another_direction_costs_no_order(plans: Plans) -> None:
+    assert not plans.plan([job("away", -6)], coming(job("has", 7), job("more", 5))).runs
+    assert plans.orders == 0
+
+
+KM = st.floats(-8, 8)
+DOORS = st.lists(st.tuples(KM, KM, st.integers(20, 90)), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DOORS, st.lists(DOORS, min_size=1, max_size=4), st.sampled_from((0.0, 0.3, 0.5)))
+def test_add_ons_are_those_of_all_jobs_tried(
+    waits: list[tuple[float, float, int]],
+    runs: list[list[tuple[float, float, int]]],
+    potential: float,
+) -> None:
+    """What cannot gain is left out before the run is ordered, and nothing else."""
+    policy = replace(POLICY, max_run_jobs=7, run=replace(POLICY.run, potential=potential))
+    jobs = [_at(f"j{n}", *door) for n, door in enumerate(waits)]
+    drivers = [
+        coming(*[_at(f"{n}-{m}", *door) for m, door in enumerate(run)], name=f"d{n}")
+        for n, run in enumerate(runs)
+    ]
+    found = Pool(MALL, jobs, NOW_MS, policy, TRAVEL).runs(drivers)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunStops, "may_save_s", lambda *_: 0.0)
+        assert Pool(MALL, jobs, NOW_MS, policy, TRAVEL).runs(drivers) == found
+
+
+def _at(name: str, north_km: float, east_km: float, minutes: int) -> Waiting:
+    lat, lon = MALL.lat + north_km * KM_DEG, MALL.lon + east_km * KM_DEG
+    return waiting(name, need=need(lat=lat, lon=lon, deadline_ms=NOW_MS + minutes * 60_000))
 
 
 def test_new_job_is_tried_beside_refused_ones(plans: Plans) -> None:
