@@ -1,7 +1,13 @@
-"""Ends background tasks."""
+"""Ends background tasks, and times periodic ones."""
 
 import asyncio
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+# A turn that is closer than this share of the interval is left out.
+_LEAST_REST: Final = 0.25
+# By event loop: when its first turn was asked for.
+_starts: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
 
 
 async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
@@ -10,3 +16,17 @@ async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def turn(interval_s: float) -> None:
+    """Sleep until the next multiple of an interval since the first call on this event loop.
+
+    Periodic tasks that await their turns run at the same moments, whatever each of them takes:
+    their calls share a write to the store, and wake this process and the store once. Each process
+    has moments of its own.
+    """
+    loop = asyncio.get_running_loop()
+    now_s = loop.time()
+    start_s = _starts.setdefault(loop, now_s)
+    turns = int((now_s - start_s) / interval_s + _LEAST_REST) + 1
+    await asyncio.sleep(start_s + turns * interval_s - now_s)

@@ -1,8 +1,9 @@
-"""Background tasks end before `cancel` returns."""
+"""Background tasks end before `cancel` returns; periodic ones share their moments."""
 
 import asyncio
 
-from mallard_engine.tasks import cancel
+from mallard_engine.simulation.virtual.loop import VirtualLoop
+from mallard_engine.tasks import cancel, turn
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -28,3 +29,26 @@ async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
 async def test_cancel_without_tasks_returns() -> None:
     await cancel()
     await cancel(None)
+
+
+def test_periodic_tasks_run_at_the_same_moments() -> None:
+    """Whatever their work takes; a turn that would follow at once is left out."""
+    moments: dict[str, list[float]] = {}
+
+    async def repeat(name: str, interval_s: float, takes_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        times = moments[name] = []
+        for _ in range(3):
+            times.append(round(loop.time(), 3))
+            await asyncio.sleep(takes_s)
+            await turn(interval_s)
+
+    async def all_of_them() -> None:
+        await turn(0.5)
+        await asyncio.gather(
+            repeat("quick", 0.5, 0.0), repeat("slow", 1.0, 0.7), repeat("late", 0.5, 0.49)
+        )
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(all_of_them())
+    assert moments == {"quick": [0.5, 1.0, 1.5], "slow": [0.5, 2.0, 3.0], "late": [0.5, 1.5, 2.5]}

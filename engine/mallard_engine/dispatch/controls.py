@@ -1,7 +1,7 @@
 """What operators have set for each market, as this node knows it.
 
 The scripts refuse what a pause forbids, so a pause is in force on every node as soon as it is
-stored. A node learns of changes twice a second (`NodeLeases`) so that its rounds do not plan in
+stored. A node learns of changes within a second (`NodeLeases`) so that its rounds do not plan in
 vain, views show them, and a resumed market starts its rounds.
 
 A policy is in force once every node has read it and says so. The call that puts it waits for that,

@@ -66,6 +66,11 @@ class NodeLeases:
         # By market: the last loss of writes after which this node has repeated what was lost.
         self._restored_ms: dict[str, int] = {}
         self._share: tuple[str, ...] = ()
+        # Whether a node has had drivers lately, and whether the last beat was left out.
+        self._is_busy = True
+        self._rested = False
+        # Whether a node, alive or dead, has a lease in this node's share. Set by the sweeper.
+        self.share_is_live = True
         # By server, which its first market names: its live nodes, and this node's share.
         self._shares: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
         # Markets that have changed, until they were read; and how often each has.
@@ -140,11 +145,25 @@ class NodeLeases:
             self._standings.setdefault(market, beat.standing)
 
     async def beat(self) -> None:
-        """Renew presence and leases; give up leases that are no longer needed."""
+        """Renew presence and leases; give up leases that are no longer needed.
+
+        While no node holds drivers, every other call does nothing.
+        """
+        is_needed = self._is_busy or self._works or self._news
+        self._rested = not (is_needed or self._rested)
+        if self._rested:
+            return
         await self._each("meet", [self._meet()])
-        markets = sorted({*self._standings, *self._to_recover, *self._confirmed.markets})
-        for batch in _batches(markets):
+        for batch in _batches(sorted(self._at_work)):
             await self._each("beat", map(self._renew, batch))
+
+    @property
+    def _works(self) -> bool:
+        return bool(self.share_is_live or self._at_work)
+
+    @property
+    def _at_work(self) -> set[str]:
+        return {*self._standings, *self._to_recover, *self._confirmed.markets}
 
     def beat_now(self) -> None:
         """Beat at once, in this node's share as well: after an outage writes may be lost."""
@@ -186,11 +205,13 @@ class NodeLeases:
 
     async def _meet(self) -> None:
         """Renew this node's presence on each server, and apply what the reply says."""
-        groups = self._groups()
+        groups, works = self._groups(), self._works
         met = await asyncio.gather(
-            *(self._leases.meet(group, self._node) for group in groups), return_exceptions=True
+            *(self._leases.meet(group, self._node, works=works) for group in groups),
+            return_exceptions=True,
         )
         mine: list[str] = []
+        self._is_busy = any(isinstance(it, BaseException) or it.is_busy for it in met)
         for group, peers in zip(groups, met, strict=True):
             if isinstance(peers, BaseException):
                 mine += group  # unknown whether another node maintains them

@@ -27,6 +27,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     nowhere,
 )
+from mallard_engine.tasks import turn
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -162,6 +163,7 @@ class Sweeper:
         self._seen_share = self._leases.share
         found = await self._look(self._seen_share, (Look.DUE, Look.LIVE, Look.RISKS))
         self._live = tuple(found[Look.LIVE])
+        self._leases.share_is_live = bool(self._live)
         idle = [market for market in found[Look.DUE] if market not in set(self._live)]
         await self._in_each(idle, self.sweep)
         dead = (await self._look(self._live, (Look.DEAD_NODES,)))[Look.DEAD_NODES]
@@ -311,7 +313,7 @@ class Sweeper:
                 _log.debug("maintenance skipped: storage unavailable", error=str(error))
             except Exception:  # noqa: BLE001  an error must not end the maintenance
                 _log.exception("maintenance failed", work=work.__name__)
-            await asyncio.sleep(interval_s)
+            await turn(interval_s)
 
     async def _guarded(self, work: Callable[[str], Awaitable[None]], market: str) -> None:
         """Run a maintenance task and log its errors: it is repeated soon."""

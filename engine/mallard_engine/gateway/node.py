@@ -56,6 +56,7 @@ from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Look, Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_engine.storage.redis_storage import RedisStorage
+from mallard_engine.tasks import turn
 from mallard_engine.travel.sources import TravelSources, travel_sources
 from mallard_protocol.codes import STORE_DOWN_CLOSE_S, Close
 
@@ -408,7 +409,7 @@ class Node:
         clock = asyncio.get_running_loop().time
         inspect_s = clock() + _INSPECT_S
         while True:
-            await asyncio.sleep(_CHECK_S)
+            await turn(_CHECK_S)
             if self._storage_server is not None:
                 self._supervise(self._storage_server)
             if clock() >= inspect_s:

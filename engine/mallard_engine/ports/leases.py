@@ -43,11 +43,13 @@ class Peers:
         nodes: Those that are present, with this one.
         changed: How often operators have changed something of a market, if anything has changed
             since this node asked last; else empty.
+        is_busy: Whether a node has had drivers to look after in the last seconds.
     """
 
     now_ms: int
     nodes: tuple[str, ...]
     changed: Mapping[str, int]
+    is_busy: bool
 
 
 class Leases(Protocol):
@@ -59,12 +61,15 @@ class Leases(Protocol):
     def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
         """Group markets by the server that has them now."""
 
-    async def meet(self, markets: tuple[str, ...], node: str, *, leaves: bool = False) -> Peers:
+    async def meet(
+        self, markets: tuple[str, ...], node: str, *, works: bool = True, leaves: bool = False
+    ) -> Peers:
         """Renew this node's presence among the nodes of a server.
 
         Args:
             markets: All markets that the node serves of that server.
             node: The node.
+            works: The node has drivers to look after, its own or those of a dead node.
             leaves: The node leaves instead.
         """
 

@@ -1,6 +1,6 @@
 """Whether the storage can be written, judged by the replies to scripts that write.
 
-Every node runs such a script at least twice a second (the heartbeat): a refusal of writes, and its
+Every node runs such a script at least once a second (the heartbeat): a refusal of writes, and its
 end, are detected within that time.
 """
 

@@ -10,7 +10,7 @@ from mallard_engine.dispatch.confirmed import Confirmed
 from mallard_engine.dispatch.context import Context
 from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import Look, StoreUnavailable
+from mallard_engine.ports import Look, Peers, StoreUnavailable
 from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.dispatch.conftest import MakeNode
@@ -20,6 +20,7 @@ from tests.support import eventually
 MARKETS = tuple(sorted(f"market-{number}" for number in range(40)))
 
 Member = Callable[..., Awaitable["Sharer"]]
+Meet = Callable[..., Awaitable[Peers]]
 
 
 async def _claim_nothing(*_: object) -> None: ...
@@ -171,6 +172,78 @@ async def test_look_names_the_markets_that_need_something(member: Member, clock:
         Look.PAUSES: [MARKETS[2]],
         Look.RISKS: [],
     }
+
+
+async def test_every_other_beat_is_left_out_while_no_node_has_drivers(
+    member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await member("a"), await member("b")
+    met = _count_meetings(monkeypatch, a, b)
+    await _calm(clock, a, b)
+    met.clear()
+    for _ in range(6):
+        await a.leases.beat()
+    assert met == ["a"] * 3
+    b.leases.share_is_live = True
+    for _ in range(2):
+        await b.leases.beat()
+    met.clear()
+    for _ in range(6):
+        await a.leases.beat()
+    assert len(met) >= 5  # the first of them may have been left out
+
+
+async def test_presence_outlasts_a_beat_that_was_left_out(member: Member, clock: Clock) -> None:
+    a, b = await member("a"), await member("b")
+    await _calm(clock, a, b)
+    for _ in range(2):
+        await b.leases.beat()
+    shared = a.leases.share
+    clock.now_ms += LEASE_MS - 1
+    for _ in range(2):
+        await a.leases.beat()
+    assert a.leases.share == shared
+    clock.now_ms += 1
+    for _ in range(2):
+        await a.leases.beat()
+    assert a.leases.share == MARKETS
+
+
+async def test_awake_node_is_missed_within_a_second(member: Member, clock: Clock) -> None:
+    a, b = await member("a"), await member("b")
+    await _calm(clock, a, b)
+    a.leases.share_is_live = True
+    for node in (a, b, b):
+        await node.leases.beat()
+    clock.now_ms += 1_000
+    await a.leases.beat()
+    assert a.leases.share == MARKETS
+
+
+def _count_meetings(monkeypatch: pytest.MonkeyPatch, *nodes: Sharer) -> list[str]:
+    """Return a list to which each node's name is added with each renewal of its presence."""
+    met: list[str] = []
+    for node in nodes:
+        meet = node.store.leases.meet
+
+        async def counted(
+            group: tuple[str, ...], name: str, *, meet: Meet = meet, **how: bool
+        ) -> Peers:
+            met.append(name)
+            return await meet(group, name, **how)
+
+        monkeypatch.setattr(node.store.leases, "meet", counted)
+    return met
+
+
+async def _calm(clock: Clock, *nodes: Sharer) -> None:
+    """Let the nodes give up the leases of their start, and let it be forgotten."""
+    for node in nodes:
+        node.leases.share_is_live = False
+        await node.leases.beat()
+    clock.now_ms += 11_000
+    for node in (*nodes, *nodes, *nodes):
+        await node.leases.beat()
 
 
 async def test_idle_market_has_no_lease(make_node: MakeNode) -> None:

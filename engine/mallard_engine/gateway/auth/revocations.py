@@ -4,13 +4,13 @@ Every node reads the revocations once a second. A token without `iat` counts as 
 for one market concerns every token that reaches this market, also one that reaches others.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 
 from mallard_engine.gateway.auth.tokens import Principal, Tokens
 from mallard_engine.ports import Revocation, Revocations, StoreUnavailable
+from mallard_engine.tasks import turn
 from mallard_protocol.codes import Role
 
 _log = structlog.get_logger(__name__)
@@ -90,7 +90,7 @@ class RevokedTokens:
     async def follow(self) -> None:
         """Read the revocations again and again. They stay as they are without the store."""
         while True:
-            await asyncio.sleep(_READ_S)
+            await turn(_READ_S)
             try:
                 await self.refresh()
             except StoreUnavailable as error:

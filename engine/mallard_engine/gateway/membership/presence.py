@@ -4,7 +4,6 @@ Leases say which nodes are alive in a market; presence says what an operator wan
 A node that cannot reach the store keeps working, and operators see it as lost.
 """
 
-import asyncio
 from collections.abc import Callable
 from importlib import metadata
 from typing import Final
@@ -13,6 +12,7 @@ import structlog
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.ports import NodeReport, Nodes, StoreUnavailable
+from mallard_engine.tasks import turn
 
 _log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ class Presence:
                 await self.announce()
             except StoreUnavailable as error:
                 _log.debug("node not announced: storage unavailable", error=str(error))
-            await asyncio.sleep(_ANNOUNCE_S)
+            await turn(_ANNOUNCE_S)
 
     async def announce(self, *, has_stopped: bool = False) -> None:
         """Announce the node, and start its drain if an operator wants that."""

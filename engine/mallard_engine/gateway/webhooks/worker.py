@@ -19,7 +19,7 @@ from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Leased, NoSuchWebhook, Revocation, Storage, StoreUnavailable
-from mallard_engine.tasks import cancel
+from mallard_engine.tasks import cancel, turn
 from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
@@ -126,12 +126,16 @@ class WebhookWorker:
                 _often.warning("webhooks wait for the store", reason=str(problem))
             except Exception as error:  # noqa: BLE001 - the next beat must come
                 _often.error("webhook leases not renewed", example={"exc_info": error})
-            await asyncio.sleep(_BEAT_S)
+            await turn(_BEAT_S)
 
     async def _beat(self) -> None:
-        leased = await self._webhooks.beat(self._node, self._markets)
+        # Without endpoints no market is leased, and a thousand names need not be sent.
+        had_any = bool(self._endpoints.known.by_id)
+        leased = await self._webhooks.beat(self._node, self._markets if had_any else ())
         await self._endpoints.refresh(leased.version)
         known = self._endpoints.known.by_id
+        if known and not had_any:
+            leased = await self._webhooks.beat(self._node, self._markets)
         own = {name: known[name] for name in leased.endpoints if name in known}
         self.deliveries.work_on({} if self._is_leaving else own)
         await self._fan_out.work_on(leased.markets)

@@ -1,6 +1,7 @@
 """The port `Leases` on Redis: heartbeats, and the drivers of nodes that have died."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from mallard_engine.ports import Beat, Effects, Leases, Peers, Standing, StoreUnavailable
@@ -11,6 +12,8 @@ from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.events import EVENTS_KEPT_MS
 
 LEASE_MS = 1_500
+# How long other nodes stay awake for a node with drivers: longer than it takes to notice its death.
+_BUSY_MS = 10_000
 # Stands for a time of loss: the market is on another server.
 _UNSURE = -1
 
@@ -33,16 +36,20 @@ class RedisLeases(Leases):
     def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
         return self._runner.by_server(markets)
 
-    async def meet(self, markets: tuple[str, ...], node: str, *, leaves: bool = False) -> Peers:
+    async def meet(
+        self, markets: tuple[str, ...], node: str, *, works: bool = True, leaves: bool = False
+    ) -> Peers:
         keys, group = self._runner.keys[markets[0]], _group(markets)
         args = {
             "member": f"{group}/{node}",
             "lease_ms": self._presence_ms,
+            "calm_ms": self._lease_ms,
             "version": self._versions.get(markets[0], -1),
+            **({"busy_ms": _BUSY_MS} if works and not leaves else {}),
             **({"leave": True} if leaves else {}),
         }
         names = [keys.key("peers"), keys.key("changed")]
-        now, members, version, flat = await self._runner.run("meet", names, args)
+        now, members, version, flat, is_busy = await self._runner.run("meet", names, args)
         self._runner.set_clock(now)
         self._versions[markets[0]] = version
         pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -50,7 +57,8 @@ class RedisLeases(Leases):
         return Peers(
             now,
             tuple(name for its_group, _, name in peers if its_group == group),
-            {market.decode(): int(count) for market, count in pairs if market != b"/"},
+            {market.decode(): int(count) for market, count in pairs if not market.startswith(b"/")},
+            is_busy=bool(is_busy),
         )
 
     async def dead(self, market: str) -> Sequence[str]:
@@ -120,6 +128,7 @@ class RedisLeases(Leases):
         return bool(await self._runner.run("leave", names, {"node": node, **dead}))
 
 
+@lru_cache(maxsize=64)
 def _group(markets: tuple[str, ...]) -> str:
     """Return the name of the nodes that serve exactly these markets of a server.
 

@@ -190,13 +190,12 @@ class ScriptRunner:
 
     def by_server(self, markets: Iterable[str]) -> Sequence[tuple[str, ...]]:
         """Group markets by the server that has them; sorted, so that all nodes agree."""
+        names, link = sorted(markets), self.link
+        if not isinstance(link, ClusterLink):
+            return [tuple(names)] if names else []
         groups: dict[object, list[str]] = {}
-        for market in sorted(markets):
-            link = self.link
-            if isinstance(link, ClusterLink):
-                groups.setdefault(link.link_of(self.keys[market].block[0]), []).append(market)
-            else:
-                groups.setdefault(link, []).append(market)
+        for market in names:
+            groups.setdefault(link.link_of(self.keys[market].block[0]), []).append(market)
         return list(map(tuple, groups.values()))
 
     def group_of(self, market: str) -> tuple[str, ...]:
