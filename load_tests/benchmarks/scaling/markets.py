@@ -22,6 +22,8 @@ from mallard_engine.workload.nodes import running_nodes, running_redis
 
 # Until the work of the start is over: caches, leases, the first inspection.
 _SETTLES_S: Final = 5.0
+# Until nodes without drivers are at rest; see `dispatch/leases.py`.
+_RESTS_S: Final = 12.0
 _DEGREES: Final = 0.1
 
 
@@ -37,7 +39,9 @@ class IdleCost(NamedTuple):
     looks: float
 
 
-def idle_cost(markets: int, nodes: int, seconds: float) -> IdleCost:
+def idle_cost(
+    markets: int, nodes: int, seconds: float, *, settles_s: float = _SETTLES_S
+) -> IdleCost:
     """Measure so many idle markets on so many nodes."""
     with tempfile.TemporaryDirectory(prefix="mallard-bench-") as name:
         folder = Path(name)
@@ -55,7 +59,7 @@ def idle_cost(markets: int, nodes: int, seconds: float) -> IdleCost:
             running_nodes(nodes, folder, environment, redis=redis) as running,
         ):
             meters = Meters([node.pid for node in running], redis=redis, metrics=())
-            time.sleep(_SETTLES_S)
+            time.sleep(settles_s)
             before = meters.opening()
             time.sleep(seconds)
             after = meters.closing()
@@ -112,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rows = []
     for nodes in options.nodes:
-        cost = idle_cost(options.markets, nodes, options.seconds)
+        cost = idle_cost(options.markets, nodes, options.seconds, settles_s=_RESTS_S)
         rows.append((str(nodes), *map(three_digits, (*cost, cost.node + cost.redis))))
     columns = (
         *("nodes", "a node, % of a core", "Redis, %"),
