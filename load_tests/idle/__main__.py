@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from load_tests.idle import sockets, storm, waiting
+from load_tests.idle import connect, sockets, storm, waiting
 
-PARTS: Final = {"waiting": waiting, "sockets": sockets, "storm": storm}
+PARTS: Final = {"waiting": waiting, "sockets": sockets, "connect": connect, "storm": storm}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
