@@ -55,14 +55,14 @@ COSTS = st.builds(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(runs(), COSTS)
 def test_exact_order_costs_no_more_than_any_other(stops: Stops, costs: OrderCosts) -> None:
     least_s = min(cost_of(stops, costs, order) for order in permutations(range(len(stops))))
     assert best_order(stops, costs).cost_s == pytest.approx(least_s)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(runs(), COSTS)
 def test_hard_deadlines_leave_no_avoidable_lateness(stops: Stops, costs: OrderCosts) -> None:
     hard = OrderCosts(HARD_S, costs.back, 0.0)
