@@ -196,7 +196,7 @@ async def test_wait_that_speaks_of_another_server_is_no_confirmation(
         await store.jobs.submit(submission("first"))  # which opens the connections
         barriers, keys = store.runner.barriers, store.runner.keys[MARKET]
         assert barriers is not None
-        with pytest.raises(NotDurable, match="failed over"):
+        with pytest.raises(NotDurable, match="taken over"):
             await barriers.passed(keys, "replica", other.runner.link.primaries()[0])
 
 
