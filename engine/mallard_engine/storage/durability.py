@@ -23,6 +23,7 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.keys import MarketKeys
 from mallard_engine.storage.replicas import Replicas, Server
+from mallard_engine.tasks import cancel
 
 Demand = Literal["replica", "disk"]
 
@@ -88,8 +89,7 @@ class Barriers:
     async def close(self) -> None:
         """Close the connections, if there are any."""
         if self._opening is not None:
-            await asyncio.wait({self._opening})
-            _retrieve(self._opening)
+            await cancel(self._opening)
             await self.link.close()
 
     async def _wait(self, link: Link, key: str, demand: Demand) -> object:

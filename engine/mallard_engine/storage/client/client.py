@@ -23,6 +23,7 @@ from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address, Way
 from mallard_engine.storage.client.connection import SILENCE_S, Command, Wire, time_limit
 from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady, StoreTimeout
+from mallard_engine.tasks import cancel
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)
@@ -32,15 +33,19 @@ _FIRST_RETRY_S = 0.05
 _YOUNG_RETRY_S = 0.25
 _LAST_RETRY_S = 2.0
 _YOUNG_S = 30.0
-# How long one attempt waits at the beginning of an outage. A lost SYN is sent again only after a
-# second, so a new attempt finds a returning network sooner.
-_YOUNG_CONNECT_S = 1.0
+# How long one attempt may take: on a busy machine a TLS handshake alone may take seconds.
+_ATTEMPT_S = 8.0
+# An attempt that takes longer goes on, and another one starts beside it: a lost SYN is sent again
+# only after a second, and another server may have taken over meanwhile.
+_BESIDE_S = 1.0
 # How long calls wait for a connection that was just begun, and loads the scripts.
 _FIRST_GRACE_S = 1.0
 # Commands that a restricted user need not be allowed.
 _OPTIONAL = frozenset({"CLIENT", "ROLE"})
 _ROLES = {b"slave": "replica"}
 _OPENINGS = itertools.count(1)
+# A connection, and what its address said of failovers before it was opened.
+_Opened = tuple[Wire, int]
 
 
 class LinkOptions(TypedDict, total=False):
@@ -149,11 +154,12 @@ class Link:
     async def connect(self) -> None:
         """Open the connection. Raises `StoreUnavailable`, or `LinkReplyError` of the greeting."""
         try:
-            await self._open(self._deadline_s)
+            wire, failovers = await self._attempt(self._greeting)
         except StoreUnavailable as error:
             if isinstance(error, LinkReplyError):
                 raise
             raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        self._use(wire, failovers)
         self._beat_later()
 
     def start(self) -> None:
@@ -265,24 +271,27 @@ class Link:
         finally:
             self._asking = None
 
-    async def _open(self, connect_s: float) -> None:
+    async def _attempt(self, greeting: Sequence[Command] = ()) -> _Opened:
+        wire: Wire | None = None
         try:
-            async with time_limit(connect_s):
+            async with time_limit(_ATTEMPT_S):
                 wire, failovers = await self.address.open(
-                    lambda: Wire(self._lost, silence_s=self._silence_s)
+                    lambda: Wire(self._lost, silence_s=_ATTEMPT_S)
                 )
-            is_first = self.opening == 0 and self._reconnecting is None
-            try:
-                await self._greet(wire, self._greeting if is_first else ())
-            except BaseException:
-                wire.cut(StoreUnavailable("the store refused the connection"))
-                raise
-        except TimeoutError:
-            raise StoreUnavailable("no connection in time") from None
-        except OSError as error:
-            raise StoreUnavailable(str(error)) from error
-        if not is_first:
-            self._greet_on(wire, iter(self._greeting))
+                await self._greet(wire, greeting)
+                return wire, failovers
+        except BaseException as error:
+            if wire is not None:
+                wire.cut(StoreUnavailable("the connection was not opened"))
+            if isinstance(error, TimeoutError):
+                raise StoreUnavailable("no connection in time") from None
+            if isinstance(error, OSError):
+                raise StoreUnavailable(str(error)) from error
+            raise
+
+    def _use(self, wire: Wire, failovers: int) -> None:
+        """Send calls on a connection from now on."""
+        wire.watch(self._silence_s)
         self._wire, self._failovers = wire, failovers
         self.opening = next(_OPENINGS)
         self._down_since = None
@@ -308,7 +317,7 @@ class Link:
         wire.send(command, deadline).add_done_callback(go_on)
 
     async def _greet(self, wire: Wire, greeting: Sequence[Command]) -> None:
-        deadline = asyncio.get_running_loop().time() + self._deadline_s
+        deadline = asyncio.get_running_loop().time() + _ATTEMPT_S
         commands = [*self.address.introduction(self._name), ("ROLE",), *greeting]
         replies = await asyncio.gather(
             *(wire.send(command, deadline) for command in commands),
@@ -343,13 +352,29 @@ class Link:
     async def _reconnect(self, delay_s: float = _FIRST_RETRY_S) -> None:
         clock = asyncio.get_running_loop().time
         began = clock()
-        while not self._closed:
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            is_young = clock() < began + _YOUNG_S
-            longest_s = _YOUNG_RETRY_S if is_young else _LAST_RETRY_S
-            delay_s = min(max(delay_s * 2, _FIRST_RETRY_S), longest_s)
+        attempts: set[asyncio.Task[_Opened]] = set()
+        try:
+            while not self._closed:
+                pause_s = delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
+                if self._use_one_of(await _ended(attempts, pause_s)):
+                    return
+                longest_s = _YOUNG_RETRY_S if clock() < began + _YOUNG_S else _LAST_RETRY_S
+                delay_s = min(max(delay_s * 2, _FIRST_RETRY_S), longest_s)
+                attempts.add(asyncio.create_task(self._attempt()))
+                if self._use_one_of(await _ended(attempts, _BESIDE_S)):
+                    return
+        finally:
+            await cancel(*attempts)
+            for attempt in attempts:
+                if not attempt.cancelled() and attempt.exception() is None:
+                    attempt.result()[0].cut(StoreUnavailable("another attempt was first"))
+
+    def _use_one_of(self, attempts: set[asyncio.Task[_Opened]]) -> bool:
+        """Use a connection that was opened, if there is one."""
+        is_found = False
+        for attempt in attempts:
             try:
-                await self._open(_YOUNG_CONNECT_S if is_young else self._deadline_s)
+                wire, failovers = attempt.result()
             except (StoreUnavailable, LinkReplyError) as error:
                 self._why = str(error)
                 _often.error("store link still down", store=str(self.address), reason=self._why)
@@ -358,8 +383,26 @@ class Link:
                 self._why = type(error).__name__
                 _log.exception("store link: an attempt to connect failed")
             else:
+                if is_found or wire.lost:
+                    wire.cut(StoreUnavailable("another attempt was first"))
+                    continue
+                is_found = True
                 _log.info("store link up", store=str(self.address))
-                return
+                self._greet_on(wire, iter(self._greeting))
+                self._use(wire, failovers)
+        return is_found
+
+
+async def _ended(
+    attempts: set[asyncio.Task[_Opened]], within_s: float
+) -> set[asyncio.Task[_Opened]]:
+    """Remove attempts that have ended, and return them; wait for the first for some time."""
+    if not attempts:
+        await asyncio.sleep(within_s)
+        return set()
+    ended, _ = await asyncio.wait(attempts, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    attempts -= ended
+    return ended
 
 
 def _is_passing(error: BaseException) -> bool:

@@ -10,13 +10,13 @@ A primary that is down does not affect the markets of the others: each connectio
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Unpack
+from typing import Any, Final, TypeVar, Unpack
 
 import structlog
 
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.client import Link, LinkOptions
-from mallard_engine.storage.client.errors import StoreNotReady
+from mallard_engine.storage.client.errors import LinkReplyError, StoreNotReady
 from mallard_engine.storage.client.routing import slot_of, slot_of_key
 from mallard_engine.storage.client.topology import ClusterMap, Server
 
@@ -32,6 +32,7 @@ _SENT_AGAIN: Final = frozenset({"ASK", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "
 # Answers by which a primary says that it cannot serve its slots.
 _DOWN: Final = frozenset({"CLUSTERDOWN", "LOADING", "MASTERDOWN"})
 
+T = TypeVar("T")
 _Place = tuple[Server, int]
 _WHOLE: Final = -1
 
@@ -58,7 +59,7 @@ class ClusterLink:
         self._links: dict[_Place, Link] = {}
         self._is_started = False
         self._closed = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def connected(self) -> bool:
@@ -83,15 +84,25 @@ class ClusterLink:
             raise StoreUnavailable(f"{self.address}: {error}") from error
         self._is_started = True
         if not self._per_slot:
-            opened = await asyncio.gather(*map(self._open, self._links.values()))
-            failed = [error for error in opened if error is not None]
-            if len(failed) == len(opened):
-                raise failed[0] if failed else StoreUnavailable(f"{self.address} has no slots")
+            await self._open_one()
 
-    async def _open(self, link: Link) -> StoreUnavailable | None:
+    async def _open_one(self) -> None:
+        """Begin to open all connections; return once each is, or one is and the others are slow."""
+        opening = [self._spawn(self._open(link)) for link in self._links.values()]
+        if not opening:
+            raise StoreUnavailable(f"{self.address} has no slots")
+        _, slow = await asyncio.wait(opening, timeout=self._deadline_s)
+        while slow and not any(link.connected for link in self._links.values()):
+            _, slow = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+        failed = [error for it in opening if it.done() and (error := it.result()) is not None]
+        for error in failed:
+            if len(failed) == len(opening) or not isinstance(error, StoreUnavailable):
+                raise error
+
+    async def _open(self, link: Link) -> Exception | None:
         try:
             await link.connect()
-        except StoreUnavailable as error:
+        except (StoreUnavailable, LinkReplyError) as error:
             _log.error("store link down", store=str(link.address), reason=str(error))
             link.start()
             return error
@@ -225,10 +236,11 @@ class ClusterLink:
         finally:
             await link.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work, name="cluster link")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _NoOwner(StoreUnavailable):

@@ -127,6 +127,15 @@ class Wire(asyncio.Protocol):
         self._waiting.append((deadline, future))
         return future
 
+    def watch(self, silence_s: float) -> None:
+        """Change after how long a silence the connection is cut."""
+        self._silence_s = silence_s
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            self._set_timer(min(self._waiting[0][0], self._last_input_s + silence_s))
+
     def cut(self, reason: StoreUnavailable) -> None:
         """End the connection at once; waiting calls fail with `reason`."""
         self._end = self._end or reason

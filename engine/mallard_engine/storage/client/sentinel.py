@@ -13,10 +13,15 @@ from redis.backoff import NoBackoff
 
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address, Group, P
+from mallard_engine.tasks import cancel
 
 _SENTINEL_PORT: Final = 26379
-# A Sentinel that does not answer in this time is skipped.
+# How long all Sentinels are waited for. Then it is enough if one knows the master: a silent one
+# delays nobody. One that nobody waits for any more is asked anew the next time.
 _ASK_S: Final = 0.4
+# How long one is waited for if the others do not suffice: on a busy machine a TLS handshake alone
+# may take seconds.
+_SLOW_S: Final = 8.0
 # How often the Sentinels are asked while a connection is open.
 _LOOK_S: Final = 0.5
 _ADDRESS: Final = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME")
@@ -90,18 +95,21 @@ class SentinelWay:
         now_s = asyncio.get_running_loop().time()
         if now_s > self._asked_s + _LOOK_S:
             with contextlib.suppress(StoreUnavailable):
-                await self.ask()
+                await self.ask(enough=len(self._group.hosts) // 2 + 1)
         return self._epoch
 
-    async def ask(self) -> KnownMaster:
+    async def ask(self, enough: int = 1) -> KnownMaster:
         """Return the master. Raises `StoreUnavailable`.
 
         Every Sentinel is asked: some may not have heard of the last failover. Each failover has a
         higher epoch, for which a majority has voted. A minority is not believed that knows less
         than was known before; a majority has been set up anew.
+
+        Args:
+            enough: How many Sentinels that know a live master make waiting for slow ones needless.
         """
         self._asked_s = asyncio.get_running_loop().time()
-        answers = await asyncio.gather(*map(self._ask_one, self._group.hosts))
+        answers = await self._ask_all(enough)
         known = [each for each in answers if isinstance(each, KnownMaster)]
         if not known and None not in answers:
             raise StoreUnavailable(f"the Sentinels {self._group}: {answers[0]}")
@@ -117,23 +125,42 @@ class SentinelWay:
             f"no Sentinel of {self._group} knows a live master named {self._service}"
         )
 
+    async def _ask_all(self, enough: int) -> list[KnownMaster | str | None]:
+        """Return the answers in the order of the hosts; those that came too late are errors."""
+        asked = [asyncio.ensure_future(self._ask_one(host)) for host in self._group.hosts]
+
+        def live() -> int:
+            answers = [it.result() for it in asked if it.done()]
+            return sum(isinstance(it, KnownMaster) and not it.is_down for it in answers)
+
+        try:
+            _, slow = await asyncio.wait(asked, timeout=_ASK_S)
+            while slow and live() < enough:
+                _, slow = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+            return [it.result() if it.done() else "no answer in time" for it in asked]
+        finally:
+            await cancel(*asked)
+
     async def _ask_one(self, host: tuple[str, int]) -> KnownMaster | str | None:
         """Return the master that a Sentinel knows, None, or why it does not answer."""
         options: dict[str, Any] = {**self._group.options, **self._group.extra}
         sentinel: Any = redis.asyncio.Redis(
             host=host[0],
             port=host[1],
-            socket_timeout=_ASK_S,
-            socket_connect_timeout=_ASK_S,
+            socket_timeout=_SLOW_S,
+            socket_connect_timeout=_SLOW_S,
             retry=Retry(NoBackoff(), 0),
             **options,
         )
         try:
-            # The epoch first: the address is then of this failover or of a later one.
-            state = await sentinel.sentinel_master(self._service)
-            found = await sentinel.execute_command(*_ADDRESS, self._service)
+            async with asyncio.timeout(_SLOW_S):
+                # The epoch first: the address is then of this failover or of a later one.
+                state = await sentinel.sentinel_master(self._service)
+                found = await sentinel.execute_command(*_ADDRESS, self._service)
         except redis.ResponseError as error:
             return None if "No such master" in str(error) else str(error)
+        except TimeoutError:
+            return "no answer in time"
         except redis.RedisError as error:
             return str(error)
         finally:

@@ -7,6 +7,7 @@ one may take over at any moment.
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -20,6 +21,7 @@ from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address, Group
 from mallard_engine.storage.client.routing import SLOTS
+from mallard_engine.tasks import cancel
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)
@@ -28,8 +30,11 @@ _PORT: Final = 6379
 # The intervals at which the topology is read: usually, and while something has changed.
 _LOOK_S: Final = 15.0
 _PAUSE_S: Final = 0.2
-# A node that does not answer in this time is skipped.
+# If a server does not answer in this time, another one is asked beside it, or a topology without
+# some slots is taken.
 _ASK_S: Final = 0.4
+# How long a server may take: on a busy machine a TLS handshake alone may take seconds.
+_SLOW_S: Final = 8.0
 
 
 class Server(NamedTuple):
@@ -37,6 +42,20 @@ class Server(NamedTuple):
 
     host: str
     port: int
+
+
+class _Topology(NamedTuple):
+    """Which server has each slot, and every server."""
+
+    owners: Sequence[Server | None]
+    servers: tuple[Server, ...]
+
+    def covered(self) -> int:
+        """Return how many slots have a server."""
+        return sum(owner is not None for owner in self.owners)
+
+
+_NOTHING: Final = _Topology((), ())
 
 
 class Follower(Protocol):
@@ -64,7 +83,9 @@ class ClusterMap:
         self.why_unread = "its topology was not read yet"
         self._followers: list[Follower] = []
         self._is_stale = asyncio.Event()
-        self._has_ended = asyncio.Event()
+        # Done when nobody follows any more. The reading under way then ends: a task that is
+        # cancelled while it closes redis-py's connections would leave some open.
+        self._end: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -92,21 +113,21 @@ class ClusterMap:
         Raises:
             StoreUnavailable: It cannot be read.
         """
-        self.owners = await self._discover()
+        if self._end is None or self._end.done():
+            self._end = asyncio.get_running_loop().create_future()
+        self.owners = await self._discover(self._end)
         self._followers.append(follower)
         self._tell()
         if self._task is None:
-            self._has_ended.clear()
-            self._task = asyncio.create_task(self._follow(), name="cluster topology")
+            self._task = asyncio.create_task(self._follow(self._end), name="cluster topology")
 
     async def leave(self, follower: Follower) -> None:
         """End what `join` began."""
         if follower in self._followers:
             self._followers.remove(follower)
-        if self._task is not None and not self._followers:
-            # Not cancelled: redis-py would leave connections open.
+        if self._task is not None and self._end is not None and not self._followers:
             self._is_stale.set()
-            self._has_ended.set()
+            self._end.set_result(None)
             await asyncio.wait({self._task})
             self._task = None
 
@@ -127,7 +148,7 @@ class ClusterMap:
         for follower in self._followers:
             follower.use(self.owners)
 
-    async def _follow(self) -> None:
+    async def _follow(self, end: asyncio.Future[None]) -> None:
         while self._followers:
             if all(follower.is_whole for follower in self._followers):
                 with contextlib.suppress(TimeoutError):
@@ -135,34 +156,65 @@ class ClusterMap:
                         await self._is_stale.wait()
             self._is_stale.clear()
             try:
-                self.owners = await self._discover()
+                self.owners = await self._discover(end)
                 self._tell()
             except StoreUnavailable as error:
+                if end.done():
+                    return
                 self.why_unread = str(error)
                 _often.error("the cluster's topology cannot be read", reason=self.why_unread)
             except Exception:  # noqa: BLE001 - an outage must not end the attempts
                 _log.exception("the cluster's topology cannot be read")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE_S):
-                    await self._has_ended.wait()
+            await asyncio.wait({end}, timeout=_PAUSE_S)
 
-    async def _discover(self) -> Sequence[Server | None]:
+    async def _discover(self, end: asyncio.Future[None]) -> Sequence[Server | None]:
         """Ask the known servers for the topology, in random order, until one answers.
 
         Raises:
             StoreUnavailable: None of them answers, or they are no cluster.
         """
-        seeds = tuple(Server(*each) for each in self._group.hosts)
+        servers = list(dict.fromkeys((*self._known, *(Server(*it) for it in self._group.hosts))))
+        random.shuffle(servers)
+        asked: set[asyncio.Task[_Topology]] = set()
+        best: _Topology | None = None
+        problem: StoreUnavailable | None = None
+        try:
+            while servers or asked:
+                if servers:
+                    asked.add(asyncio.create_task(self._ask(servers.pop())))
+                within_s = _ASK_S if servers or best is not None else None
+                awaited: set[asyncio.Future[Any]] = {*asked, end}
+                await asyncio.wait(awaited, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+                if end.done():
+                    break
+                ended = {each for each in asked if each.done()}
+                asked -= ended
+                for each in ended:
+                    try:
+                        best = max(each.result(), best or _NOTHING, key=_Topology.covered)
+                    except StoreUnavailable as error:
+                        problem = error
+                if best is not None and (best.covered() == SLOTS or not (ended or servers)):
+                    break
+        finally:
+            await cancel(*asked)
+        if best is None:
+            raise problem or StoreUnavailable("it is not followed any more")
+        self._known = best.servers
+        return best.owners
+
+    async def _ask(self, server: Server) -> _Topology:
+        """Return the topology as one server knows it. Raises `StoreUnavailable`."""
         options: dict[str, Any] = dict(self._group.options)
         if self._group.server.password:
             options["password"] = self._group.server.password
         if self._group.server.username:
             options["username"] = self._group.server.username
         cluster = RedisCluster(
-            startup_nodes=[ClusterNode(*each) for each in dict.fromkeys((*self._known, *seeds))],
+            startup_nodes=[ClusterNode(*server)],
             require_full_coverage=False,
-            socket_timeout=_ASK_S,
-            socket_connect_timeout=_ASK_S,
+            socket_timeout=_SLOW_S,
+            socket_connect_timeout=_SLOW_S,
             retry=Retry(NoBackoff(), 0),
             **options,
         )
@@ -170,7 +222,10 @@ class ClusterMap:
         asked = list(found.startup_nodes.values())
         try:
             # Not the cluster client's own `initialize`, which reads the table of commands as well.
-            await found.initialize()
+            async with asyncio.timeout(_SLOW_S):
+                await found.initialize()
+        except TimeoutError:
+            raise StoreUnavailable("no answer in time") from None
         except (redis.RedisError, redis.exceptions.RedisClusterException, IndexError) as error:
             raise StoreUnavailable(_first_line(error)) from error
         finally:
@@ -180,8 +235,8 @@ class ClusterMap:
         owners: list[Server | None] = [None] * SLOTS
         for slot, nodes in found.slots_cache.items():
             owners[slot] = Server(nodes[0].host, int(nodes[0].port))
-        self._known = tuple(Server(it.host, int(it.port)) for it in found.nodes_cache.values())
-        return owners
+        known = tuple(Server(it.host, int(it.port)) for it in found.nodes_cache.values())
+        return _Topology(owners, known)
 
 
 def _first_line(error: Exception) -> str:

@@ -385,6 +385,32 @@ async def test_half_open_connection_is_noticed(redis_url: str) -> None:
         await link.close()
 
 
+async def test_server_that_needs_seconds_to_open_a_connection_is_reached(redis_url: str) -> None:
+    async with store_proxy(redis_url, late_s=2.5, once=True) as proxy:
+        link = Link(proxy.url)
+        await link.connect()
+        opening = link.opening
+        proxy.cut()
+        await eventually(lambda: link.opening > opening, timeout_s=20)
+        assert await link.call("ECHO", "late") == b"late"
+        # The attempts beside it have been closed.
+        await eventually(lambda: len(proxy.open) == 2, timeout_s=20)
+        await link.close()
+
+
+async def test_attempt_that_hangs_does_not_delay_the_next(redis_url: str) -> None:
+    async with store_proxy(redis_url) as proxy:
+        link = Link(proxy.url, silence_s=0.3)
+        await link.connect()
+        opening = link.opening
+        proxy.silent = True
+        await eventually(lambda: not link.connected)
+        await eventually(lambda: len(proxy.open) >= 2)  # one whose greeting is discarded
+        proxy.silent = False
+        await eventually(lambda: link.opening > opening, timeout_s=6)
+        await link.close()
+
+
 @pytest.mark.finding("B11")
 async def test_new_outage_is_retried_within_half_a_second() -> None:
     """The port closes and counts each connection."""

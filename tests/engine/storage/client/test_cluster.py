@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +16,7 @@ from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.client.streams import StreamReader
 from mallard_engine.storage.scripts import all_scripts, load_commands
 from mallard_engine.workload.stores import ClusterGroup, ask, kill
+from tests.engine.storage.proxy import store_proxy
 from tests.support import at_once, eventually
 
 MARKETS = ("phoenix", "northern-virginia", "las-vegas")
@@ -67,6 +69,29 @@ async def test_each_key_goes_to_its_primary(link: ClusterLink, cluster: ClusterG
     assert await link.call("PING") == b"PONG"
     with pytest.raises(LinkReplyError, match="same slot"):
         await link.call("MGET", PHOENIX, VEGAS)
+
+
+async def test_seed_that_answers_after_a_second_is_waited_for(cluster: ClusterGroup) -> None:
+    seed = urlsplit(cluster.url).netloc.partition(",")[0]
+    async with store_proxy(f"redis://{seed}/0", late_s=1.0) as front:
+        link = Store(f"redis+cluster://{front.host}").link()
+        await link.connect()
+        assert await link.call("SET", PHOENIX, "x") == b"OK"
+        await link.close()
+
+
+async def test_reading_of_a_silent_cluster_ends_with_its_link(cluster: ClusterGroup) -> None:
+    seed = urlsplit(cluster.url).netloc.partition(",")[0]
+    async with store_proxy(f"redis://{seed}/0") as front:
+        front.silent = True
+        link = Store(f"redis+cluster://{front.host}").link()
+        connecting = asyncio.create_task(link.connect())
+        await asyncio.sleep(0.1)
+        connecting.cancel()
+        async with asyncio.timeout(4):
+            await asyncio.wait({connecting})
+            await link.close()
+        await eventually(lambda: not front.open)
 
 
 async def test_every_primary_has_the_scripts(link: ClusterLink) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,6 +15,7 @@ from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.client.sentinel import KnownMaster, SentinelWay
 from mallard_engine.storage.fitness import inspect_url
 from mallard_engine.workload.stores import DOWN_AFTER_MS, SERVICE, SentinelGroup, ask, kill
+from tests.engine.storage.proxy import store_proxy
 from tests.support import eventually
 
 
@@ -122,6 +125,21 @@ async def test_sentinel_that_is_away_is_skipped(group: SentinelGroup) -> None:
     await link.connect()
     assert await link.call("PING") == b"PONG"
     await link.close()
+
+
+async def test_sentinels_that_answer_after_a_second_are_waited_for(group: SentinelGroup) -> None:
+    group.heal()
+    async with AsyncExitStack() as stack:
+        hosts = urlsplit(group.url).netloc.split(",")
+        fronts = [
+            await stack.enter_async_context(store_proxy(f"redis://{host}/0", late_s=1.0))
+            for host in hosts
+        ]
+        slow = ",".join(front.host for front in fronts)
+        link = Store(f"redis+sentinel://{slow}/{SERVICE}").link()
+        stack.push_async_callback(link.close)
+        await link.connect()
+        assert await link.call("PING") == b"PONG"
 
 
 async def test_unknown_service_is_named(group: SentinelGroup) -> None:
