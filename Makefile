@@ -27,8 +27,8 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest $(SLOW_ARGS) -m "slow and not pages"
 
-# TLS and users with Sentinel and with a cluster: alone, as a handshake has 0.4 s. Needs Debian's
-# redis-server and openssl. docs/measurements/failover.md has the last result.
+# TLS and users with Sentinel and with a cluster. Needs Debian's redis-server and openssl.
+# docs/measurements/failover.md has the last result.
 .PHONY: test-tls
 test-tls: $(READY)
 	MALLARD_TEST_TLS=1 $(BIN)/pytest -m slow tests/engine/storage/test_secured.py
