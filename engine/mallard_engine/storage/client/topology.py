@@ -8,7 +8,7 @@ one may take over at any moment.
 import asyncio
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import redis
@@ -229,14 +229,28 @@ class ClusterMap:
         except (redis.RedisError, redis.exceptions.RedisClusterException, IndexError) as error:
             raise StoreUnavailable(_first_line(error)) from error
         finally:
-            await found.aclose()
-            for node in asked:
-                await node.disconnect()
+            await _in_full(_close(found, asked))
         owners: list[Server | None] = [None] * SLOTS
         for slot, nodes in found.slots_cache.items():
             owners[slot] = Server(nodes[0].host, int(nodes[0].port))
         known = tuple(Server(it.host, int(it.port)) for it in found.nodes_cache.values())
         return _Topology(owners, known)
+
+
+async def _close(found: Any, asked: Sequence[ClusterNode]) -> None:
+    await found.aclose()
+    for node in asked:
+        await node.disconnect()
+
+
+async def _in_full(work: Coroutine[Any, Any, None]) -> None:
+    """Wait until work has ended, also if the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 def _first_line(error: Exception) -> str:
