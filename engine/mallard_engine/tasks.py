@@ -1,6 +1,7 @@
 """Ends background tasks, and times periodic ones."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,19 @@ async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def in_full(work: Coroutine[Any, Any, None]) -> None:
+    """Wait until work has ended, also if the caller is cancelled meanwhile: it then ends after it.
+
+    For closing connections, of which a cancellation in between would leave some open.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
 
 
 async def turn(interval_s: float) -> None:

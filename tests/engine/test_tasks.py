@@ -3,7 +3,7 @@
 import asyncio
 
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.tasks import cancel, turn
+from mallard_engine.tasks import cancel, in_full, turn
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -29,6 +29,20 @@ async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
 async def test_cancel_without_tasks_returns() -> None:
     await cancel()
     await cancel(None)
+
+
+async def test_closing_ends_before_its_cancelled_caller() -> None:
+    ended: list[str] = []
+
+    async def close() -> None:
+        await asyncio.sleep(0.05)
+        ended.append("closed")
+
+    closing = asyncio.create_task(in_full(close()))
+    await asyncio.sleep(0)
+    await cancel(closing)
+    assert ended == ["closed"]
+    assert closing.cancelled()
 
 
 def test_periodic_tasks_run_at_the_same_moments() -> None:

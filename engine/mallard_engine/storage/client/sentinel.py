@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address, Group, P
-from mallard_engine.tasks import cancel
+from mallard_engine.tasks import cancel, in_full
 
 _SENTINEL_PORT: Final = 26379
 # How long all Sentinels are waited for. Then it is enough if one knows the master: a silent one
@@ -164,7 +164,7 @@ class SentinelWay:
         except redis.RedisError as error:
             return str(error)
         finally:
-            await sentinel.aclose()
+            await in_full(sentinel.aclose())
         if found is None:
             return None
         name, port = found[0].decode(), int(found[1])

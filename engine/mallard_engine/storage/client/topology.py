@@ -8,7 +8,7 @@ one may take over at any moment.
 import asyncio
 import contextlib
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import redis
@@ -21,7 +21,7 @@ from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.address import Address, Group
 from mallard_engine.storage.client.routing import SLOTS
-from mallard_engine.tasks import cancel
+from mallard_engine.tasks import cancel, in_full
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log, interval_s=10.0)
@@ -229,7 +229,7 @@ class ClusterMap:
         except (redis.RedisError, redis.exceptions.RedisClusterException, IndexError) as error:
             raise StoreUnavailable(_first_line(error)) from error
         finally:
-            await _in_full(_close(found, asked))
+            await in_full(_close(found, asked))
         owners: list[Server | None] = [None] * SLOTS
         for slot, nodes in found.slots_cache.items():
             owners[slot] = Server(nodes[0].host, int(nodes[0].port))
@@ -241,16 +241,6 @@ async def _close(found: Any, asked: Sequence[ClusterNode]) -> None:
     await found.aclose()
     for node in asked:
         await node.disconnect()
-
-
-async def _in_full(work: Coroutine[Any, Any, None]) -> None:
-    """Wait until work has ended, also if the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
 
 
 def _first_line(error: Exception) -> str:
