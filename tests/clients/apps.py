@@ -143,7 +143,6 @@ class PythonApp:
             "state": app.state,
             "barred": app.barred and app.barred.why,
             "jobs": {job: held.state for job, held in app.jobs.items()},
-            "etas": {job: held.detail.eta.dropoff_ms for job, held in app.jobs.items()},
             "location_ms": app.location_ms,
             "unreported": app.unreported,
             "stopped": stopped and stopped.close_code,

@@ -179,12 +179,7 @@ def a_mall() -> dict[str, Any]:
     }
 
 
-def a_job(
-    job: str = "job_phoenix.1",
-    attempt: int = 1,
-    state: str = "assigned",
-    dropoff_ms: int | None = None,
-) -> dict[str, Any]:
+def a_job(job: str = "job_phoenix.1", attempt: int = 1, state: str = "assigned") -> dict[str, Any]:
     return {
         "job": job,
         "attempt": attempt,
@@ -197,7 +192,7 @@ def a_job(
         "dropoff": {"lat": 33.32, "lon": -111.84, "deadline_ms": SERVER_TIME_MS + 3_600_000},
         "parcels": {"count": 1, "weight_g": 500, "volume_l": 2},
         "requires": [],
-        "eta": {"pickup_ms": dropoff_ms, "dropoff_ms": dropoff_ms},
+        "eta": {"pickup_ms": None, "dropoff_ms": None},
         "a_field_of_tomorrow": 1,
     }
 

@@ -63,8 +63,6 @@ function driver({ url, file, subprotocol, options }, token, platform) {
     state: () => app.state,
     barred: () => app.barred?.why ?? null,
     jobs: () => Object.fromEntries([...app.jobs].map(([job, { state }]) => [job, state])),
-    etas: () =>
-      Object.fromEntries([...app.jobs].map(([job, { detail }]) => [job, detail.eta.dropoff_ms])),
     location_ms: () => app.locationMs,
     unreported: () => app.unreported,
     stopped: () => app.stopped?.closeCode ?? null,

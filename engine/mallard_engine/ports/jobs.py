@@ -341,9 +341,7 @@ class Jobs(Protocol):
         """
 
     async def update_etas(self, market: str, driver: str, stops: Sequence[Stop]) -> None:
-        """Store new pickup and drop-off times of jobs that a driver holds.
-
-        A drop-off time that has changed by a minute is pushed to the driver's app.
+        """Store new pickup and drop-off times of jobs that a driver holds. Sends no push.
 
         Fenced: a job that the driver no longer holds under that attempt keeps its times.
         """

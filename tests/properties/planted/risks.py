@@ -81,7 +81,7 @@ PLANTED_IN_RISKS = (
     Planted(
         "later ETA is no risk",
         "etas",
-        (("redis.call('ZADD', K.risks, 0, id)", ""),),
+        (("redis.call('ZADD', KEYS[1], 0, job[7])", ""),),
         driver_comes_later_than_promised,
     ),
     Planted(

@@ -343,7 +343,7 @@ PLANTED_IN_RUNS = (
     _run(
         "etas ignore the attempt",
         "etas",
-        " or attempt ~= stop[1]",
+        " and tonumber(job[2]) == stop[1]",
         "",
         etas_of_an_old_attempt,
     ),

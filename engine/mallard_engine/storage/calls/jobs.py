@@ -36,6 +36,7 @@ from mallard_engine.storage.records.jobs import job_of, read_job, readable_job
 from mallard_engine.storage.records.packing import pack
 from mallard_engine.storage.records.places import read_holds
 from mallard_protocol.codes import CancelReason, ErrorCode
+from mallard_protocol.events import EVENTS_KEPT_MS
 from mallard_protocol.lifecycle import JobState, Outcome, ShopState, Step
 from mallard_protocol.messages import Proof
 
@@ -408,8 +409,15 @@ class RedisJobs(Jobs):
             return
         keys = self._runner.keys[market]
         times = [(stop.attempt, stop.eta_pickup_ms, stop.eta_dropoff_ms) for stop in stops]
-        names = [keys.job(stop.job) for stop in stops]
-        await self._runner.transition("etas", keys, names, {"driver": driver, "stops": times})
+        margin_ms = self._runner.risk_margin_ms[market]
+        args = {
+            "driver": driver,
+            "margin_ms": margin_ms,
+            "kept_ms": EVENTS_KEPT_MS,
+            "stops": times,
+        }
+        names = [keys.key("risks"), keys.key("events"), *(keys.job(stop.job) for stop in stops)]
+        await self._runner.run("etas", names, args)
 
     async def holds(self, market: str) -> Mapping[str, StoreHold]:
         return read_holds(

@@ -163,6 +163,9 @@ class ScriptRunner:
         self.ended_kept_ms = {market: it.ended_kept_ms for market, it in policies.items()}
         self.packs = {market for market, policy in policies.items() if policy.pack_after_s}
         # How many drivers on their way to a mall a script reads: none where runs are not pooled.
+        self.risk_margin_ms = {
+            market: math.ceil(policy.risk_margin_s * 1000) for market, policy in policies.items()
+        }
         self.most_coming = {
             market: MOST_COMING if policy.max_run_jobs > 1 else 0
             for market, policy in policies.items()

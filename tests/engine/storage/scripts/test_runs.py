@@ -276,35 +276,6 @@ async def test_etas_of_held_jobs_are_updated(world: World) -> None:
     ]
 
 
-async def test_time_changed_by_a_minute_is_pushed_once(world: World) -> None:
-    await world.driver("ann", vehicle=VAN)
-    first, second = await world.assigned_run("ann", 2)
-    jobs = [await world.job(ref) for ref in (first, second)]
-    begun = (await world.record()).seq
-    later = [
-        Stop(job.id, 1, job.eta_pickup_ms or 0, (job.eta_dropoff_ms or 0) + late_ms)
-        for job, late_ms in zip(jobs, (59_999, 60_000), strict=True)
-    ]
-    for _ in range(2):
-        await world.store.jobs.update_etas(MARKET, "ann", later)
-    (told,) = [push for push in await world.pushes() if push.seq > begun]
-    assert (told.job, told.attempt, told.mall) == (second.job, 1, MALL)
-    assert (told.state, told.reason, told.driver_state) == ("assigned", "updated", "on_run")
-    assert (await world.record()).seq == told.seq == begun + 1
-
-
-async def test_changed_times_wake_no_app_without_socket(world: World) -> None:
-    await world.driver("ann", vehicle=VAN)
-    (ref,) = await world.assigned_run("ann", 1)
-    record = await world.record()
-    await world.store.drivers.disconnect(MARKET, record.node, [("ann", record.epoch)])
-    events = len(await world.events("driver"))
-    await world.store.jobs.update_etas(MARKET, "ann", [Stop(ref.job, 1, 1, world.now + HOUR_MS)])
-    assert (await world.job(ref)).eta_dropoff_ms == world.now + HOUR_MS
-    assert (await world.record()).seq == record.seq
-    assert len(await world.events("driver")) == events
-
-
 async def test_held_job_leaves_the_rest_of_the_run(world: World) -> None:
     await world.driver("ann", vehicle=Vehicle(max_jobs=3))
     first, second = await world.assigned_run("ann", 2)
