@@ -27,12 +27,6 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/pytest $(SLOW_ARGS) -m "slow and not pages"
 
-# TLS and users with Sentinel and with a cluster. Needs Debian's redis-server and openssl.
-# docs/measurements/failover.md has the last result.
-.PHONY: test-tls
-test-tls: $(READY)
-	MALLARD_TEST_TLS=1 $(BIN)/pytest -m slow tests/engine/storage/test_secured.py
-
 # Every page in Chromium, beside a real engine: `apt-get install chromium fonts-roboto-unhinted` and
 # `make web` first.
 test-pages: $(READY)

@@ -1,6 +1,5 @@
 """TLS and users with Sentinel and with a cluster: orders, durability, a failover, a wrong login."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -28,8 +27,6 @@ BINARY = binary_with_tls()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BINARY is None, reason="needs a redis-server with TLS, and openssl"),
-    # Not in CI until they have passed three times in a row beside other work.
-    pytest.mark.skipif("MALLARD_TEST_TLS" not in os.environ, reason="make test-tls"),
 ]
 KINDS = {"sentinel": secured_sentinels, "cluster": secured_cluster}
 
