@@ -7,13 +7,17 @@ import pytest
 from mallard_protocol import codes
 from mallard_protocol.codes import (
     CLOSE_ADVICE,
+    AnswerAction,
     BarredWhy,
+    CancelReason,
     ErrorCode,
     JobReason,
     OfferClosedWhy,
     OnMissing,
     OnShort,
+    OnUndeliverable,
     ProblemCode,
+    RequiredProof,
     StateWhy,
 )
 from mallard_protocol.lifecycle import DriverState, JobState, Outcome, ShopState, Step, Wish
@@ -38,10 +42,15 @@ IN_THE_CONTRACT: dict[type[Enum], str] = {
     ShopState: "waiting ready collected short missing closed",
     OnShort: "deliver hold fail",
     OnMissing: "hold fail",
+    OnUndeliverable: "return leave hold",
+    CancelReason: "customer store out_of_stock duplicate late fraud other",
+    RequiredProof: "pin photo signature age_check",
+    AnswerAction: "retry leave return wait instructions",
 }
 # The contract's list is complete for these; others may have more.
 CLOSED = {ErrorCode, BarredWhy, OfferClosedWhy, JobState, DriverState, Wish, Step, Outcome}
-CLOSED |= {ShopState, OnShort, OnMissing}
+CLOSED |= {ShopState, OnShort, OnMissing, OnUndeliverable, CancelReason, RequiredProof}
+CLOSED |= {AnswerAction}
 
 
 def test_close_codes_and_their_advice() -> None:

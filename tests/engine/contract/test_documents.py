@@ -189,6 +189,28 @@ def test_document_has_socket_codes_and_limits() -> None:
     assert document["x-limits"]["max_bytes"]["value"] == 16384
 
 
+def test_limits_of_events_and_orders_match_the_contract() -> None:
+    limits = {name: it["value"] for name, it in openapi()["x-limits"].items()}
+    expected = {
+        "event_comment_s": 15,
+        "event_streams": 20,
+        "events_kept_ms": 24 * 3_600_000,
+        "driver_moved_s": 15,
+        "webhook_answer_s": 10,
+        "webhook_give_up_s": 3 * 86_400,
+        "webhook_rotation_s": 86_400,
+        "webhook_waiting": 10_000,
+        "tracked_after_end_ms": 24 * 3_600_000,
+        "max_items": 100,
+        "max_batch_bytes": 1 << 20,
+        "max_proof_bytes": 2 << 20,
+        "unused_proofs": 20,
+        "proof_link_kept_s": 15 * 60,
+        "max_page": 200,
+    }
+    assert {name: limits[name] for name in expected} == expected
+
+
 def test_documents_are_up_to_date() -> None:
     assert documents.main(["--check"]) == 0, "run `make docs`"
 

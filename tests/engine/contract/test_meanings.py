@@ -63,3 +63,4 @@ def test_problem_statuses_match_the_contract() -> None:
     assert statuses["mall_closed"] == 422
     assert statuses["rate_limited"] == 429
     assert {kind.status for kind in PROBLEMS.values() if kind.retry} == {429, 503}
+    assert 501 not in statuses.values()

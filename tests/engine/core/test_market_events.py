@@ -11,6 +11,7 @@ from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState
 
 T = EventType
+CLOSINGS = ("returning", "delivered", "returned", "cancelled", "expired", "lost", "failed")
 
 
 def entry(kind: str, what: str = "", **fields: Any) -> MarketEvent:
@@ -33,6 +34,7 @@ def change(was: str, became: str, cause: str, **fields: Any) -> MarketEvent:
         (change("scheduled", "scheduled", "held"), T.HELD),
         (change("assigned", "at_mall", "arrived"), T.ARRIVED),
         (change("queued", "picked_up", "custody"), T.PICKED_UP),
+        *((change("picked_up", it, "x"), T(f"job.{it}")) for it in CLOSINGS),
         (change("returning", "picked_up", "turned_round"), T.TURNED_ROUND),
         (change("picked_up", "picked_up", "transferred"), T.TRANSFERRED),
         (change("returning", "returning", "custody"), T.TRANSFERRED),
@@ -40,10 +42,13 @@ def change(was: str, became: str, cause: str, **fields: Any) -> MarketEvent:
         (change("queued", "a state to come", "x"), None),
         (entry("shop", "collected"), T.COLLECTED),
         (entry("shop", "missing"), T.UPDATED),
+        (entry("shop", "short"), T.UPDATED),
         (entry("shop", "closed"), None),
         (entry("attempted", "refused"), T.ATTEMPTED),
         (entry("risk", **{"from": "none", "to": "late"}), T.RISK_CHANGED),
         (entry("eta"), T.ETA_CHANGED),
+        (entry("updated"), T.UPDATED),
+        (entry("moved"), T.DRIVER_MOVED),
         (entry("proof", "photo"), T.PROOF),
         (entry("problem", "missing"), T.PROBLEM),
         (entry("problem_answered", "missing"), T.UPDATED),
@@ -65,7 +70,12 @@ def change(was: str, became: str, cause: str, **fields: Any) -> MarketEvent:
         (entry("driver", "available", was="offline"), T.DRIVER_ONLINE),
         (entry("driver", "available", was="paused"), None),
         (entry("driver", "offline", was="available"), T.DRIVER_OFFLINE),
+        (entry("alert_acknowledged"), T.ALERT_ACKNOWLEDGED),
         (entry("market", "rewound"), T.MARKET_REWOUND),
+        (entry("market", "paused"), T.MARKET_PAUSED),
+        (entry("market", "resumed"), T.MARKET_RESUMED),
+        (entry("policy", "changed"), T.POLICY_CHANGED),
+        (entry("webhook", "disabled"), T.WEBHOOK_DISABLED),
         (entry("", ""), None),
     ],
 )

@@ -1,11 +1,13 @@
 """Drivers' reports are stored, readable, logged on one line and counted."""
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from mallard_protocol.codes import Role
+from mallard_engine.gateway.timestamps import epoch_ms
+from mallard_protocol.codes import AnswerAction, Role
 from tests.engine.gateway.conftest import HOME, NEAR, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, DriverApp, open_app
 from tests.engine.gateway.http_support import Caller, problem, uploaded
@@ -91,6 +93,51 @@ async def test_problem_is_read_logged_and_counted(node: RunningNode) -> None:
     (kept,) = (await node.job(job["job"]))["problems"]
     assert (kept["id"], kept["kind"], kept["text"]) == ("p1", "unsafe", text)
     assert (kept["state"], kept["until"]) == ("open", None)
+
+
+async def test_problem_is_shown_with_its_fields(node: RunningNode) -> None:
+    async with open_app(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver)
+        until_ms = node.node.store.now_ms() // 1000 * 1000 + 600_000
+        report = {"kind": "not_ready", "store": "lego", "until_ms": until_ms, "text": "ten minutes"}
+        await driver.ask("problem", job=job["job"], attempt=job["attempt"], **report)
+    (shown,) = (await node.job(job["job"]))["problems"]
+    assert shown.keys() == {"id", "kind", "store", "text", "at", "until", "state"}
+    assert {name: shown[name] for name in ("kind", "store", "text", "state")} == {
+        "kind": "not_ready",
+        "store": "lego",
+        "text": "ten minutes",
+        "state": "open",
+    }
+    assert epoch_ms(datetime.fromisoformat(shown["until"])) == until_ms
+
+
+@pytest.mark.parametrize("action", AnswerAction)
+async def test_each_answer_to_a_problem_reaches_the_driver(
+    node: RunningNode, action: AnswerAction
+) -> None:
+    async with open_app(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        job = await held_by(node, driver)
+        await driver.progress(job, "picked_up")
+        report = {"kind": "customer_unreachable", "job": job["job"], "attempt": job["attempt"]}
+        await driver.ask("problem", **report)
+        (asked,) = (await node.job(job["job"]))["problems"]
+        answer = {"action": action.value, "text": "side door"}
+        path = f"/v1/jobs/{job['job']}/problems/{asked['id']}/answer"
+        answered = await Caller(node).post(path, answer)
+        assert answered.status_code == 200, answered.text
+        (shown,) = answered.json()["problems"]
+        assert shown["state"] == "answered"
+        assert {name: shown["answer"][name] for name in ("action", "text", "actor")} == answer | {
+            "actor": "shop"
+        }
+        while (told := await driver.receive("job"))["reason"] != "answer":
+            pass
+        assert told["answer"] == answer | {"problem": asked["id"]}
+        state = "returning" if action is AnswerAction.RETURN else "picked_up"
+        assert told["state"] == answered.json()["state"] == state
 
 
 @pytest.mark.finding("D7")

@@ -95,6 +95,18 @@ async def test_market_changes_between_instant_rounds_and_batches(node: RunningNo
             await app.receive("offer_closed")
 
 
+async def test_policy_of_operators_outlasts_a_reload_until_put_empty(node: RunningNode) -> None:
+    path, ops = f"/v1/markets/{PHOENIX}/policy", Caller(node, "ops", Role.OPERATOR)
+    ops.headers = {"If-Match": "*"}
+    assert (await ops.put(path, {"set": {"cooldown_s": 5}})).status_code == 200
+    await reload(node, cooldown_s=7, stale_after_s=50)
+    effective = (await ops.get(path)).json()["effective"]
+    assert (effective["cooldown_s"], effective["stale_after_s"]) == (5, 50)
+    assert node.node.dispatcher._context.policy(PHOENIX).cooldown_s == 5
+    assert (await ops.put(path, {})).json()["effective"]["cooldown_s"] == 7
+    assert node.node.dispatcher._context.policy(PHOENIX).cooldown_s == 7
+
+
 async def test_new_policy_fingerprints_are_announced_at_once(
     node: RunningNode, redis_url: str
 ) -> None:

@@ -51,9 +51,23 @@ async def test_bounded_service_reaches_no_other_market(here: Caller, elsewhere: 
     job = (await here.submit()).json()["id"]
     problem(await elsewhere.submit(), 403, "forbidden")
     problem(await elsewhere.post("/v1/quotes", order()), 403, "forbidden")
-    for path in (f"/v1/jobs/{job}", f"/v1/jobs/{job}/explain", f"/v1/jobs/{NO_JOB}"):
-        problem(await elsewhere.get(path), 403, "forbidden")
-    problem(await elsewhere.post(f"/v1/jobs/{job}/cancel", {}), 403, "forbidden")
+    path = f"/v1/jobs/{job}"
+    parts = ("", "/explain", "/events", "/tracking", "/proofs")
+    for one in (*(f"{path}{part}" for part in parts), f"/v1/jobs/{NO_JOB}"):
+        problem(await elsewhere.get(one), 403, "forbidden")
+    problem(await elsewhere.get("/v1/events", market=PHOENIX), 403, "forbidden")
+    problem(await elsewhere.post(f"{path}/cancel", {}), 403, "forbidden")
+    problem(await elsewhere.patch(path, {"priority": 1}), 403, "forbidden")
+    problem(await elsewhere.send("delete", f"{path}/tracking"), 403, "forbidden")
+    answer = {"action": "retry"}
+    problem(await elsewhere.post(f"{path}/problems/p1/answer", answer), 403, "forbidden")
+    batches = (
+        await elsewhere.post("/v1/jobs:batch", {"items": [{"key": "k", "job": order()}]}),
+        await elsewhere.post("/v1/jobs:cancel", {"ids": [job]}),
+    )
+    for batch in batches:
+        (item,) = batch.json()["items"]
+        assert (item["status"], item["problem"]["code"]) == (403, "forbidden")
     assert (await elsewhere.get("/v1/jobs")).json()["items"] == []
     problem(await elsewhere.get("/v1/jobs", market=PHOENIX), 403, "forbidden")
     problem(await elsewhere.get(f"/v1/markets/{PHOENIX}"), 403, "forbidden")
@@ -61,11 +75,26 @@ async def test_bounded_service_reaches_no_other_market(here: Caller, elsewhere: 
     assert [it["id"] for it in listed] == [ELSEWHERE]
 
 
+async def test_bounded_service_erases_in_its_markets_only(here: Caller, elsewhere: Caller) -> None:
+    body = order()
+    body["dropoff"] |= {"customer_ref": "ada", "name": "Ada"}
+    path = f"/v1/jobs/{(await here.submit(body)).json()['id']}"
+    await here.post(f"{path}/cancel", {})
+    erased = await elsewhere.send("delete", "/v1/customers/ada")
+    assert (erased.json()["erased"], erased.json()["open"]) == (0, [])
+    assert (await here.get(path)).json()["dropoff"]["name"] == "Ada"
+    assert (await here.send("delete", "/v1/customers/ada")).json()["erased"] == 1
+
+
 async def test_bounded_operator_reaches_no_other_market(here: Caller, operator: Caller) -> None:
     job = (await here.submit()).json()["id"]
     drivers = f"/v1/markets/{PHOENIX}/drivers"
     problem(await operator.get(drivers), 403, "forbidden")
     problem(await operator.get(f"{drivers}/d-1"), 403, "forbidden")
+    problem(await operator.get(f"/v1/markets/{PHOENIX}/policy"), 403, "forbidden")
+    problem(await operator.put(f"/v1/markets/{PHOENIX}/policy", {}), 403, "forbidden")
+    problem(await operator.put(f"{drivers}/d-1", {}), 403, "forbidden")
+    problem(await operator.get("/v1/events", market=PHOENIX), 403, "forbidden")
     calls: list[tuple[str, Any]] = [
         (f"{drivers}/d-1/suspend", {"reason": "x"}),
         (f"{drivers}/d-1/resume", None),
@@ -73,6 +102,7 @@ async def test_bounded_operator_reaches_no_other_market(here: Caller, operator: 
         (f"/v1/jobs/{job}/assign", {"driver": "d-1"}),
         (f"/v1/jobs/{job}/unassign", {"reason": "x"}),
         (f"/v1/jobs/{job}/close", {"state": "lost", "reason": "x"}),
+        (f"/v1/dead-letters/dead_{PHOENIX}.x/retry", None),
         (f"/v1/markets/{PHOENIX}/pause", {}),
         (f"/v1/markets/{PHOENIX}/malls/{MALL}/pause", {}),
         (f"/v1/markets/{PHOENIX}/malls/{MALL}/stores/lego/pause", {}),

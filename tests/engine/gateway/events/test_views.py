@@ -3,11 +3,15 @@
 import json
 from typing import Any
 
+from msgspec import UNSET
+
+from mallard_engine.core.event_ids import Place
+from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.events.tail import START
 from mallard_engine.gateway.events.views import OPERATOR, EventViews, Reader
 from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import NEAR, PHOENIX, RunningNode
+from tests.engine.gateway.conftest import MALL, NEAR, PHOENIX, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller
 
@@ -92,6 +96,47 @@ async def test_alert_and_wake_tell_operators_what_they_need(node: RunningNode) -
     wake = events["driver.wake"]
     assert (wake["driver"], wake["data"]["device"]) == ("ann", {"kind": "fcm", "token": "tok"})
     assert await seen(node, SHOP) == []
+
+
+async def test_operators_hear_what_operators_do(node: RunningNode) -> None:
+    async with open_app(node.ws, node.token("ann")) as driver:
+        await driver.go_online(position=NEAR)
+        await driver.ask("problem", kind="accident")
+    ops = Caller(node, "ops", Role.OPERATOR)
+    (alert,) = (await ops.get("/v1/alerts")).json()["items"]
+    await node.order(f"/v1/alerts/{alert['id']}/acknowledge")
+    place = f"/v1/markets/{PHOENIX}/malls/{MALL}/stores/lego"
+    await node.order(f"{place}/pause", reason="flood")
+    await node.order(f"{place}/resume")
+    await node.order(f"/v1/markets/{PHOENIX}/drivers/ann/suspend", reason="rest")
+    await node.order(f"/v1/markets/{PHOENIX}/drivers/ann/resume")
+    policy = f"/v1/markets/{PHOENIX}/policy"
+    headers = ops._headers() | {"If-Match": "*"}
+    assert (await node.http.put(policy, json={}, headers=headers)).status_code == 200
+    shown = {it["type"]: it for it in await seen(node, OPERATOR)}
+    about = {"alert": alert["id"], "about": "accident", "driver": "ann"}
+    shop = {"mall": MALL, "store": "lego"}
+    expected: dict[str, dict[str, Any]] = {
+        "alert.acknowledged": {**about, "actor": "ops"},
+        "market.paused": {**shop, "reason": "flood", "actor": "ops"},
+        "market.resumed": {**shop, "actor": "ops"},
+        "driver.suspended": {"driver": "ann", "reason": "rest"},
+        "driver.resumed": {"driver": "ann"},
+        "policy.changed": {"version": 1, "actor": "ops"},
+    }
+    assert {kind: shown[kind]["data"] for kind in expected} == expected
+    assert await seen(node, SHOP) == []
+
+
+async def test_lost_writes_are_told_to_all(node: RunningNode) -> None:
+    fields = {"kind": "market", "what": "rewound", "since_ms": 1_000, "at": 9_000}
+    lost = MarketEvent(PHOENIX, Place(9_000, 0), 9_000, "market", "rewound", fields=fields)
+    views = EventViews(node.node.store)
+    for reader in (SHOP, Reader("other"), OPERATOR):
+        (event,) = await views.public([lost], reader)
+        assert event.type == "market.rewound"
+        assert json.loads(encode_json(event.data)) == {"since": "1970-01-01T00:00:01.000Z"}
+        assert (event.job, event.driver) == (UNSET, UNSET)
 
 
 async def test_job_that_is_gone_leaves_what_the_event_says(node: RunningNode) -> None:

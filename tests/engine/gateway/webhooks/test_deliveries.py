@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
+from mallard_engine.dispatch.etas import live_etas
 from mallard_engine.gateway.webhooks.deliveries import NEW_SLOTS
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import NodeFactory, RunningNode
+from tests.engine.gateway.conftest import HOME, NEAR, NodeFactory, RunningNode
+from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer, receiving
 from tests.engine.gateway.webhooks.support import create, deliveries, disabled, make_due, read
 from tests.support import eventually
@@ -69,11 +71,60 @@ async def test_types_filter_events(node: RunningNode, receiver: Receiver) -> Non
     assert receiver.types == ["job.cancelled"]
 
 
+async def test_movement_is_posted_only_where_it_is_named(
+    node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_etas, "MOVED_EVERY_S", 0)
+    made = await create(node, receiver.url, types=("job.driver_moved",))
+    async with receiving() as other, open_app(node.ws, node.token("ann")) as driver:
+        await create(node, other.url)
+        await driver.go_online(position=NEAR)
+        job = await node.submit()
+        offer = await driver.receive("offer")
+        await driver.ask("accept", offer=offer["offer"])
+
+        async def is_posted() -> bool:
+            # What happens before a node reads the market for its endpoints is not told.
+            place = [node.node.store.now_ms(), 33.31001, -111.9, 5, 90, 1]
+            await driver.send("location", fixes=[place])
+            await asyncio.sleep(0.1)  # a socket takes 20 frames a second
+            return bool(receiver.heard)
+
+        await eventually(is_posted, 20)
+        moved = receiver.heard[0].verified(made["secret"])
+        assert (moved["type"], moved["job"]) == ("job.driver_moved", job["id"])
+        assert moved["data"].keys() == {"lat", "lon", "heading_deg", "at", "eta"}
+        last = await node.submit()
+        await eventually(lambda: any(it.event["job"] == last["id"] for it in other.heard), 20)
+        assert "job.driver_moved" not in other.types
+        assert set(receiver.types) == {"job.driver_moved"}
+
+
 async def test_operator_gets_events_of_every_service(node: RunningNode, receiver: Receiver) -> None:
     await create(node, receiver.url, sub="ops", role=Role.OPERATOR)
     job = await node.submit()
     (heard,) = await receiver.hears(1)
     assert heard.event["job"] == job["id"]
+
+
+async def test_service_hears_an_alias_and_an_operator_the_id(
+    node: RunningNode, receiver: Receiver
+) -> None:
+    kinds = ("job.assigned",)
+    async with receiving() as ops, open_app(node.ws, node.token("driver-ann")) as driver:
+        await create(node, receiver.url, types=kinds)
+        await create(node, ops.url, types=kinds, sub="ops", role=Role.OPERATOR)
+        await driver.go_online(position=NEAR)
+        await node.submit(dropoff={**HOME, "pin": "471147"})
+        offer = await driver.receive("offer")
+        await driver.ask("accept", offer=offer["offer"])
+        (own,), (every,) = await receiver.hears(1), await ops.hears(1)
+    assert own.id == every.id
+    alias = own.event["driver"]
+    assert (own.event["data"]["driver"], own.event["data"]["actor"]) == (alias, alias)
+    assert (every.event["driver"], every.event["data"]["driver"]) == ("driver-ann", "driver-ann")
+    assert b"driver-ann" not in own.body
+    assert b"471147" not in own.body + every.body
 
 
 async def test_failed_delivery_is_repeated_with_its_id(

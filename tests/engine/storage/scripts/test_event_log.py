@@ -8,6 +8,8 @@ from mallard_engine.core.model import Device
 from mallard_engine.ports import Stop
 from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState, Step
+from tests.engine.storage.scripts.test_door import reports
+from tests.engine.storage.transfers import accepted_by, begin_transfer, on_board, take_over
 from tests.engine.storage.worlds import MARKET, World
 
 T = EventType
@@ -83,6 +85,40 @@ async def test_accident_is_a_problem_and_an_alert(world: World) -> None:
     assert (await types(world))[-2:] == [T.PROBLEM, T.ALERT_RAISED]
 
 
+async def test_way_back_and_round_again_have_types_of_their_own(world: World) -> None:
+    await world.driver()
+    ref, attempt = await world.picked_up()
+    told = len(await types(world, ref.job))
+    for step in (Step.AT_DOOR, Step.RETURNING, Step.RESUME, Step.AT_DOOR):
+        await world.pass_ms(1_000)
+        await world.store.jobs.progress(ref, "ann", attempt, step, at_ms=world.now, reason="")
+    await reports(world, ref, attempt)
+    await world.store.jobs.cancel(ref, "toys", "customer")
+    await world.store.jobs.cancel(ref, "toys", "customer")  # a repeat is no event
+    assert (await types(world, ref.job))[told:] == [
+        T.RETURNING, T.TURNED_ROUND, T.PROBLEM, T.ATTEMPTED, T.RETURNING,
+    ]  # fmt: skip
+
+
+async def test_hold_is_told_instead_of_a_schedule(world: World) -> None:
+    await world.driver()
+    ref, _ = await world.assigned()
+    await world.problem(ref, "missing", store="lego")
+    assert await world.state(ref) == JobState.SCHEDULED
+    seen = await types(world, ref.job)
+    assert T.HELD in seen
+    assert T.SCHEDULED not in seen
+
+
+async def test_transfer_is_told_of_what_it_carries(world: World) -> None:
+    (ref,) = await on_board(world, count=1)
+    transfer = await begin_transfer(world, "ann")
+    await take_over(world, transfer, await accepted_by(world, transfer))
+    started, transferred = [it for it in await heard(world) if it.job == ref.job][-2:]
+    assert (started.type, transferred.type) == (T.TRANSFER_STARTED, T.TRANSFERRED)
+    assert (started.driver, transferred.driver) == ("ann", "bob")
+
+
 async def test_driver_goes_online_and_offline_with_its_wish(world: World) -> None:
     await world.driver("ann")
     assert (await types(world)) == [T.DRIVER_ONLINE]
@@ -127,6 +163,26 @@ async def test_lost_writes_are_recorded_since_the_last_survivor(world: World) ->
     assert rewound.fields["since_ms"] <= kept.place.ms
     await world.beat()
     assert (await types(world)).count(T.MARKET_REWOUND) == 1
+
+
+async def test_number_of_a_lost_event_is_not_used_again(world: World) -> None:
+    """As after a failover: the stream is as it was, also in what it says of its last entry."""
+    await world.beat()
+    await world.submit()
+    key = world.keys.key("events")
+    survived = await world.redis.dump(key)
+    await world.pass_ms(400)
+    for _ in range(3):
+        await world.submit()
+    lost = (await heard(world))[-1]
+    await world.redis.restore(key, 0, survived, replace=True)
+    assert lost.sequence not in [it.sequence for it in await heard(world)]
+    await world.pass_ms(1)
+    await world.beat()
+    await world.submit()
+    rewound, created = (await heard(world))[-2:]
+    assert (rewound.type, created.type) == (T.MARKET_REWOUND, T.CREATED)
+    assert lost.sequence < rewound.sequence < created.sequence
 
 
 async def test_stream_is_read_in_pages_between_its_ends(world: World) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -189,6 +190,18 @@ async def test_foreign_id_is_refused(node: RunningNode, last: str) -> None:
     caller = Caller(node)
     problem(await caller.get(f"/v1/jobs/{job['id']}/events", after=last), 400, "bad_request")
     problem(await caller.get(f"/v1/jobs/{job['id']}/events", market=PHOENIX), 400, "bad_request")
+
+
+async def test_start_that_is_given_twice_is_refused(node: RunningNode) -> None:
+    await node.submit()
+    (entry,) = await node.node.store.event_log.read(PHOENIX, START, 10)
+    last = ("Last-Event-ID", event_id(PHOENIX, entry.place))
+    headers = [*node.bearer("shop", Role.ORDERS).items(), last, last]
+    problem(
+        await node.http.get(EVENTS, params={"market": PHOENIX}, headers=headers),
+        400,
+        "bad_request",
+    )
 
 
 async def test_job_of_another_service_is_missing(node: RunningNode) -> None:
@@ -377,6 +390,31 @@ async def test_driver_is_followed_while_it_drives_to_the_job(
         second = await node.submit()
         heard = await resumed.rest_until("job.created")
         assert heard[-1]["job"] == second["id"]
+
+
+async def test_job_behind_another_stop_hears_no_move(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_etas, "MOVED_EVERY_S", 0)
+    async with (
+        open_app(node.ws, node.token("d1")) as driver,
+        stream(node, EVENTS, market=PHOENIX, types="job.driver_moved") as moves,
+        stream(node, EVENTS, market=PHOENIX, types="job.assigned") as assigned,
+    ):
+        await driver.go_online(position=NEAR)
+        await node.submit()
+        offer = await driver.receive("offer")
+        (behind,) = (await driver.ask("accept", offer=offer["offer"]))["jobs"]
+        await driver.progress(behind, "picked_up")
+        job = await node.submit()
+        await node.order(f"/v1/jobs/{job['id']}/assign", driver="d1")
+        await assigned.events(2)
+        for number in range(1, 4):
+            at_ms = time.time_ns() // 1_000_000  # the node's clock may go back a little
+            await driver.send("location", fixes=[[at_ms, 33.31 + number / 1e5, -111.9, 5, 0, 1]])
+            (event,) = await moves.events(1)
+            assert event["job"] == job["id"]
+        assert await moves.nothing()
 
 
 async def test_moves_are_sent_rarely(node: RunningNode) -> None:

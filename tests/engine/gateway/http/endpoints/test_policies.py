@@ -1,8 +1,10 @@
 """The policy of a market, changed while it runs, over HTTP."""
 
+import json
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from mallard_protocol.codes import Role
@@ -72,6 +74,18 @@ async def test_policy_survives_a_restart_and_overrides_configuration(
     other = await engine_node(offer_timeout_ms=20_000)
     assert other.node._policies[PHOENIX].offer_timeout_ms == 7_000
     assert other.node._policies["las-vegas"].offer_timeout_ms == 20_000
+
+
+async def test_versions_of_a_policy_are_kept(operator: Caller) -> None:
+    wanted: list[dict[str, Any]] = [{"cooldown_s": 5}, {}, {"cooldown_s": 9}]
+    for figures in wanted:
+        await put(operator, {"set": figures})
+    runner = operator.node.node.store.runner
+    flat = await runner.link.call("HGETALL", runner.keys[PHOENIX].key("policy"))
+    kept = dict(zip(flat[::2], flat[1::2], strict=True))
+    records = [msgspec.msgpack.decode(kept[name]) for name in (b"1", b"2", b"3")]
+    assert [json.loads(it["set"]) for it in records] == wanted
+    assert {it["actor"] for it in records} == {"ops"}
 
 
 async def test_stale_or_missing_version_is_refused(operator: Caller) -> None:

@@ -1,6 +1,7 @@
 """Photos and signatures over HTTP: uploads, links, what is removed."""
 
 import io
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mallard_engine.gateway.proofs.links import signature
+from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
@@ -125,6 +127,9 @@ async def test_twenty_unused_images_are_the_most(node: RunningNode, tmp_path: Pa
 async def test_link_serves_the_image_as_attachment(node: RunningNode) -> None:
     job, proof = await delivered(node)
     (item,) = (await Caller(node).get(f"/v1/jobs/{job}/proofs")).json()["items"]
+    expires_ms = epoch_ms(datetime.fromisoformat(item["url_expires_at"]))
+    # A link is good for 15 minutes. A minute for a process that stands still.
+    assert abs(expires_ms - node.node.store.now_ms() - 900_000) < 60_000
     assert item["url"].startswith(f"/v1/proofs/{proof}?")
     answer = await node.http.get(item["url"])
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")

@@ -11,6 +11,8 @@ from mallard_engine.ports import JobRef, StoreUnavailable, Submitted
 from mallard_protocol.changes import MAX_ITEMS
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
+from tests.engine.gateway.driver_app import open_app
+from tests.engine.gateway.http.endpoints.jobs.test_actions import collected, online
 from tests.engine.gateway.http_support import Caller, order, pointers, problem
 
 BATCH, CANCEL = "/v1/jobs:batch", "/v1/jobs:cancel"
@@ -256,6 +258,18 @@ async def test_cancellations_are_answered_in_order(shop: Caller) -> None:
         assert (job["cancel_reason"], job["cancel_note"]) == ("out_of_stock", "sold")
         assert job["cancel_stage"] in {"queued", "scheduled"}
     assert (await shop.get(f"/v1/jobs/{made[1]}")).json()["state"] == "queued"
+
+
+async def test_cancelled_job_on_board_comes_back(shop: Caller) -> None:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
+        await online(driver)
+        made = await collected(shop, driver)
+        for _ in range(2):
+            (result,) = (await cancel(shop, made, reason="customer")).json()["items"]
+            assert codes([result]) == [(202, None)]
+            job = result["job"]
+            assert (job["state"], job["cancel_requested"]) == ("returning", True)
+            assert (job["cancel_reason"], job["cancel_stage"]) == ("customer", "picked_up")
 
 
 async def test_text_of_a_cancellation_is_a_note(shop: Caller) -> None:

@@ -1,4 +1,4 @@
-"""PATCH of an order: each field, its last moment, bad input, conditions."""
+"""PATCH of an order: each field, its last moment, bad input."""
 
 import asyncio
 import json
@@ -12,7 +12,6 @@ from mallard_protocol.lifecycle import JobState
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, open_app
 from tests.engine.gateway.http_support import Caller, at, order, pointers, problem
-from tests.support import eventually
 
 HOUR_MS = 3_600_000
 ELSEWHERE = {"lat": HOME["lat"] + 0.01, "lon": HOME["lon"] + 0.01}
@@ -47,10 +46,14 @@ def utc(epoch_ms: int) -> str:
     return at(epoch_ms // 1000 * 1000).replace("+00:00", "Z")
 
 
+def good_time(shop: Caller) -> str:
+    return utc(shop.node.node.store.now_ms() + HOUR_MS)
+
+
 def good(shop: Caller) -> dict[str, Any]:
     """A good change of each field, by its pointer, and what it makes of the job."""
     now_ms = shop.node.node.store.now_ms()
-    ready, ends = utc(now_ms + HOUR_MS), utc(now_ms + 12 * HOUR_MS)
+    ready, ends = good_time(shop), utc(now_ms + 12 * HOUR_MS)
 
     def lego(**fields: Any) -> dict[str, Any]:
         return {"pickup": {"stores": [{"store": "lego", **fields}]}}
@@ -85,6 +88,20 @@ TOO_LATE_BESIDE = ("/dropoff/name", "/dropoff/lat", "/dropoff/lon", "/pickup/win
 
 # What nothing but a patch changes, whatever the job's rounds do meanwhile.
 OF_THE_ORDER = ("dropoff", "requires", "priority", "on_short", "on_missing", "hold_s", "metadata")
+
+
+def test_last_moment_of_each_field_matches_the_contract() -> None:
+    until = {
+        JobState.ASSIGNED: "/requires /service_level",
+        JobState.PICKED_UP: "/pickup/stores/*/ready_at /pickup/stores/*/pickup_code"
+        " /pickup/window_end /priority /on_short /on_missing /hold_s",
+        None: "/on_undeliverable /dropoff/note /dropoff/contact /dropoff/name /dropoff/address"
+        " /dropoff/lat /dropoff/lon /dropoff/deadline /pay/amount_minor /pay/currency"
+        " /pay/max_minor /metadata",
+    }
+    assert {
+        pointer: state for state, pointers in until.items() for pointer in pointers.split()
+    } == FIXED_FROM
 
 
 def value_at(job: dict[str, Any], pointer: str) -> Any:
@@ -383,6 +400,26 @@ async def test_field_that_came_too_late_is_named(shop: Caller, state: str) -> No
             assert (await shop.get(path)).json()["dropoff"].get("note") != pointer
 
 
+async def test_fields_of_a_shop_change_until_it_is_collected(shop: Caller) -> None:
+    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
+        path = await on_the_way(shop, driver, "assigned")
+        job = path.rpartition("/")[2]
+        step = {"step": "collected", "store": "lego"}
+        reply = await driver.ask("progress", job=job, attempt=1, **step)
+        assert reply["job_state"] == "picked_up"
+        for store, ready in (("lego", False), ("apple", True)):
+            for field, value in (("pickup_code", "33"), ("ready_at", good_time(shop))):
+                patch = {"pickup": {"stores": [{"store": store, field: value}]}}
+                answer = await shop.patch(path, patch)
+                if ready:
+                    assert answer.status_code == 200, answer.text
+                    continue
+                (error,) = problem(answer, 409, "too_late")["errors"]
+                assert error["pointer"] == f"/pickup/stores/0/{field}"
+        lego, apple = (await shop.get(path)).json()["pickup"]["stores"]
+        assert (lego["pickup_code"], apple["pickup_code"]) == ("11", "33")
+
+
 async def test_live_offer_is_withdrawn_and_made_again(shop: Caller) -> None:
     async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
         path = await on_the_way(shop, driver, "offered")
@@ -435,61 +472,3 @@ async def test_patches_at_once_lose_nothing(shop: Caller) -> None:
     done = {name for name, it in zip(names, answers, strict=True) if it.status_code == 200}
     assert done
     assert (await shop.get(path)).json()["metadata"].keys() == done
-
-
-# -- conditions
-
-
-async def test_stale_if_match_is_refused(shop: Caller) -> None:
-    path = await rich(shop)
-    tag = (await shop.get(path)).headers["etag"]
-    done = await shop.patch(path, {"priority": 3}, headers={"If-Match": tag})
-    assert done.status_code == 200
-    assert done.headers["etag"] == (await shop.get(path)).headers["etag"] != tag
-    refused = await shop.patch(path, {"priority": 4}, headers={"If-Match": tag})
-    problem(refused, 412, "precondition_failed")
-    assert (await shop.get(path)).json()["priority"] == 3
-    for good_one in ("*", f'"x", {done.headers["etag"]}'):
-        again = await shop.patch(path, {"priority": 3}, headers={"If-Match": good_one})
-        assert again.status_code == 200
-
-
-@pytest.mark.parametrize("tag", ["x", "", '"x', '"x" "y"', "W/x"])
-async def test_malformed_if_match_is_refused(shop: Caller, tag: str) -> None:
-    path = await rich(shop)
-    problem(await shop.patch(path, {"priority": 4}, headers={"If-Match": tag}), 400, "bad_request")
-
-
-async def test_weak_if_match_never_matches(shop: Caller) -> None:
-    path = await rich(shop)
-    tag = "W/" + (await shop.get(path)).headers["etag"]
-    refused = await shop.patch(path, {"priority": 4}, headers={"If-Match": tag})
-    problem(refused, 412, "precondition_failed")
-
-
-async def test_job_as_it_is_known_is_not_sent_again(shop: Caller) -> None:
-    path = await rich(shop)
-    caller = Caller(shop.node, headers={})
-    tag = (await caller.get(path)).headers["etag"]
-    caller.headers = {"If-None-Match": f'"other", W/{tag}'}
-    answer = await caller.get(path)
-    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
-    await shop.patch(path, {"priority": 1})
-    assert (await caller.get(path)).status_code == 200
-
-
-async def test_moved_estimate_keeps_if_match_valid(shop: Caller) -> None:
-    async with open_app(shop.node.ws, shop.node.token("d-1")) as driver:
-        path = await on_the_way(shop, driver, "assigned")
-        tag = (await shop.get(path)).headers["etag"]
-        job = await shop.node.node.store.jobs.get(path.rpartition("/")[2])
-        key = shop.node.node.store.runner.keys[job.market].job(job.id)
-        link = shop.node.node.store.runner.link
-        await link.call("HSET", key, "eta_dropoff_ms", (job.eta_dropoff_ms or 0) + 60_000)
-
-        async def moved() -> bool:
-            return bool((await shop.get(path)).headers["etag"] != tag)
-
-        await eventually(moved)
-        answer = await shop.patch(path, {"dropoff": {"note": "x"}}, headers={"If-Match": tag})
-        assert answer.status_code == 200
