@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from mallard_engine.demo.links import kept_codes
+from mallard_engine.demo.sign_in_codes import kept_codes
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.e2e.app import App
 from tests.e2e.conftest import Node, make_token, start_node

@@ -23,11 +23,11 @@ from mallard_engine.demo.audit import (
     bad_day_findings,
     offers_to_dead_node,
 )
-from mallard_engine.demo.links import kept_codes
 from mallard_engine.demo.monitor import Monitor
 from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.reassignment_times import reassignment_times
 from mallard_engine.demo.screen import Screen
+from mallard_engine.demo.sign_in_codes import kept_codes
 from mallard_engine.demo.summary import Outcome
 from mallard_engine.gateway.auth.sign_in import page_link
 from mallard_engine.gateway.auth.token_keys import load_token_keys

@@ -21,7 +21,6 @@ from mallard_engine.cli.simulation.day_options import (
     write_json,
 )
 from mallard_engine.input_files import InputError
-from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.recordings.archived import is_archive, read_archive
 from mallard_engine.simulation.recordings.recording import (
     Recording,
@@ -32,6 +31,7 @@ from mallard_engine.simulation.recordings.recording import (
 from mallard_engine.simulation.recordings.replay import ReplayStatistics, as_it_was, scenario_of
 from mallard_engine.simulation.reports.day_statistics import statistics_of
 from mallard_engine.simulation.scenario import Day
+from mallard_engine.simulation.scenario_policy import policy_over
 
 _ASSUMED = (
     "assumed: where drivers start and how likely they take an offer (from their day), one job at a "

@@ -19,8 +19,8 @@ from mallard_engine.cli.simulation.day_options import (
 from mallard_engine.cli.simulation.fleet import add_fleet, add_hindsight, plan, search
 from mallard_engine.cli.simulation.mallday import add_mallday, simulate_mallday
 from mallard_engine.simulation.mdrp import instance_files, report, solution
-from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.reports import day_report, day_statistics
+from mallard_engine.simulation.scenario_policy import policy_over
 from mallard_engine.simulation.scenarios import cityday
 
 

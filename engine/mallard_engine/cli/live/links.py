@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mallard_engine.cli.redis_url import redis_url
 from mallard_engine.config.settings import ConfigError, Settings
-from mallard_engine.demo.links import kept_codes
+from mallard_engine.demo.sign_in_codes import kept_codes
 from mallard_engine.gateway.auth.sign_in import page_link
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError

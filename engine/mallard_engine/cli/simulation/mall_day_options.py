@@ -6,8 +6,8 @@ import os
 from mallard_engine.cli.options import number, places_named
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.policy import MarketPolicy
-from mallard_engine.simulation.policy_overrides import policy_over
 from mallard_engine.simulation.scenario import Scenario
+from mallard_engine.simulation.scenario_policy import policy_over
 from mallard_engine.simulation.scenarios import mallday
 from mallard_engine.workload.bad_day.events import MEANINGS, BadDay
 from mallard_engine.workload.bad_day.spec import BadDayError, read_bad_day

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from mallard_engine.core.job_ids import market_in
 from mallard_engine.core.operator_records import Alert, DeadLetter
 from mallard_engine.gateway.auth.tokens import Principal
-from mallard_engine.gateway.http.endpoints.control.pages import market_of_id, markets_of, page
+from mallard_engine.gateway.http.endpoints.control.paging import market_of_id, markets_of, page
 from mallard_engine.gateway.http.endpoints.webhooks.recovery import (
     is_of_webhook,
     letters_of,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from mallard_engine.core.operator_calls import OperatorCall
 from mallard_engine.gateway.auth.tokens import Principal
-from mallard_engine.gateway.http.endpoints.control.pages import read_cursor, write_cursor
+from mallard_engine.gateway.http.endpoints.control.paging import read_cursor, write_cursor
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
 from mallard_engine.gateway.http.request_parsing import JsonResponse
 from mallard_engine.gateway.http.routing import Handler
