@@ -255,7 +255,7 @@ class Metrics:
             "mallard_webhooks", "Endpoints of webhooks that this node delivers to."
         )
         self._webhooks_waiting = self._gauge(
-            "mallard_webhook_waiting", "Deliveries that wait for those endpoints."
+            "mallard_webhook_waiting", "Deliveries that wait for the endpoints of this node."
         )
         self._webhooks_disabled = self._counter(
             "mallard_webhooks_disabled_total",

@@ -120,7 +120,7 @@ function InMarket({ market, markets, onChanged }: { market: Market; markets: Mar
     <ConsoleContext.Provider value={context}>
       <div class="console">
         <a class="skip" href="#content" onClick={(event) => { event.preventDefault(); document.getElementById("content")?.focus(); }}>
-          To the content
+          Skip to the content
         </a>
         <Top onKeys={() => setKeysShown(true)} />
         <Navigation />

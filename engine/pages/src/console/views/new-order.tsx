@@ -63,7 +63,7 @@ export function NewOrder(): JSX.Element {
         body: bodyOf(fields, mall, store, level, more),
       });
       live.board.putJob(job);
-      say(`Order ${job.external_id ?? job.id} was taken`);
+      say(`Order ${job.external_id ?? job.id} was submitted`);
       go(`/${market.id}/job/${job.id}`);
     } catch (error) {
       if (error instanceof ApiError) key.current = crypto.randomUUID();
