@@ -229,6 +229,13 @@ async def short_acks(operator: Shop) -> AsyncIterator[None]:
 
 
 @pytest.fixture
+async def short_turns(operator: Shop) -> AsyncIterator[None]:
+    """An offer ends soon, whether it was acknowledged or not."""
+    async with policy(operator, SHORT_OFFERS | SHORT_ACKS):
+        yield
+
+
+@pytest.fixture
 async def short_silence(operator: Shop) -> AsyncIterator[None]:
     """Drivers may be silent for a short time only."""
     async with policy(operator, SHORT_SILENCE):

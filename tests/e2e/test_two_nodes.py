@@ -91,7 +91,7 @@ async def test_one_key_on_two_nodes_creates_one_job(
 
 @pytest.mark.slow
 async def test_killed_node_loses_nothing(
-    new_app: NewApp, shop: Shop, operator: Shop, start: Start, place: Place
+    new_app: NewApp, shop: Shop, operator: Shop, start: Start, place: Place, short_turns: None
 ) -> None:
     victim = start()
     holder, asked, idle = (new_app(on=victim) for _ in range(3))
@@ -110,6 +110,7 @@ async def test_killed_node_loses_nothing(
     killed_ms = now_ms()
     # After two seconds its drivers get no offers.
     await eventually(lambda: now_ms() > killed_ms + 2_000)
+    await operator.put_policy({})  # the survivor may take its time
     await survivor.online(*place.north(3_000))
     fresh = await shop.submit(place.order())
     offer = await survivor.expect("offer")
