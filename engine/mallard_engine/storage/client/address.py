@@ -35,6 +35,11 @@ class Way(Protocol):
         """Return a number that changes when another server takes over."""
         ...
 
+    @property
+    def known_failovers(self) -> int:
+        """What `failovers` is known to be, without asking."""
+        ...
+
     async def open(self, protocol: Callable[[], P]) -> tuple[P, int]:
         """Connect; return the protocol and what `failovers` said before.
 
@@ -101,6 +106,11 @@ class Address:
 
     async def failovers(self) -> int:
         """Return 0."""
+        return 0
+
+    @property
+    def known_failovers(self) -> int:
+        """0."""
         return 0
 
     async def open(self, protocol: Callable[[], P]) -> tuple[P, int]:

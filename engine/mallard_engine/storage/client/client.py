@@ -43,6 +43,7 @@ _FIRST_GRACE_S = 1.0
 # Commands that a restricted user need not be allowed.
 _OPTIONAL = frozenset({"CLIENT", "ROLE"})
 _ROLES = {b"slave": "replica"}
+_TAKEN_OVER = "another server has taken over"
 _OPENINGS = itertools.count(1)
 # A connection, and what its address said of failovers before it was opened.
 _Opened = tuple[Wire, int]
@@ -122,9 +123,9 @@ class Link:
         self._closed = False
         self._down_since: float | None = None
         self._reconnecting: asyncio.Task[None] | None = None
-        # The number of failovers when the connection was opened, and the task that reads it now.
+        # The number of failovers when the connection was opened, and the tasks that read it now.
         self._failovers = 0
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -159,11 +160,16 @@ class Link:
             if isinstance(error, LinkReplyError):
                 raise
             raise StoreUnavailable(f"the store at {self.address}: {error}") from error
+        if self._closed:
+            wire.cut(StoreUnavailable("the link was closed"))
+            raise StoreUnavailable("the link was closed")
         self._use(wire, failovers)
         self._beat_later()
 
     def start(self) -> None:
         """Begin to connect: calls wait for up to a second, and attempts continue until `close`."""
+        if self._closed:
+            return
         loop = asyncio.get_running_loop()
         self._grace_until = loop.time() + _FIRST_GRACE_S
         self._down_since = loop.time()
@@ -176,11 +182,7 @@ class Link:
         self._changed.set()
         if self._heartbeat is not None:
             self._heartbeat.cancel()
-        running = {task for task in (self._reconnecting, self._asking) if task is not None}
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+        await cancel(self._reconnecting, *self._asking)
         if self._wire is not None:
             self._wire.cut(StoreUnavailable("the link was closed"))
             self._wire = None
@@ -198,7 +200,7 @@ class Link:
             return await wire.send(command, deadline)
         except StoreNotReady as error:
             if error.condition.hang_up:
-                wire.cut(StoreUnavailable(str(error)))
+                self._hang_up(wire, str(error))
                 if self.address.moves and error.condition.elsewhere:
                     # It had no effect, and the next connection leads to the new master.
                     return await (await self._next_wire()).send(command, deadline)
@@ -256,8 +258,11 @@ class Link:
         """Ping an idle connection, so that a silent server is detected."""
         loop = asyncio.get_running_loop()
         self._beat_later()
-        if self._wire is not None and self.address.asks and self._asking is None:
-            self._asking = loop.create_task(self._ask(self._wire))
+        if self._wire is not None and self.address.asks:
+            # Beside one that still waits: whom it asked first may have heard of a failover since.
+            asking = loop.create_task(self._ask(self._wire))
+            self._asking.add(asking)
+            asking.add_done_callback(self._asking.discard)
         if self._wire is not None and not self._wire.waiting:
             with contextlib.suppress(StoreUnavailable):  # it has just ended; `_lost` is next
                 sign = self._wire.send(("PING",), loop.time() + self._deadline_s)
@@ -265,11 +270,8 @@ class Link:
 
     async def _ask(self, wire: Wire) -> None:
         """Cut a connection if another server has taken over: this one may still take writes."""
-        try:
-            if await self.address.failovers() != self._failovers and wire is self._wire:
-                wire.cut(StoreUnavailable("another server has taken over"))
-        finally:
-            self._asking = None
+        if await self.address.failovers() != self._failovers and wire is self._wire:
+            self._hang_up(wire, _TAKEN_OVER)
 
     async def _attempt(self, greeting: Sequence[Command] = ()) -> _Opened:
         wire: Wire | None = None
@@ -278,7 +280,7 @@ class Link:
                 wire, failovers = await self.address.open(
                     lambda: Wire(self._lost, silence_s=_ATTEMPT_S)
                 )
-                await self._greet(wire, greeting)
+                await self._greet(wire, greeting, failovers)
                 return wire, failovers
         except BaseException as error:
             if wire is not None:
@@ -316,7 +318,7 @@ class Link:
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         wire.send(command, deadline).add_done_callback(go_on)
 
-    async def _greet(self, wire: Wire, greeting: Sequence[Command]) -> None:
+    async def _greet(self, wire: Wire, greeting: Sequence[Command], failovers: int) -> None:
         deadline = asyncio.get_running_loop().time() + _ATTEMPT_S
         commands = [*self.address.introduction(self._name), ("ROLE",), *greeting]
         replies = await asyncio.gather(
@@ -332,6 +334,15 @@ class Link:
                 raise StoreUnavailable(f"it is a {_ROLES.get(reply[0], 'sentinel')}")
         if wire.lost:
             raise StoreUnavailable("the connection broke at once")
+        if failovers != self.address.known_failovers:
+            # Found by another attempt: the server of this one may still take writes.
+            raise StoreUnavailable(_TAKEN_OVER)
+
+    def _hang_up(self, wire: Wire, reason: str) -> None:
+        """End a connection: calls wait for the next one from now on."""
+        wire.cut(StoreUnavailable(reason))
+        # The transport reports its end only later.
+        self._lost(wire, StoreUnavailable(reason))
 
     def _lost(self, wire: Wire, reason: StoreUnavailable) -> None:
         if wire is not self._wire or self._closed:

@@ -58,6 +58,8 @@ class SentinelWay:
         self._server = group.server
         self._group = group
         self._epoch = 0
+        # When it was last found to have risen, and when the Sentinels were last asked.
+        self._risen_s = 0.0
         self._asked_s = 0.0
         # After how long a Sentinel calls a silent server dead, as the first one said that answered.
         self.down_after_ms: int | None = None
@@ -87,6 +89,11 @@ class SentinelWay:
         """Return the commands that open a connection."""
         return self._server.introduction(name)
 
+    @property
+    def known_failovers(self) -> int:
+        """The number of the last failover, as of the last answers."""
+        return self._epoch
+
     async def failovers(self) -> int:
         """Return the number of the last failover, as of half a second ago at most.
 
@@ -103,12 +110,15 @@ class SentinelWay:
 
         Every Sentinel is asked: some may not have heard of the last failover. Each failover has a
         higher epoch, for which a majority has voted. A minority is not believed that knows less
-        than was known before; a majority has been set up anew.
+        than was known before; a majority has been set up anew, unless more became known only after
+        it was asked.
 
         Args:
             enough: How many Sentinels that know a live master make waiting for slow ones needless.
+                So does one that knows of another failover.
         """
-        self._asked_s = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        asked_s = self._asked_s = clock()
         answers = await self._ask_all(enough)
         known = [each for each in answers if isinstance(each, KnownMaster)]
         if not known and None not in answers:
@@ -116,8 +126,10 @@ class SentinelWay:
         if known:
             self.down_after_ms = known[0].down_after_ms
         epochs = [each.epoch for each in known]
-        is_majority = 2 * len(known) > len(self._group.hosts)
-        self._epoch = max(epochs if is_majority else [self._epoch, *epochs])
+        is_majority = 2 * len(known) > len(self._group.hosts) and asked_s >= self._risen_s
+        epoch = max(epochs if is_majority else [self._epoch, *epochs])
+        self._risen_s = clock() if epoch > self._epoch else self._risen_s
+        self._epoch = epoch
         for each in known:
             if each.epoch == self._epoch and not each.is_down:
                 return each
@@ -129,13 +141,14 @@ class SentinelWay:
         """Return the answers in the order of the hosts; those that came too late are errors."""
         asked = [asyncio.ensure_future(self._ask_one(host)) for host in self._group.hosts]
 
-        def live() -> int:
+        def is_enough() -> bool:
             answers = [it.result() for it in asked if it.done()]
-            return sum(isinstance(it, KnownMaster) and not it.is_down for it in answers)
+            live = [it for it in answers if isinstance(it, KnownMaster) and not it.is_down]
+            return len(live) >= enough or any(it.epoch > self._epoch for it in live)
 
         try:
             _, slow = await asyncio.wait(asked, timeout=_ASK_S)
-            while slow and live() < enough:
+            while slow and not is_enough():
                 _, slow = await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
             return [it.result() if it.done() else "no answer in time" for it in asked]
         finally:

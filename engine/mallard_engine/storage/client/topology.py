@@ -127,7 +127,8 @@ class ClusterMap:
             self._followers.remove(follower)
         if self._task is not None and self._end is not None and not self._followers:
             self._is_stale.set()
-            self._end.set_result(None)
+            if not self._end.done():
+                self._end.set_result(None)
             await asyncio.wait({self._task})
             self._task = None
 

@@ -94,6 +94,13 @@ async def test_reading_of_a_silent_cluster_ends_with_its_link(cluster: ClusterGr
         await eventually(lambda: not front.open)
 
 
+async def test_link_that_never_connected_closes_beside_another(cluster: ClusterGroup) -> None:
+    store = Store(cluster.url)
+    link, unused = store.link(), store.link()
+    await link.connect()
+    await asyncio.gather(link.close(), unused.close())
+
+
 async def test_every_primary_has_the_scripts(link: ClusterLink) -> None:
     script = all_scripts()["hold_role"]
     assert [await each.call("SCRIPT", "EXISTS", script.sha) for each in link.primaries()] == [
