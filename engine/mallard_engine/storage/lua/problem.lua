@@ -56,17 +56,14 @@ if job then
   is_new = is_first
 end
 if is_new then
-  local function fields()
+  local function fields(text)
     return { kind = 'problem', what = arg.kind, driver = arg.driver, job = arg.job,
-      service = job and job.service or nil, mall = arg.mall,
-      store = store, until_ms = arg.until_ms, reported_ms = arg.at_ms }
+      service = job and job.service or nil, mall = arg.mall, store = store,
+      until_ms = arg.until_ms, text = text, reported_ms = arg.at_ms }
   end
-  if job then job_event(job, fields()) else event(fields()) end
-  if ALERTS[arg.kind] then
-    local details = fields()
-    details.text = arg.text
-    alert(arg.kind, details)
-  end
+  -- Readers see the text of a job's problem with the job, where it can be erased.
+  if job then job_event(job, fields()) else event(fields(arg.text)) end
+  if ALERTS[arg.kind] then alert(arg.kind, fields(arg.text)) end
 end
 if is_new and arg.kind == 'breakdown' and #rec.jobs > 0 then
   -- The node begins a transfer at once; if it dies, driver_due.lua asks for it again.

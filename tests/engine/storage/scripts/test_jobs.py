@@ -323,6 +323,14 @@ async def test_unsafe_or_accident_raises_an_alert(world: World, kind: str) -> No
     assert [(e["what"], e["driver"]) for e in await world.events("alert")] == [(kind, "ann")]
 
 
+async def test_event_of_a_problem_without_a_job_has_its_text(world: World) -> None:
+    await world.connect("ann")
+    await world.store.jobs.problem(
+        MARKET, "ann", kind="breakdown", mall="", job="", store="", until_ms=None, text="flat tyre"
+    )
+    assert [event["text"] for event in await world.events("problem")] == ["flat tyre"]
+
+
 async def test_problem_of_a_job_of_another_driver_is_refused(world: World) -> None:
     await world.driver("ann")
     await world.connect("bob", node=NODE)
