@@ -250,7 +250,9 @@ async def test_accept_implies_the_acknowledgement(
     assert await shop.state(job["id"]) == "assigned"
 
 
-async def test_cancel_closes_a_live_offer(new_app: NewApp, shop: Shop, place: Place) -> None:
+async def test_cancel_closes_a_live_offer(
+    new_app: NewApp, shop: Shop, place: Place, standstill: Standstill
+) -> None:
     app = new_app()
     await app.online(*place.gate)
     job = await shop.submit(place.order())
@@ -261,7 +263,10 @@ async def test_cancel_closes_a_live_offer(new_app: NewApp, shop: Shop, place: Pl
     assert await app.refused("accept", offer=offer["offer"]) == "offer_closed"
     # Not its fault, so there is no cool-down.
     job = await shop.submit(place.order())
-    (held,) = await app.accept(await app.expect("offer"))
+    submitted_ms = now_ms()
+    again = await app.expect("offer")
+    assert again["server_time_ms"] - submitted_ms < 500 + standstill.ms
+    (held,) = await app.accept(again)
     assert held["job"] == job["id"]
 
 

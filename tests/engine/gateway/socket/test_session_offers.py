@@ -1,11 +1,13 @@
 """Offers over real sockets, as seen by an app written from the contract."""
 
+import time
+
 import pytest
 
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, open_app
-from tests.support import eventually
+from tests.support import Standstill, eventually
 
 
 @pytest.mark.parametrize("subprotocol", [MSGPACK, JSON])
@@ -49,7 +51,9 @@ async def test_repeated_accept_gets_the_first_answer(node: RunningNode) -> None:
         assert first["jobs"] == again["jobs"]
 
 
-async def test_declined_job_is_offered_to_the_next_driver_at_once(node: RunningNode) -> None:
+async def test_declined_job_is_offered_to_the_next_driver_at_once(
+    node: RunningNode, standstill: Standstill
+) -> None:
     async with (
         open_app(node.ws, node.token("near")) as near,
         open_app(node.ws, node.token("far")) as far,
@@ -60,7 +64,9 @@ async def test_declined_job_is_offered_to_the_next_driver_at_once(node: RunningN
         offer = await near.receive("offer")
         declined = await near.ask("decline", offer=offer["offer"], reason="too far")
         assert (declined["type"], declined["state"]) == ("reply", "available")
+        declined_s = time.monotonic()
         onward = await far.receive("offer")
+        assert time.monotonic() - declined_s < 1 + standstill.ms / 1000
         assert onward["jobs"][0]["job"] == job["id"]
         assert onward["attempt"] > offer["attempt"]
         assert (await near.ask("accept", offer=offer["offer"]))["code"] == "offer_closed"
