@@ -8,13 +8,15 @@ import signal
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from mallard_engine.ports import StoreFull, StoreUnavailable
+from mallard_engine.storage.client import client
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import (
     LinkReplyError,
@@ -39,6 +41,32 @@ async def link(redis_url: str) -> AsyncIterator[Link]:
 def server(redis_binary: Path | None, tmp_path: Path) -> EmbeddedServer:
     """A server that a test may kill; the test starts it."""
     return EmbeddedServer(tmp_path, binary=redis_binary, options={"enable-debug-command": "local"})
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    **options: Any,
+) -> AsyncIterator[int]:
+    """Serve on a free port, which it gives; at the end wait until each connection is closed."""
+    served: list[asyncio.Event] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended = asyncio.Event()
+        served.append(ended)
+        try:
+            await answer(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, **options) as server:
+        yield server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(GUARD_S):
+        for ended in served:
+            await ended.wait()
 
 
 async def test_replies_keep_their_types(link: Link) -> None:
@@ -159,15 +187,17 @@ async def test_process_that_stood_still_while_it_connects_is_connected(redis_url
     await link.close()
 
 
-async def test_server_that_says_nothing_is_given_up_in_time() -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+async def test_server_that_says_nothing_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_ATTEMPT_S", 0.3)
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
-        port = silent.sockets[0].getsockname()[1]
-        with pytest.raises(StoreUnavailable):
-            await Link(f"redis://127.0.0.1:{port}", deadline_s=0.1).connect()
+    async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with serving(say_nothing) as port:
+        with pytest.raises(StoreUnavailable, match=r"in time|silent"):
+            await Link(f"redis://127.0.0.1:{port}").connect()
 
 
 async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServer) -> None:
@@ -251,15 +281,12 @@ async def test_server_of_another_protocol_is_refused() -> None:
         await reader.read(1)  # unread bytes would turn the close into a reset and lose the answer
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await writer.drain()
-        writer.close()
 
-    other = await asyncio.start_server(answer_http, "127.0.0.1", 0)
-    link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
-    with pytest.raises(StoreUnavailable, match="does not speak"):
-        await link.connect()
-    await link.close()
-    other.close()
-    await other.wait_closed()
+    async with serving(answer_http) as port:
+        link = Link(f"redis://127.0.0.1:{port}")
+        with pytest.raises(StoreUnavailable, match="does not speak"):
+            await link.connect()
+        await link.close()
 
 
 async def test_greeting_is_sent_on_every_connection(server: EmbeddedServer) -> None:
@@ -328,17 +355,16 @@ async def test_tls_checks_the_certificate(redis_url: str, certificate: Path) -> 
 
         await asyncio.gather(pump(reader, backward_writer), pump(backward_reader, writer))
 
-    front = await asyncio.start_server(forward, "127.0.0.1", 0, ssl=context)
-    url = f"rediss://localhost:{front.sockets[0].getsockname()[1]}/0"
-    trusting = Link(f"{url}?ssl_ca_certs={certificate}")
-    await trusting.connect()
-    assert await trusting.call("ECHO", "private") == b"private"
-    await trusting.close()
-    wary = Link(url)
-    with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
-        await wary.connect()
-    await wary.close()
-    front.close()
+    async with serving(forward, ssl=context) as front:
+        url = f"rediss://localhost:{front}/0"
+        trusting = Link(f"{url}?ssl_ca_certs={certificate}")
+        await trusting.connect()
+        assert await trusting.call("ECHO", "private") == b"private"
+        await trusting.close()
+        wary = Link(url)
+        with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await wary.connect()
+        await wary.close()
 
 
 @pytest.mark.finding("B2")
@@ -419,22 +445,19 @@ async def test_new_outage_is_retried_within_half_a_second() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         attempts.append(time.monotonic())
         if len(attempts) == 1:
-            for answer in (b"+OK", b"*3\r\n$6\r\nmaster\r\n:0\r\n*0", b"+PONG"):
-                await reader.read(65_536)
-                writer.write(answer + b"\r\n")
-        writer.close()
+            await reader.read(65_536)
+            writer.write(b"+OK\r\n*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n+PONG\r\n")
 
-    other = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    link = Link(f"redis://127.0.0.1:{other.sockets[0].getsockname()[1]}")
-    with contextlib.suppress(StoreUnavailable):
-        await link.connect()
-    link._reconnecting = asyncio.create_task(link._reconnect())
-    await eventually(lambda: len(attempts) >= 14)
-    # The median, as a busy machine may delay some retries.
-    pauses = sorted(b - a for a, b in itertools.pairwise(attempts[4:]))
-    assert pauses[len(pauses) // 2] < 0.5
-    await link.close()
-    other.close()
+    async with serving(refuse) as port:
+        link = Link(f"redis://127.0.0.1:{port}")
+        with contextlib.suppress(StoreUnavailable):
+            await link.connect()
+        link._reconnecting = asyncio.create_task(link._reconnect())
+        await eventually(lambda: len(attempts) >= 14)
+        # The median, as a busy machine may delay some retries.
+        pauses = sorted(b - a for a, b in itertools.pairwise(attempts[4:]))
+        assert pauses[len(pauses) // 2] < 0.5
+        await link.close()
 
 
 @pytest.mark.finding("B12")
