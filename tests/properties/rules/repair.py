@@ -9,7 +9,6 @@ from hypothesis.stateful import precondition, rule
 from mallard_engine.storage.audit.audit import Audit, Breach, audit
 from mallard_engine.storage.audit.repair import Repair, repair
 from mallard_engine.storage.audit.views import Look
-from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.keys import job_at
 from mallard_protocol.lifecycle import ON_BOARD, JobState, Risk
 from tests.properties.invariants import may_be_asked
@@ -126,13 +125,9 @@ class RepairRules(ComebackRules):
         return await audit(self.world.url, policies, settle_s=0, now_ms=lambda: self.world.now)
 
     async def _repair(self, judge: Callable[[], Awaitable[Audit]]) -> Repair:
-        link = Link(self.world.url)
-        await link.connect()
-        try:
-            look = Look(link, self.world.keys, self.policy, lambda: self.world.now)
-            return await repair(self.world.stores["n1"], [look], judge)
-        finally:
-            await link.close()
+        store = self.world.stores["n1"]
+        look = Look(store.runner.link, self.world.keys, self.policy, lambda: self.world.now)
+        return await repair(store, [look], judge)
 
 
 def _counts(seen: Snapshot) -> dict[str, int]:
