@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
--- Stores the state of a node. tidy: also removes nodes that have been silent for long. The fields of
+-- Stores the state of a node. prune: also removes nodes that have been silent for long. The fields of
 -- a node are its id (its state), id/seen, id/stopped and id/drain (when/who requested the drain).
 -- KEYS: nodes
--- ARGV: now arg{node stopped kept_ms tidy} word
+-- ARGV: now arg{node stopped kept_ms prune} word
 -- REPLY: by at   who requested a drain, and when; '' and 0 without a request
 local arg = cmsgpack.unpack(ARGV[2])
 local now = tonumber(ARGV[1])
@@ -12,7 +12,7 @@ if not now then
 end
 local NODES, node = KEYS[1], arg.node
 
-for _, field in ipairs(arg.tidy and redis.call('HKEYS', NODES) or {}) do
+for _, field in ipairs(arg.prune and redis.call('HKEYS', NODES) or {}) do
   local other = field:match('^([^/]+)/seen$')
   if other and now - tonumber(redis.call('HGET', NODES, field)) > arg.kept_ms then
     redis.call('HDEL', NODES, other, field, other .. '/stopped', other .. '/drain')

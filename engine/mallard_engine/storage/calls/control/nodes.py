@@ -10,7 +10,7 @@ KEY = "mallard:nodes"
 LOST_MS = 5_000
 _KEPT_MS = 600_000
 # A look at all nodes: too dear for every report of each of them.
-_TIDY_MS = 60_000
+_PRUNE_MS = 60_000
 
 _encode = msgspec.msgpack.encode
 _report = msgspec.msgpack.Decoder(NodeReport).decode
@@ -21,15 +21,15 @@ class RedisNodes(Nodes):
 
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
-        self._tidied_ms = 0
+        self._pruned_ms = 0
 
     async def announce(
         self, report: NodeReport, *, has_stopped: bool = False
     ) -> DrainRequest | None:
         now_ms = self._runner.now_ms()
-        tidies = now_ms - self._tidied_ms >= _TIDY_MS
-        self._tidied_ms = now_ms if tidies else self._tidied_ms
-        args = {"node": report.id, "stopped": has_stopped, "kept_ms": _KEPT_MS, "tidy": tidies}
+        prunes = now_ms - self._pruned_ms >= _PRUNE_MS
+        self._pruned_ms = now_ms if prunes else self._pruned_ms
+        args = {"node": report.id, "stopped": has_stopped, "kept_ms": _KEPT_MS, "prune": prunes}
         by, at_ms = await self._runner.run("announce", [KEY], args, [_encode(report)])
         return DrainRequest(by.decode(), at_ms) if by else None
 
