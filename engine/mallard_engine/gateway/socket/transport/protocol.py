@@ -33,6 +33,7 @@ from mallard_engine.gateway.limits.connections import Peer
 from mallard_engine.gateway.limits.loop_share import SLICE_S as UNAUTHENTICATED_SLICE_S
 from mallard_engine.gateway.socket.transport.frame_parser import FrameParser, Piece
 from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
+from mallard_engine.gateway.socket.transport.unsent import UnsentWatch
 from mallard_engine.gateway.socket.transport.upgrade import (
     Header,
     acceptance,
@@ -142,6 +143,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         # Handles messages as they arrive, while no earlier message is awaited.
         self._handle: Handle | None = None
         self._is_free = False
+        self._watch = UnsentWatch(UNSENT_WITHIN_S, self.loop.time())
 
     @property
     def is_writable(self) -> bool:
@@ -256,6 +258,11 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle messages at once while no earlier one is awaited."""
+        if self._watch.is_due(now_s := self.loop.time()):
+            unsent = has_unsent(self.transport)
+            if self._watch.is_stuck(self.transport, now_s, has_unsent=unsent):
+                abort(self.transport)
+                return
         if not self.handshake_complete:  # the client does not wait for the response
             self._early += data
             if len(self._early) > MAX_EARLY_BYTES:
