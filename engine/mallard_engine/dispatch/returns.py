@@ -13,8 +13,7 @@ _CODE_DIGITS = 6
 
 
 class Returns:
-    """Plans the return of the parcels of all markets. ``apply_effects`` gets the effects of due
-    entries."""
+    """Plans returns in all markets. ``apply_effects`` gets the effects of due entries."""
 
     def __init__(self, context: Context, apply_effects: ApplyEffects) -> None:
         self._context = context

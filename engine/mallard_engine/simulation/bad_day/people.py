@@ -76,7 +76,7 @@ class People:
             self._later(from_ms, partial(self._close, mall, shop, from_ms + _HOUR_MS))
 
     async def stop(self) -> None:
-        """Cancel the events still to come. Raises the first error of those that have run."""
+        """Cancel the events that are due later. Raises the first error of those that have run."""
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):

@@ -35,7 +35,7 @@ _LAST_RETRY_S = 2.0
 _YOUNG_S = 30.0
 # How long one attempt may take: on a busy machine a TLS handshake alone may take seconds.
 _ATTEMPT_S = 8.0
-# An attempt that takes longer goes on, and another one starts beside it: a lost SYN is sent again
+# After this time a second attempt starts while the first one goes on: a lost SYN is sent again
 # only after a second, and another server may have taken over meanwhile.
 _BESIDE_S = 1.0
 # How long calls wait for a connection that was just begun, and loads the scripts.

@@ -30,8 +30,8 @@ _PORT: Final = 6379
 # The intervals at which the topology is read: usually, and while something has changed.
 _LOOK_S: Final = 15.0
 _PAUSE_S: Final = 0.2
-# If a server does not answer in this time, another one is asked beside it, or a topology without
-# some slots is taken.
+# After this time without an answer a second server is asked as well, or a topology that lacks some
+# slots is used.
 _ASK_S: Final = 0.4
 # How long a server may take: on a busy machine a TLS handshake alone may take seconds.
 _SLOW_S: Final = 8.0

@@ -419,7 +419,7 @@ async def test_server_that_needs_seconds_to_open_a_connection_is_reached(redis_u
         proxy.cut()
         await eventually(lambda: link.opening > opening, timeout_s=20)
         assert await link.call("ECHO", "late") == b"late"
-        # The attempts beside it have been closed.
+        # The other attempts have been closed.
         await eventually(lambda: len(proxy.open) == 2, timeout_s=20)
         await link.close()
 
