@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import httpcore2
+import hypothesis
 import pytest
 import redis
 import structlog
@@ -19,6 +20,14 @@ from mallard_engine.storage.scripts import all_scripts
 from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
 from tests.stores import KIND, store_of_kind
 from tests.support import Standstill
+
+# Both of these measure the machine: a test process that stands still for seconds fails them.
+hypothesis.settings.register_profile(
+    "no clock",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("no clock")
 
 
 def pytest_collection(session: pytest.Session) -> None:
