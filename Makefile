@@ -9,9 +9,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Touched when the environment holds what the lock says.
 READY := $(VENV)/.ready
+# Touched when the tests are compiled. Cold, each of the eight workers would compile all of them.
+COMPILED := $(VENV)/.compiled
 # Tests run side by side, each worker with a server of its own: many wait for a limit to pass, so
-# there are three workers to each of two cores. `make test PYTEST_ARGS=-x` runs them one by one.
-PYTEST_ARGS ?= -n 6
+# there are four workers to each of two cores. `make test PYTEST_ARGS=-x` runs them one by one.
+PYTEST_ARGS ?= -n 8
 # The slow tests keep their processors busy.
 SLOW_ARGS ?= -n 3
 
@@ -20,7 +22,7 @@ SLOW_ARGS ?= -n 3
 demo: $(READY)
 	$(BIN)/mallard demo $(DEMO_ARGS)
 
-test: $(READY)
+test: $(COMPILED)
 	$(BIN)/pytest $(PYTEST_ARGS) -m "not slow and not pages"
 
 # Benchmarks, simulated days, whole processes and more seeds: minutes that CI spends on each change.
@@ -143,6 +145,11 @@ $(READY): requirements.lock clients/python/pyproject.toml engine/pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 		-e clients/python -e engine
 	touch $(READY)
+
+# pytest says what it cannot collect, and the tests say it again.
+$(COMPILED): $(READY)
+	$(BIN)/pytest --collect-only --quiet >$(VENV)/collected || tail -n 30 $(VENV)/collected
+	touch $(COMPILED)
 
 # One lock for every platform and every Python from 3.11 on, made in an environment of its own.
 # What is pinned stays as it is; `make lock LOCK_ARGS=--upgrade` takes the newest of everything.

@@ -30,7 +30,7 @@ SERVICE: Final = "mallard"
 # After a server has been away for this long, Sentinels and a cluster let another one take over.
 DOWN_AFTER_MS: Final = 1_200
 _POLL_S: Final = 0.02
-_WITHIN_S: Final = 30.0
+_WITHIN_S: Final = 60.0
 _SENTINELS: Final = 3
 _PRIMARIES: Final = 3
 # The markets that ship with the engine are in different thirds.

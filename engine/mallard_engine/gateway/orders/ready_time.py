@@ -13,6 +13,9 @@ from mallard_protocol.lifecycle import BEFORE_PICKUP, JobState
 
 # The job may be changed between reading and writing it; five times in a row is not expected.
 MAX_TRIES: Final = 5
+# The clock of a caller who says "ready now" may be ahead of Redis by this much. Without it the shop
+# would stay `waiting`: nothing changes its state when the ready time comes.
+CLOCK_SKEW_MS: Final = 1_000
 
 
 async def change_ready(
@@ -55,7 +58,7 @@ async def change_ready(
         release_ms=services.dispatcher.orders.release_ms(mall.id, changed.need, now_ms),
         actor=actor,
         said=store if by_shop else None,
-        is_ready=epoch_ms(ready_at) <= now_ms,
+        is_ready=epoch_ms(ready_at) <= now_ms + CLOCK_SKEW_MS,
     )
 
 

@@ -95,12 +95,16 @@ async def test_missing_parcel_sends_one_driver_until_answered(
 
     await orders.ready(job.id, "lego", datetime.now(UTC))
     await eventually(lambda: any(job.id in {it.job for it in each.jobs} for each in offered))
+    assert shown(await orders.get(job.id)) == [("ready", 0)]
 
-    # By the engine's clock, which may be a few milliseconds behind this one.
-    async def is_ready() -> bool:
-        return shown(await orders.get(job.id)) == [("ready", 0)]
 
-    await eventually(is_ready)
+@pytest.mark.parametrize(("ahead_ms", "state"), [(0, "ready"), (500, "ready"), (60_000, "waiting")])
+async def test_ready_now_by_a_clock_that_is_ahead_is_ready(
+    orders: OrderClient, ahead_ms: int, state: str
+) -> None:
+    job = await orders.submit(order())
+    await orders.ready(job.id, "lego", datetime.now(UTC) + timedelta(milliseconds=ahead_ms))
+    assert shown(await orders.get(job.id)) == [(state, 0)]
 
 
 async def test_order_is_collected_shop_by_shop(hire: Hire, orders: OrderClient) -> None:
