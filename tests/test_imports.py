@@ -163,6 +163,20 @@ def test_no_folder_holds_more_files_than_a_subject() -> None:
             assert count <= MOST_FILES, f"{path.relative_to(ROOT)} holds {count} files"
 
 
+def test_no_folder_of_tests_or_scripts_wants_folders() -> None:
+    """Tests of several subjects, and scripts that change several things, are in folders.
+
+    The parts that scripts include stay in one folder: they include each other.
+    """
+    scripts = folder("mallard_engine.storage") / "lua"
+    for home, pattern in ((ROOT / "tests", "*.py"), (scripts, "*.lua")):
+        for path in [home, *home.rglob("*/")]:
+            folders = [it for it in path.iterdir() if it.is_dir() and it.name != "__pycache__"]
+            count = len(list(path.glob(pattern)))
+            is_flat = count > MOST_FILES and not folders and path.name != "lib"
+            assert not is_flat, f"{path.relative_to(ROOT)} holds {count} files"
+
+
 def test_engine_loads_scipy_only_where_it_needs_it() -> None:
     """It is a quarter of what every command loads, and few markets have batches or roads."""
     for path in sorted(folder("mallard_engine").rglob("*.py")):

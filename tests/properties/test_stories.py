@@ -11,7 +11,7 @@ import pytest
 from mallard_protocol.lifecycle import JobState
 from tests.properties.mallard import Mallard
 from tests.properties.models.drivers import FORGET_DRIVER_MS
-from tests.properties.rules.job import Order
+from tests.properties.rules.jobs.job import Order
 from tests.properties.world import MALLS, MARKET
 
 JOB = f"job_{MARKET}.j000"

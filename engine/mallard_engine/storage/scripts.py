@@ -1,6 +1,7 @@
 """Loads and runs the Lua scripts: one file is one transition, and its header is the contract.
 
-A file of `lua/` starts with `#!lua` (optionally ` flags=…`), followed by comments with its purpose
+The folders of `lua/` sort the scripts by what they change. A script's file name is unique among all
+of them. A script starts with `#!lua` (optionally ` flags=…`), followed by comments with its purpose
 and by lines of the forms
 
     -- KEYS   drivers idle jobs...
@@ -26,6 +27,8 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import StoreLink
 
 _SHEBANG = re.compile(r"#!lua(?: flags=([a-z,-]+))?$")
+# Folders of `lua/` that hold no transitions: parts of scripts, and the audit's own script.
+_OTHERS = frozenset({"audit", "lib"})
 _INCLUDE = re.compile(r"^-- include (lib/\w+\.lua)$", re.MULTILINE)
 
 
@@ -86,17 +89,20 @@ class Script:
         return await link.call(b"EVAL", self.source, len(keys), *keys, *args)
 
 
+def script_files() -> dict[str, Traversable]:
+    """Return the file of every script by the script's name (its file without `.lua`)."""
+    groups = [it for it in _folder().iterdir() if it.is_dir() and it.name not in _OTHERS]
+    files = [file for group in groups for file in group.iterdir() if file.name.endswith(".lua")]
+    return {it.name.removesuffix(".lua"): it for it in sorted(files, key=lambda it: it.name)}
+
+
 @cache
 def all_scripts() -> Mapping[str, Script]:
     """Return every script of the package by name (its file without `.lua`)."""
-    folder = resources.files("mallard_engine.storage") / "lua"
-    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".lua"))
     return MappingProxyType(
         {
-            name.removesuffix(".lua"): Script.parse(
-                name.removesuffix(".lua"), (folder / name).read_text(encoding="utf-8"), folder
-            )
-            for name in names
+            name: Script.parse(name, file.read_text(encoding="utf-8"), _folder())
+            for name, file in script_files().items()
         }
     )
 
@@ -116,6 +122,10 @@ def script_when_full(name: str) -> Script:
 def load_commands() -> list[Command]:
     """Return the commands that load every script, for the greeting of a `Link`."""
     return [(b"SCRIPT", b"LOAD", script.source) for script in all_scripts().values()]
+
+
+def _folder() -> Traversable:
+    return resources.files("mallard_engine.storage") / "lua"
 
 
 def _sha(source: bytes) -> bytes:

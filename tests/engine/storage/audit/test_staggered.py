@@ -9,7 +9,12 @@ import pytest
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.ports import JobRef
 from tests.engine.storage.breaches.writing import change, set_job
-from tests.engine.storage.scripts.test_staggered import begin, more, offer_to_next, offer_to_two
+from tests.engine.storage.scripts.offers.test_staggered import (
+    begin,
+    more,
+    offer_to_next,
+    offer_to_two,
+)
 from tests.engine.storage.worlds import MALL, MARKET, World
 
 

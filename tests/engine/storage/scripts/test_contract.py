@@ -35,7 +35,7 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.keys import place_of
 from mallard_engine.storage.redis_storage import RedisStorage
-from mallard_engine.storage.scripts import Script, all_scripts, script_when_full
+from mallard_engine.storage.scripts import Script, all_scripts, script_files, script_when_full
 from mallard_protocol.lifecycle import (
     BEFORE_PICKUP,
     NOT_ASKED_AGAIN,
@@ -163,9 +163,9 @@ def test_keys_of_a_transition_start_with_the_markets_keys(script: Script) -> Non
 
 
 def test_lua_files_are_short_and_start_with_a_shebang() -> None:
-    folder = resources.files("mallard_engine.storage") / "lua"
-    scripts = [file for file in folder.iterdir() if file.name.endswith(".lua")]
-    for file in [*scripts, *(folder / "lib").iterdir()]:
+    library = resources.files("mallard_engine.storage") / "lua" / "lib"
+    scripts = list(script_files().values())
+    for file in [*scripts, *library.iterdir()]:
         lines = file.read_text().splitlines()
         assert len(lines) <= MOST_LINES, file.name
         for line in lines:

@@ -8,7 +8,7 @@ from mallard_engine.core.model import Device
 from mallard_engine.ports import Stop
 from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState, Step
-from tests.engine.storage.scripts.test_door import reports
+from tests.engine.storage.scripts.delivery.test_door import reports
 from tests.engine.storage.transfers import accepted_by, begin_transfer, on_board, take_over
 from tests.engine.storage.worlds import MARKET, World
 

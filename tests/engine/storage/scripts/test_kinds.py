@@ -4,12 +4,12 @@ import re
 from importlib import resources
 
 from mallard_engine.ports import DueKind, PushKind
+from mallard_engine.storage.scripts import script_files
 
-_FOLDER = resources.files("mallard_engine.storage") / "lua"
+_LIBRARY = resources.files("mallard_engine.storage") / "lua" / "lib"
 _SOURCES = [
     file.read_text(encoding="utf-8")
-    for folder in (_FOLDER, _FOLDER / "lib")
-    for file in folder.iterdir()
+    for file in (*script_files().values(), *_LIBRARY.iterdir())
     if file.name.endswith(".lua")
 ]
 # A member of the due set: passed to `falls_due`, to a command on the set, or built for them.

@@ -1,0 +1,59 @@
+"""Rules: operators pause and resume matching; nothing is offered where it is paused."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from tests.properties.machine import DRIVERS, How, how_often, some_node
+from tests.properties.rules.jobs.change import ChangeRules
+from tests.properties.world import MALLS, MARKET
+
+PLACES = (
+    ("", ""),
+    *((mall, "") for mall in MALLS),
+    *((mall, store) for mall in MALLS for store in ("lego", "gap")),
+)
+
+
+class PauseRules(ChangeRules):
+    """Rules for pauses. Most are short: a paused market hides what the other rules would find."""
+
+    @rule(
+        place=st.sampled_from(PLACES),
+        paused=st.booleans(),
+        node=some_node,
+        how=how_often,
+    )
+    def operator_pauses(
+        self, place: tuple[str, str], node: str = "n1", how: How = "once", *, paused: bool
+    ) -> None:
+        """Pause or resume a place, whatever it was."""
+        mall, store = place
+        changed = self.model.pause(mall, store, paused=paused)
+        self.call(
+            f"{'pause' if paused else 'resume'} {place}",
+            changed,
+            lambda store_: store_.controls.set_pause(
+                MARKET, mall, store, paused=paused, actor="boss", reason="flood"
+            ),
+            node=node,
+            how=how,
+            read=lambda outcome: "changed" if outcome.changed else "same",
+            again="same",
+        )
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(place=st.sampled_from(PLACES), back=st.integers(0, 5), how=how_often)
+    def a_short_pause(self, place: tuple[str, str], back: int, how: How) -> None:
+        """Plans of other nodes arrive during a pause, and again after it."""
+        name = self.job_at(back, {"queued"})
+        self.operator_pauses(place, paused=True)
+        self.offer(name, self.model.jobs[name].attempt, DRIVERS, how)
+        self.operator_pauses(place, paused=False)
+        self.offer(name, self.model.jobs[name].attempt, DRIVERS, how)
+
+    @precondition(lambda self: self.model.paused)
+    @rule()
+    def everything_is_resumed(self) -> None:
+        """End all pauses, so that the machine does not stand still."""
+        for mall, store in PLACES:
+            self.operator_pauses((mall, store), paused=False)
