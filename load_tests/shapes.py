@@ -39,10 +39,8 @@ SHAPES: Final = {
         "up fast, long at the peak, slowly down",
         rate=((0.0, 0.4), (0.15, 1.0), (0.7, 1.0), (1.0, 0.3)),
     ),
-    "flash-sale": Shape("half-way, one mall gets --flash-jobs within a second", flash_at=0.5),
-    "mass-reconnect": Shape(
-        "half-way, all drivers lose their sockets at once", reconnect_at=(0.5,)
-    ),
+    "flash-sale": Shape("halfway, one mall gets --flash-jobs within a second", flash_at=0.5),
+    "mass-reconnect": Shape("halfway, all drivers lose their sockets at once", reconnect_at=(0.5,)),
     "rolling-restart": Shape(
         "one node is restarted, then the other (see --on-restart)", restart_at=(0.2, 0.6)
     ),

@@ -80,6 +80,14 @@ def test_named_make_targets_exist() -> None:
     assert commands("make") <= targets
 
 
+# A measurement names the command of its commit.
+@pytest.mark.parametrize("document", [it for it in EVERY_DOCUMENT if "/measurements/" not in it])
+def test_modules_that_commands_run_exist(document: str) -> None:
+    run = re.compile(rf"python -m\s+((?:{'|'.join(PACKAGES)})(?:\.[a-z_0-9]+)*)")
+    modules = set(run.findall((ROOT / document).read_text()))
+    assert not [name for name in modules if importlib.util.find_spec(name) is None]
+
+
 def test_named_commands_exist() -> None:
     folder = ROOT / "engine/mallard_engine/cli/commands"
     assert not [name for name in commands("mallard") if not (folder / f"{name}.py").exists()]

@@ -14,7 +14,7 @@ class Plan:
     """The demo's size and pace.
 
     `rate` jobs a second arrive for `seconds`, then it drains for at most `drain_s`. With
-    `kill_node` one node is killed half-way; `stranded` of its drivers then stay without a socket
+    `kill_node` one node is killed halfway; `stranded` of its drivers then stay without a socket
     for `stranded_s`, so that an offer to a driver without a socket would show. On a `bad_day`
     parcels may be missing for a minute. With `stay` orders arrive until the demo is interrupted,
     and it prints links to the pages.

@@ -5,7 +5,7 @@ from load_tests.benchmarks.pages.cells import aim, ratio_of, spread_of
 from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Table
 from load_tests.benchmarks.pages.samples import Results
 from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL
-from load_tests.benchmarks.system.rows import cases, cell, ratio_cell
+from load_tests.benchmarks.system.rows import cases, cell, ratio_cell, shown
 
 _CONTESTANTS = (MALLARD, POOL, LINE)
 _TEXT = """\
@@ -36,9 +36,9 @@ def chapter(results: Results) -> Chapter:
             rows.append((label, *cells, ratio_cell(results, metric, MALLARD, LINE, case)))
         if rate == 100:
             label = f"{SERVER} at 100 a second"
-            for name, way in ((LINE, "a line"), (POOL, "a pool")):
+            for name, way in ((LINE, "one connection"), (POOL, "a pool")):
                 found = ratio_of(results, SERVER, (MALLARD, name), case)
                 aims += aim(f"{label}, against the minimal program with {way}", 1.4, found)
             aims += aim(label, 0.9, spread_of(results, MALLARD, SERVER, case), "ms")
-    blocks.append(Table(("", *_CONTESTANTS, "Mallard to the floor"), rows))
+    blocks.append(Table(("", *map(shown, _CONTESTANTS), "Mallard to the floor"), rows))
     return Chapter("Capacity", blocks, aims)

@@ -9,7 +9,7 @@ from load_tests.benchmarks.pages.document import Aim, Block, Chapter, Plot, Tabl
 from load_tests.benchmarks.pages.ratios import Spread
 from load_tests.benchmarks.pages.samples import Case, Results
 from load_tests.benchmarks.system.arena import LINE, MALLARD, POOL
-from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell
+from load_tests.benchmarks.system.rows import cases, cell, named, ratio_cell, shown
 from load_tests.measurements import Measure
 from mallard_engine.charts import LineChart, Point, Series
 
@@ -19,10 +19,11 @@ From the due time of an order (Poisson arrivals that do not wait for responses) 
 offer at a driver's socket. Two nodes of the engine, one Redis, the generator and its drivers share
 two cores. Drivers report every 5 s, answer after 0.5 s, decline 10 % and ignore 5 % of the offers.
 The **minimal program** makes the same round trips without logic: it stores the order, offers it to
-the next driver in turn, and writes each answer to Redis, either through redis-py's pool, as most
-programs would, or through one pipelined connection, which is the lower bound (floor).
+the next driver in turn, and writes each answer to Redis. It does so either through redis-py's
+**pool**, as most programs would, or through **one connection** with pipelining (hiredis), which is
+the lower bound (floor).
 
-A value is that of the whole time; the best and the worst minute are in brackets."""
+A value is that of the whole run; those of the best and the worst minute are in brackets."""
 
 
 def chapter(results: Results) -> Chapter:
@@ -53,7 +54,7 @@ def _tables(results: Results, case: Case) -> Iterator[Block]:
     ]  # fmt: skip
     failed = [cell(results, name, FAILED, case) for name in _CONTESTANTS]
     rows.append((f"{FAILED}, %", *failed, MISSING))
-    yield Table(("", *_CONTESTANTS, "Mallard to the floor"), rows)
+    yield Table(("", *map(shown, _CONTESTANTS), "Mallard to the floor"), rows)
 
 
 def _plot(results: Results, case: Case) -> Plot:
@@ -64,11 +65,11 @@ def _plot(results: Results, case: Case) -> Plot:
             found = _latency(results, name, f"{Measure.OFFER.value} p{percent:g}", case)
             if found:
                 points.append(Point(100 / (100 - percent), *found))
-        lines.append(Series(name, points))
+        lines.append(Series(shown(name), points))
     rate = case.get("orders a second", 0)
     chart = LineChart(
-        title=f"Offer latency at {rate:g} orders a second: one of so many takes longer",
-        x_label="one of 2 (p50), 10 (p90), 100 (p99), 1000 (p99.9)",
+        title=f"Offer latency at {rate:g} orders a second, by percentile",
+        x_label="one offer in 2 (p50), 10 (p90), 100 (p99), 1000 (p99.9) takes longer",
         y_label="ms",
         series=lines,
         log_x=True,

@@ -41,6 +41,9 @@ class Plot(NamedTuple):
     chart: LineChart
 
 
+# The module of the benchmarks when some results were measured, and its present name.
+_MOVED = {"load_tests.bench": "load_tests.benchmarks"}
+
 Block: TypeAlias = str | Table | Plot
 
 
@@ -102,9 +105,10 @@ def _row(cells: Sequence[str]) -> str:
 
 def _source(run: Run, bench: str) -> str:
     machine = run.machine
+    command = " ".join(_MOVED.get(word, word) for word in run.command.split(" "))
     versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
     return (
-        f"*Commit {run.commit}, {run.at}, {run.took_s:.0f} s: `{run.command}`. "
+        f"*Commit {run.commit}, {run.at}, {run.took_s:.0f} s: `{command}`. "
         f"{machine['cores']} cores of {machine['processor']}, {machine['memory']}, "
         f"{machine['kernel']}. {versions}. "
         f"[Raw data](../load_tests/results/{bench}.json).*"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from load_tests.benchmarks.pages import cells
 from load_tests.benchmarks.pages.samples import Case, Results
+from load_tests.benchmarks.system.arena import SHOWN
 
 
 def cell(results: Results, contestant: str, metric: str, case: Case) -> str:
@@ -15,6 +16,11 @@ def ratio_cell(results: Results, metric: str, ours: str, theirs: str, case: Case
     """Return the ratio of two contestants."""
     found = cells.ratio_of(results, metric, (ours, theirs), case)
     return f"{found} ×" if found else cells.MISSING
+
+
+def shown(contestant: str) -> str:
+    """Return the name of a contestant in the document."""
+    return SHOWN.get(contestant, contestant)
 
 
 def cases(results: Results) -> Iterator[Case]:

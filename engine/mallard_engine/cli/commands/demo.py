@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
         help=f"service level of the orders (default: {plan.preset})",
     )
     parser.add_argument(
-        "--kill-node", action="store_true", help="kill one node with SIGKILL half-way"
+        "--kill-node", action="store_true", help="kill one node with SIGKILL halfway"
     )
     parser.add_argument(
         "--redis",
