@@ -75,7 +75,7 @@ from mallard_engine.ports.offers import (
     PlannedJob,
 )
 from mallard_engine.ports.proofs import Proofs
-from mallard_engine.ports.pushes import PushEntry, PushSink, PushSource, PushStream
+from mallard_engine.ports.pushes import PushEntry, PushSink, PushStream
 from mallard_engine.ports.refusals import (
     DriverUnavailable,
     DuplicateExternalId,
@@ -167,7 +167,6 @@ __all__ = [
     "PushEntry",
     "PushKind",
     "PushSink",
-    "PushSource",
     "PushStream",
     "QuotaExceeded",
     "Quotas",

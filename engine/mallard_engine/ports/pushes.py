@@ -8,22 +8,10 @@ from mallard_engine.ports.effects import Push
 
 
 @dataclass(frozen=True, slots=True)
-class PushSource:
-    """A stream of pushes of a market.
-
-    ``shared``: what nodes of the previous version write, for the drivers of all nodes; otherwise
-    what other nodes write for the drivers of this node.
-    """
+class PushEntry:
+    """A push read from the stream of a market; ``cursor`` is the position behind it."""
 
     market: str
-    shared: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PushEntry:
-    """A push read from a stream; ``cursor`` is the position behind it."""
-
-    source: PushSource
     cursor: str
     push: Push
 
@@ -38,8 +26,8 @@ class PushSink(Protocol):
 class PushStream(Protocol):
     """The pushes for the drivers of this node.
 
-    Those of its own transitions come with their replies, those of other nodes through streams. Each
-    of the two keeps its order; a driver's ``seq`` gives the order of both.
+    Those of its own transitions come with their replies, those of other nodes through a stream of
+    each market. Each of the two keeps its order; a driver's ``seq`` gives the order of both.
     """
 
     def deliver_to(self, sink: PushSink, reply_lost: Callable[[str], None]) -> None:
@@ -50,11 +38,11 @@ class PushStream(Protocol):
             reply_lost: Called with the market of a transition whose reply is ignored.
         """
 
-    async def heads(self, market: str) -> Mapping[PushSource, str]:
-        """Return the ends of a market's streams.
+    async def head(self, market: str) -> str:
+        """Return the end of a market's stream.
 
         Replies to transitions that ran before have arrived when this returns.
         """
 
-    async def read(self, cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
-        """Return what follows each cursor, in order; wait up to ``block_ms``."""
+    async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
+        """Return what follows each market's cursor, in order; wait up to ``block_ms``."""

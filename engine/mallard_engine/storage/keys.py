@@ -52,7 +52,7 @@ class MarketKeys:
         | ``offers`` | hash | record by id |
         | ``waiting`` | hash | what a round reads of a queued job |
         | ``counts`` | hash | jobs by state |
-        | ``events``, ``push`` | stream | events; pushes for drivers on nodes of schema 3 |
+        | ``events`` | stream | events |
         | ``moves`` | stream | where drivers with jobs are, for readers of events; a thousand |
         | ``forget`` | zset | until when data is kept |
         | ``externals`` | hash | job by service/external id |

@@ -31,7 +31,8 @@ class Schema:
 OURS: Final = Schema(written=6, oldest_reader=5)
 """1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times.
 3: shops, holds, returns, transfers; jobs may be `failed`. 4: a stream of pushes for each node. 5:
-reads packed jobs. 6: packs them, so that a node below 5 must not share the store."""
+reads packed jobs. 6: packs them, so that a node below 5 must not share the store, and no longer
+writes what only those read: the queue of schema 1, the market's stream of pushes."""
 
 _UNKNOWN: Final = "another program, or an unknown version, has written to this store"
 

@@ -435,7 +435,7 @@ class World:
 
     async def pushes(self, driver: str = "ann") -> list[Push]:
         """The pushes to the driver so far."""
-        streams = [self.keys.key("push"), *(self.keys.pushes(node) for node in sorted(self.nodes))]
+        streams = [self.keys.pushes(node) for node in sorted(self.nodes)]
         entries = [entry for key in streams for _, entry in await self.redis.xrange(key)]
         pushes = [read_push(entry[b"p"], entry[b"c"]) for entry in entries]
         return [push for push in pushes if push.driver == driver]

@@ -8,7 +8,7 @@ import structlog
 
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import PushEntry, PushSource, PushStream, StoreUnavailable
+from mallard_engine.ports import PushEntry, PushStream, StoreUnavailable
 from mallard_engine.tasks import cancel
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
@@ -30,7 +30,8 @@ class Relay:
         self._pushes = pushes
         self._hub = hub
         self._sleep = sleep
-        self._cursors: dict[PushSource, str] = {}
+        # By market: up to where its stream was read.
+        self._cursors: dict[str, str] = {}
         self._followed = asyncio.Event()
         # Set, and replaced, whenever cursors have moved.
         self._moved = asyncio.Event()
@@ -46,40 +47,39 @@ class Relay:
         self._task = None
 
     async def follow(self, market: str) -> None:
-        """Read the streams of this market from now on. Call it after adding the session to the hub.
+        """Read the stream of this market from now on. Call it after adding the session to the hub.
 
         Raises:
-            StoreUnavailable: the ends of the streams could not be read.
+            StoreUnavailable: the end of the stream could not be read.
         """
-        if not self._follows(market):
-            for source, head in (await self._pushes.heads(market)).items():
-                self._cursors.setdefault(source, head)
+        if market not in self._cursors:
+            self._cursors.setdefault(market, await self._pushes.head(market))
         self._followed.set()
 
     async def rewind(self, market: str) -> None:
-        """Continue from the ends of the market's streams.
+        """Continue from the end of the market's stream.
 
-        The store has lost writes, so the old cursors may lie ahead of new pushes. Call it while the
+        The store has lost writes, so the old cursor may lie ahead of new pushes. Call it while the
         market's sessions hold pushes back.
 
         Raises:
-            StoreUnavailable: the ends of the streams could not be read.
+            StoreUnavailable: the end of the stream could not be read.
         """
-        if self._follows(market):
-            self._cursors.update(await self._pushes.heads(market))
+        if market in self._cursors:
+            self._cursors[market] = await self._pushes.head(market)
             self._note_moved()
 
     async def settled(self, market: str) -> None:
         """Return when every push of the transitions up to now has been delivered, if it ever is.
 
-        Those of this node's own transitions come before the reply of `PushStream.heads`, those of
-        other nodes are in the streams by then.
+        Those of this node's own transitions come before the reply of `PushStream.head`, those of
+        other nodes are in the stream by then.
 
         Raises:
-            StoreUnavailable: the ends of the streams could not be read.
+            StoreUnavailable: the end of the stream could not be read.
         """
-        heads = await self._pushes.heads(market)
-        while any(_is_behind(self._cursors.get(source), head) for source, head in heads.items()):
+        head = await self._pushes.head(market)
+        while _is_behind(self._cursors.get(market), head):
             await self._moved.wait()
 
     async def _tail(self) -> None:
@@ -98,17 +98,14 @@ class Relay:
                 continue
             self._deliver(entries, read_from)
 
-    def _deliver(self, entries: Sequence[PushEntry], read_from: Mapping[PushSource, str]) -> None:
-        rewound = {source for source in read_from if self._cursors[source] != read_from[source]}
+    def _deliver(self, entries: Sequence[PushEntry], read_from: Mapping[str, str]) -> None:
+        rewound = {market for market in read_from if self._cursors[market] != read_from[market]}
         for entry in entries:
-            if entry.source not in rewound:
-                self._cursors[entry.source] = entry.cursor
-                self._hub.deliver(entry.source.market, (entry.push,))
+            if entry.market not in rewound:
+                self._cursors[entry.market] = entry.cursor
+                self._hub.deliver(entry.market, (entry.push,))
         if entries:
             self._note_moved()
-
-    def _follows(self, market: str) -> bool:
-        return PushSource(market) in self._cursors
 
     def _note_moved(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
@@ -116,9 +113,9 @@ class Relay:
 
     def _drop_empty_markets(self) -> None:
         held = self._hub.markets
-        dropped = [source for source in self._cursors if source.market not in held]
-        for source in dropped:
-            del self._cursors[source]
+        dropped = [market for market in self._cursors if market not in held]
+        for market in dropped:
+            del self._cursors[market]
         if dropped:
             self._note_moved()
 

@@ -13,7 +13,6 @@ from mallard_engine.ports import (
     PushEntry,
     PushKind,
     PushSink,
-    PushSource,
     StoreUnavailable,
     TakenBack,
 )
@@ -37,18 +36,18 @@ class Streams:
 
     def deliver_to(self, sink: PushSink, reply_lost: Callable[[str], None]) -> None: ...
 
-    async def heads(self, market: str) -> Mapping[PushSource, str]:
-        return {PushSource(market): f"{len(self.pushed.get(market, []))}-0"}
+    async def head(self, market: str) -> str:
+        return f"{len(self.pushed.get(market, []))}-0"
 
-    async def read(self, cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
-        self.asked.append({source.market: cursor for source, cursor in cursors.items()})
+    async def read(self, cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
+        self.asked.append(dict(cursors))
         await asyncio.sleep(0)
         if self.down:
             raise StoreUnavailable("down")
         found = [
-            PushEntry(source, f"{place + 1}-0", push)
-            for source, cursor in cursors.items()
-            for place, push in enumerate(self.pushed.get(source.market, []))
+            PushEntry(market, f"{place + 1}-0", push)
+            for market, cursor in cursors.items()
+            for place, push in enumerate(self.pushed.get(market, []))
             if place >= int(cursor.removesuffix("-0"))
         ]
         if not found:
@@ -163,7 +162,7 @@ async def test_rewound_stream_is_read_from_its_new_end(
     streams.push("phoenix", 12)
     await eventually(lambda: ear.heard == [1, 2, 3, 12])
     await relay.rewind("las-vegas")
-    assert PushSource("las-vegas") not in relay._cursors
+    assert "las-vegas" not in relay._cursors
 
 
 async def test_settled_waits_for_what_was_pushed_before(

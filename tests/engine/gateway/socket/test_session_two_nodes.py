@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from mallard_engine.ports import PushEntry, PushSource, StoreUnavailable
+from mallard_engine.ports import PushEntry, StoreUnavailable
 from tests.engine.gateway.conftest import MALL, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
@@ -102,7 +102,7 @@ async def test_push_trimmed_before_it_is_read_causes_a_welcome(
     store, may_read = one.node.store, asyncio.Event()
     read = store.pushes.read
 
-    async def late(cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
+    async def late(cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         await may_read.wait()
         return await read(cursors, block_ms)
 
@@ -125,7 +125,7 @@ async def test_pushes_of_two_nodes_arrive_in_order_though_one_is_late(
     one, other = await engine_node(), await engine_node()
     read, is_late = one.node.store.pushes.read, asyncio.Event()
 
-    async def late(cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
+    async def late(cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         entries = await read(cursors, block_ms)
         if entries:
             await is_late.wait()
@@ -151,7 +151,7 @@ async def test_node_reads_no_pushes_of_another_nodes_drivers(
     names: set[str] = set()
     read = other.node.store.pushes.read
 
-    async def noted(cursors: Mapping[PushSource, str], block_ms: int) -> Sequence[PushEntry]:
+    async def noted(cursors: Mapping[str, str], block_ms: int) -> Sequence[PushEntry]:
         entries = await read(cursors, block_ms)
         names.update(entry.push.driver for entry in entries)
         return entries

@@ -49,12 +49,11 @@ local function wake(driver, rec, why)
   event({ kind = 'driver', driver = driver, what = 'wake', device = rec.device, reason = why })
 end
 
--- The stream from which the node that holds a driver's socket reads pushes: its own, or the
--- market's if the node is of schema 3, whose hello does not write `reads`. nil: no node holds the
+-- The stream from which the node that holds a driver's socket reads pushes. nil: no node holds the
 -- socket, or the calling node does, which delivers the pushes of the reply itself.
 local function stream_of(rec)
   if not rec.connected or rec.node == policy.node then return nil end
-  return rec.reads == rec.node and K.push .. ':' .. rec.node or K.push
+  return K.push .. ':' .. rec.node
 end
 
 local function send(rec, body, card)

@@ -2,9 +2,10 @@
 local WAIT = KEYS[14]
 -- A transition that queues jobs of several malls puts the wait sets of the other malls here.
 local WAITS = {}
--- The wait set as engines up to schema 1 read it: by id, with priority and age as the score. It is
--- written while such engines may share the server (docs/howto/upgrade.md). No header declares it,
--- since it will be removed with them; it shares the market's hash tag.
+-- The wait set by id that engines up to schema 5 write for those of schema 1. Nothing reads it any
+-- more; what such engines have written is removed with its job, so that none of it stays
+-- (docs/howto/upgrade.md). No header declares it, since it will go with them; it shares the market's
+-- hash tag.
 local function old_wait(wait)
   return (wait:gsub(':queue:', ':wait:', 1))
 end
@@ -19,7 +20,6 @@ end
 local function wait_for_driver(job)
   local wait = WAITS[job.mall] or WAIT
   redis.call('ZADD', wait, 0, place_of(job))
-  redis.call('ZADD', old_wait(wait), job.created_ms - job.priority * 1e12, job.id)
   redis.call('HSET', K.waiting, job.id, cmsgpack.pack({ job.attempt, job.need,
     cmsgpack.pack(job.asked), job.card, job.mall }))
   effects.malls[#effects.malls + 1] = job.mall

@@ -19,6 +19,7 @@ local function connect(rec, node, epoch, held)
   end
   local was_connected = rec.connected
   rec.epoch, rec.node, rec.connected = epoch, node, true
+  -- Engines of schema 5 push to the node's own stream only if both names are equal.
   rec.reads = node
   redis.call('SADD', held, rec.id)
   event({ kind = 'driver', driver = rec.id, what = 'connected', epoch = epoch, node = node,

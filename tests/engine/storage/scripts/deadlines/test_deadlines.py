@@ -2,7 +2,7 @@
 
 import pytest
 
-from mallard_engine.ports import DueEntry, DueKind, PushSource, StoreFull
+from mallard_engine.ports import DueEntry, DueKind, StoreFull
 from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from tests.engine.storage.worlds import (
@@ -307,18 +307,17 @@ async def test_waiting_jobs_are_counted_by_mall(world: World) -> None:
 async def test_pushes_are_read_from_a_cursor(world: World) -> None:
     pushes = RedisStorage(world.url, {MARKET: world.policy}, node=NODE)
     await pushes.connect()
-    own, shared = PushSource(MARKET), PushSource(MARKET, shared=True)
-    begin = await pushes.pushes.heads(MARKET)
-    assert begin == {own: "0-0", shared: "0-0"}
+    begin = await pushes.pushes.head(MARKET)
+    assert begin == "0-0"
     await world.driver("ann")
     ref, offer = await world.offered()
-    heads = await pushes.pushes.heads(MARKET)
-    assert await pushes.pushes.read(heads, 1) == []
+    head = {MARKET: await pushes.pushes.head(MARKET)}
+    assert await pushes.pushes.read(head, 1) == []
     await world.store.jobs.cancel(ref, "toys", "")
-    (entry,) = await pushes.pushes.read(heads, 1)
-    assert (entry.source, entry.push.kind, entry.push.offer_id) == (own, "offer_closed", offer)
-    assert {own: entry.cursor, shared: "0-0"} == await pushes.pushes.heads(MARKET)
-    assert [e.push.seq for e in await pushes.pushes.read(begin, 1)] == [1, 2]
+    (entry,) = await pushes.pushes.read(head, 1)
+    assert (entry.market, entry.push.kind, entry.push.offer_id) == (MARKET, "offer_closed", offer)
+    assert entry.cursor == await pushes.pushes.head(MARKET)
+    assert [e.push.seq for e in await pushes.pushes.read({MARKET: begin}, 1)] == [1, 2]
     await pushes.close()
 
 

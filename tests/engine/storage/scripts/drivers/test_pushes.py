@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from mallard_engine.core.model import Vehicle
-from mallard_engine.ports import Push, PushSource
+from mallard_engine.ports import Push
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.storage.worlds import MARKET, NODE, World
 
@@ -67,24 +67,16 @@ async def test_nothing_is_written_for_a_driver_without_a_socket(world: World) ->
     assert await lengths(world) == {}
 
 
-async def test_node_of_schema_3_gets_pushes_through_the_shared_stream(
-    world: World, own: RedisStorage
-) -> None:
-    """Its hello leaves the record as it is, with its own name as the node."""
+async def test_push_goes_to_the_node_that_an_older_record_names(world: World) -> None:
+    """Engines up to schema 3 wrote no `reads`."""
     await world.driver("ann")
     key = world.keys.key("drivers")
     record = msgpack.unpackb(await world.redis.hget(key, "ann"))
-    assert record["reads"] == NODE
-    await world.redis.hset(key, "ann", msgpack.packb({**record, "node": "older"}))
-    world.nodes.add("older")
-    await world.pass_ms(0)
-    await world.redis.smove(world.keys.held(NODE), world.keys.held("older"), "ann")
-    begin = await own.pushes.heads(MARKET)
+    assert record.pop("reads") == NODE
+    await world.redis.hset(key, "ann", msgpack.packb(record))
     ref = await world.submit()
     await world.store.jobs.assign(ref, "ann", "operator")
-    assert await lengths(world) == {"push": 1}
-    (entry,) = await own.pushes.read(begin, 1)
-    assert (entry.source, entry.push.driver) == (PushSource(MARKET, shared=True), "ann")
+    assert await lengths(world) == {f"push:{NODE}": 1}
 
 
 async def test_replaced_socket_gets_its_push_on_its_own_node(
@@ -93,10 +85,10 @@ async def test_replaced_socket_gets_its_push_on_its_own_node(
     world.nodes.add(OTHER)
     await world.pass_ms(0)
     await world.connect("ann")
-    begin = await own.pushes.heads(MARKET)
+    begin = {MARKET: await own.pushes.head(MARKET)}
     await world.store.drivers.hello(MARKET, "ann", node=OTHER, vehicle=Vehicle(), fix=None)
     (entry,) = await own.pushes.read(begin, 1)
-    assert (entry.source, entry.push.kind, entry.push.epoch) == (PushSource(MARKET), "replaced", 2)
+    assert (entry.market, entry.push.kind, entry.push.epoch) == (MARKET, "replaced", 2)
 
 
 @pytest.mark.parametrize("is_dead", [False, True])
@@ -121,10 +113,10 @@ async def test_stream_goes_with_the_lease_of_its_node(world: World, *, is_dead: 
 async def test_node_trims_what_it_has_delivered(world: World, own: RedisStorage) -> None:
     key = world.keys.pushes(NODE)
     packed = msgpack.packb({"kind": "state", "driver": "ann", "seq": 1, "state": "paused"})
-    cursors = dict(await own.pushes.heads(MARKET))
+    cursors = {MARKET: await own.pushes.head(MARKET)}
     for _ in range(3):
         for _ in range(600):
             await world.redis.xadd(key, {"p": packed, "c": b""})
         while entries := await own.pushes.read(cursors, 1):
-            cursors |= {entry.source: entry.cursor for entry in entries}
+            cursors |= {entry.market: entry.cursor for entry in entries}
     assert 0 < await world.redis.xlen(key) < 800
