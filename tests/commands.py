@@ -148,10 +148,10 @@ def _forked(link: socket.socket) -> dict[str, Any]:
             return dict(json.loads(message))
         for file in outputs:
             os.close(file)
-        with socket.socket(fileno=caller) as told, contextlib.suppress(BrokenPipeError):
-            told.send(b"%d" % pid)
+        with socket.socket(fileno=caller) as channel, contextlib.suppress(BrokenPipeError):
+            channel.send(b"%d" % pid)
             _, status = os.waitpid(pid, 0)
-            told.send(b"%d" % os.waitstatus_to_exitcode(status))
+            channel.send(b"%d" % os.waitstatus_to_exitcode(status))
         os._exit(0)
 
 

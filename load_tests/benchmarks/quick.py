@@ -58,7 +58,7 @@ def checks_table(checks: Sequence[Check]) -> str:
             three_digits(check.limit.at_most),
             three_digits(check.seen),
             str(check.varied),
-            _told(check),
+            _verdict(check),
         )
         for check in checks
     ]
@@ -81,7 +81,7 @@ def _field(ours: str) -> Iterator[Field]:
         yield field
 
 
-def _told(check: Check) -> str:
+def _verdict(check: Check) -> str:
     return f"holds {check.limit.why}".rstrip() if check.holds else "OVER THE LIMIT"
 
 

@@ -78,13 +78,13 @@ def judge(heard: Heard, stories: Mapping[str, Sequence[Mapping[str, Any]]]) -> l
     failures = []
     for job, timeline in stories.items():
         changes = sorted(by_job[job])
-        told = [change.state for change in changes]
+        states = [change.state for change in changes]
         kept = [change.state for change in changes if not heard.may_be_lost(change)]
         lived = [entry["state"] for entry in timeline]
-        if not _is_part(lived, told):
-            failures.append(f"{job} was {lived}, and a change was not heard: {told}")
+        if not _is_part(lived, states):
+            failures.append(f"{job} was {lived}, and a change was not heard: {states}")
         if not _is_part(kept, lived):
-            failures.append(f"{job} was {lived}, and something else was heard: {told}")
+            failures.append(f"{job} was {lived}, and something else was heard: {states}")
         if any(a.sequence >= b.sequence for a, b in pairwise(changes)):
             failures.append(f"{job}: a sequence was used twice")
     unknown = by_job.keys() - stories.keys()

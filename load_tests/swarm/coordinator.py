@@ -42,7 +42,7 @@ class _Worker:
     online: int = 0
     drivers: int = 0
     cpu_s: float = 0.0
-    told_s: float = 0.0
+    logged_until_s: float = 0.0
     is_ready: bool = False
 
 
@@ -227,7 +227,7 @@ class Swarm:
                     self._fail(what)
                 case "log":
                     worker.online, worker.cpu_s = what["online"], what["cpu_s"]
-                    worker.told_s = what["until_s"]
+                    worker.logged_until_s = what["until_s"]
                     self._lag_s = max(self._lag_s, what["lag_s"])
                     self._accounting.take(number, what)
         self._fail(f"worker {number} ended")
@@ -236,7 +236,7 @@ class Swarm:
         """Wait until the logs up to now have arrived."""
         asked_s = time.monotonic()
         self._broadcast("send_log", None)
-        await self._until(lambda: all(it.told_s >= asked_s for it in self._workers))
+        await self._until(lambda: all(it.logged_until_s >= asked_s for it in self._workers))
 
     def _fail(self, why: str) -> None:
         self._why = self._why or why

@@ -1,4 +1,4 @@
-"""The order API's side, by hand: a small HTTP server that answers as a test has told it."""
+"""The order API's side, by hand: a small HTTP server that answers as a test has set it."""
 
 import json
 import threading

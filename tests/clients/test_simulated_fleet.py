@@ -126,10 +126,10 @@ async def test_broken_car_waits_until_its_parcel_is_gone(engine: Counterpart) ->
         report = await _next(socket, "problem")
         assert report["kind"] == "breakdown"
         await socket.reply(report, state="on_run")
-        told = {"job": JOB, "attempt": 1, "state": "picked_up"}
-        await socket.send("job", seq=2, **told, reason="updated", detail=carried)
+        update = {"job": JOB, "attempt": 1, "state": "picked_up"}
+        await socket.send("job", seq=2, **update, reason="updated", detail=carried)
         await eventually(lambda: fleet.tally.codes == {"t1": "4711"})
-        await socket.send("job", seq=3, **(told | {"attempt": 2}), reason="transferred")
+        await socket.send("job", seq=3, **(update | {"attempt": 2}), reason="transferred")
         assert (await _next(socket, "status"))["state"] == "available"
         assert fleet.tally.counts["broken_down"] == 1
         assert fleet.tally.counts["delivered"] == 0

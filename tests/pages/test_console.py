@@ -213,7 +213,7 @@ async def test_every_place_is_accessible_and_fits(
     await app.must("problem", job=job["id"], attempt=1, kind="unsafe", text="dark car park")
     async with open_page("/console#/phoenix/exceptions", token=token()) as it:
         page = it.page
-        # The replay asks from before the first event and is told which is kept; the map is drawn
+        # The replay asks from before the first event and learns which is kept; the map is drawn
         # by the processor here.
         it.expected += ["410", "GPU stall", "GL Driver Message", "WebGL"]
         await row(page, "Driver feels unsafe")

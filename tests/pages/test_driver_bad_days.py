@@ -123,9 +123,9 @@ async def _away(browser: Any, node: Node, place: Place, orders: Shop, *, minute_
         job, tapped = await _ten_minutes(it, line, place, orders, minute_s)
     timeline = (await orders.job(job["id"]))["timeline"]
     delivered = next(it for it in timeline if it["state"] == "delivered")
-    told = datetime.fromisoformat(delivered["occurred_at"])
+    occurred = datetime.fromisoformat(delivered["occurred_at"])
     before, after = tapped
-    assert before - _CLOCKS < told < after + _CLOCKS
+    assert before - _CLOCKS < occurred < after + _CLOCKS
 
 
 async def _ten_minutes(

@@ -25,18 +25,18 @@ def check_events(jobs: Mapping[str, Job], entries: Sequence[Any]) -> None:
         if event["kind"] == "job" and not _is_news(event):
             changes[event["job"]].append(event)
     for name, job in jobs.items():
-        told = changes[name]
-        lived = job.timeline[-len(told) :] if told else ()
-        assert [it["to"] for it in told] == [it.state for it in lived], f"{name}: {told}"
-        for event, entry in zip(told, lived, strict=True):
+        recorded = changes[name]
+        lived = job.timeline[-len(recorded) :] if recorded else ()
+        assert [it["to"] for it in recorded] == [it.state for it in lived], f"{name}: {recorded}"
+        for event, entry in zip(recorded, lived, strict=True):
             assert event["service"] == job.service, f"{name}: {event}"
             assert event["actor"] == entry.actor, f"{name}: {event}"
             assert event["cause"] == entry.cause, f"{name}: {event}"
             occurred = event.get("occurred_ms") or event["at"]
             assert occurred == (entry.occurred_ms or entry.at_ms), f"{name}: {event}"
-        if told:
-            assert (told[-1]["driver"] or None) == job.driver, f"{name}: {told[-1]}"
-            assert told[-1]["attempt"] <= job.attempt, f"{name}: {told[-1]}"
+        if recorded:
+            assert (recorded[-1]["driver"] or None) == job.driver, f"{name}: {recorded[-1]}"
+            assert recorded[-1]["attempt"] <= job.attempt, f"{name}: {recorded[-1]}"
 
 
 def _is_news(event: Mapping[str, Any]) -> bool:

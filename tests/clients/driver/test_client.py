@@ -127,7 +127,7 @@ async def test_push_with_an_old_seq_is_ignored(engine: Counterpart, app_of: Make
     app.listen(received.append, Welcome, StateChanged)
     socket = await engine.accepted()
     await socket.welcome(seq=5)
-    await socket.send("state", seq=5, state="paused", why="told_by_the_welcome_already")
+    await socket.send("state", seq=5, state="paused", why="stated_by_the_welcome_already")
     await socket.send("state", seq=6, state="available", why="resumed")
     await eventually(lambda: len(received) == 2)
     assert isinstance(received[0], Welcome)

@@ -18,7 +18,7 @@ async def test_position_at_the_mall_reports_the_arrival(
     (held,) = await app.accept(await app.expect("offer"))
     assert held["state"] == "assigned"
     await app.move(*place.gate)
-    told = await app.expect("job", job=job["id"])
-    assert (told["state"], told["attempt"]) == ("at_mall", held["attempt"])
+    update = await app.expect("job", job=job["id"])
+    assert (update["state"], update["attempt"]) == ("at_mall", held["attempt"])
     assert await shop.state(job["id"]) == "at_mall"
     assert (await app.step(held, "picked_up"))["job_state"] == "picked_up"

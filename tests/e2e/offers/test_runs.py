@@ -41,12 +41,12 @@ def van(new_app: NewApp, pooling: Node, encoding: str) -> App:
 
 async def given(van: App, shop: Shop, operator: Shop, place: Place, count: int) -> list[Frame]:
     """Assign jobs to the driver as an operator; return them as the app received them."""
-    told = []
+    updates = []
     for _ in range(count):
         job = await shop.submit(place.order())
         await act(operator, job["id"], "assign", driver=van.driver)
-        told.append((await van.expect("job", job=job["id"]))["detail"])
-    return told
+        updates.append((await van.expect("job", job=job["id"]))["detail"])
+    return updates
 
 
 async def test_held_jobs_progress_independently(

@@ -63,8 +63,8 @@ async def test_first_accept_wins_and_others_get_taken(
         # Free for the next offer at once: there is no cool-down for a slower accept.
         assert (await app.must("status", state="available"))["state"] == "available"
     assert spare.waiting("offer") == []
-    told = await new_shop("operator", on=there).explain(job["id"])
-    assert sorted((turn["outcome"], turn["attempt"]) for turn in told["asked"]) == [
+    explained = await new_shop("operator", on=there).explain(job["id"])
+    assert sorted((turn["outcome"], turn["attempt"]) for turn in explained["asked"]) == [
         ("accepted", 1),
         ("withdrawn", 1),
         ("withdrawn", 1),

@@ -116,8 +116,8 @@ async def test_driver_goes_offline_when_the_block_ends(
     await app.online(*place.gate)
     until_ms = now_ms() + 1_000
     await app.must("status", state="available", until_ms=until_ms)
-    told = await app.expect("state")
-    assert told["state"] == "offline"
+    update = await app.expect("state")
+    assert update["state"] == "offline"
     assert now_ms() >= until_ms - 20
     await not_asked(app, shop, place)
     assert await app.refused("status", state="available", until_ms=until_ms) == "bad_field"
@@ -144,8 +144,8 @@ async def test_impossible_fixes_are_dropped_and_reported(new_app: NewApp, place:
     for turn in range(1, 12):
         await app.move(*place.north(2_000.0 * turn * (-1) ** turn), at_ms=now_ms() + turn)
         await app.must("status", state="available")
-    told = await app.expect("state", why="fixes_rejected")
-    assert told["state"] == "available"
+    update = await app.expect("state", why="fixes_rejected")
+    assert update["state"] == "available"
 
 
 async def test_bad_old_and_future_fixes_are_dropped(

@@ -1,4 +1,4 @@
-"""The events of a bad day, told through the shipped clients: shops, drivers and the road.
+"""The events of a bad day, through the shipped clients: shops, drivers and the road.
 
 `test_door_stories.py` has what happens at the door, `test_transfers.py` a breakdown.
 """
@@ -223,10 +223,10 @@ async def test_block_that_ends_on_the_road_lets_the_driver_deliver(
     app = hire()
     held = await taken(app, orders, shop)
     await app.progress(held.job, Step.PICKED_UP)
-    told = app.events(StateChanged)
+    changes = app.events(StateChanged)
     await app.status("available", until_ms=in_ms(2.5))
     async with asyncio.timeout(10):
-        assert isinstance(event := await anext(told), StateChanged)
+        assert isinstance(event := await anext(changes), StateChanged)
     assert event.why == "block_over"
     assert app.state == "on_run"
     await app.progress(held.job, Step.DELIVERED)

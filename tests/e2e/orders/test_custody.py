@@ -146,8 +146,8 @@ async def test_offline_pickup_wins_over_a_reassignment(
     assert reply["job_state"] == "picked_up"
     assert reply["attempt"] > theirs["attempt"]
     assert reply["state"] == "on_run"
-    told = await other.expect("job", job=job["id"])
-    assert told["reason"] == "collected"
+    update = await other.expect("job", job=job["id"])
+    assert update["reason"] == "collected"
     # The first continues under the new attempt; the second no longer holds the job.
     assert await other.refused(
         "progress", job=job["id"], attempt=theirs["attempt"], step="at_mall"
@@ -168,8 +168,8 @@ async def test_offline_pickup_wins_over_an_offer(
     job, held = await accepted(first, shop, place)
     await other.online(*place.north(800))
     await unassign(operator, job["id"])
-    told = await first.expect("job", job=job["id"])
-    assert told["state"] in {"queued", "offered"}
+    update = await first.expect("job", job=job["id"])
+    assert update["state"] in {"queued", "offered"}
     offer = await other.expect("offer")
     reply = await late(first, held)
     assert (reply["type"], reply["job_state"]) == ("reply", "picked_up")

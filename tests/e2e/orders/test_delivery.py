@@ -228,8 +228,8 @@ async def test_cancelled_by_the_service_before_pickup(
     app = new_app()
     job, held = await taken(app, shop, place)
     assert (await shop.cancel(job["id"])).status_code == 200
-    told = await app.expect("job", job=held["job"])
-    assert told["state"] == "cancelled"
+    update = await app.expect("job", job=held["job"])
+    assert update["state"] == "cancelled"
     refusal = await app.refused(
         "progress", job=held["job"], attempt=held["attempt"], step="at_mall"
     )

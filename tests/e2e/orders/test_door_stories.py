@@ -1,4 +1,4 @@
-"""What happens at the door, told through the shipped clients."""
+"""What happens at the door, through the shipped clients."""
 
 import time
 from dataclasses import replace

@@ -207,8 +207,8 @@ async def test_job_on_board_is_returned_when_cancelled(
     assert_problem(response, 409, "wrong_state")
     response = await shop.cancel(job["id"])
     assert (response.status_code, response.json()["state"]) == (202, "returning")
-    told = await app.expect("job", job=job["id"])
-    assert told["state"] == "returning"
+    update = await app.expect("job", job=job["id"])
+    assert update["state"] == "returning"
     await app.step(held, "delivered")  # it was at the door already
     assert_problem(await shop.cancel(job["id"]), 409, "not_cancellable")
 

@@ -118,8 +118,8 @@ async def test_stale_position_excludes_from_matching(
     node = start(embedded=True, MALLARD_STALE_AFTER_S="3")
     app, shop = new_app(on=node), new_shop(on=node)
     await app.online(*place.gate)
-    told = await app.expect("state", why="stale")
-    assert told["state"] == "available"
+    update = await app.expect("state", why="stale")
+    assert update["state"] == "available"
     job = await shop.submit(place.order())
     await app.settled()
     assert await shop.state(job["id"]) == "queued"

@@ -80,10 +80,10 @@ async def test_operator_assigns_a_job(
     assigned = await act(operator, job["id"], "assign", driver=app.driver)
     assert assigned["state"] == "assigned"
     assert assigned["attempt"] > job["attempt"]
-    told = await app.expect("job", job=job["id"])
-    assert (told["state"], told["attempt"]) == ("assigned", assigned["attempt"])
-    await app.step({"job": job["id"], "attempt": told["attempt"]}, "picked_up")
-    await app.step({"job": job["id"], "attempt": told["attempt"]}, "delivered")
+    update = await app.expect("job", job=job["id"])
+    assert (update["state"], update["attempt"]) == ("assigned", assigned["attempt"])
+    await app.step({"job": job["id"], "attempt": update["attempt"]}, "picked_up")
+    await app.step({"job": job["id"], "attempt": update["attempt"]}, "delivered")
 
 
 async def test_assign_takes_the_job_from_its_holder(
@@ -101,12 +101,12 @@ async def test_assign_takes_the_job_from_its_holder(
         "progress", job=job["id"], attempt=held["attempt"], step="at_mall"
     )
     assert refusal in {"not_yours", "stale_attempt"}
-    told = await chosen.expect("job", job=job["id"])
-    await chosen.step({"job": job["id"], "attempt": told["attempt"]}, "at_mall")
+    update = await chosen.expect("job", job=job["id"])
+    await chosen.step({"job": job["id"], "attempt": update["attempt"]}, "at_mall")
 
     # Also from an offer, which is closed.
-    await chosen.step({"job": job["id"], "attempt": told["attempt"]}, "picked_up")
-    await chosen.step({"job": job["id"], "attempt": told["attempt"]}, "delivered")
+    await chosen.step({"job": job["id"], "attempt": update["attempt"]}, "picked_up")
+    await chosen.step({"job": job["id"], "attempt": update["attempt"]}, "delivered")
     await holder.close()
     await chosen.must("status", state="paused")
     await asked.online(*place.north(100))
@@ -139,9 +139,9 @@ async def test_unassigned_driver_gets_no_further_offer(
     (held,) = await app.accept(await app.expect("offer"))
     back = await act(operator, job["id"], "unassign", reason="rebalancing")
     assert back["state"] == "queued"
-    told = await app.expect("job", job=job["id"])
-    assert told["state"] == "queued"
-    assert told["attempt"] >= held["attempt"]
+    update = await app.expect("job", job=job["id"])
+    assert update["state"] == "queued"
+    assert update["attempt"] >= held["attempt"]
     assert (await shop.outcomes(job["id"]))[-1] == "unassigned"
     other = await shop.submit(place.order())
     offer = await app.expect("offer")
@@ -164,8 +164,8 @@ async def test_operator_closes_a_job_on_board(
         await app.step(held, "picked_up")
         closed = await act(operator, job["id"], "close", state=state, reason="found by a dog")
         assert (closed["state"], closed["terminal"]) == (state, True)
-        told = await app.expect("job", job=job["id"])
-        assert told["state"] == state
+        update = await app.expect("job", job=job["id"])
+        assert update["state"] == state
     response = await operator.http.post(path, json={"state": "queued", "reason": "x"})
     assert_problem(response, 422)
 
@@ -176,8 +176,8 @@ async def test_suspended_driver_gets_offers_once_resumed(
     app = new_app()
     await app.online(*place.gate)
     assert (await on_driver(operator, app.driver, "suspend", reason="audit")).is_success
-    told = await app.expect("state")
-    assert told["why"] == "suspended"
+    update = await app.expect("state")
+    assert update["why"] == "suspended"
     job = await shop.submit(place.order())
     await considered(shop, job["id"])
     await app.settled()

@@ -36,9 +36,9 @@ async def test_valid_files_are_reloaded_and_broken_ones_refused(
     (log,) = (tmp_path / "node0").glob("node-*.log")
 
     async def hang_up(says: str) -> None:
-        told = log.read_text().count(says)
+        logged = log.read_text().count(says)
         node.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: log.read_text().count(says) == told + 1)
+        await eventually(lambda: log.read_text().count(says) == logged + 1)
 
     app, shop = new_app(on=node), new_shop(on=node)
     place = read_place(node.url, make_token("places", "orders"), "phoenix")

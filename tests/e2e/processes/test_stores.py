@@ -36,8 +36,8 @@ async def test_every_store_is_listed_once_with_parcels_and_code(
     new_app: NewApp, shop: Shop, place: Place
 ) -> None:
     _, held = await taken(new_app(), shop, place)
-    told = {visit["store"]: (visit["parcels"], visit["pickup_code"]) for visit in held["stores"]}
-    assert told == {place.stores[0]: (2, "7731"), place.stores[1]: (1, "0042")}
+    update = {visit["store"]: (visit["parcels"], visit["pickup_code"]) for visit in held["stores"]}
+    assert update == {place.stores[0]: (2, "7731"), place.stores[1]: (1, "0042")}
     assert held["mall"]["gate"] in {visit["gate"] for visit in held["stores"]}
     assert held["eta"]["dropoff_ms"] > held["eta"]["pickup_ms"] > now_ms()
 
@@ -53,9 +53,9 @@ async def test_store_that_is_not_ready_is_visited_last(
         until = (now_ms() // 1000 + minutes * 60) * 1000
         reply = await app.must("problem", job=job["id"], store=first, kind=kind, until_ms=until)
         assert reply["state"] == "on_run"
-        told = await app.expect("job", job=job["id"])
-        assert (told["reason"], told["attempt"]) == ("ready_changed", held["attempt"])
-        held = told["detail"]
+        update = await app.expect("job", job=job["id"])
+        assert (update["reason"], update["attempt"]) == ("ready_changed", held["attempt"])
+        held = update["detail"]
         assert [visit["store"] for visit in held["stores"]] == [other, first]
         assert held["stores"][1]["ready_ms"] == until
         # Nothing changes once it is ready.
@@ -91,6 +91,6 @@ async def test_store_hold_is_bounded(new_app: NewApp, shop: Shop, place: Place) 
     store = held["stores"][0]["store"]
     for_ever = now_ms() + 365 * 24 * 60 * _MINUTE_MS
     await app.must("problem", job=job["id"], store=store, kind="store_closed", until_ms=for_ever)
-    told = (await app.expect("job", job=job["id"]))["detail"]
-    (visit,) = [visit for visit in told["stores"] if visit["store"] == store]
+    update = (await app.expect("job", job=job["id"]))["detail"]
+    (visit,) = [visit for visit in update["stores"] if visit["store"] == store]
     assert visit["ready_ms"] <= now_ms() + 4 * 60 * _MINUTE_MS

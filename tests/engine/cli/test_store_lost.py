@@ -71,9 +71,9 @@ async def test_serve_with_a_store_lost_after_its_check_fails(
         )
         place = store.url.removeprefix("redis://")
     assert status == 1
-    told = errors(lines)
-    assert len(told) == 1, lines
-    assert told[0].startswith(f"mallard: redis {place}: ")
+    printed = errors(lines)
+    assert len(printed) == 1, lines
+    assert printed[0].startswith(f"mallard: redis {place}: ")
 
 
 # The audit of an empty store moves some 12 KB: the connection ends at its beginning or amidst it.
@@ -155,10 +155,10 @@ async def test_demo_with_a_killed_store_ends_with_one_line(tmp_path: Path) -> No
             server = server_of(process.pid)
             assert server is not None
             os.kill(server, signal.SIGKILL)
-            _, errors_told = await process.communicate()
+            _, errors_printed = await process.communicate()
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
     assert process.returncode == 1
-    assert len(errors_told.decode().splitlines()) == 1, errors_told.decode()
-    assert errors_told.startswith(b"mallard: ")
+    assert len(errors_printed.decode().splitlines()) == 1, errors_printed.decode()
+    assert errors_printed.startswith(b"mallard: ")

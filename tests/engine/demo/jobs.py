@@ -1,4 +1,4 @@
-"""Jobs as the order API lists them, with a timeline told in seconds."""
+"""Jobs as the order API lists them, with a timeline in seconds."""
 
 from datetime import UTC, datetime, timedelta
 

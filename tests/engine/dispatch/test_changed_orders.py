@@ -57,8 +57,8 @@ async def test_order_of_the_run_follows_a_moved_drop_off(make_node: MakeNode) ->
     await change(node, refs[0], **NEAR)
     first, second = await etas(node, refs)
     assert 0 < first < second
-    told = [push.job for push in node.sink.pushes_to("ann", "job") if push.reason == "updated"]
-    assert told == [refs[0].job, refs[1].job] * 2
+    informed = [push.job for push in node.sink.pushes_to("ann", "job") if push.reason == "updated"]
+    assert informed == [refs[0].job, refs[1].job] * 2
 
 
 async def test_course_on_board_begins_where_the_driver_is(make_node: MakeNode) -> None:

@@ -133,10 +133,10 @@ async def test_parcel_of_a_forgotten_order_is_an_alert(node: Node, sink: Recordi
     node.dispatcher.beat_now()
     expected = {("job_lost", ref.job), ("unknown_job_held", ref.job)}
 
-    async def are_told() -> bool:
+    async def are_raised() -> bool:
         return set(await alerts(node)) == expected
 
-    await eventually(are_told)
+    await eventually(are_raised)
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -149,7 +149,7 @@ async def test_node_without_drivers_tells_of_its_orders(make_node: MakeNode, sha
     await node.waits(lost)
     await replica.takes_over()
 
-    async def is_told() -> bool:
+    async def is_raised() -> bool:
         return await alerts(node) == [("job_lost", lost.job)]
 
-    await eventually(is_told)
+    await eventually(is_raised)

@@ -104,9 +104,9 @@ async def test_second_driver_gets_an_order_of_its_own(make_node: MakeNode) -> No
     transfer = await transfer_of(node, refs[0])
     job = await node.accepts(await node.offered(transfer, "d2"))
     answered = await handed_over(node, transfer, job, "d2")
-    told = {job.id: job.eta_dropoff_ms or 0 for job in answered.jobs}
-    assert sorted(told, key=told.__getitem__) == [ref.job for ref in reversed(refs)]
-    assert {ref.job: (await node.job(ref)).eta_dropoff_ms for ref in refs} == told
+    stated = {job.id: job.eta_dropoff_ms or 0 for job in answered.jobs}
+    assert sorted(stated, key=stated.__getitem__) == [ref.job for ref in reversed(refs)]
+    assert {ref.job: (await node.job(ref)).eta_dropoff_ms for ref in refs} == stated
 
 
 async def test_driver_who_comes_later_is_asked(make_node: MakeNode) -> None:
@@ -185,10 +185,10 @@ async def test_block_that_ends_in_time_pauses_no_driver(make_node: MakeNode) -> 
     await node.store.runner.link.call("HSET", key, "eta_dropoff_ms", until_ms - 1)
     await node.wish("d1", Wish.AVAILABLE, until_ms)
 
-    async def is_told() -> bool:
+    async def is_settled() -> bool:
         return "transfer" in node.calls
 
-    await eventually(is_told)
+    await eventually(is_settled)
     driver: Driver = await node.driver("d1")
     assert driver.wish is Wish.AVAILABLE
     assert (await node.job(ref)).state in ON_BOARD

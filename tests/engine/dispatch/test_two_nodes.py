@@ -173,7 +173,7 @@ async def _nodes(node: Node, names: list[str]) -> bool:
     return sorted(name.decode() for name in found) == names
 
 
-async def test_pause_that_no_node_told_reaches_all_by_the_markets_node(
+async def test_unannounced_pause_reaches_all_by_the_markets_node(
     make_node: MakeNode,
 ) -> None:
     nodes = [await make_node("a"), await make_node("b")]

@@ -133,11 +133,11 @@ async def test_each_answer_to_a_problem_reaches_the_driver(
         assert {name: shown["answer"][name] for name in ("action", "text", "actor")} == answer | {
             "actor": "shop"
         }
-        while (told := await driver.receive("job"))["reason"] != "answer":
+        while (update := await driver.receive("job"))["reason"] != "answer":
             pass
-        assert told["answer"] == answer | {"problem": asked["id"]}
+        assert update["answer"] == answer | {"problem": asked["id"]}
         state = "returning" if action is AnswerAction.RETURN else "picked_up"
-        assert told["state"] == answered.json()["state"] == state
+        assert update["state"] == answered.json()["state"] == state
 
 
 @pytest.mark.finding("D7")

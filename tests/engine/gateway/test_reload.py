@@ -113,12 +113,12 @@ async def test_new_policy_fingerprints_are_announced_at_once(
     await reload(node, cooldown_s=7)
     expected = fingerprint(settings(node, cooldown_s=7).market_policy(PHOENIX))
 
-    def told() -> bool:
+    def is_announced() -> bool:
         with redis.Redis.from_url(redis_url) as client:
             entry = json.loads(client.hget(KEY, node.node.id))
         return bool(entry["policies"][PHOENIX] == expected)
 
-    await eventually(told)
+    await eventually(is_announced)
 
 
 async def test_new_mall_takes_orders_and_offers(node: RunningNode) -> None:

@@ -94,14 +94,14 @@ def follow(
     free, here = int(shift["on_time"]), courier
     expected: list[tuple[int, str, str]] = []
     for assigned, picked_up, bundle in runs:
-        told = [instance.orders[order] for order in bundle]
-        restaurant = told[0]["restaurant"]
+        bundled = [instance.orders[order] for order in bundle]
+        restaurant = bundled[0]["restaurant"]
         arrival = assigned + instance.minutes(here, restaurant)
-        earliest = max(arrival + instance.pickup, *(int(row["ready_time"]) for row in told))
+        earliest = max(arrival + instance.pickup, *(int(row["ready_time"]) for row in bundled))
         breaks = {
-            "from several restaurants": len({row["restaurant"] for row in told}) != 1,
+            "from several restaurants": len({row["restaurant"] for row in bundled}) != 1,
             "assigned before it was known": assigned
-            < max(int(row["placement_time"]) for row in told),
+            < max(int(row["placement_time"]) for row in bundled),
             f"assigned while {courier} is busy until {free}": assigned < free,
             f"picked up at {picked_up}, before {earliest}": picked_up < earliest,
             f"picked up after {courier} has gone off": picked_up > int(shift["off_time"]),

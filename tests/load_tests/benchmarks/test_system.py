@@ -42,14 +42,14 @@ def test_without_a_delivery_there_is_no_capacity() -> None:
 
 
 def test_contestants_take_turns_and_each_repetition_is_a_value() -> None:
-    tally, told = Tally(), list[str]()
+    tally, printed = Tally(), list[str]()
 
     def run(name: str) -> str:
-        tally.add({"drivers": 9}, name, "memory", "KiB", len(told))
+        tally.add({"drivers": 9}, name, "memory", "KiB", len(printed))
         return "done"
 
-    in_turn(("a", "b"), 2, told.append, run)
-    assert [line.split(":")[0] for line in told] == ["1/2 a", "1/2 b", "2/2 a", "2/2 b"]
+    in_turn(("a", "b"), 2, printed.append, run)
+    assert [line.split(":")[0] for line in printed] == ["1/2 a", "1/2 b", "2/2 a", "2/2 b"]
     assert [it.values for it in tally.samples()] == [[0, 2], [1, 3]]
 
 

@@ -10,8 +10,8 @@ NODE = ("http://127.0.0.1:8000",)
 
 def test_another_process_gets_the_same_plan() -> None:
     plan = SwarmPlan(urls=NODE, markets=("phoenix",), rate=3.5)
-    told = {name: list(it) if isinstance(it, tuple) else it for name, it in plan.to_wire().items()}
-    assert SwarmPlan.from_wire(told) == plan
+    sent = {name: list(it) if isinstance(it, tuple) else it for name, it in plan.to_wire().items()}
+    assert SwarmPlan.from_wire(sent) == plan
 
 
 @pytest.mark.parametrize(

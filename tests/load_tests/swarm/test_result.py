@@ -1,4 +1,4 @@
-"""Phases that followed one another, told as one."""
+"""Phases that followed one another, reported as one."""
 
 import pytest
 

@@ -44,7 +44,7 @@ class Offer:
 
 @dataclass
 class Shop:
-    """``there``: how many the shop says it has; ``wait``: not ready until, told at an attempt."""
+    """``there``: how many the shop says it has; ``wait``: not ready until, and at which attempt."""
 
     state: str = "waiting"
     got: int = 0
@@ -54,8 +54,8 @@ class Shop:
 
     @property
     def is_open(self) -> bool:
-        told = self.state == "short" and self.got == 0 and bool(self.there)
-        return self.state in {"waiting", "ready"} or told
+        has_some = self.state == "short" and self.got == 0 and bool(self.there)
+        return self.state in {"waiting", "ready"} or has_some
 
     @property
     def lacks(self) -> bool:

@@ -54,7 +54,7 @@ class BadDayDriver(ShiftDriver):
     def __init__(self, *args: Any, people: People) -> None:
         super().__init__(*args)
         self._people = people
-        self._told = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._is_gone = False
         self._visits: dict[str, _Visit] = {}
         # Reports that wait for a network.
@@ -71,7 +71,7 @@ class BadDayDriver(ShiftDriver):
         """See `ShiftDriver.receive`. A changed job wakes a driver who waits."""
         super().receive(push)
         if push.kind is PushKind.JOB:
-            self._told.set()
+            self._has_news.set()
 
     async def _next_offer(self) -> Any:
         return None if self._is_gone else await super()._next_offer()
@@ -156,7 +156,7 @@ class BadDayDriver(ShiftDriver):
             elif not found.parcels:
                 if people.event(job.id) is BadEvent.MISSING:
                     people.happened(BadEvent.MISSING)
-                on_accepted = partial(people.told_missing, job.id, shop)
+                on_accepted = partial(people.reported_missing, job.id, shop)
                 await self._problem("missing", job, shop, on_accepted=on_accepted)
             else:
                 await self._take(job, shop, found.parcels)
@@ -287,7 +287,7 @@ class BadDayDriver(ShiftDriver):
 
     async def _wait_at_door(self, job: Job, kind: str) -> None:
         """Report that nobody takes the parcels; wait until they go back, or an answer comes."""
-        await self._problem(kind, job, on_accepted=partial(self._people.told_at_door, job.id))
+        await self._problem(kind, job, on_accepted=partial(self._people.reported_at_door, job.id))
         until_ms = self._clock.now_ms() + _DOOR_MS
         while self._clock.now_ms() < until_ms and await self._still(job):
             if not self._people.is_wrong_at_door(job.id):
@@ -333,10 +333,10 @@ class BadDayDriver(ShiftDriver):
         return any(it.id == job.id for it in await self._mine(JobState.PICKED_UP))
 
     async def _wait_for_word(self, until_ms: int) -> None:
-        self._told.clear()
+        self._has_news.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(60.0, self._clock.seconds_to(until_ms))):
-                await self._told.wait()
+                await self._has_news.wait()
 
     def _lose_network(self, why: BadEvent) -> None:
         self._people.happened(why)

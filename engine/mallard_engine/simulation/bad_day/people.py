@@ -150,7 +150,7 @@ class People:
         """Return whether something is wrong at the customer's door, and nobody has answered yet."""
         return job not in self._at_home
 
-    def told_missing(self, job: str, shop: str) -> None:
+    def reported_missing(self, job: str, shop: str) -> None:
         """Handle a report that parcels are missing; some shops find them later."""
         if self.ledger.parcels[job].where is Whereabouts.SHOP:
             self.ledger.absent(job)
@@ -158,7 +158,7 @@ class People:
             after_ms = self._minutes(_FOUND_AFTER_MIN, "found", job)
             self._later(self._clock.now_ms() + after_ms, partial(self._find, job, shop))
 
-    def told_at_door(self, job: str) -> None:
+    def reported_at_door(self, job: str) -> None:
         """Handle a report of a problem at the door; some customers answer."""
         if self.event(job) is not BadEvent.REFUSED and self.bad_day.comes_right(job):
             after_ms = self._minutes(_ANSWERED_AFTER_MIN, "answered", job)

@@ -86,7 +86,7 @@ class BadDayFleetDriver(FleetDriver):
                 await self._take_parcels(job, shop.store, parcels)
             elif await self._problem("missing", job, shop.store):
                 people.happened(BadEvent.MISSING)
-                people.told_missing(job.job, order, shop.store)
+                people.reported_missing(job.job, order, shop.store)
 
     async def _take_parcels(self, job: HeldJob, store: str, parcels: int) -> None:
         event = self._people.event(_order(job))
@@ -142,7 +142,7 @@ class BadDayFleetDriver(FleetDriver):
         people = self._people
         people.happened(event)
         if await self._problem(DOOR_PROBLEMS[event], job):
-            people.told_at_door(job.job, _order(job))
+            people.reported_at_door(job.job, _order(job))
         until_s = time.monotonic() + _DOOR_S
         while time.monotonic() < until_s and self._has_on_board(job.job):
             if not people.is_wrong_at_door(job.job):

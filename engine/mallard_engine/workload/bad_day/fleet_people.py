@@ -108,13 +108,13 @@ class FleetPeople:
         """Return whether something is wrong at the door, and nobody has answered yet."""
         return job not in self._at_home
 
-    def told_missing(self, job: str, order: str, store: str) -> None:
+    def reported_missing(self, job: str, order: str, store: str) -> None:
         """Handle a report that parcels are missing; some shops find them later."""
         self.ledger.absent(job)
         if self.bad_day.comes_right(order):
             self._later(_FOUND_AFTER_S, "found", order, lambda: self._find(job, store))
 
-    def told_at_door(self, job: str, order: str) -> None:
+    def reported_at_door(self, job: str, order: str) -> None:
         """Handle a report of a problem at the door; some customers answer."""
         if self.event(order) is not BadEvent.REFUSED and self.bad_day.comes_right(order):
             self._later(_ANSWERED_AFTER_S, "answered", order, lambda: self._answer(job))

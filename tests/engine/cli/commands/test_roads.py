@@ -14,10 +14,10 @@ from tests.engine.travel.streets import real_extract, write_town
 def test_network_is_built_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "country.roads"
     assert main(["roads", "build", str(real_extract()), "--out", str(out)]) == 0
-    told = capsys.readouterr().out
-    assert "2,346 of 4,660 highways are for cars" in told
-    assert f"{out.stat().st_size:,} bytes" in told
-    assert "OpenStreetMap contributors" in told
+    printed = capsys.readouterr().out
+    assert "2,346 of 4,660 highways are for cars" in printed
+    assert f"{out.stat().st_size:,} bytes" in printed
+    assert "OpenStreetMap contributors" in printed
     assert main(["roads", "show", str(out)]) == 0
     shown = capsys.readouterr().out
     assert "liechtenstein-latest.osm.pbf, data of 2015-07-27" in shown

@@ -48,7 +48,7 @@ def serving(data: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
     assert process.stdout is not None
     try:
         readable, _, _ = select.select([process.stdout], [], [], 30)
-        assert readable, "it never told where it listens"
+        assert readable, "it never printed where it listens"
         line = process.stdout.readline()
         found = re.match(r"mallard listens on (http://127\.0\.0\.1:\d+) \(data in .*\)$", line)
         assert found, line

@@ -81,9 +81,9 @@ def test_invalid_usage_is_exit_status_2(
     except SystemExit as left:
         status = int(left.code or 0)
     assert status == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err
 
 
 @pytest.mark.finding("D16")
@@ -92,8 +92,8 @@ def test_folder_that_no_engine_has_used_gets_no_secret(
     folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["token", "orders", "shop", "--data", str(tmp_path / folder)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert len(told.err.splitlines()) == 1
-    assert "mallard serve" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert "mallard serve" in printed.err
     assert list(tmp_path.iterdir()) == []

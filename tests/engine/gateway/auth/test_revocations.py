@@ -136,7 +136,7 @@ class Hook:
     """The calls of a node's hook; the first `fails` calls fail."""
 
     def __init__(self, node: RunningNode, fails: int = 0) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.received: list[tuple[str, str]] = []
         self._fails = fails
         node.node.revoked.on_services.append(self)
 
@@ -144,7 +144,7 @@ class Hook:
         if self._fails:
             self._fails -= 1
             raise StoreUnavailable("away")
-        self.told += [(it.sub, it.market) for it in revocations]
+        self.received += [(it.sub, it.market) for it in revocations]
 
 
 async def test_every_nodes_hook_runs_once_for_a_revoked_service(
@@ -156,15 +156,15 @@ async def test_every_nodes_hook_runs_once_for_a_revoked_service(
     await revoke(one, sub="shop", role="operator")
     await revoke(one, sub="bakery", role="orders")
     expected = [("shop", PHOENIX), ("bakery", "")]
-    assert hooks[0].told == expected
-    await eventually(lambda: sorted(hooks[1].told) == sorted(expected))
+    assert hooks[0].received == expected
+    await eventually(lambda: sorted(hooks[1].received) == sorted(expected))
 
 
 async def test_hook_that_failed_is_called_again(node: RunningNode) -> None:
     hook = Hook(node, fails=2)
     # As if the node that was asked to had died after that.
     await node.node.store.revocations.revoke("shop", "orders", "")
-    await eventually(lambda: hook.told == [("shop", "")], 10)
+    await eventually(lambda: hook.received == [("shop", "")], 10)
 
 
 async def test_wrong_field_of_a_revocation_is_refused(operator: Caller) -> None:

@@ -128,7 +128,7 @@ async def test_operators_hear_what_operators_do(node: RunningNode) -> None:
     assert await seen(node, SHOP) == []
 
 
-async def test_lost_writes_are_told_to_all(node: RunningNode) -> None:
+async def test_every_reader_is_informed_of_lost_writes(node: RunningNode) -> None:
     fields = {"kind": "market", "what": "rewound", "since_ms": 1_000, "at": 9_000}
     lost = MarketEvent(PHOENIX, Place(9_000, 0), 9_000, "market", "rewound", fields=fields)
     views = EventViews(node.node.store)

@@ -92,9 +92,9 @@ def test_travel_takes_whole_minutes_in_the_plane(tmp_path: Path) -> None:
 def test_statistics_are_returned_as_json(tmp_path: Path, redis_url: str) -> None:
     folder = write_instance(tmp_path / "town", orders=12)
     statistics = solve(folder, tmp_path / "solution", redis_url)
-    told = as_json([statistics, statistics], {}, {"seed": 0})
-    assert told["mean"]["rtp_mean"] == statistics.rtp_mean
-    assert told["instances"][0]["instance"] == "town"
+    written = as_json([statistics, statistics], {}, {"seed": 0})
+    assert written["mean"]["rtp_mean"] == statistics.rtp_mean
+    assert written["instances"][0]["instance"] == "town"
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,9 @@ async def test_mended_job_is_offered_and_delivered_as_any_other(planted: World) 
 async def test_each_mend_is_in_the_audit_log(planted: World) -> None:
     await jobs.job_without_a_due_entry(planted)
     await jobs.wrong_count(planted)
-    told: list[Mend] = []
-    done = await repaired(planted, note=told.append)
-    assert tuple(told) == done.mends
+    noted: list[Mend] = []
+    done = await repaired(planted, note=noted.append)
+    assert tuple(noted) == done.mends
     calls = await planted.store.audit_log.before(planted.now + 1, "", 0, 10)
     assert {it.operation for it in calls} == {"repair"}
     assert {it.path for it in calls} == {f"{it.kind}/{it.id}: {it.what}" for it in done.mends}

@@ -70,12 +70,12 @@ async def test_expected_times_are_recorded_by_the_minute(world: World) -> None:
     ref, attempt = await world.assigned()
     pickup = (await world.job(ref)).eta_pickup_ms or 0
     dropoff = (await world.job(ref)).eta_dropoff_ms or 0
-    told: list[tuple[int | None, int | None] | None] = []
+    reported: list[tuple[int | None, int | None] | None] = []
     for later_ms in (20_000, 40_000, 59_999, 60_000, 61_000, 119_000, 120_000):
         stop = Stop(ref.job, attempt, pickup, dropoff + later_ms)
         await world.store.jobs.update_etas(MARKET, "ann", [stop])
-        told = [it.etas_ms for it in await heard(world) if it.type is T.ETA_CHANGED]
-    assert told == [(pickup, dropoff + 60_000), (pickup, dropoff + 120_000)]
+        reported = [it.etas_ms for it in await heard(world) if it.type is T.ETA_CHANGED]
+    assert reported == [(pickup, dropoff + 60_000), (pickup, dropoff + 120_000)]
 
 
 async def test_accident_is_a_problem_and_an_alert(world: World) -> None:
@@ -88,19 +88,19 @@ async def test_accident_is_a_problem_and_an_alert(world: World) -> None:
 async def test_way_back_and_round_again_have_types_of_their_own(world: World) -> None:
     await world.driver()
     ref, attempt = await world.picked_up()
-    told = len(await types(world, ref.job))
+    reported = len(await types(world, ref.job))
     for step in (Step.AT_DOOR, Step.RETURNING, Step.RESUME, Step.AT_DOOR):
         await world.pass_ms(1_000)
         await world.store.jobs.progress(ref, "ann", attempt, step, at_ms=world.now, reason="")
     await reports(world, ref, attempt)
     await world.store.jobs.cancel(ref, "toys", "customer")
     await world.store.jobs.cancel(ref, "toys", "customer")  # a repeat is no event
-    assert (await types(world, ref.job))[told:] == [
+    assert (await types(world, ref.job))[reported:] == [
         T.RETURNING, T.TURNED_ROUND, T.PROBLEM, T.ATTEMPTED, T.RETURNING,
     ]  # fmt: skip
 
 
-async def test_hold_is_told_instead_of_a_schedule(world: World) -> None:
+async def test_held_job_has_a_held_event_and_no_scheduled_one(world: World) -> None:
     await world.driver()
     ref, _ = await world.assigned()
     await world.problem(ref, "missing", store="lego")
@@ -110,7 +110,7 @@ async def test_hold_is_told_instead_of_a_schedule(world: World) -> None:
     assert T.SCHEDULED not in seen
 
 
-async def test_transfer_is_told_of_what_it_carries(world: World) -> None:
+async def test_carried_job_has_the_events_of_its_transfer(world: World) -> None:
     (ref,) = await on_board(world, count=1)
     transfer = await begin_transfer(world, "ann")
     await take_over(world, transfer, await accepted_by(world, transfer))

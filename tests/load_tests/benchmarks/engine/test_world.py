@@ -92,9 +92,9 @@ async def test_refused_job_does_not_count_for_the_quota(
 
 
 async def test_reports_are_accepted_and_timed(world: World, positions: NDArray[np.float64]) -> None:
-    told = await report(world, positions, 3)
-    assert told["fixes"] == 3 * DRIVERS
-    assert all(told[name] > 0 for name in ("redis_command_us", "client_cpu_us"))
+    measured = await report(world, positions, 3)
+    assert measured["fixes"] == 3 * DRIVERS
+    assert all(measured[name] > 0 for name in ("redis_command_us", "client_cpu_us"))
 
 
 @pytest.mark.finding("F")
@@ -110,9 +110,9 @@ async def test_reports_do_not_depend_on_the_local_clock(
 async def test_match_is_two_calls_and_a_batch_is_one(
     world: World, redis_url: str, positions: NDArray[np.float64]
 ) -> None:
-    told = await match_cost(redis_url, 3)
-    assert (told["scripts"], told["calls"]) == (2, 2)
-    assert told["redis_us"] > told["search_us"] > 0
+    measured = await match_cost(redis_url, 3)
+    assert (measured["scripts"], measured["calls"]) == (2, 2)
+    assert measured["redis_us"] > measured["search_us"] > 0
     assert (await report_calls(redis_url, positions))["scripts"] == 1
 
 

@@ -61,13 +61,13 @@ def test_chapter_has_its_blocks_in_order_and_its_source() -> None:
     assert "2 cores of CPU, 8 GiB, Linux 6. Python 3.11.2." in source
 
 
-@pytest.mark.parametrize(("limit", "told"), [(0.5, "holds"), (0.4, "**does not hold**")])
-def test_aim_shows_whether_it_holds(limit: float, told: str) -> None:
+@pytest.mark.parametrize(("limit", "verdict"), [(0.5, "holds"), (0.4, "**does not hold**")])
+def test_aim_shows_whether_it_holds(limit: float, verdict: str) -> None:
     (row,) = aims_table([Aim("ours over theirs", limit, spread([0.5, 0.1, 0.9]))]).rows
-    assert row[2:] == ("0.500 (0.100–0.900) ×", told)
+    assert row[2:] == ("0.500 (0.100–0.900) ×", verdict)
 
 
-@pytest.mark.parametrize(("limit", "told"), [(0.9, "holds"), (0.8, "**does not hold**")])
-def test_aim_of_every_repetition_uses_the_maximum(limit: float, told: str) -> None:
+@pytest.mark.parametrize(("limit", "verdict"), [(0.9, "holds"), (0.8, "**does not hold**")])
+def test_aim_of_every_repetition_uses_the_maximum(limit: float, verdict: str) -> None:
     (row,) = aims_table([Aim("a sale", limit, spread([0.5, 0.1, 0.9]), "ms", every=True)]).rows
-    assert row[1:] == (f"{limit:.3f} ms, each time", "0.500 (0.100–0.900) ms", told)
+    assert row[1:] == (f"{limit:.3f} ms, each time", "0.500 (0.100–0.900) ms", verdict)

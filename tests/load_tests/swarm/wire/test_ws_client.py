@@ -14,7 +14,7 @@ from tests.support import eventually
 
 
 class Log:
-    """What a wire told."""
+    """What a wire has reported."""
 
     def __init__(self) -> None:
         self.opened = 0

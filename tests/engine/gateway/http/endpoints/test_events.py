@@ -87,10 +87,10 @@ async def test_job_stream_ends_after_its_terminal_event(node: RunningNode) -> No
     assert [it["sequence"] for it in heard] == sorted({it["sequence"] for it in heard})
     # Afterwards the stream sends all events and ends at once.
     async with stream(node, f"/v1/jobs/{job['id']}/events") as later:
-        told = await later.rest()
-    ids = [it["id"] for it in told if it["type"] != "job.driver_moved"]
+        received = await later.rest()
+    ids = [it["id"] for it in received if it["type"] != "job.driver_moved"]
     assert ids == [it["id"] for it in heard if it["type"] != "job.driver_moved"]
-    async with stream(node, f"/v1/jobs/{job['id']}/events", last=told[-1]["id"]) as over:
+    async with stream(node, f"/v1/jobs/{job['id']}/events", last=received[-1]["id"]) as over:
         assert await over.rest() == []
 
 

@@ -251,7 +251,7 @@ async def test_no_route_shows_a_driver_id_to_a_service(
             "progress", job=job, attempt=offer["attempt"], step="give_up", reason="flat tyre"
         )
         await operator.post(f"/v1/jobs/{job}/assign", {"driver": "d-secret-1"})
-        told = await first.receive("job")
+        update = await first.receive("job")
         jobs.append(job)
         texts = []
         for operation in OPERATIONS:
@@ -266,7 +266,7 @@ async def test_no_route_shows_a_driver_id_to_a_service(
                     headers=node.bearer("shop", Role.ORDERS) | {"Idempotency-Key": "walked"},
                 )
                 texts.append((operation.name, answer.text + str(answer.headers)))
-        await first.ask("progress", job=job, attempt=told["attempt"], step="picked_up")
+        await first.ask("progress", job=job, attempt=update["attempt"], step="picked_up")
         texts += [
             (path, (await shop.get(path)).text)
             for path in (f"/v1/jobs/{job}", "/v1/jobs?limit=200", f"/v1/jobs/{job}/explain")

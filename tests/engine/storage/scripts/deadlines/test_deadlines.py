@@ -87,8 +87,8 @@ async def test_job_of_a_silent_driver_is_requeued(world: World) -> None:
     job = await world.job(ref)
     assert (job.attempt, job.driver, job.asked[-1].outcome) == (attempt + 1, None, "silent")
     # Without a socket it gets no push: its app is to be woken.
-    told = (await world.events("driver"))[-1]
-    assert (told["what"], told["reason"]) == ("wake", "job")
+    wake = (await world.events("driver"))[-1]
+    assert (wake["what"], wake["reason"]) == ("wake", "job")
     assert await world.events("alert") == []
 
 

@@ -1,4 +1,4 @@
-"""The risk of open jobs: determined when it may change, and told once."""
+"""The risk of open jobs: determined when it may change, and announced once."""
 
 from typing import Any
 
@@ -33,8 +33,8 @@ async def test_waiting_job_becomes_at_risk_then_late(world: World) -> None:
     await world.pass_ms(MARGIN_MS)
     assert await risks(world) == ["late"]
     assert (await world.job(ref)).risk == "late"
-    told = [(event["from"], event["to"], event["job"]) for event in await world.events("risk")]
-    assert told == [("none", "at_risk", ref.job), ("at_risk", "late", ref.job)]
+    announced = [(event["from"], event["to"], event["job"]) for event in await world.events("risk")]
+    assert announced == [("none", "at_risk", ref.job), ("at_risk", "late", ref.job)]
     assert await risks(world) == []
 
 

@@ -210,8 +210,8 @@ async def test_times_of_the_whole_run_follow(world: World) -> None:
     assert await change(world, one, etas=etas) is not None
     assert (await world.job(one)).eta_dropoff_ms == world.now + 20
     assert (await world.job(two)).eta_dropoff_ms == world.now + 10
-    told = [push.job for push in await world.pushes() if push.reason == "updated"]
-    assert told == [one.job, two.job]
+    informed = [push.job for push in await world.pushes() if push.reason == "updated"]
+    assert informed == [one.job, two.job]
 
 
 async def test_times_of_an_old_attempt_are_not_written(world: World) -> None:

@@ -438,9 +438,9 @@ async def test_holder_gets_the_moved_drop_off_with_new_times(shop: Caller) -> No
         before = (await shop.get(path)).json()["eta"]["dropoff"]
         dropoff = {**ELSEWHERE, "address": "B", "note": "back door"}
         job = (await shop.patch(path, {"dropoff": dropoff})).json()
-        told = await driver.receive("job")
-        assert (told["reason"], told["state"]) == ("updated", "picked_up")
-        detail = told["detail"]["dropoff"]
+        update = await driver.receive("job")
+        assert (update["reason"], update["state"]) == ("updated", "picked_up")
+        detail = update["detail"]["dropoff"]
         assert {name: detail[name] for name in dropoff} == dropoff
         assert job["eta"]["dropoff"] != before
 
@@ -454,9 +454,9 @@ async def test_address_answers_a_wrong_address(shop: Caller) -> None:
         answer = await shop.patch(path, {"dropoff": {"address": "C"}})
         (reported,) = answer.json()["problems"]
         assert (reported["state"], reported["answer"]["action"]) == ("answered", "retry")
-        updated, told = await driver.receive("job"), await driver.receive("job")
-        assert (updated["reason"], told["reason"]) == ("updated", "answer")
-        assert told["answer"]["action"] == "retry"
+        updated, update = await driver.receive("job"), await driver.receive("job")
+        assert (updated["reason"], update["reason"]) == ("updated", "answer")
+        assert update["answer"]["action"] == "retry"
 
 
 async def test_repeated_patch_has_the_same_answer(shop: Caller) -> None:
