@@ -162,29 +162,22 @@ class MallRounds:
         return await self._look(self._first_search(), jobs=0)
 
     @property
-    def asks_ahead(self) -> bool:
-        """Whether a source is asked for travel times before a ranking."""
-        return self._ahead is not None
-
-    @property
     def waits_for_travel(self) -> bool:
         """Whether travel times come over a network."""
         return self._ahead is not None and self._ahead.waits
 
-    async def travel_ahead(self, found: Found, need: Need) -> TravelTime | None:
-        """Return a source's travel times for one job; None: there is no such source."""
-        return await self._ask(self._ahead, found, [need]) if self._ahead is not None else None
-
-    def rank(self, found: Found, job: Waiting, travel: TravelTime | None = None) -> Ranking:
-        """Rank the drivers that were found for one job."""
-        return self._matcher(found, travel).plan(job, self._ladder.depth(job.attempt))
+    async def plan_first(self, found: Found, job: Waiting) -> OfferPlan | None:
+        """Return the offer that a round would make for this job, if no other waits; None: none."""
+        travel = await self._travel_ahead(found, job.need)
+        ranking = self._matcher(found, travel).plan(job, self._ladder.depth(job.attempt))
+        return self._plan(found, job, ranking)
 
     async def quote(self, need: Need) -> RoundRecord:
         """Return the round that such a job would get now. Nothing is stored."""
         search: Search | None = first_search(self._needed_m, self._policy)
         while search is not None:
             found = await self._look(search, jobs=0)
-            ranking = self._matcher(found, await self.travel_ahead(found, need)).rank(need)
+            ranking = self._matcher(found, await self._travel_ahead(found, need)).rank(need)
             if any(candidate.eligible for candidate in ranking):
                 break
             search = widened(search, self._policy, more_drivers=found.more)
@@ -381,6 +374,10 @@ class MallRounds:
         waiting = tuple([job for job in found.waiting if job.job not in moved])
         return replace(found, waiting=waiting, waiting_total=found.waiting_total - len(moved))
 
+    async def _travel_ahead(self, found: Found, need: Need) -> TravelTime | None:
+        """Return a source's travel times for one job; None: there is no such source."""
+        return await self._ask(self._ahead, found, [need]) if self._ahead is not None else None
+
     async def _ask(
         self, ahead: TravelMatrixSource, found: Found, needs: Sequence[Need]
     ) -> TravelTime:
@@ -435,7 +432,8 @@ class MallRounds:
             ranking = rankings[job.job] = matcher.plan(job, self._ladder.depth(job.attempt))
             if reason := end_reason(job, ranking, found.now_ms, self._policy):
                 return await self._end(job, reason, self._policy.max_attempts)
-            return await self.offer(found, job, ranking)
+            plan = self._plan(found, job, ranking)
+            return plan is not None and await self.make(plan, job.service)
         except StoreUnavailable:
             raise
         except Exception as error:  # noqa: BLE001  one job's data must not stop the others
@@ -444,25 +442,28 @@ class MallRounds:
             self._unserved.note_error(job.job, type(error).__name__)
             return False
 
-    async def offer(self, found: Found, job: Waiting, ranking: Ranking) -> bool:
-        """Offer a job to the first free driver of its ranking; return whether it was offered."""
+    def _plan(self, found: Found, job: Waiting, ranking: Ranking) -> OfferPlan | None:
+        """Return the offer of a job to the best drivers of its ranking; None: there is none."""
         drivers = offerable(ranking, self._ladder.depth(job.attempt))
         if not drivers:
-            return False
+            return None
         record = round_of(found, job, job.attempt + 1, ranking)
-        plan = OfferPlan(
+        return OfferPlan(
             offer=self._new_offer_id(),
             mall=self._mall.id,
             jobs=(PlannedJob(job.job, job.attempt, record),),
             drivers=drivers,
             more=self._ladder.more(job.attempt, len(drivers)),
         )
+
+    async def make(self, plan: OfferPlan, service: str) -> bool:
+        """Make the offer of a job of this service; return whether a driver got it."""
         offered = await self._offers.make(plan)
         if offered.verdict != "offered":
             return False
         self._metrics.offer("offered")
-        self._turns.served(job.service)
-        self._served_last = job.service
+        self._turns.served(service)
+        self._served_last = service
         self._apply_effects(self._mall.market, offered.effects)
         return True
 

@@ -5,19 +5,18 @@ storage answers while the order is being checked. The drivers are ranked before 
 and submission and offer are sent together: one round trip less before the offer. If jobs wait at
 the mall, or a round is running there, the job queues. See ADR 0013.
 
-In a market with runs, a job that may share one queues also if a run on its way could take it. An
-express job does not queue behind others: held jobs may wait for hours, and their plans take longer
-than its offer.
+In a market with runs, a driver on the way may get the job, as in a round (ADR 0216). An express job
+does not queue behind others: held jobs may wait for hours, and their plans take longer than its
+offer.
 """
 
 import asyncio
 
 import structlog
 
-from mallard_engine.core.matching.ranking import Ranking, offerable
 from mallard_engine.core.model import Submission, Waiting
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
-from mallard_engine.ports import Found, StoreUnavailable
+from mallard_engine.ports import Found, OfferPlan, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +34,7 @@ class SpeculativeOffer:
         # While a round runs, earlier jobs are being served: this job must not overtake them.
         self._rounds = rounds if self._pauses or overtakes else None
         self._search: asyncio.Task[Found] | None = None
-        self._match: tuple[MallRounds, Found, Waiting, Ranking] | None = None
+        self._match: tuple[MallRounds, OfferPlan, str] | None = None
         if self._rounds is not None:
             self._search = asyncio.create_task(
                 self._rounds.search_drivers(), name="speculative search"
@@ -48,8 +47,7 @@ class SpeculativeOffer:
         try:
             found = await self._search
             held_until_ms = submission.need.held_until_ms(submission.mall, found.holds)
-            is_first = not found.waiting_total and not found.coming
-            is_next = self._overtakes or is_first
+            is_next = self._overtakes or not found.waiting_total
             if found.near and is_next and held_until_ms <= found.now_ms:
                 job = Waiting(
                     submission.job,
@@ -58,12 +56,8 @@ class SpeculativeOffer:
                     (),
                     submission.card,
                 )
-                travel = None
-                if self._rounds.asks_ahead:
-                    travel = await self._rounds.travel_ahead(found, job.need)
-                ranking = self._rounds.rank(found, job, travel)
-                if offerable(ranking):
-                    self._match = self._rounds, found, job, ranking
+                if (plan := await self._rounds.plan_first(found, job)) is not None:
+                    self._match = self._rounds, plan, job.service
         except StoreUnavailable:
             return False
         except Exception:  # noqa: BLE001  bad data must not lose the job: a round handles it
@@ -77,9 +71,9 @@ class SpeculativeOffer:
         """
         if self._match is None:
             return False
-        rounds, found, job, ranking = self._match
+        rounds, plan, service = self._match
         try:
-            return await rounds.offer(found, job, ranking)
+            return await rounds.make(plan, service)
         except StoreUnavailable:
             return False  # the due entry remains: a round follows
 

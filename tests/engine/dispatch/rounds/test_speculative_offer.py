@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mallard_engine.core.model import Need, Vehicle
+from mallard_engine.core.policy import RunCosts
 from mallard_engine.ports import DuplicateExternalId, JobRef, Offered, OfferPlan, StoreUnavailable
 from mallard_protocol.lifecycle import JobState
 from tests.engine.core import makers
@@ -14,6 +16,27 @@ from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import KEYS, MALL, MARKET, Node
 
 S = JobState
+KM_DEG = 1_000 / 111_195
+
+
+async def with_driver_on_the_way(make_node: MakeNode) -> Node:
+    """A node with runs: "d" is on its way to the mall for a job 9 km north of it, "e" is free."""
+    node = await make_node(
+        preset="pooled",
+        max_run_jobs=4,
+        run=RunCosts(plan="by_driver", back=1.0),
+    )
+    await node.online("d", 3_000, vehicle=Vehicle(max_jobs=8))
+    first = await node.submit(lat=MALL.lat + 9 * KM_DEG, lon=MALL.lon)
+    await node.accepts(await node.offered(first, "d"))
+    await node.online("e", 1_000, vehicle=Vehicle(max_jobs=8))
+    await node.quiet()
+    return node
+
+
+def to(node: Node, north_km: float) -> Need:
+    """What a job to that address needs."""
+    return makers.need(node.store.now_ms(), lat=MALL.lat + north_km * KM_DEG, lon=MALL.lon)
 
 
 async def submit_early(node: Node, **changes: Any) -> JobRef:
@@ -35,6 +58,22 @@ async def test_offer_is_made_right_after_the_submission(node: Node) -> None:
         "offer",
     ]
     assert (await node.job(ref)).state is S.OFFERED
+
+
+@pytest.mark.parametrize(("north_km", "driver"), [(7, "d"), (-7, "e")])
+async def test_job_that_may_share_a_run_is_offered_right_away(
+    make_node: MakeNode, north_km: float, driver: str
+) -> None:
+    """An add-on for the driver on the way if it pays, or else a job for the free driver."""
+    node = await with_driver_on_the_way(make_node)
+    ref = await submit_early(node, need=to(node, north_km))
+    offer = await node.offered(ref, driver)
+    assert offer.add_on == (driver == "d")
+    calls = [call for call in node.calls if call in {"candidates", "submit", "offer"}]
+    assert calls == ["candidates", "submit", "offer"]
+    record = await node.store.offers.last_round(ref.job)
+    assert record is not None
+    assert record.why == ("add_on" if driver == "d" else "free")
 
 
 async def test_submission_does_not_wait_for_its_offer(

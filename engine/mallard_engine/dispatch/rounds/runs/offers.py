@@ -11,7 +11,7 @@ from mallard_engine.core.model import Near, RoundRecord, Waiting
 from mallard_engine.core.places.mall import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.runs.planner import PlannedRuns, RunPlanner
-from mallard_engine.ports import OfferPlan, StoreUnavailable
+from mallard_engine.ports import Found, OfferPlan, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -96,6 +96,12 @@ class RunOffers:
             elif outcome.verdict == "nobody":
                 missed.add(plan.drivers[0].driver)
         return RunsOffered(held_ms, frozenset(dequeued), failed, frozenset(missed), offered)
+
+    def plan_first(self, mall: Mall, job: Waiting, found: Found) -> OfferPlan | None:
+        """Return the offer of the only job of a mall; None: it is held, or no driver takes it."""
+        bound = [driver for driver in found.coming if driver.driver.coming == mall.id]
+        planned = self._planner.plan(mall, [job], found.near, bound, found.now_ms, found.radius_m)
+        return next(iter(planned.offers), None)
 
     def _servable(
         self, jobs: Sequence[Waiting], near: Sequence[Near], now_ms: int

@@ -20,7 +20,7 @@ from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.runs.offers import NO_RUNS, RunOffers
-from mallard_engine.ports import Found
+from mallard_engine.ports import Found, OfferPlan
 from mallard_protocol.codes import ServiceLevel, WhyNot
 
 # How many drivers on their way to the mall `explain` shows for an express job.
@@ -49,6 +49,12 @@ class RunRounds(MallRounds):
     def __len__(self) -> int:
         """The number of jobs in memory."""
         return super().__len__() + len(self._runs)
+
+    async def plan_first(self, found: Found, job: Waiting) -> OfferPlan | None:
+        """Return the offer that a round would make for this job, if no other waits; None: none."""
+        if not found.coming or self._express([job]):
+            return await super().plan_first(found, job)
+        return self._runs.plan_first(self._mall, job, found)
 
     async def _round(self) -> int:
         """Offer runs until no driver is free or all jobs are held; return how many were served.
