@@ -61,14 +61,14 @@ class Sweeper:
         announces to all nodes what no node has announced.
         """
         self._context = context
-        self._workings = context.runtime
+        self._runtime = context.runtime
         self._leases = leases
         self._rounds = rounds
         self._returns = returns
         self._apply_effects = apply_effects
         self._refresh = refresh
         self._look_again = look_again
-        # This node's share as of the last look at all of it, and in which of it are drivers.
+        # This node's share at the last look at all of it, and the markets of it with drivers.
         self._seen_share: tuple[str, ...] = ()
         self._live: tuple[str, ...] = ()
         # By market and time slot: the timer and its entries; and the slot of each entry.
@@ -84,14 +84,14 @@ class Sweeper:
         """Become present and read what operators have set, then beat and sweep."""
         await self._leases.start()
         await self._read_controls(sorted(self._context.policies), self._refresh)
-        workings = self._workings
+        runtime = self._runtime
         for interval_s, work in (
-            (workings.beat_s, self._leases.beat),
-            (workings.sweep_s, self._sweep_live),
-            (workings.risk_s, self._sweep_share),
-            (workings.forget_s, self._forget_in_share),
-            (workings.learn_s, self._learn_all),
-            (workings.control_s, self._follow_controls),
+            (runtime.beat_s, self._leases.beat),
+            (runtime.sweep_s, self._sweep_live),
+            (runtime.risk_s, self._sweep_share),
+            (runtime.forget_s, self._forget_in_share),
+            (runtime.learn_s, self._learn_all),
+            (runtime.control_s, self._follow_controls),
         ):
             self._tasks.start(self._every(interval_s, work), work.__name__)
 
@@ -113,7 +113,7 @@ class Sweeper:
     def schedule(self, market: str, member: str, delay_s: float) -> None:
         """Sweep the market after this delay; replaces the entry's earlier timer."""
         self.forget(market, member)
-        if self._stopping or delay_s > self._workings.precise_s:
+        if self._stopping or delay_s > self._runtime.precise_s:
             return
         loop = asyncio.get_running_loop()
         # Round up: a sweep does not find an entry that is not due yet.
@@ -147,9 +147,9 @@ class Sweeper:
         self._tasks.start(self._guarded(self.sweep, market), f"timer {market}")
 
     async def _sweep_live(self) -> None:
-        """Sweep markets with drivers: those of this node's share, and where it has drivers itself.
+        """Sweep the markets with drivers of this node's share, and those in which it has drivers.
 
-        The others of these do not wait until it is noticed that the market's owner has died.
+        The latter are then swept even while their owner is dead and no node has noticed it yet.
         """
         if self._leases.share is not self._seen_share:
             await self._sweep_share()
@@ -182,7 +182,7 @@ class Sweeper:
         await self._in_each(found[Look.DWELLS], self._learn)
 
     async def _follow_controls(self) -> None:
-        """Read what operators have set in this node's share, where they have set something.
+        """Read what operators have set in the markets of this node's share.
 
         News comes with the presence (`NodeLeases`). This finds the changes that presence did not
         announce, because a node died before it announced them or is of an older version, and

@@ -16,11 +16,11 @@ from mallard_engine.storage.client.address import Address, Group, P
 from mallard_engine.tasks import cancel, in_full
 
 _SENTINEL_PORT: Final = 26379
-# How long all Sentinels are waited for. Then it is enough if one knows the master: a silent one
-# delays nobody. One that nobody waits for any more is asked anew the next time.
+# How long to wait for all Sentinels. After that, one that knows the master is enough, so a silent
+# one delays no call. Questions that are still open then are cancelled.
 _ASK_S: Final = 0.4
-# How long one is waited for if the others do not suffice: on a busy machine a TLS handshake alone
-# may take seconds.
+# How long to wait for one if the others do not suffice: on a busy machine a TLS handshake alone may
+# take seconds.
 _SLOW_S: Final = 8.0
 # How often the Sentinels are asked while a connection is open.
 _LOOK_S: Final = 0.5
