@@ -201,6 +201,8 @@ async def check_looks(page: Page, name: str | None = None, without: Sequence[str
         without: as in `check_accessible`.
     """
     before = page.viewport_size
+    # What was pressed last is not marked as hovered.
+    await page.mouse.move(0, 0)
     for number, (size, (width, height)) in enumerate(SIZES.items()):
         await page.set_viewport_size({"width": width, "height": height})
         for scheme in SCHEMES:

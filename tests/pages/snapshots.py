@@ -28,6 +28,7 @@ async def check_picture(page: Page, name: str, folder: Path) -> None:
         name: of the picture: `docs/screenshots/NAME.png`.
         folder: where the picture is put that does not match, for somebody to look at.
     """
+    await page.mouse.move(0, 0)
     await page.evaluate("document.fonts.ready")
     await settled(page)
     if DRAWS:

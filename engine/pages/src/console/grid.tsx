@@ -110,7 +110,8 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
     const row = rows[index];
     if (step !== undefined) move(step);
     else if (row && event.key === "Enter" && !isButton(event.target)) props.onOpen(row);
-    else if (!(row && props.onKey?.(row, event.key))) return;
+    // A key that is held moves on, but acts once.
+    else if (!(row && !event.repeat && props.onKey?.(row, event.key))) return;
     event.preventDefault();
     event.stopPropagation();
   };

@@ -5,7 +5,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { Button, Dialog } from "../shared/components.tsx";
 import { now } from "../shared/now.ts";
 import { session, signOut } from "../shared/session.ts";
-import { clock, count, duration, named } from "../shared/words.ts";
+import { clock, count, duration, named, placeName } from "../shared/words.ts";
 import { DriverApp, type Line, type Vehicle } from "./app.ts";
 import type { Asked } from "./requests.ts";
 import { followVisibility, keepAwake, place, wasAwayMs, watchPosition } from "./device.ts";
@@ -141,11 +141,13 @@ function Notices({ app }: { app: DriverApp }): JSX.Element {
           <ol>
             {queued.map((report, index) => (
               <li key={index}>
-                {clock(report.at_ms, now.value)} {named(report.step)} {report.store ? `at ${report.store}` : ""}
+                {named(report.step)}{report.store ? ` at ${placeName(report.store)}` : ""}, {clock(report.at_ms, now.value)}
               </li>
             ))}
             {asked.map((it, index) => (
-              <li key={`asked-${index}`}>{wordsOf(it)}</li>
+              <li key={`asked-${index}`}>
+                {wordsOf(it)}{it.kind === "problem" ? `, ${clock(it.atMs + Date.now() - app.serverNowMs(), now.value)}` : ""}
+              </li>
             ))}
             {images > 0 ? <li>{count(images, "delivery", "deliveries")} with a photo or signature</li> : null}
           </ol>

@@ -2,6 +2,7 @@
 
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";
+import { ignoreDoubleTaps } from "../shared/taps.ts";
 import { installWorker } from "./device.ts";
 import { Driver } from "./driver.tsx";
 import "./driver.css";
@@ -19,4 +20,5 @@ start(
     <Driver />
   </SignedIn>,
 );
+ignoreDoubleTaps();
 void installWorker();

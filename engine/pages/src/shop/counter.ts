@@ -4,7 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { ApiError, inWords, line } from "../shared/api.ts";
 import { toast } from "../shared/components.tsx";
 import { call, type Session } from "../shared/session.ts";
-import { nameOf } from "./groups.ts";
+import { entryOf, isOpen, nameOf } from "./groups.ts";
 import { ReportQueue, type Report } from "./queue.ts";
 import type { Page, Pickup, Return } from "./types.ts";
 
@@ -18,6 +18,7 @@ export class Counter {
   readonly returns = signal<readonly Return[] | null>(null);
   /** Why the lists cannot be read although the engine answers; null if they can. */
   readonly problem = signal<string | null>(null);
+  /** Infinity: closed by another counter. Null: the shop is open. */
   readonly closedUntilMs = signal<number | null>(null);
   readonly queue: ReportQueue;
   /** The reports that wait for the line, by job. */
@@ -62,6 +63,7 @@ export class Counter {
   /** Reads both lists now, and again after a while. */
   readonly refresh = async (): Promise<void> => {
     clearTimeout(this.#timer);
+    const closedBefore = this.queue.waiting.value.length === 0 ? this.closedUntilMs.value : undefined;
     try {
       const [pickups, returns] = await Promise.all([
         call<Page<Pickup>>(`${this.#shop}/pickups?limit=${PAGE}`),
@@ -70,6 +72,8 @@ export class Counter {
       this.pickups.value = pickups.items;
       this.returns.value = returns.items;
       this.problem.value = null;
+      // Unless this counter has said otherwise meanwhile.
+      if (closedBefore === this.closedUntilMs.value) this.#hearHours(pickups.items);
       if (line.value.isUp) void this.queue.flush();
     } catch (error) {
       if (error instanceof ApiError) this.problem.value = inWords(error);
@@ -118,6 +122,13 @@ export class Counter {
     const text = untilMs === null ? "The shop is open" : "The shop is closed for now";
     this.queue.add({ job: null, text, path: `${this.#shop}/hours`, body });
     void this.refresh();
+  }
+
+  /** Another counter may have closed or opened the shop. Until when it is closed the engine does not say. */
+  #hearHours(pickups: readonly Pickup[]): void {
+    const states = new Set(pickups.filter(isOpen).map((it) => entryOf(it).state));
+    if (states.has("closed")) this.closedUntilMs.value ??= Infinity;
+    else if (states.has("waiting") || states.has("ready")) this.closedUntilMs.value = null;
   }
 
   #report(it: { id: string; external_id?: string }, text: string, path: string, body: unknown): void {

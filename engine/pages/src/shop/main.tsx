@@ -4,6 +4,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { session } from "../shared/session.ts";
 import { start } from "../shared/page.tsx";
 import { SignedIn } from "../shared/sign-in.tsx";
+import { ignoreDoubleTaps } from "../shared/taps.ts";
 import { Counter } from "./counter.ts";
 import { CounterView } from "./view.tsx";
 import "./shop.css";
@@ -33,3 +34,4 @@ start(
     <Signed />
   </SignedIn>,
 );
+ignoreDoubleTaps();

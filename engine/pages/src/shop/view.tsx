@@ -69,7 +69,7 @@ function Header({ counter, session }: { counter: Counter; session: Session }) {
         <h1 class="breaks">{placeName(session.store ?? "")}</h1>
         <span class="muted breaks">{placeName(session.mall ?? "")}</span>
       </div>
-      {isClosed && <Badge tone="warn">Closed until {clock(closedMs, now.value)}</Badge>}
+      {isClosed && <Badge tone="warn">{Number.isFinite(closedMs) ? `Closed until ${clock(closedMs, now.value)}` : "Closed"}</Badge>}
       <div class="shop-header-actions">
         {isClosed ? (
           <Button kind="primary" onClick={() => counter.close(null)}>

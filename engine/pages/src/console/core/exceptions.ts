@@ -248,7 +248,7 @@ function doorRow(job: Job, names: Names, problem: Problem): ExceptionRow {
 
 function returnRow(job: Job, names: Names): ExceptionRow {
   const place = job.return_to;
-  const to = place ? `to ${place.kind === "station" ? names.mall(place.mall) : names.shop(place.mall, place.store)}` : "no place to return to yet";
+  const to = place ? `to ${place.kind === "station" ? names.mall(place.mall) : names.shop(place.mall, place.store)}` : "no place yet";
   const reason = job.reason ? `${named(job.reason)}, ` : "";
   return row(job, "returning", "watch", "Coming back", `${reason}${to}`, [
     openJob(job.id),

@@ -48,7 +48,7 @@ export function ExceptionsView(): JSX.Element {
       name: "What",
       width: "minmax(10rem, 1.5fr)",
       cell: (row) => (
-        <span class={`what what-${row.severity}`}>
+        <span class={`what what-${row.severity}`} title={row.detail}>
           <span class="only-narrow">
             <Badge tone={TONE[row.severity]}>{SEVERITIES[row.severity]}</Badge>{" "}
           </span>
@@ -71,7 +71,7 @@ export function ExceptionsView(): JSX.Element {
     { name: "Due", width: "7.5rem", align: "end", wide: "widest", cell: (row) => <Due atMs={row.dueMs} nowMs={nowMs} /> },
     {
       name: "What to do",
-      width: "minmax(21rem, 2.2fr)",
+      width: "var(--actions)",
       wide: true,
       cell: (row) => <Actions row={row} />,
     },

@@ -12,6 +12,9 @@ import { directions, proofsWanted } from "../run.ts";
 import { Emergency } from "./emergency.tsx";
 import { ProofForm } from "./proof.tsx";
 
+/** What the engine calls a driver who has no alias. */
+const UNNAMED = "driver";
+
 const TROUBLES = [
   ["customer_unreachable", "No one answers"],
   ["refused", "The customer refuses it"],
@@ -45,7 +48,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
       {answer ? <p class="notice notice-info breaks" role="status">The order service says: {answer}</p> : null}
       {transfer ? (
         <p class="notice notice-warn">
-          {transfer.alias ?? "Another driver"} will take this over{transfer.eta ? <> at about {clock(transfer.eta + offsetMs, now.value)}</> : null}. Hand the parcels over only against this
+          {transfer.alias && transfer.alias !== UNNAMED ? transfer.alias : "Another driver"} will take this over{transfer.eta ? <> at about {clock(transfer.eta + offsetMs, now.value)}</> : null}. Hand the parcels over only against this
           code: <strong class="code">{transfer.code}</strong>
         </p>
       ) : null}

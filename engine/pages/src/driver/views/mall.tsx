@@ -167,7 +167,7 @@ function GiveUp({ app, stop }: { app: DriverApp; stop: MallStop }): JSX.Element 
   if (jobs.length === 0) return null;
   return (
     <>
-      <Button kind="quiet" size="small" onClick={() => setAsked(true)}>I cannot take {jobs.length === 1 ? "it" : "these"}</Button>
+      <Button kind="quiet" size="small" onClick={() => setAsked(true)}>I cannot take {jobs.length === 1 ? "this order" : "these orders"}</Button>
       {isAsked ? (
         <Dialog title={jobs.length === 1 ? "Give the order back?" : `Give ${jobs.length} orders back?`} onClose={() => setAsked(false)}>
           <p>Another driver will get {jobs.length === 1 ? "it" : "them"}. You will not be offered {jobs.length === 1 ? "it" : "them"} again.</p>

@@ -5,6 +5,7 @@ import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
+import { pauseTaps } from "../../shared/taps.ts";
 import { clock, count, distance, duration, money, named } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
 
@@ -24,6 +25,8 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
   const [left, setLeft] = useState(total.current);
   const [isDeclining, setDeclining] = useState(false);
   useEffect(() => {
+    // It comes at any time: also under a thumb on its way to a button of the page.
+    pauseTaps();
     dialog.current?.showModal();
     // The card is drawn: only now the driver has seen it.
     const frame = requestAnimationFrame(() => app.shown(offer));

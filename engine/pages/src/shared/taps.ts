@@ -1,0 +1,25 @@
+/**
+ * Ignores the second half of a double tap, and taps on what has appeared under the finger.
+ *
+ * A tap often moves the page: the next stop's button comes to where the last one was, and the same
+ * thumb would press it. For as long as a double tap takes, no button takes a tap; keys still work.
+ */
+
+const DOUBLE_TAP_MS = 350;
+const MARK = "is-tapped";
+
+let release: ReturnType<typeof setTimeout> | undefined;
+
+/** Ignores taps for as long as a double tap takes. */
+export function pauseTaps(): void {
+  document.documentElement.classList.add(MARK);
+  clearTimeout(release);
+  release = setTimeout(() => document.documentElement.classList.remove(MARK), DOUBLE_TAP_MS);
+}
+
+/** From now on ignores taps after each press of a button. */
+export function ignoreDoubleTaps(): void {
+  addEventListener("click", ({ target }) => {
+    if (target instanceof Element && target.closest("button") !== null) pauseTaps();
+  });
+}

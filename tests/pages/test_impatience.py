@@ -1,0 +1,141 @@
+"""Impatient people: double taps, an offer under the thumb, a second till."""
+
+from collections.abc import Callable
+
+from playwright.async_api import Locator, Page
+
+from tests.e2e.app import App
+from tests.e2e.conftest import make_token
+from tests.e2e.places import Place
+from tests.e2e.shop import Shop
+from tests.pages.conftest import OpenPage
+from tests.pages.focus import select_row
+from tests.pages.test_driver_page import accept_order, go_online, new_driver, phone, press, reaches
+from tests.pages.test_shop import SLOW_S, card, counter_token, order_of, said
+
+# Whether the offer's first button can be tapped in the first frame that shows it.
+_OFFER_TAKES_TAPS = """() => new Promise((done) => {
+  const look = () => {
+    const button = document.querySelector("dialog.offer[open] .button");
+    if (button === null) return requestAnimationFrame(look);
+    const { x, y, width, height } = button.getBoundingClientRect();
+    const found = document.elementFromPoint(x + width / 2, y + height / 2);
+    done(found !== null && button.contains(found));
+  };
+  look();
+})"""
+
+
+# What a tap at a point presses in the second frame after the first tap.
+_SECOND_TAP = """([x, y]) => {
+  window.second = new Promise((done) => {
+    const frame = (then) => requestAnimationFrame(then);
+    const found = () => document.elementFromPoint(x, y)?.closest("button");
+    const look = () => done(found()?.textContent ?? null);
+    addEventListener("click", () => frame(() => frame(look)), { once: true });
+  });
+}"""
+
+
+async def pressed_by_double_tap(page: Page, target: Locator) -> str | None:
+    """Tap; return which button a second tap at the same place would press."""
+    await target.hover()
+    box = await target.bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    await page.evaluate(_SECOND_TAP, middle)
+    await page.mouse.click(*middle)
+    found: str | None = await page.evaluate("window.second")
+    return found
+
+
+async def test_second_tap_does_not_press_what_has_moved_there(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    _, token = new_driver()
+    async with open_page("/driver", **phone(place, token)) as it:
+        await go_online(it.page)
+        job = await accept_order(it.page, orders, place.order())
+        await press(it.page, "Collected")
+        # "Delivered" comes to where the first tap was.
+        door = it.page.get_by_role("button", name="I am at the door")
+        assert await pressed_by_double_tap(it.page, door) is None
+        await press(it.page, "Delivered")
+        await reaches(orders, job, "delivered")
+
+
+async def test_offer_does_not_take_the_tap_that_was_meant_for_the_page(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    _, token = new_driver()
+    async with open_page("/driver", **phone(place, token)) as it:
+        await go_online(it.page)
+        await orders.submit(place.order())
+        assert await it.page.evaluate(_OFFER_TAKES_TAPS) is False
+        await press(it.page, "Accept")
+        await it.page.get_by_role("button", name="I am at the mall").wait_for()
+
+
+async def test_small_buttons_of_the_driver_app_fit_a_thumb(
+    open_page: OpenPage, place: Place
+) -> None:
+    _, token = new_driver()
+    async with open_page("/driver", **phone(place, token)) as it:
+        box = await it.page.get_by_role("button", name="Menu").bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
+
+
+async def test_tapped_button_does_not_stay_marked(
+    open_page: OpenPage, orders: Shop, place: Place
+) -> None:
+    # On a touch screen the last thing tapped counts as hovered until the next tap.
+    job = await orders.submit(order_of(place))
+    token = counter_token(place)
+    async with open_page("/shop", size="phone", token=token, is_mobile=True) as it:
+        button = card(it.page, job["external_id"]).get_by_role("button", name="Ready later")
+        await button.wait_for()
+        colour = "(it) => getComputedStyle(it).backgroundColor"
+        before = await button.evaluate(colour)
+        await button.tap()
+        await it.page.get_by_role("button", name="Cancel").tap()
+        await button.hover()
+        assert await button.evaluate(colour) == before
+
+
+async def test_shop_closed_at_one_till_is_opened_at_another(
+    open_page: OpenPage, orders: Shop, place: Place
+) -> None:
+    job = await orders.submit(order_of(place))
+    token = counter_token(place)
+    async with (
+        open_page("/shop", size="tablet", token=token) as first,
+        open_page("/shop", size="tablet", token=token) as second,
+    ):
+        await first.page.get_by_role("button", name="Close for an hour").click()
+        await said(orders, job["id"], "closed")
+        reopen = second.page.get_by_role("button", name="Open again")
+        await reopen.click(timeout=SLOW_S * 1000)
+        await said(orders, job["id"], "waiting")
+        close = first.page.get_by_role("button", name="Close for an hour")
+        await close.wait_for(timeout=SLOW_S * 1000)
+
+
+async def test_key_that_is_held_acts_once(
+    open_page: OpenPage, place: Place, orders: Shop, new_app: Callable[..., App]
+) -> None:
+    app = new_app()
+    await app.online(*place.north(50))
+    job = await orders.submit(place.order())
+    await app.accept(await app.expect("offer"))
+    await app.must("problem", job=job["id"], attempt=1, kind="accident", text="rear-ended")
+    async with open_page("/console#/phoenix/exceptions", token=make_token("ops", "operator")) as it:
+        sent: list[str] = []
+        it.page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+        await it.page.get_by_text("Accident reported").wait_for()
+        await select_row(it.page, job["external_id"])
+        for _ in range(3):
+            await it.page.keyboard.down("a")
+        await it.page.keyboard.up("a")
+        await it.page.get_by_text("Accident reported").wait_for(state="detached")
+        assert len([it for it in sent if "alerts" in it]) == 1
