@@ -8,9 +8,9 @@ are, they delay no quick one. What is taken together is read and made together.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -38,6 +38,8 @@ SLOW_S: Final = 1.0
 QUICK_S: Final = 0.5
 MOST_QUICK: Final = 256
 MOST_SLOW: Final = 128
+# Endpoints of which one call reads the queues, so that it occupies the store for less than 1 ms.
+MOST_ASKED: Final = 256
 # A delivery that a node has taken and not settled falls due again after this time, which is longer
 # than a delivery may take.
 HOLD_MS: Final = 20_000
@@ -50,7 +52,7 @@ class Line:
 
     Attributes:
         began_s: When each delivery that is under way began.
-        has_more: More may be due: the last read filled all slots.
+        has_more: More may be due: the last read filled its slots, or the total of its kind.
         is_quick: Its last answer was quick.
     """
 
@@ -77,27 +79,33 @@ class Line:
         return max(0, most - len(self.began_s))
 
 
-def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> dict[str, int]:
-    """Return how many deliveries to take for each endpoint, within the totals.
+class Slots(NamedTuple):
+    """How many deliveries to take for each endpoint, and at most for all of them."""
+
+    each: dict[str, int]
+    most: int
+
+
+def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> list[Slots]:
+    """Return how many deliveries to take: for quick endpoints, and for slow ones.
+
+    Few endpoints have as many due as they have slots. The total therefore bounds what is taken; it
+    reserves nothing for an endpoint that may have nothing due.
 
     Args:
         lines: every endpoint with deliveries under way, and those of `own`; the first come first.
         own: the endpoints for which deliveries may be taken.
         now_s: the time of the event loop.
     """
-    left = {True: MOST_SLOW, False: MOST_QUICK}
-    for line in lines.values():
-        left[line.slow_now(now_s)] -= len(line.began_s)
-    slots: dict[str, int] = {}
+    left = {False: MOST_QUICK, True: MOST_SLOW}
+    slots: dict[bool, dict[str, int]] = {False: {}, True: {}}
     for endpoint, line in lines.items():
-        if endpoint not in own:
-            continue
-        kind = line.slow_now(now_s)
-        taken = min(line.free(now_s), left[kind])
-        if taken > 0:
-            slots[endpoint] = taken
-            left[kind] -= taken
-    return slots
+        is_slow = line.slow_now(now_s)
+        left[is_slow] -= len(line.began_s)
+        free, asked = line.free(now_s), slots[is_slow]
+        if endpoint in own and free and len(asked) < MOST_ASKED:
+            asked[endpoint] = free
+    return [Slots(slots[it], left[it]) for it in left if slots[it] and left[it] > 0]
 
 
 class Deliveries:
@@ -162,19 +170,26 @@ class Deliveries:
         clock = asyncio.get_running_loop().time
         lines = list(self._lines.items())
         random.shuffle(lines)  # the total limits may not allow all of them
-        slots = slots_for(dict(lines), self._endpoints, clock())
-        due = await self._store.take(slots, HOLD_MS) if slots else ()
-        taken = Counter(waiting.endpoint for waiting in due)
-        for name, count in slots.items():
-            if name in self._lines:
-                self._lines[name].has_more = taken[name] >= count
+        is_any_due = False
+        for slots in slots_for(dict(lines), self._endpoints, clock()):
+            due = await self._store.take(slots.each, slots.most, HOLD_MS)
+            taken = Counter(waiting.endpoint for waiting in due)
+            for name, count in slots.each.items():
+                if name in self._lines:
+                    has_more = taken[name] >= count or len(due) >= slots.most
+                    self._lines[name].has_more = has_more
+            self._begin_all(due, clock())
+            is_any_due |= bool(due)
+        return is_any_due
+
+    def _begin_all(self, due: Sequence[WaitingDelivery], now_s: float) -> None:
         begun = [(it, own) for it in due if (own := self._endpoints.get(it.endpoint))]
-        if begun:
-            wanted = [(it.event, Reader(own.service)) for it, own in begun]
-            made = asyncio.create_task(payloads(self._views, wanted), name="webhook payloads")
-            for waiting, endpoint in begun:
-                self._begin(waiting, endpoint, made, clock())
-        return bool(due)
+        if not begun:
+            return
+        wanted = [(it.event, Reader(own.service)) for it, own in begun]
+        made = asyncio.create_task(payloads(self._views, wanted), name="webhook payloads")
+        for waiting, endpoint in begun:
+            self._begin(waiting, endpoint, made, now_s)
 
     def _begin(
         self,

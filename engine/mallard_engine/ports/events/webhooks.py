@@ -183,10 +183,17 @@ class Webhooks(Protocol):
         Returns False, and has no effect, if it was moved on by another node or is over.
         """
 
-    async def take(self, slots: Mapping[str, int], hold_ms: int) -> Sequence[WaitingDelivery]:
-        """Return due deliveries, at most a number for each endpoint; postpone them by ``hold_ms``.
+    async def take(
+        self, slots: Mapping[str, int], most: int, hold_ms: int
+    ) -> Sequence[WaitingDelivery]:
+        """Return due deliveries and postpone them by ``hold_ms``.
 
         Nothing is popped: what its node does not settle falls due again.
+
+        Args:
+            slots: At most so many for each endpoint; the first endpoints come first.
+            most: At most so many in total.
+            hold_ms: The delay.
         """
 
     async def settle(

@@ -253,6 +253,31 @@ async def test_free_slot_is_used_at_once(
     await receiver.hears(30, 20)
 
 
+async def test_endpoint_beyond_the_total_is_served_when_a_slot_is_free(
+    node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own slots are all free, so only the total can say that more may be due."""
+    monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._POLL_S", 300)
+    monkeypatch.setattr("mallard_engine.gateway.webhooks.deliveries.MOST_QUICK", 1)
+    gate = asyncio.Event()
+
+    async def reply(_heard: Heard) -> bytes:
+        await gate.wait()
+        return answer(204)
+
+    receiver.reply = reply
+    made = [await create(node, receiver.url) for _ in range(3)]
+    await node.submit()
+    await receiver.hears(1)
+
+    async def all_wait() -> bool:
+        return all([(await read(node, it["id"]))["waiting"] for it in made])
+
+    await eventually(all_wait)
+    gate.set()
+    await receiver.hears(3)
+
+
 async def test_other_node_takes_over_what_a_dead_one_held(
     engine_node: NodeFactory, receiver: Receiver, redis_url: str
 ) -> None:

@@ -2,12 +2,14 @@
 
 from mallard_engine.gateway.webhooks.deliveries import (
     FAILING_SLOTS,
+    MOST_ASKED,
     MOST_QUICK,
     MOST_SLOW,
     NEW_SLOTS,
     QUICK_SLOTS,
     SLOW_SLOTS,
     Line,
+    Slots,
     slots_for,
 )
 
@@ -28,31 +30,33 @@ def test_quick_slow_and_failing_endpoints_have_their_slots() -> None:
         "fails": Line(is_failing=True),
         "full": busy(1, is_failing=True),
     }
-    assert slots_for(lines, lines, NOW_S) == {
-        "new": NEW_SLOTS,
-        "quick": QUICK_SLOTS,
-        "busy": QUICK_SLOTS - 3,
-        "slow": SLOW_SLOTS,
-        "waits": SLOW_SLOTS - 1,
-        "fails": FAILING_SLOTS,
-    }
+    quick, slow = slots_for(lines, lines, NOW_S)
+    assert quick.each == {"new": NEW_SLOTS, "quick": QUICK_SLOTS, "busy": QUICK_SLOTS - 3}
+    assert slow.each == {"slow": SLOW_SLOTS, "waits": SLOW_SLOTS - 1, "fails": FAILING_SLOTS}
+    assert (quick.most, slow.most) == (MOST_QUICK - 3, MOST_SLOW - 2)
 
 
 def test_slow_endpoints_leave_the_quick_ones_their_slots() -> None:
     lines = {f"slow{number}": busy(4, NOW_S - 5) for number in range(1_000)}
     lines["more"] = Line(is_slow=True)
     lines["quick"] = Line(is_quick=True)
-    assert slots_for(lines, lines, NOW_S) == {"quick": QUICK_SLOTS}
+    assert slots_for(lines, lines, NOW_S) == [Slots({"quick": QUICK_SLOTS}, MOST_QUICK)]
 
 
-def test_totals_bound_what_is_under_way() -> None:
+def test_no_endpoint_waits_for_slots_that_others_do_not_use() -> None:
+    lines = {f"q{number}": Line(is_quick=True) for number in range(MOST_ASKED)}
+    assert slots_for(lines, lines, NOW_S) == [
+        Slots(dict.fromkeys(lines, QUICK_SLOTS), MOST_QUICK),
+    ]
+
+
+def test_one_call_reads_the_queues_of_a_bounded_number_of_endpoints() -> None:
     quick = {f"q{number}": Line() for number in range(1_000)}
     slow = {f"s{number}": Line(is_slow=True) for number in range(1_000)}
-    slots = slots_for(quick | slow, quick | slow, NOW_S)
-    assert sum(slots[name] for name in quick if name in slots) == MOST_QUICK
-    assert sum(slots[name] for name in slow if name in slots) == MOST_SLOW
+    found = slots_for(quick | slow, quick | slow, NOW_S)
+    assert [len(slots.each) for slots in found] == [MOST_ASKED, MOST_ASKED]
 
 
 def test_endpoint_leased_by_another_node_gets_nothing() -> None:
     lines = {"gone": busy(2), "own": Line()}
-    assert slots_for(lines, {"own"}, NOW_S) == {"own": NEW_SLOTS}
+    assert slots_for(lines, {"own"}, NOW_S) == [Slots({"own": NEW_SLOTS}, MOST_QUICK - 2)]

@@ -61,7 +61,7 @@ class Walk:
 
     async def take(self) -> None:
         """Take all that is due, and settle some of it."""
-        due = await self._port.take(dict.fromkeys(self.waiting, 100), HOLD_MS)
+        due = await self._port.take(dict.fromkeys(self.waiting, 100), 1_000, HOLD_MS)
         now = self._world.now
         expected = {
             (name, place)
@@ -91,7 +91,7 @@ class Walk:
 
     async def late(self) -> None:
         """Time passes; a settlement that comes after its endpoint was deleted changes nothing."""
-        due = await self._port.take(dict.fromkeys(self.waiting, 100), HOLD_MS)
+        due = await self._port.take(dict.fromkeys(self.waiting, 100), 1_000, HOLD_MS)
         for it in due:
             waiting = self.waiting[it.endpoint]
             assert waiting is not None

@@ -355,7 +355,7 @@ async def _webhooks(world: World) -> None:
     await webhooks.begin_replay(made.id, MARKET, Place(0, 0), place)
     await webhooks.replay(made.id, MARKET, (Place(0, 0), place), place, [event])
     await webhooks.catch_up(made.id, MARKET, (Place(0, 0), place), [event])
-    (due,) = await webhooks.take({made.id: 1}, 1_000)
+    (due,) = await webhooks.take({made.id: 1}, 1, 1_000)
     await webhooks.settle(due, None, is_gone=False)
     await webhooks.disable(made.id, "owner")
     await webhooks.tell_disabled(MARKET, made, Disabled(world.now, "owner"))

@@ -44,7 +44,7 @@ def attempt(world: World, outcome: str, next_ms: int | None = None) -> Attempt:
 
 
 async def taken(world: World, name: str = "wh_1", most: int = 100) -> list[WaitingDelivery]:
-    return list(await world.store.webhooks.take({name: most}, HOLD_MS))
+    return list(await world.store.webhooks.take({name: most}, most, HOLD_MS))
 
 
 async def test_event_is_queued_once_by_several_nodes(world: World) -> None:
@@ -77,6 +77,20 @@ async def test_taken_delivery_falls_due_again_unless_settled(world: World) -> No
     await world.pass_ms(HOLD_MS)
     assert await taken(world) == []
     assert (await world.store.webhooks.get("wh_1")).waiting == 0
+
+
+async def test_total_bounds_what_is_taken_of_several_endpoints(world: World) -> None:
+    port = world.store.webhooks
+    for name in ("wh_1", "wh_2", "wh_3"):
+        await port.create(endpoint(name))
+    events = [event(number, world) for number in range(2)]
+    known = await port.all()
+    wanted = {"wh_2": [0, 1], "wh_3": [0, 1]}
+    await port.queue(MARKET, (None, events[-1].place), events, wanted, known.version)
+    slots = {"wh_1": 8, "wh_2": 8, "wh_3": 8}
+    first = await port.take(slots, 3, HOLD_MS)
+    assert [it.endpoint for it in first] == ["wh_2", "wh_2", "wh_3"]
+    assert [it.endpoint for it in await port.take(slots, 3, HOLD_MS)] == ["wh_3"]
 
 
 async def test_failed_delivery_comes_back_at_its_time(world: World) -> None:

@@ -224,8 +224,11 @@ class RedisWebhooks(Webhooks):
         (verdict,) = await self._run("replay", args, _entries(events))
         return bool(verdict == b"ok")
 
-    async def take(self, slots: Mapping[str, int], hold_ms: int) -> Sequence[WaitingDelivery]:
-        due = await self._run("take", {"slots": list(slots.items()), "hold_ms": hold_ms})
+    async def take(
+        self, slots: Mapping[str, int], most: int, hold_ms: int
+    ) -> Sequence[WaitingDelivery]:
+        args = {"slots": list(slots.items()), "most": most, "hold_ms": hold_ms}
+        due = await self._run("take", args)
         return [_waiting(*each) for each in due]
 
     async def settle(
