@@ -118,6 +118,50 @@ class DoorRules(ShopRules):
         self.status(driver, Wish.PAUSED, block)
         self.undelivered(name, driver, job.attempt, "refused", how)
 
+    @precondition(lambda self: self.model.drivers)
+    @rule(
+        driver=some_driver,
+        action=st.sampled_from([action.value for action in AnswerAction]),
+        how=how_often,
+    )
+    def a_shops_problem_is_answered_at_the_door(self, driver: str, action: str, how: How) -> None:
+        """The answer to what a shop lacked comes while nobody takes the other shop's parcels."""
+        self.submit(Order(stores=("lego", "gap")))
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        self.problem(name, driver, job.attempt, "not_ready", "gap")
+        if not job.troubles:
+            return
+        first = next(iter(job.troubles))
+        self.collect(name, driver, job.attempt, "lego", 2)
+        self.undelivered(name, driver, job.attempt)
+        self.answer(name, first, action, how)
+
+    @precondition(lambda self: self.model.drivers)
+    @rule(
+        driver=some_driver,
+        action=st.sampled_from([action.value for action in AnswerAction]),
+        how=how_often,
+    )
+    def a_shop_speaks_after_an_answer(self, driver: str, action: str, how: How) -> None:
+        """The shop's word resolves a problem that was answered; another answer is late."""
+        self.submit(Order())
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        self.problem(name, driver, job.attempt, "not_ready")
+        if not job.troubles:
+            return
+        first = next(iter(job.troubles))
+        self.answer(name, first, AnswerAction.WAIT.value)
+        self.ready_said(name, "lego")
+        self.answer(name, first, action, how)
+
     @precondition(lambda self: self.waiting_at_doors())
     @rule(back=recent, off_by=st.sampled_from((-1, -1, 0, 0, 1)), how=how_often)
     def a_wait_at_the_door_ends(self, back: int, off_by: int, how: How) -> None:

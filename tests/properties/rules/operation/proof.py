@@ -17,7 +17,7 @@ class ProofRules(DoorRules):
         back=recent,
         kind=st.sampled_from(("photo", "signature", "code", "code")),
         value=st.sampled_from(("own", "own", "own", "another job's", "another driver's", "none")),
-        code=st.sampled_from(("4711", "4711", "1", "2", "3", "4")),
+        code=st.sampled_from(("4711", "4711", "4712", "47110", "2", "3")),
         other=some_driver,
         old=st.sampled_from((0, 0, 0, 1)),
         node=some_node,
