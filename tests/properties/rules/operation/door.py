@@ -162,6 +162,25 @@ class DoorRules(ShopRules):
         self.ready_said(name, "lego")
         self.answer(name, first, action, how)
 
+    @precondition(lambda self: self.model.drivers)
+    @rule(driver=some_driver, verb=st.sampled_from(("answer", "resume", "resume")), how=how_often)
+    def a_cancelled_return_is_to_turn(self, driver: str, verb: str, how: How) -> None:
+        """An order that was cancelled on board stays on its way back, whoever asks for the door."""
+        self.submit(Order())
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        self.step(name, driver, job.attempt, Step.PICKED_UP)
+        if verb == "answer":
+            self.undelivered(name, driver, job.attempt, "refused")
+        self.cancel(name)
+        if verb == "resume":
+            self.timed_step(name, driver, job.attempt, "resume", how=how)
+        elif job.troubles:
+            self.answer(name, [*job.troubles][-1], AnswerAction.RETRY.value, how)
+
     @precondition(lambda self: self.waiting_at_doors())
     @rule(back=recent, off_by=st.sampled_from((-1, -1, 0, 0, 1)), how=how_often)
     def a_wait_at_the_door_ends(self, back: int, off_by: int, how: How) -> None:
