@@ -2,7 +2,7 @@
 
 import { lazy, Suspense } from "preact/compat";
 import type { JSX } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { inWords } from "../shared/api.ts";
 import { Button, Empty, LineBanner, toast } from "../shared/components.tsx";
 import { call, signOut } from "../shared/session.ts";
@@ -11,7 +11,7 @@ import { countByState } from "./core/board.ts";
 import { callOf, type Command } from "./core/commands.ts";
 import { ConsoleContext, useConsole, type ConsoleState } from "./context.ts";
 import { Ask, Keys, type Question } from "./dialogs.tsx";
-import { isTyping, useMedia, WIDE } from "./grid.tsx";
+import { isTyping } from "./grid.tsx";
 import { Live } from "./live.ts";
 import { Key } from "./marks.tsx";
 import { go, inMarket, route } from "./router.ts";
@@ -200,13 +200,9 @@ function Top({ onKeys }: { onKeys: () => void }): JSX.Element {
 function Navigation(): JSX.Element {
   const { live, market } = useConsole();
   const place = route.value.segments[1] ?? "exceptions";
-  const nav = useRef<HTMLElement>(null);
-  const isWide = useMedia(WIDE);
-  // On a phone the places scroll sideways.
-  useEffect(() => nav.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [place, isWide]);
   const urgent = live.exceptions.value.filter((row) => row.severity === "now").length;
   return (
-    <nav ref={nav} class="nav" aria-label="Places">
+    <nav class="nav" aria-label="Places">
       {PLACES.map((it) => {
         const isHere = it.path === place || (it.path === "orders" && place === "job") || (it.path === "drivers" && place === "driver");
         return (
