@@ -8,6 +8,7 @@ overdue item is a breach once it is late by more than a sweeper's grace, and onl
 alive that should have handled it.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Final
@@ -335,10 +336,10 @@ def _registered(driver: Driver, profile: DriverProfile) -> Found:
 
 
 def _index(driver: Driver, view: DriverView, policy: MarketPolicy) -> Found:
+    fixed_ms = view.position.received_ms if view.position else 0
     limits_ms = {
-        "its position has been stale": (
-            view.position.received_ms + round(policy.stale_after_s * 1000) if view.position else 0
-        ),
+        # A position of exactly that age still counts, as in lib/askable.lua.
+        "its position has been stale": fixed_ms + math.ceil(policy.stale_after_s * 1000) + 1,
         f"its node {driver.node} has been dead": view.leases.get(driver.node, 0),
     }
     if driver.until_ms:

@@ -121,6 +121,12 @@ async def driver_on_its_way_outside_the_index(world: World) -> None:
     await world.redis.zrem(world.keys.key("coming"), f"{MALL}/ann")
 
 
+async def driver_whose_position_has_just_its_longest_age(world: World) -> None:
+    await world.driver("ann", vehicle=VAN)
+    await world.pass_ms(STALE_MS)
+    await world.redis.zrem(world.keys.key("idle"), "ann")
+
+
 Plant = Callable[[World], Awaitable[None]]
 PLANTED: list[tuple[str, Plant]] = [
     ("S2", driver_with_more_than_fits),
@@ -138,6 +144,7 @@ PLANTED: list[tuple[str, Plant]] = [
     ("S10", stale_driver_in_coming),
     ("S14", run_without_one_of_its_due_entries),
     ("L1", driver_on_its_way_outside_the_index),
+    ("L1", driver_whose_position_has_just_its_longest_age),
 ]
 
 

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_protocol.lifecycle import NOT_ASKED_FOR_A_WHILE
-from tests.properties.machine import How, how_often, recent
+from tests.properties.machine import DRIVERS, How, how_often, recent
 from tests.properties.rules.drivers.stuck import StuckRules
+from tests.properties.rules.jobs.job import Order
 
 
 class PatienceRules(StuckRules):
@@ -33,6 +34,20 @@ class PatienceRules(StuckRules):
         for driver in asked:
             self.comes_to_work(driver, "n1")
         self.offer(name, job.attempt, asked, how)
+
+    @rule(most=st.sampled_from((900, 970, 970, 2_000)), how=how_often)
+    def every_driver_declines(self, most: int, how: How) -> None:
+        """The pay of a job rises with each refusal, to the most that its order allows."""
+        self.submit(Order(pay=(900, most)))
+        name = self.job_at(0)
+        job = self.model.jobs[name]
+        for driver in DRIVERS:
+            self.comes_to_work(driver, "n1")
+            if job.state == "queued":
+                self.offer(name, job.attempt, [driver])
+            offer = self.model.drivers[driver].offer
+            if offer in self.model.live() and job.state == "offered":
+                self.decline(offer, driver, "n2", how)
 
     def barred_for_a_while(self) -> list[str]:
         """Queued jobs for which a driver will be asked again later."""

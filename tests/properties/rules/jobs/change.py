@@ -8,9 +8,10 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.order_change import OrderChange
 from mallard_engine.ports import Stop
-from mallard_protocol.lifecycle import JobState
+from mallard_protocol.lifecycle import JobState, ShopState
 from tests.properties.machine import How, how_often, recent
 from tests.properties.models.changes import Change
+from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.jobs.risk import RiskRules
 from tests.properties.world import HAUL_MS, HOME, LEAD_MS, SERVICE
 
@@ -44,6 +45,21 @@ class ChangeRules(RiskRules):
         name = self.job_at(back, {*JobState})
         if not self.model.jobs[name].carries:
             self.change(name, new, how)
+
+    @rule(
+        waits_ms=st.sampled_from((0, 10_000)),
+        new=st.sampled_from(
+            (Change(lasts_ms=20_000), Change(on_missing="fail"), Change(hold_s=120))
+        ),
+        how=how_often,
+    )
+    def a_held_order_changes(self, waits_ms: int, new: Change, how: How) -> None:
+        """A shop lacks the parcels, and the order service changes how long or whether to wait."""
+        self.submit(Order(hold_s=60))
+        name = self.job_at(0)
+        self.shop_says(name, "lego", ShopState.MISSING)
+        self.time_passes(waits_ms, reports=False)
+        self.change(name, new, how)
 
     def change(self, name: str, new: Change, how: How = "once") -> None:
         ref, was = self.ref(name), self.seen.jobs[name]
