@@ -8,8 +8,8 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.order_change import OrderChange
 from mallard_engine.ports import Stop
-from mallard_protocol.lifecycle import JobState, ShopState
-from tests.properties.machine import How, how_often, recent
+from mallard_protocol.lifecycle import JobState, ShopState, Step
+from tests.properties.machine import How, how_often, recent, some_driver
 from tests.properties.models.changes import Change
 from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.jobs.risk import RiskRules
@@ -59,6 +59,26 @@ class ChangeRules(RiskRules):
         name = self.job_at(0)
         self.shop_says(name, "lego", ShopState.MISSING)
         self.time_passes(waits_ms, reports=False)
+        self.change(name, new, how)
+
+    @rule(
+        driver=some_driver,
+        ends=st.sampled_from(("", "", "cancelled")),
+        new=st.sampled_from((Change(moved=True), Change(moved=True), Change(lasts_ms=20_000))),
+        how=how_often,
+    )
+    def a_refused_order_changes(self, driver: str, ends: str, new: Change, how: How) -> None:
+        """The address or the deadline is corrected when nobody takes the parcels."""
+        self.submit(Order(undeliverable="hold" if new.lasts_ms else "return"))
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        self.step(name, driver, job.attempt, Step.PICKED_UP)
+        self.undelivered(name, driver, job.attempt, "refused")
+        if ends:
+            self.cancel(name)
         self.change(name, new, how)
 
     def change(self, name: str, new: Change, how: How = "once") -> None:

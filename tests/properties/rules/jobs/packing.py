@@ -4,8 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_engine.storage.packed import pack_as_read, read_to_pack
-from mallard_protocol.lifecycle import TERMINAL
-from tests.properties.machine import How, how_often, recent, some_node
+from mallard_protocol.lifecycle import TERMINAL, Step
+from tests.properties.machine import How, how_often, recent, some_driver, some_node
+from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.operation.letter import LetterRules
 from tests.properties.world import MARKET
 
@@ -27,6 +28,20 @@ class PackingRules(LetterRules):
             # A node that dies has packed some of them, and the other one packs the rest.
             same=lambda seen: {"jobs": seen.jobs, "counts": seen.counts},
         )
+
+    @rule(driver=some_driver, how=how_often)
+    def a_report_follows_the_packing(self, driver: str, how: How) -> None:
+        """An app that heard no answer reports a delivery again when the job is packed."""
+        self.submit(Order())
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        for step in (Step.PICKED_UP, Step.DELIVERED):
+            self.step(name, driver, job.attempt, step)
+        self.ended_jobs_are_packed()
+        self.step(name, driver, job.attempt, Step.DELIVERED, how=how)
 
     @precondition(lambda self: self.model.jobs)
     @rule(back=recent, node=some_node)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.properties.machine import How, how_often, some_node
+from mallard_protocol.lifecycle import Step
+from tests.properties.machine import How, how_often, some_driver, some_node
 from tests.properties.risks import risk_at
+from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.jobs.run import who_first
 from tests.properties.rules.operation.hours import HoursRules
 from tests.properties.world import MARKET
@@ -50,6 +52,21 @@ class RiskRules(HoursRules):
         self.look_at_risk(name)
         others = [driver for driver in drivers if driver != self.model.jobs[name].holder]
         self.assign(name, min(others, key=self._holds_something), how)
+
+    @rule(driver=some_driver, how=how_often)
+    def a_transfer_waits_for_long(self, driver: str, how: How) -> None:
+        """Nobody takes what a driver hands over until shortly before the end of the transfer."""
+        self.submit(Order())
+        name = self.job_at(0)
+        self.assign(name, driver)
+        job = self.model.jobs[name]
+        if job.holder != driver:
+            return
+        self.step(name, driver, job.attempt, Step.PICKED_UP)
+        transfer = self.transfer(driver, [name])
+        if transfer in self.model.jobs:
+            self.time_passes(3_500_000)
+            self.look_at_risk(transfer, how=how)
 
     def in_time(self) -> list[str]:
         """Jobs on the way whose risk is looked at."""
