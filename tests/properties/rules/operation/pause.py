@@ -5,6 +5,7 @@ from hypothesis.stateful import precondition, rule
 
 from tests.properties.machine import DRIVERS, How, how_often, some_node
 from tests.properties.rules.jobs.change import ChangeRules
+from tests.properties.rules.jobs.job import Order
 from tests.properties.world import MALLS, MARKET
 
 PLACES = (
@@ -50,6 +51,31 @@ class PauseRules(ChangeRules):
         self.offer(name, self.model.jobs[name].attempt, DRIVERS, how)
         self.operator_pauses(place, paused=False)
         self.offer(name, self.model.jobs[name].attempt, DRIVERS, how)
+
+    @rule(
+        place=st.sampled_from(PLACES),
+        ends=st.sampled_from(("asks the next", "asks the next", "declined")),
+        how=how_often,
+    )
+    def a_pause_begins_during_a_round(self, place: tuple[str, str], ends: str, how: How) -> None:
+        """A staggered round has asked its first driver, and waits for the moment of the next."""
+        for driver in DRIVERS:
+            self.comes_to_work(driver, "n1")
+        self.submit(Order(mall=place[0] or MALLS[0]))
+        name = self.job_at(0)
+        offer = f"o{len(self.offers)}"
+        self.begin_round(name, 0, DRIVERS, 3)
+        if offer not in self.model.live() or name not in self.model.rounds:
+            return
+        driver = self.model.offers[offer].driver
+        self.offer_ack(offer, driver)
+        self.operator_pauses(place, paused=True)
+        if ends == "declined":
+            self.decline(offer, driver, how=how)
+        else:
+            self.time_to(self.model.rounds[name].next)
+            self.offer_more(name, how)
+        self.operator_pauses(place, paused=False)
 
     @precondition(lambda self: self.model.paused)
     @rule()
