@@ -30,6 +30,16 @@ LOOKS: Final[tuple[tuple[str, Scheme], ...]] = (
     ("phone", "light"),
 )
 
+# The names of malls that are not wholly on the map.
+_NAMES_OUTSIDE: Final = """() => {
+  const map = document.querySelector(".map").getBoundingClientRect();
+  return [...document.querySelectorAll(".map-name")].filter((name) => {
+    const box = name.getBoundingClientRect();
+    const fitsUpright = box.top >= map.top && box.bottom <= map.bottom;
+    return !fitsUpright || box.left < map.left || box.right > map.right;
+  }).map((name) => name.textContent);
+}"""
+
 
 @pytest.mark.parametrize("state", STATES)
 async def test_state_looks_as_it_is_kept_and_needs_no_mouse(
@@ -87,3 +97,13 @@ async def test_changed_style_is_seen(open_still: OpenStill) -> None:
         drawn = await it.page.screenshot(animations="disabled", caret="hide")
     kept = (SCREENSHOTS / "console-orders-desktop-light.png").read_bytes()
     assert "of its pixels differ" in (difference(drawn, kept) or "")
+
+
+async def test_map_that_nobody_moved_fits_a_resized_window(open_still: OpenStill) -> None:
+    async with open_still("map") as it:
+        for size in ("phone", "tablet", "desktop"):
+            width, height = SIZES[size]
+            await it.page.set_viewport_size({"width": width, "height": height})
+            await settled(it.page)
+            outside = await it.page.evaluate(_NAMES_OUTSIDE)
+            assert outside == [], size

@@ -74,9 +74,12 @@ export function MarketMap({ market, layers, isComplete, label, onPick }: Props):
     drawn.show(latest.current.layers);
     spots.current = drawn;
     map.current = made;
-    // A map must not move under the hand.
+    // A map must not move under the hand. One that nobody has moved shows all in a window of another size.
     made.on("movestart", (event) => {
       if (event.originalEvent) fitsUntilMs.current = 0;
+    });
+    made.on("resize", () => {
+      if (fitsUntilMs.current !== 0) made.fitBounds(extentOf(market, latest.current.layers), { ...FIT, animate: false });
     });
     return () => {
       map.current = null;

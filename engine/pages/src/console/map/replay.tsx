@@ -73,7 +73,7 @@ export function ReplayView(): JSX.Element {
   return (
     <div class="view">
       <header class="view-head">
-        <h1>Replay <span class="muted count">{read} events</span></h1>
+        <h1>Replay <span class="muted count">{isReading ? "reading…" : `${read} events`}</span></h1>
         <div class="replay-controls">
           <Button size="small" kind="primary" onClick={() => (speed ? setSpeed(0) : (shownMs >= to && setAt(from), setSpeed(SPEEDS[1]!)))}>
             {speed ? "Pause" : "Play"}
