@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_protocol.lifecycle import BEFORE_PICKUP, Step
-from tests.properties.machine import How, how_often, recent, some_node
+from tests.properties.machine import How, how_often, recent, some_driver, some_node
+from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.jobs.packing import PackingRules
 from tests.properties.world import NODES
 
@@ -19,6 +20,18 @@ Move = Literal["", "moves", "moves and leaves"]
 
 class ComebackRules(PackingRules):
     """Rules for frozen nodes, and for drivers with an attempt of the past."""
+
+    @rule(first=some_driver, second=some_driver, how=how_often)
+    def a_run_is_offered_that_another_claims(self, first: str, second: str, how: How) -> None:
+        """A failover has lost that another driver accepted one of the jobs, and has it on board."""
+        for _ in range(2):
+            self.submit(Order())
+        runs = {self.job_at(nth): self.model.jobs[self.job_at(nth)].attempt for nth in (1, 0)}
+        self.comes_to_work(first, "n1")
+        self.offer_run(runs, [first])
+        self.time_passes(1)
+        self.lost_writes_are_noticed()
+        self.claim(next(iter(runs)), second, 5, "picked_up", how)
 
     @rule(
         node=some_node,

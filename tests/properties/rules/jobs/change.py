@@ -69,12 +69,10 @@ class ChangeRules(RiskRules):
     )
     def a_refused_order_changes(self, driver: str, ends: str, new: Change, how: How) -> None:
         """The address or the deadline is corrected when nobody takes the parcels."""
-        self.submit(Order(undeliverable="hold" if new.lasts_ms else "return"))
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order(undeliverable="hold" if new.lasts_ms else "return"))
+        if not name:
             return
+        job = self.model.jobs[name]
         self.step(name, driver, job.attempt, Step.PICKED_UP)
         self.undelivered(name, driver, job.attempt, "refused")
         if ends:

@@ -379,6 +379,13 @@ class JobRules(StoreMachine):
             again=expected,
         )
 
+    def begin(self, driver: str, order: Order) -> str:
+        """Submit an order and assign it; return its job, empty if the driver did not get it."""
+        self.submit(order)
+        name = self.job_at(0)
+        self.assign(name, driver)
+        return name if self.model.jobs[name].holder == driver else ""
+
     def unassign(self, name: str, attempt: int, how: How = "once") -> None:
         ref = self.ref(name)
         expected = self.model.release(name, attempt, "unassigned")

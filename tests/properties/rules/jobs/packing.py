@@ -32,12 +32,10 @@ class PackingRules(LetterRules):
     @rule(driver=some_driver, how=how_often)
     def a_report_follows_the_packing(self, driver: str, how: How) -> None:
         """An app that heard no answer reports a delivery again when the job is packed."""
-        self.submit(Order())
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order())
+        if not name:
             return
+        job = self.model.jobs[name]
         for step in (Step.PICKED_UP, Step.DELIVERED):
             self.step(name, driver, job.attempt, step)
         self.ended_jobs_are_packed()

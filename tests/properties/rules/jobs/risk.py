@@ -56,12 +56,10 @@ class RiskRules(HoursRules):
     @rule(driver=some_driver, how=how_often)
     def a_transfer_waits_for_long(self, driver: str, how: How) -> None:
         """Nobody takes what a driver hands over until shortly before the end of the transfer."""
-        self.submit(Order())
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order())
+        if not name:
             return
+        job = self.model.jobs[name]
         self.step(name, driver, job.attempt, Step.PICKED_UP)
         transfer = self.transfer(driver, [name])
         if transfer in self.model.jobs:

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.handover import handover_code
-from tests.properties.machine import How, how_often, recent
+from tests.properties.machine import DRIVERS, How, how_often, recent, some_driver
+from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.operation.proof import ProofRules
 from tests.properties.world import HANDOVER_KEY
 
@@ -33,6 +34,17 @@ class CounterRules(ProofRules):
             store=[*job.shops][-1 if last else 0],
             how=how,
         )
+
+    @rule(driver=some_driver, how=how_often)
+    def a_former_driver_comes_for_an_offered_job(self, driver: str, how: How) -> None:
+        """An operator has taken the job from a driver who shows its code at the counter."""
+        name = self.begin(driver, Order())
+        if not name:
+            return
+        attempt = self.model.jobs[name].attempt
+        self.unassign(name, attempt)
+        self.offer(name, self.model.jobs[name].attempt, DRIVERS)
+        self.show_code(name, attempt, how=how)
 
     def with_a_shop(self) -> list[str]:
         """All jobs with parcels at a shop."""

@@ -108,12 +108,10 @@ class DoorRules(ShopRules):
     @rule(driver=some_driver, block=st.sampled_from((1_000, 600_000)), how=how_often)
     def it_is_held_until_the_block_ends(self, driver: str, block: int, how: How) -> None:
         """A customer refuses an order to be held, and the driver's block ends before its time."""
-        self.submit(Order(undeliverable="hold"))
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order(undeliverable="hold"))
+        if not name:
             return
+        job = self.model.jobs[name]
         self.step(name, driver, job.attempt, Step.PICKED_UP)
         self.status(driver, Wish.PAUSED, block)
         self.undelivered(name, driver, job.attempt, "refused", how)
@@ -126,12 +124,10 @@ class DoorRules(ShopRules):
     )
     def a_shops_problem_is_answered_at_the_door(self, driver: str, action: str, how: How) -> None:
         """The answer to what a shop lacked comes while nobody takes the other shop's parcels."""
-        self.submit(Order(stores=("lego", "gap")))
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order(stores=("lego", "gap")))
+        if not name:
             return
+        job = self.model.jobs[name]
         self.problem(name, driver, job.attempt, "not_ready", "gap")
         if not job.troubles:
             return
@@ -148,12 +144,10 @@ class DoorRules(ShopRules):
     )
     def a_shop_speaks_after_an_answer(self, driver: str, action: str, how: How) -> None:
         """The shop's word resolves a problem that was answered; another answer is late."""
-        self.submit(Order())
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order())
+        if not name:
             return
+        job = self.model.jobs[name]
         self.problem(name, driver, job.attempt, "not_ready")
         if not job.troubles:
             return
@@ -166,12 +160,10 @@ class DoorRules(ShopRules):
     @rule(driver=some_driver, verb=st.sampled_from(("answer", "resume", "resume")), how=how_often)
     def a_cancelled_return_is_to_turn(self, driver: str, verb: str, how: How) -> None:
         """An order that was cancelled on board stays on its way back, whoever asks for the door."""
-        self.submit(Order())
-        name = self.job_at(0)
-        self.assign(name, driver)
-        job = self.model.jobs[name]
-        if job.holder != driver:
+        name = self.begin(driver, Order())
+        if not name:
             return
+        job = self.model.jobs[name]
         self.step(name, driver, job.attempt, Step.PICKED_UP)
         if verb == "answer":
             self.undelivered(name, driver, job.attempt, "refused")

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from tests.properties.machine import DRIVERS, How, how_often, some_node
+from tests.properties.machine import DRIVERS, How, how_often, some_driver, some_node
 from tests.properties.rules.jobs.change import ChangeRules
 from tests.properties.rules.jobs.job import Order
 from tests.properties.world import MALLS, MARKET
@@ -75,6 +75,20 @@ class PauseRules(ChangeRules):
         else:
             self.time_to(self.model.rounds[name].next)
             self.offer_more(name, how)
+        self.operator_pauses(place, paused=False)
+
+    @rule(driver=some_driver, place=st.sampled_from(PLACES[:2]), how=how_often)
+    def a_late_job_is_at_a_paused_mall(self, driver: str, place: tuple[str, str], how: How) -> None:
+        """Its holder is silent for too long; nobody else is to be sent during the pause."""
+        name = self.begin(driver, Order())
+        if not name:
+            return
+        lost_ms = self.now
+        self.disconnect(driver)
+        self.time_to(lost_ms + self.model.resume_ms)
+        self.report_all()
+        self.operator_pauses(place, paused=True)
+        self.hand_over(name, self.model.jobs[name].attempt, DRIVERS, how, lost=lost_ms)
         self.operator_pauses(place, paused=False)
 
     @precondition(lambda self: self.model.paused)

@@ -6,6 +6,7 @@ from hypothesis.stateful import precondition, rule
 from mallard_protocol.lifecycle import HELD, ShopState, Step
 from tests.properties.machine import How, how_often, recent, some_driver, some_node
 from tests.properties.rules.drivers.register import RegisterRules
+from tests.properties.rules.jobs.job import Order
 from tests.properties.world import MARKET
 
 some_store = st.sampled_from(("lego", "lego", "gap"))
@@ -187,6 +188,32 @@ class ShopRules(RegisterRules):
         held = [job for job in self.model.jobs.values() if job.is_held]
         self.time_to(held[-1 - back % len(held)].held[2])
         self.sweep("n1", how)
+
+    @rule(
+        driver=some_driver,
+        other=some_driver,
+        story=st.sampled_from(("one closed, one missing", "not ready", "unanswered")),
+        how=how_often,
+    )
+    def a_shop_cannot_hand_over(self, driver: str, other: str, story: str, how: How) -> None:
+        """What follows is decided by the shops, a driver who gives up, or an operator."""
+        name = self.begin(driver, Order(stores=("lego", "gap"), on_short="hold"))
+        if not name:
+            return
+        attempt = self.model.jobs[name].attempt
+        if story == "one closed, one missing":
+            self.problem(name, driver, attempt, "store_closed", late=1_000)
+            self.shop_says(name, "gap", ShopState.MISSING)
+            self.ready_said(name, "lego", how=how)
+            self.time_passes(1_000)
+            self.sweep()
+        elif story == "not ready":
+            self.problem(name, driver, attempt, "not_ready")
+            self.step(name, driver, attempt, Step.GIVE_UP, how=how)
+        else:
+            self.collect(name, driver, attempt, "lego", 0)
+            self.assign(name, other)
+            self.unassign(name, self.model.jobs[name].attempt, how)
 
     def ready_said(self, name: str, store: str, late: int = 0, how: How = "once") -> None:
         ref, was, release_ms = self.ref(name), self.seen.jobs[name], self.now + late

@@ -8,6 +8,7 @@ from hypothesis.stateful import precondition, rule
 
 from mallard_engine.core.model import Need
 from mallard_engine.ports import TransferPlan
+from mallard_protocol.lifecycle import Wish
 from mallard_protocol.messages import Proof
 from tests.properties.machine import DRIVERS, How, how_often, recent, some_driver
 from tests.properties.models.transfers import CODE, LASTS_MS
@@ -90,6 +91,20 @@ class TransferRules(PatienceRules):
             self.assign(name, second)
             attempt = self.model.jobs[name].attempt
             self.take_over(name, second, attempt, jobs=jobs[:1] if some else None, how=how)
+
+    @rule(first=some_driver, how=how_often)
+    def the_first_driver_is_free_again(self, first: str, how: How) -> None:
+        """It delivers what it was to hand over, and works on; the transfer is not for it."""
+        name = self.begin(first, Order())
+        if not name:
+            return
+        attempt = self.model.jobs[name].attempt
+        self.step(name, first, attempt, "picked_up")
+        transfer = self.transfer(first, [name])
+        self.step(name, first, attempt, "delivered")
+        self.status(first, Wish.AVAILABLE)
+        if transfer in self.model.jobs:
+            self.offer(transfer, self.model.jobs[transfer].attempt, [first], how)
 
     @precondition(lambda self: self.transfers())
     @rule(
