@@ -37,6 +37,18 @@ class HoursRules(CounterRules):
         for each in [name] if alone else there:
             self.apply_hours(each, store, how)
 
+    @rule(driver=some_driver, arrival=st.sampled_from((0, 0, 1)), how=how_often)
+    def a_shop_opens_as_the_driver_arrives(self, driver: str, arrival: int, how: How) -> None:
+        """``arrival``: it opens so long after the driver's arrival."""
+        name = self.begin(driver, Order())
+        if not name:
+            return
+        self.update_etas(driver, [name], late=600_000)
+        job = self.model.jobs[name]
+        if job.eta:
+            self.set_hours(job.mall, "lego", job.eta[0] + arrival - self.now)
+            self.apply_hours(name, "lego", how)
+
     @rule(
         driver=some_driver,
         on_short=st.sampled_from(("deliver", "hold", "hold")),

@@ -6,6 +6,7 @@ from hypothesis.stateful import precondition, rule
 from mallard_protocol.lifecycle import TERMINAL, Step
 from mallard_protocol.messages import Proof, ProofKind
 from tests.properties.machine import How, how_often, recent, some_driver, some_node
+from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.operation.door import DoorRules, has_job_on_board
 
 
@@ -48,6 +49,19 @@ class ProofRules(DoorRules):
         else:
             proof = Proof(kind, "no-such-image")
         self.give(name, driver, job.attempt - old, proof, node, how)
+
+    @rule(driver=some_driver, how=how_often)
+    def a_photo_is_given_for_two_jobs(self, driver: str, how: How) -> None:
+        """An app gives the photo of one delivery for the next one, too."""
+        first = ""
+        for _ in range(2):
+            name = self.begin(driver, Order(images=("photo",)))
+            if not name:
+                return
+            first = first or name
+            attempt = self.model.jobs[name].attempt
+            self.step(name, driver, attempt, Step.PICKED_UP)
+            self.give(name, driver, attempt, self.photo(first, driver), how=how)
 
     def give(
         self,

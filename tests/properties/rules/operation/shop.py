@@ -189,6 +189,16 @@ class ShopRules(RegisterRules):
         self.time_to(held[-1 - back % len(held)].held[2])
         self.sweep("n1", how)
 
+    @rule(driver=some_driver, how=how_often)
+    def a_job_is_claimed_before_its_last_shop(self, driver: str, how: How) -> None:
+        """A hello says that the parcels are on board, of which one shop's are still to come."""
+        name = self.begin(driver, Order(stores=("lego", "gap")))
+        if not name:
+            return
+        attempt = self.model.jobs[name].attempt
+        self.collect(name, driver, attempt, "lego", 2)
+        self.claim(name, driver, attempt, "picked_up", how)
+
     @rule(
         driver=some_driver,
         other=some_driver,
