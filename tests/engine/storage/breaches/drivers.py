@@ -18,7 +18,7 @@ async def driver_with_an_offer_in_idle(world: World) -> None:
 
 async def stale_driver_in_idle(world: World) -> None:
     await world.driver("ann")
-    await world.pass_ms(60_000 + 2_001)
+    await world.pass_ms(60_001 + 2_001)  # a position of 60,000 ms still counts
 
 
 async def driver_of_a_dead_node_in_idle(world: World) -> None:
