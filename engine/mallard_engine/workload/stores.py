@@ -177,7 +177,7 @@ class SentinelGroup(_Group):
             ask(client, "SENTINEL", "DEBUG", *_SENTINEL_PERIODS)
             if self._down_after_ms < _SAFE_DOWN_AFTER_MS:
                 ask(client, "SENTINEL", "DEBUG", *_PING_PERIOD)
-        _until(lambda: all(map(self._is_complete, clients)), "the Sentinels found the servers")
+        _until(lambda: self._know_all(port), "the Sentinels found the servers")
 
     def _start_sentinel(self, master_port: int) -> int:
         port = free_port()
@@ -220,14 +220,22 @@ class SentinelGroup(_Group):
             redis.Redis(port=port, retry=Retry(NoBackoff(), 0), decode_responses=True)
         )
 
-    def _is_complete(self, sentinel: Any) -> bool:
+    def _know_all(self, master_port: int) -> bool:
+        return all(self._is_complete(sentinel, master_port) for sentinel in self.sentinels)
+
+    def _is_complete(self, sentinel: Any, master_port: int) -> bool:
+        """Return whether a Sentinel knows all others, and has ended its own failover.
+
+        One that has not would take no part in the next: it takes the former master for the master,
+        and ends only when it has seen the new one.
+        """
         try:
             state = sentinel.sentinel_master(SERVICE)
         except redis.RedisError:
             return False
         others = _SENTINELS - 1
         known: bool = state["num-other-sentinels"] == others and (
-            state["num-slaves"] == self._replicas
+            (state["num-slaves"], state["port"]) == (self._replicas, master_port)
         )
         return known and all(
             replica["master-link-status"] == "ok" for replica in sentinel.sentinel_slaves(SERVICE)
@@ -242,8 +250,7 @@ class SentinelGroup(_Group):
             if server is not master and client.info("replication")["role"] == "master":
                 # The Sentinels would do the same after some seconds.
                 client.replicaof("127.0.0.1", _port(master))
-        clients = self.sentinels
-        _until(lambda: all(map(self._is_complete, clients)), "the Sentinels found the servers")
+        _until(lambda: self._know_all(_port(self.master())), "the Sentinels found the servers")
 
     def master(self) -> EmbeddedServer:
         """Return the master as of the last failover that a Sentinel knows."""

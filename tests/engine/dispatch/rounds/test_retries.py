@@ -17,7 +17,7 @@ from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.rounds.test_long_queue import eventually_asked, queue_unservable
-from tests.engine.dispatch.worlds import Node
+from tests.engine.dispatch.worlds import KEYS, MALL, Node
 from tests.support import eventually
 
 RETRY_S = 0.2
@@ -61,6 +61,9 @@ async def test_retry_of_others_finds_a_job_deep_in_the_queue(retrying: Node) -> 
     ref = await retrying.submit(service="shop")
     await retried(retrying, scout)
     await retrying.online("d")
+    # With so many jobs the next retry of either is minutes away; the queue's others have none.
+    entry, now_ms = f"retry/{MALL.id}/{scout.job}", retrying.store.now_ms()
+    await retrying.store.runner.link.call("ZADD", KEYS.key("due"), now_ms, entry)
     await eventually_asked(retrying, ref, "d")
 
 
