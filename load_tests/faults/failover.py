@@ -131,7 +131,8 @@ class Failovers:
                 if time.monotonic() - began_s > minutes * 60:
                     break
             ordering.cancel()
-            await asyncio.wait(self._orders, timeout=_WITHIN_S)
+            if self._orders:
+                await asyncio.wait(self._orders, timeout=_WITHIN_S)
             self.ordered_s = time.monotonic() - began_s
             await self._settle()
         finally:
