@@ -159,7 +159,7 @@ class DoorRules(ShopRules):
     @precondition(lambda self: self.model.drivers)
     @rule(driver=some_driver, verb=st.sampled_from(("answer", "resume", "resume")), how=how_often)
     def a_cancelled_return_is_to_turn(self, driver: str, verb: str, how: How) -> None:
-        """An order that was cancelled on board stays on its way back, whoever asks for the door."""
+        """A return after a cancellation does not turn round, for an answer or for its driver."""
         name = self.begin(driver, Order())
         if not name:
             return
