@@ -8,7 +8,7 @@ are, they delay no quick one. What is taken together is read and made together.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -108,6 +108,14 @@ def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> l
     return [Slots(slots[it], left[it]) for it in left if slots[it] and left[it] > 0]
 
 
+def reached(slots: Slots, due: Sequence[WaitingDelivery]) -> Sequence[str]:
+    """Return the endpoints whose queues were read: all, or those before the total was used up."""
+    asked = list(slots.each)
+    if len(due) < slots.most:
+        return asked
+    return asked[: asked.index(due[-1].endpoint) + 1]
+
+
 class Deliveries:
     """The deliveries of a node.
 
@@ -139,7 +147,10 @@ class Deliveries:
         self._on_free = on_free
         self._chance = chance
         self._endpoints: dict[str, Endpoint] = {}
+        # In the order in which they are asked.
         self._lines: dict[str, Line] = {}
+        # Calls in a row that found nothing due.
+        self._idle_calls = 0
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._numbers = 0
 
@@ -160,7 +171,13 @@ class Deliveries:
                 self._lines[name] = Line(is_failing=endpoint.failing_ms > 0)
 
     async def send_due(self) -> bool:
-        """Take what is due and begin to send it; return whether there was anything.
+        """Take what is due and begin to send it, of at most `MOST_ASKED` endpoints of each kind.
+
+        Endpoints take turns, so that however many there are, each is asked after a bounded number
+        of calls.
+
+        Returns:
+            Whether to call again soon: something was due, or not all have been asked since then.
 
         Raises:
             StoreUnavailable: what was taken falls due again.
@@ -168,19 +185,28 @@ class Deliveries:
         if not self._endpoints:
             return False
         clock = asyncio.get_running_loop().time
-        lines = list(self._lines.items())
-        random.shuffle(lines)  # the total limits may not allow all of them
         is_any_due = False
-        for slots in slots_for(dict(lines), self._endpoints, clock()):
+        for slots in slots_for(self._lines, self._endpoints, clock()):
             due = await self._store.take(slots.each, slots.most, HOLD_MS)
             taken = Counter(waiting.endpoint for waiting in due)
             for name, count in slots.each.items():
                 if name in self._lines:
                     has_more = taken[name] >= count or len(due) >= slots.most
                     self._lines[name].has_more = has_more
+            self._put_last(reached(slots, due))
             self._begin_all(due, clock())
             is_any_due |= bool(due)
-        return is_any_due
+        self._idle_calls = 0 if is_any_due else self._idle_calls + 1
+        if self._idle_calls * MOST_ASKED < len(self._endpoints):
+            return True
+        self._idle_calls = 0
+        return False
+
+    def _put_last(self, endpoints: Iterable[str]) -> None:
+        """Let all others be asked before these are asked again."""
+        for name in endpoints:
+            if (line := self._lines.pop(name, None)) is not None:
+                self._lines[name] = line
 
     def _begin_all(self, due: Sequence[WaitingDelivery], now_s: float) -> None:
         begun = [(it, own) for it in due if (own := self._endpoints.get(it.endpoint))]

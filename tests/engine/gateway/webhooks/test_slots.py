@@ -1,5 +1,10 @@
 """How many deliveries are under way: slow and failing endpoints leave room for the others."""
 
+from collections.abc import Mapping
+from typing import Any, cast
+
+from mallard_engine.core.event_ids import Place
+from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.webhooks.deliveries import (
     FAILING_SLOTS,
     MOST_ASKED,
@@ -8,10 +13,14 @@ from mallard_engine.gateway.webhooks.deliveries import (
     NEW_SLOTS,
     QUICK_SLOTS,
     SLOW_SLOTS,
+    Deliveries,
     Line,
     Slots,
+    reached,
     slots_for,
 )
+from mallard_engine.ports import WaitingDelivery
+from tests.engine.gateway.webhooks.test_fan_out import endpoint
 
 NOW_S = 100.0
 
@@ -60,3 +69,46 @@ def test_one_call_reads_the_queues_of_a_bounded_number_of_endpoints() -> None:
 def test_endpoint_leased_by_another_node_gets_nothing() -> None:
     lines = {"gone": busy(2), "own": Line()}
     assert slots_for(lines, {"own"}, NOW_S) == [Slots({"own": NEW_SLOTS}, MOST_QUICK - 2)]
+
+
+class Queues:
+    """Queues in which nothing is due. `asked`: whose were read, by call."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    async def take(
+        self, slots: Mapping[str, int], _most: int, _hold_ms: int
+    ) -> list[WaitingDelivery]:
+        self.asked.append(list(slots))
+        return []
+
+
+def deliveries_to(names: list[str], queues: Queues) -> Deliveries:
+    none: Any = None
+    deliveries = Deliveries(cast(Any, queues), none, none, none, lambda: 0, lambda: None)
+    deliveries.work_on({name: endpoint(name, "toys") for name in names})
+    return deliveries
+
+
+async def test_endpoints_take_turns_to_be_asked() -> None:
+    names, queues = [f"wh{number}" for number in range(3 * MOST_ASKED + 1)], Queues()
+    deliveries = deliveries_to(names, queues)
+    for _ in range(8):
+        await deliveries.send_due()
+    asked = [name for call in queues.asked for name in call]
+    assert asked == (names * 3)[: 8 * MOST_ASKED]
+
+
+async def test_all_endpoints_are_asked_before_it_waits() -> None:
+    queues = Queues()
+    deliveries = deliveries_to([f"wh{number}" for number in range(2 * MOST_ASKED + 1)], queues)
+    assert [await deliveries.send_due() for _ in range(6)] == [True, True, False] * 2
+
+
+def test_endpoints_beyond_the_total_are_not_counted_as_asked() -> None:
+    event = MarketEvent("phoenix", Place(1, 0), 1, "job")
+    due = [WaitingDelivery("b", str(number), event, 0, 0) for number in range(3)]
+    slots = {"a": 3, "b": 3, "c": 3}
+    assert reached(Slots(slots, 3), due) == ["a", "b"]
+    assert reached(Slots(slots, 4), due) == ["a", "b", "c"]
