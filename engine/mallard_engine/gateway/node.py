@@ -187,6 +187,7 @@ class Node:
             node=self.id,
             streams=self.streams,
             sender=self.sender,
+            webhooks=self.webhooks,
             limiter=self.limiter,
             admission=Admission(
                 self.tokens, places.markets.keys(), settings.allowed_origins, proxies

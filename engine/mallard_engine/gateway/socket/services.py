@@ -16,6 +16,7 @@ from mallard_engine.gateway.socket.push_relay import Relay
 from mallard_engine.gateway.socket.timer_wheel import TimerWheel
 from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_engine.gateway.webhooks.sender import Sender
+from mallard_engine.gateway.webhooks.worker import WebhookWorker
 from mallard_engine.metrics import Metrics
 from mallard_protocol.messages import SocketJob
 
@@ -36,6 +37,7 @@ class SocketServices(Services):
     metrics: Metrics
     streams: EventStreams
     sender: Sender
+    webhooks: WebhookWorker
     connections: Connections
     timeouts: SocketTimeouts = field(default_factory=SocketTimeouts)
     wheel: TimerWheel = field(default_factory=TimerWheel)

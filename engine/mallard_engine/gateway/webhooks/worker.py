@@ -24,6 +24,8 @@ from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _BEAT_S: Final = 1.0
+# The pause after a beat that a changed endpoint caused. Changes that come meanwhile share the next.
+_CHANGES_S: Final = 0.05
 # The longest delay until this node sees a delivery that another node has queued.
 _POLL_S: Final = 0.1
 
@@ -59,6 +61,8 @@ class WebhookWorker:
         self._metrics = metrics
         self._endpoints = KnownEndpoints(store.webhooks)
         self._wake = asyncio.Event()
+        self._has_changed = asyncio.Event()
+        self._beating = asyncio.Lock()
         self._fan_out = FanOut(
             store.webhooks,
             store.event_log,
@@ -77,8 +81,13 @@ class WebhookWorker:
         """Begin to work."""
         self._tasks = [
             asyncio.create_task(self._beats(), name="webhook leases"),
+            asyncio.create_task(self._lease_changed(), name="changed webhooks"),
             asyncio.create_task(self._send(), name="webhook deliveries"),
         ]
+
+    def endpoint_changed(self) -> None:
+        """Lease endpoints soon: one was made, changed or enabled, and may be free."""
+        self._has_changed.set()
 
     def leave(self) -> None:
         """Begin no more deliveries; those under way continue."""
@@ -120,15 +129,27 @@ class WebhookWorker:
 
     async def _beats(self) -> None:
         while True:
-            try:
-                await self._beat()
-            except StoreUnavailable as problem:
-                _often.warning("webhooks wait for the store", reason=str(problem))
-            except Exception as error:  # noqa: BLE001 - the next beat must come
-                _often.error("webhook leases not renewed", example={"exc_info": error})
+            await self._beat()
             await turn(_BEAT_S)
 
+    async def _lease_changed(self) -> None:
+        while True:
+            await self._has_changed.wait()
+            self._has_changed.clear()
+            await self._beat()
+            await asyncio.sleep(_CHANGES_S)
+
     async def _beat(self) -> None:
+        """Renew the leases and work on what is leased. Errors are logged: another beat follows."""
+        try:
+            async with self._beating:
+                await self._lease()
+        except StoreUnavailable as problem:
+            _often.warning("webhooks wait for the store", reason=str(problem))
+        except Exception as error:  # noqa: BLE001 - the next beat must come
+            _often.error("webhook leases not renewed", example={"exc_info": error})
+
+    async def _lease(self) -> None:
         # Without endpoints no market is leased, and a thousand names need not be sent.
         had_any = bool(self._endpoints.known.by_id)
         leased = await self._webhooks.beat(self._node, self._markets if had_any else ())

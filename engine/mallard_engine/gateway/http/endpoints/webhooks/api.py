@@ -104,6 +104,7 @@ class WebhooksApi:
             raise HttpProblem(
                 ProblemCode.QUOTA_EXCEEDED, f"you have {MAX_WEBHOOKS} endpoints: delete one"
             ) from None
+        self._services.webhooks.endpoint_changed()
         view = webhook_view(created, NewWebhook, secret=secret)
         return JsonResponse(view, headers={"Location": f"/v1/webhooks/{endpoint.id}"})
 
@@ -148,6 +149,7 @@ class WebhooksApi:
         if wants is WebhookState.DISABLED:
             await self._webhooks.disable(endpoint.id, DisabledReason.OWNER)
             endpoint = await self._webhooks.get(endpoint.id)
+        self._services.webhooks.endpoint_changed()
         return JsonResponse(webhook_view(endpoint))
 
     async def delete(self, request: Request, principal: Principal) -> Response:
