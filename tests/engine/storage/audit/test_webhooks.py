@@ -150,11 +150,11 @@ async def test_random_walk_over_endpoints_agrees_with_its_model(world: World) ->
 
 
 PLANTED_BUGS = [
-    ("webhook_settle", "  redis.call('HDEL', key('waiting:' .. arg.id), arg.name)\n", ""),
-    ("webhook_settle", "  redis.call('ZREM', from, arg.name)\n", ""),
+    ("webhook_settle", "    redis.call('HDEL', key('waiting:' .. it.id), it.name)\n", ""),
+    ("webhook_settle", "    redis.call('ZREM', from, it.name)\n", ""),
     (
         "webhook_settle",
-        "if not redis.call('ZSCORE', from, arg.name) then return { 'over' } end",
+        "  if not redis.call('ZSCORE', from, it.name) then return '' end\n",
         "",
     ),
     ("webhook_queue", "~= arg.was then", "== '?' then"),

@@ -1,5 +1,8 @@
 """The queues of webhooks: each event once, nothing lost, nothing kept for ever."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from mallard_engine.contract.webhooks import BACKLOG_PATIENCE_S
@@ -9,6 +12,7 @@ from mallard_engine.core.webhooks.retries import GIVE_UP_MS
 from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks, WaitingDelivery
 from mallard_engine.storage.calls.events import webhooks as calls
 from mallard_engine.storage.calls.events.webhooks import LEASE_MS
+from mallard_engine.storage.calls.script_runner import ScriptRunner
 from tests.engine.storage.webhook_endpoints import endpoint
 from tests.engine.storage.worlds import MARKET, NODE, World
 
@@ -91,6 +95,27 @@ async def test_total_bounds_what_is_taken_of_several_endpoints(world: World) -> 
     first = await port.take(slots, 3, HOLD_MS)
     assert [it.endpoint for it in first] == ["wh_2", "wh_2", "wh_3"]
     assert [it.endpoint for it in await port.take(slots, 3, HOLD_MS)] == ["wh_3"]
+
+
+async def test_attempts_that_end_together_are_settled_in_one_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await queued(world, 3)
+    port, ran = world.store.webhooks, list[str]()
+    run = ScriptRunner.run
+
+    async def counted(runner: ScriptRunner, name: str, *args: Any) -> Any:
+        ran.append(name)
+        return await run(runner, name, *args)
+
+    first, second, third = await taken(world)
+    monkeypatch.setattr(ScriptRunner, "run", counted)
+    said = [attempt(world, "delivered"), attempt(world, "failed", NEVER), None]
+    ended = zip((first, second, third), said, strict=True)
+    await asyncio.gather(*(port.settle(it, how, is_gone=False) for it, how in ended))
+    assert ran == ["webhook_settle"]
+    assert (await port.get("wh_1")).waiting == 1
+    assert len((await port.log("wh_1", None, 10))[0]) == 2
 
 
 async def test_failed_delivery_comes_back_at_its_time(world: World) -> None:

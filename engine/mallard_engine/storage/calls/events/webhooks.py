@@ -28,12 +28,17 @@ from mallard_engine.ports import (
 )
 from mallard_engine.storage.calls.events.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.calls.together import Together
 from mallard_engine.storage.keys import WEBHOOKS
 from mallard_engine.storage.records.packing import pack
 
 LEASE_MS: Final = 3_000
 _TOLD_AGAIN_MS: Final = 10_000
 _LOG_KEPT_MS: Final = 7 * 86_400_000
+# Attempts that end within this time are settled in one step, up to so many that it occupies the
+# store for less than 1 ms.
+_SETTLED_WITHIN_S: Final = 0.005
+_MOST_SETTLED: Final = 32
 
 
 class _Record(msgspec.Struct, array_like=True):
@@ -61,6 +66,7 @@ class RedisWebhooks(Webhooks):
     def __init__(self, runner: ScriptRunner, lease_ms: int = LEASE_MS) -> None:
         self._runner = runner
         self._lease_ms = lease_ms
+        self._settling = Together(self._settle, _SETTLED_WITHIN_S, _MOST_SETTLED)
 
     async def create(self, endpoint: Endpoint) -> Endpoint:
         (verdict,) = await self._put(b"", endpoint, enable=True)
@@ -235,20 +241,26 @@ class RedisWebhooks(Webhooks):
         self, waiting: WaitingDelivery, attempt: Attempt | None, *, is_gone: bool
     ) -> str:
         outcome = "skipped" if attempt is None else attempt.outcome
-        args = {
+        ended = {
             "id": waiting.endpoint,
             "name": waiting.name,
             "outcome": "gone" if is_gone else outcome,
             "failed": waiting.failed + 1,
             "first_ms": waiting.first_ms,
             "next_ms": None if attempt is None else attempt.next_ms,
+        }
+        log = b"" if attempt is None else pack(attempt)
+        return await self._settling.add((ended, log))
+
+    async def _settle(self, ended: Sequence[tuple[Mapping[str, Any], bytes]]) -> Sequence[str]:
+        args = {
+            "ended": [each for each, _ in ended],
             "give_up_ms": GIVE_UP_MS,
             "log_most": DELIVERIES_KEPT,
             "log_kept_ms": _LOG_KEPT_MS,
         }
-        log = b"" if attempt is None else pack(attempt)
-        verdict, *reason = await self._run("settle", args, [log])
-        return str(reason[0].decode()) if verdict == b"disabled" else ""
+        reasons = await self._run("settle", args, [log for _, log in ended])
+        return [reason.decode() for reason in reasons]
 
     async def tell_disabled(self, market: str, endpoint: Endpoint, why: Disabled) -> None:
         args = {
