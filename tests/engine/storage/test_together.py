@@ -52,8 +52,7 @@ async def test_failure_reaches_each_item_as_an_error_of_its_own() -> None:
 async def test_item_that_is_not_awaited_any_more_delays_no_other() -> None:
     call = Doubling()
     together = Together(call, 0.005, 10)
-    gone, stays = (asyncio.create_task(together.add(number)) for number in range(2))
-    await asyncio.sleep(0)
+    gone, stays = together.add(0), together.add(1)
     gone.cancel()
     assert await stays == 2
     with pytest.raises(asyncio.CancelledError):

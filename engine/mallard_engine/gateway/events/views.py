@@ -182,6 +182,7 @@ def _job_data(
         held,
         loaded.transfers.get(job.id),
         with_code=with_code,
+        with_timeline=False,
         closed=frozenset() if job.terminal else closed,
         public_url=loaded.public_url,
     )

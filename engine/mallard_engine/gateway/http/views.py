@@ -118,6 +118,7 @@ def job_view(
     transfer: model.Job | None = None,
     *,
     with_code: bool = False,
+    with_timeline: bool = True,
     closed: Collection[str] = (),
     public_url: str = "",
 ) -> resources.Job:
@@ -129,6 +130,7 @@ def job_view(
         held: the hold on its stores.
         transfer: the open transfer that carries it.
         with_code: whether the reader may see the code of a transfer.
+        with_timeline: whether to show its changes.
         closed: its stores that are closed by their own word.
         public_url: what its links start with.
     """
@@ -153,7 +155,7 @@ def job_view(
                 it.cause,
                 Moment.at_ms(it.occurred_ms or it.at_ms),
             )
-            for it in job.timeline
+            for it in (job.timeline if with_timeline else ())
         ),
         pickup=pickup_view(job, order, closed),
         # The customer gives the PIN to the driver; no reader of the job sees it.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from mallard_engine.core.vehicles import (
 )
 from mallard_engine.ports import Effects, NoSuchDriver, Register
 from mallard_engine.storage.calls.script_runner import ScriptRunner
+from mallard_engine.storage.calls.together import Together
 from mallard_engine.storage.records.drivers import read_driver, read_position, read_profile
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 
@@ -46,6 +48,8 @@ class RedisRegister(Register):
 
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
+        # By market: services that ask at the same moment share a call.
+        self._aliases_asked: dict[str, Together[tuple[str, str, str], str]] = {}
 
     async def put(
         self,
@@ -81,34 +85,30 @@ class RedisRegister(Register):
     async def aliases(
         self, market: str, service: str, names: Mapping[str, str]
     ) -> Mapping[str, str]:
-        every = list(names.items())
+        if (asked := self._aliases_asked.get(market)) is None:
+            asked = Together(partial(self._aliases, market), 0, _MAX_BATCH)
+            self._aliases_asked[market] = asked
         found = await asyncio.gather(
-            *(
-                self._aliases(market, service, every[start : start + _MAX_BATCH])
-                for start in range(0, len(every), _MAX_BATCH)
-            )
+            *(asked.add((service, driver, name)) for driver, name in names.items())
         )
-        return {driver: alias for each in found for driver, alias in each.items()}
+        return dict(zip(names, found, strict=True))
 
-    async def _aliases(
-        self, market: str, service: str, names: Sequence[tuple[str, str]]
-    ) -> dict[str, str]:
+    async def _aliases(self, market: str, asked: Sequence[tuple[str, str, str]]) -> Sequence[str]:
         keys = self._runner.keys[market]
-        drivers = [driver for driver, _ in names]
         aliases = await self._runner.run(
             "aliases",
             [
                 keys.key("drivers"),
                 keys.key("registry"),
-                *(keys.alias(service, driver) for driver in drivers),
+                *(keys.alias(service, driver) for service, driver, _ in asked),
             ],
             {
-                "drivers": drivers,
-                "names": [name for _, name in names],
+                "drivers": [driver for _, driver, _ in asked],
+                "names": [name for *_, name in asked],
                 "kept_ms": ALIAS_KEPT_MS,
             },
         )
-        return dict(zip(drivers, (alias.decode() for alias in aliases), strict=True))
+        return [alias.decode() for alias in aliases]
 
 
 def _registered(record: bytes, position: bytes | None, packed: bytes | None) -> RegisteredDriver:

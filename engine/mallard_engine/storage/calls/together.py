@@ -31,11 +31,10 @@ class Together(Generic[Item, Result]):
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[None]] = set()
 
-    async def add(self, item: Item) -> Result:
-        """Return the item's result.
+    def add(self, item: Item) -> asyncio.Future[Result]:
+        """Return the item's result when it is there.
 
-        Raises:
-            StoreUnavailable: the call failed; the items that shared it fail alike.
+        If the call fails, all items that share it fail with its error.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
@@ -44,7 +43,7 @@ class Together(Generic[Item, Result]):
             self._begin()
         elif self._timer is None:
             self._timer = loop.call_later(self._within_s, self._begin)
-        return await result
+        return result
 
     def _begin(self) -> None:
         if self._timer is not None:

@@ -1,5 +1,6 @@
 """The operators' register, the claims of tokens and what a hello may narrow."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from mallard_engine.core.vehicles import (
     usual_vehicle,
 )
 from mallard_engine.ports import NoSuchDriver
+from mallard_engine.storage.calls.script_runner import ScriptRunner
 from tests.engine.storage.worlds import MARKET, NODE, World
 
 WEEK_MS = 7 * 86_400_000
@@ -252,6 +254,23 @@ async def test_registered_alias_comes_before_the_tokens(world: World) -> None:
     assert await aliases(world) == "Token Ann"
     await hello(world)
     assert await aliases(world) == "driver-x"
+
+
+async def test_services_that_ask_at_the_same_moment_share_a_call(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran, run = list[str](), ScriptRunner.run
+
+    async def counted(runner: ScriptRunner, name: str, *args: Any) -> Any:
+        ran.append(name)
+        return await run(runner, name, *args)
+
+    monkeypatch.setattr(ScriptRunner, "run", counted)
+    found = await asyncio.gather(
+        *(aliases(world, service, f"of-{service}") for service in ("toys", "shoes", "toys"))
+    )
+    assert found == ["of-toys", "of-shoes", "of-toys"]
+    assert ran == ["aliases"]
 
 
 async def test_many_aliases_are_read_in_batches(world: World) -> None:
