@@ -8,7 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.frames import Frame, Opcode
 
+from mallard_engine.gateway.socket.request_handlers import Requests
 from mallard_engine.gateway.socket.transport import protocol as socket_protocol
+from mallard_engine.gateway.socket.transport import rate_limit
 from tests.engine.gateway.conftest import NEAR, RunningNode
 from tests.engine.gateway.driver_app import JSON, MSGPACK, open_app
 from tests.support import eventually
@@ -123,6 +125,51 @@ async def test_burst_of_stored_fixes_is_within_the_limit(node: RunningNode) -> N
             fixes = [[at + n, NEAR["lat"], NEAR["lon"], 5.0, None, None] for n in range(100)]
             await app.send("location", fixes=fixes)
         assert (await app.ask("status", state="available"))["type"] == "reply"
+
+
+@pytest.fixture
+def held_requests(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Requests are answered only when the event is set, as while the store is away."""
+    released = asyncio.Event()
+    original = Requests.answer
+
+    async def answer(self: Requests, request: Any) -> Any:
+        await released.wait()
+        return await original(self, request)
+
+    monkeypatch.setattr(Requests, "answer", answer)
+    # A burst that takes a second to fill, instead of ten.
+    monkeypatch.setattr(rate_limit, "_BURST_FRAMES", 20)
+    return released
+
+
+@pytest.mark.parametrize("spoken", [MSGPACK, JSON])
+async def test_frames_that_waited_for_a_request_keep_the_socket(
+    node: RunningNode, held_requests: asyncio.Event, spoken: str
+) -> None:
+    async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
+        await app.hello(position=NEAR)
+        for number in range(45):
+            await app.send("status", id=number, state="available")
+            await asyncio.sleep(1 / 18)
+        held_requests.set()
+        for number in range(45):
+            assert (await app.receive("reply"))["id"] == number
+        assert not await app.received("error")
+
+
+@pytest.mark.finding("A7b")
+@pytest.mark.parametrize("spoken", [MSGPACK, JSON])
+async def test_frames_over_the_rate_close_a_socket_that_waited(
+    node: RunningNode, held_requests: asyncio.Event, spoken: str
+) -> None:
+    async with open_app(node.ws, node.token("d1"), subprotocol=spoken) as app:
+        await app.hello(position=NEAR)
+        for number in range(60):
+            await app.send("status", id=number, state="available")
+        await asyncio.sleep(0.5)
+        held_requests.set()
+        assert await app.closed() == 4004
 
 
 BROKEN = {

@@ -298,6 +298,8 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         while self.close_sent or (self._is_free and self._handle is not None):
             if self._pieces is None:
                 if not self._unread:
+                    if self.rate.is_holding:
+                        self.rate.handled(self.loop.time(), is_all=not self.read_paused)
                     self._resume_reading()
                     return
                 self._pieces = self._frames.parse(self._unread)
@@ -381,6 +383,7 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
             rest.set_exception(error)
         if rest is not None:
             self._is_free = False
+            self.rate.hold(self.loop.time())
             self.queue.put_nowait(cast(Any, {"type": "mallard.rest", "rest": rest}))
 
     def send_frames(self, payloads: Iterable[bytes | str]) -> None:
