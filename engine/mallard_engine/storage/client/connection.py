@@ -1,10 +1,10 @@
 """One connection to Redis that pipelines calls automatically.
 
-A call on an idle connection is sent at once; on a busy one, those of one turn of the event loop are
-sent in one write. Replies come in the order of the calls. Only that order ties a reply to its call:
-if one reply is overdue, the connection is cut and every waiting call fails. It is also cut if
-nothing arrives for a while although calls wait: a stopped process or a half-open connection never
-closes by itself.
+A call is written at once, and uvloop sends what was written in one turn of the event loop at the
+end of that turn, in one system call. Replies come in the order of the calls. Only that order ties a
+reply to its call: if one reply is overdue, the connection is cut and every waiting call fails. It
+is also cut if nothing arrives for a while although calls wait: a stopped process or a half-open
+connection never closes by itself.
 """
 
 import asyncio
@@ -78,7 +78,6 @@ class Wire(asyncio.Protocol):
         self._last_input_s = 0.0
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
-        self._unsent: list[bytes] = []
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         # One timer for all waiting calls.
         self._timer: asyncio.TimerHandle | None = None
@@ -100,7 +99,7 @@ class Wire(asyncio.Protocol):
         return self._end is not None
 
     def send(self, command: Command, deadline: float) -> asyncio.Future[Any]:
-        """Send a command, at once or with this turn's others; the future gets its reply.
+        """Send a command; the future gets its reply.
 
         The future fails with `LinkReplyError`, `StoreTimeout` or `StoreUnavailable`.
 
@@ -117,13 +116,8 @@ class Wire(asyncio.Protocol):
             self._last_input_s = self._loop.time()
             if self._timer is None:
                 self._set_timer(min(deadline, self._last_input_s + self._silence_s))
-        if not self._waiting and self._transport is not None:
-            # The connection is idle: waiting for other calls of this turn would only add latency.
+        if self._transport is not None:
             self._transport.write(packed)
-        else:
-            if not self._unsent:
-                self._loop.call_soon(self._flush)
-            self._unsent.append(packed)
         self._waiting.append((deadline, future))
         return future
 
@@ -174,11 +168,6 @@ class Wire(asyncio.Protocol):
                 future.set_exception(type(end)(*end.args))
         self._waiting.clear()
         self._on_lost(self, end)
-
-    def _flush(self) -> None:
-        if self._transport is not None:
-            self._transport.write(b"".join(self._unsent))
-        self._unsent.clear()
 
     def _set_timer(self, at_s: float) -> None:
         self._timer = self._loop.call_at(at_s, self._check, at_s)
