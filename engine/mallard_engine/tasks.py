@@ -1,7 +1,7 @@
 """Ends background tasks, and times periodic ones."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -30,6 +30,15 @@ async def in_full(work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait({task})
         raise
+
+
+async def in_parts(calls: Sequence[Callable[[], Awaitable[object]]], most: int) -> None:
+    """Call and await, at most that many at a time: other tasks run between the parts.
+
+    If one fails, its error is raised, and later parts are not called.
+    """
+    for first in range(0, len(calls), most):
+        await asyncio.gather(*[call() for call in calls[first : first + most]])
 
 
 async def turn(interval_s: float) -> None:

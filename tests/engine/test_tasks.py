@@ -1,9 +1,12 @@
 """Background tasks end before `cancel` returns; periodic ones share their moments."""
 
 import asyncio
+from functools import partial
+
+import pytest
 
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.tasks import cancel, in_full, turn
+from mallard_engine.tasks import cancel, in_full, in_parts, turn
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -43,6 +46,34 @@ async def test_closing_ends_before_its_cancelled_caller() -> None:
     await cancel(closing)
     assert ended == ["closed"]
     assert closing.cancelled()
+
+
+async def test_parts_run_one_after_the_other() -> None:
+    running: set[int] = set()
+    most: list[int] = []
+
+    async def work(number: int) -> None:
+        running.add(number)
+        await asyncio.sleep(0)
+        most.append(len(running))
+        running.discard(number)
+
+    await in_parts([partial(work, number) for number in range(10)], 4)
+    assert len(most) == 10
+    assert max(most) == 4
+
+
+async def test_failure_ends_the_parts() -> None:
+    begun: list[int] = []
+
+    async def work(number: int) -> None:
+        begun.append(number)
+        if number == 1:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await in_parts([partial(work, number) for number in range(10)], 4)
+    assert begun == [0, 1, 2, 3]
 
 
 def test_periodic_tasks_run_at_the_same_moments() -> None:

@@ -306,7 +306,7 @@ class MallRounds:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
         try:
             matcher = self._matcher(found, travel)
-            rankings = {job.job: matcher.rank(job.need, job.asked) for job in jobs}
+            rankings = await ranked_in_parts(matcher, jobs)
         except Exception:  # noqa: BLE001  the whole round finds out which job's data failed
             return None
         is_any = any(it.eligible for ranking in rankings.values() for it in ranking)
@@ -413,7 +413,12 @@ class MallRounds:
                 self._serve_job(found, matcher, job, rankings, failed)
                 for job in jobs[start : start + batch]
             ]
-            served += sum(await asyncio.gather(first, *others)) if others else await first
+            if others:
+                served += sum(await asyncio.gather(first, *others))
+            else:
+                served += await first
+                if start % _RANK_BATCH == _RANK_BATCH - 1:
+                    await asyncio.sleep(0)  # with one driver, a job without an offer awaits nothing
             if served >= drivers:
                 # Every driver that was found has an offer now; the next search serves the others.
                 break
@@ -477,6 +482,17 @@ class MallRounds:
 
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)
+
+
+async def ranked_in_parts(matcher: Matcher, jobs: Sequence[Waiting]) -> dict[str, Ranking]:
+    """Rank the drivers for each job. Other tasks run between parts: a thousand jobs may wait."""
+    rankings: dict[str, Ranking] = {}
+    for start in range(0, len(jobs), _RANK_BATCH):
+        if start:
+            await asyncio.sleep(0)
+        for job in jobs[start : start + _RANK_BATCH]:
+            rankings[job.job] = matcher.rank(job.need, job.asked)
+    return rankings
 
 
 def take(jobs: dict[str, None], most: int) -> list[str]:

@@ -1,8 +1,8 @@
 """The jobs that the rounds of a mall did not serve: when each is tried again, what is recorded."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
@@ -15,6 +15,7 @@ from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.round_memory import RecordedRounds
 from mallard_engine.dispatch.rounds.search_times import SearchTimes
 from mallard_engine.ports import Found, JobRef, StoreUnavailable
+from mallard_engine.tasks import in_parts
 
 _log = structlog.get_logger(__name__)
 
@@ -22,6 +23,9 @@ _log = structlog.get_logger(__name__)
 MAX_FAILURES = 5
 # Records that are written at once.
 _RECORDS_AT_ONCE = 32
+# Jobs after which the event loop serves other tasks; jobs that are postponed at a time.
+_JOBS_AT_ONCE = 32
+_CALLS_AT_ONCE = 32
 _NO_HOLDS: Mapping[str, int] = {}
 
 
@@ -108,19 +112,22 @@ class UnservedJobs:
         }
         postponed_ms = {} if is_whole else known_ms
         failures = {} if is_whole else self._failures
-        calls: list[Coroutine[Any, Any, object]] = []
+        calls: list[Callable[[], Awaitable[object]]] = []
         records: list[RoundRecord] = []
-        for job in found.waiting:
+        for number, job in enumerate(found.waiting):
+            if number % _JOBS_AT_ONCE == _JOBS_AT_ONCE - 1:
+                await asyncio.sleep(0)
             if count := self._failures.get(job.job, 0) + (job.job in failed):
                 failures[job.job] = count
             if count >= MAX_FAILURES:
-                calls.append(self._bury(job, count, self._errors.get(job.job, "Exception")))
+                error = self._errors.get(job.job, "Exception")
+                calls.append(partial(self._bury, job, count, error))
                 del failures[job.job]
                 continue
             again_ms = known_ms.get(job.job, 0)
             if not again_ms:
                 again_ms = self._again_ms(job, now_ms, held_ms.get(job.job, 0))
-                calls.append(self._retry_at(job, again_ms))
+                calls.append(partial(self._retry_at, job, again_ms))
                 record = round_of(
                     found, job, job.attempt, rankings.get(job.job, ()), capped=found.more
                 )
@@ -133,7 +140,7 @@ class UnservedJobs:
         if records:
             # In the background, because only `explain` reads this.
             self._tasks.start(self._store(records), f"explain {self._mall.id}")
-        await asyncio.gather(*calls)
+        await in_parts(calls, _CALLS_AT_ONCE)
 
     def _again_ms(self, job: Waiting, now_ms: int, held_ms: int) -> int:
         """Return the next time at which something can change for the job, or its next retry."""

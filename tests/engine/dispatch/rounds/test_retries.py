@@ -3,15 +3,18 @@
 What changes starts a round by itself; these tests take such wake-ups away.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from mallard_engine.core.matching.ranking import Matcher
 from mallard_engine.core.model import RoundRecord, Vehicle
 from mallard_engine.dispatch.rounds import round_memory
 from mallard_engine.dispatch.rounds.round_memory import RecordedRounds
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import JobRef, StoreUnavailable
+from mallard_engine.storage.calls.deadlines import RedisDeadlines
 from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_engine.storage.calls.offers import RedisOffers
 from mallard_protocol.lifecycle import JobState
@@ -109,6 +112,41 @@ async def test_round_that_the_storage_interrupted_is_repeated(
         await node.online("d")
         await eventually(lambda: failed)
     await node.offered(ref, "d")
+
+
+@pytest.mark.finding("A7")
+@pytest.mark.parametrize("kind", ["sequential", "runs"])
+async def test_round_of_many_jobs_lets_other_tasks_run(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    node = await make_node(**KINDS[kind])
+    ranked_in_a_turn, running, most_at_once = [0], 0, 0
+    rank, retry_later = Matcher.rank, RedisDeadlines.retry_later
+
+    def count_rank(self: Matcher, *args: Any) -> Any:
+        if not ranked_in_a_turn[-1]:
+            asyncio.get_running_loop().call_soon(ranked_in_a_turn.append, 0)
+        ranked_in_a_turn[-1] += 1
+        return rank(self, *args)
+
+    async def count_retry(self: RedisDeadlines, *args: Any) -> Any:
+        nonlocal running, most_at_once
+        running += 1
+        most_at_once = max(most_at_once, running)
+        try:
+            return await retry_later(self, *args)
+        finally:
+            running -= 1
+
+    await node.online("d", vehicle=Vehicle(equipment=()))
+    with monkeypatch.context() as patch:
+        patch.setattr(Matcher, "rank", count_rank)
+        patch.setattr(RedisDeadlines, "retry_later", count_retry)
+        ref = await queue_unservable(node, 100)
+        await retried(node, ref)
+    assert sum(ranked_in_a_turn) >= 100
+    assert max(ranked_in_a_turn) <= 16
+    assert most_at_once <= 32
 
 
 async def test_retries_that_find_nothing_new_store_no_record(retrying: Node) -> None:

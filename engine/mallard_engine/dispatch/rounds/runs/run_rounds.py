@@ -17,7 +17,7 @@ from mallard_engine.core.model import Near, RankedDriver, Waiting
 from mallard_engine.core.pickup.pickup_deadline import ready_no_sooner
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
-from mallard_engine.dispatch.rounds.mall_rounds import MallRounds
+from mallard_engine.dispatch.rounds.mall_rounds import MallRounds, ranked_in_parts
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.runs.offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found, OfferPlan
@@ -92,7 +92,7 @@ class RunRounds(MallRounds):
             if further is not None:
                 search = further
                 continue
-            rankings = self._rankings(found, unserved, failed)
+            rankings = await self._rankings(found, unserved, failed)
             await self._unserved.postpone(found, rankings, failed, held_ms=held)
             newly = await self._serve_rest(
                 found,
@@ -102,17 +102,18 @@ class RunRounds(MallRounds):
                 return served
             served += newly
 
-    def _rankings(
+    async def _rankings(
         self, found: Found, unserved: Sequence[Waiting], failed: Collection[str]
     ) -> dict[str, Ranking]:
         """Rank the drivers for each job whose time has come, for `explain`."""
         matcher = self._matcher(found, None)
-        rankings = {
-            job.job: matcher.rank(job.need, job.asked)
+        # Data of a job whose time has not come may fail here: it is not ranked yet.
+        due = [
+            job
             for job in unserved
-            # Data of a job whose time has not come may fail here: it is not ranked yet.
             if job.job not in failed and self._unserved.is_time(job, found.now_ms)
-        }
+        ]
+        rankings = await ranked_in_parts(matcher, due)
         on_the_way = tuple(map(_kept_from_express, found.coming[:_SHOWN_ON_THE_WAY]))
         for job in self._express(unserved):
             if job.job in rankings:
