@@ -1,11 +1,12 @@
 """Reads request bodies within bounds and encodes responses as JSON."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, cast
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.gateway.http.problems import NOT_CACHED, HttpProblem
@@ -45,6 +46,22 @@ class JsonResponse(Response):
 
 JSON_TYPES: Final = frozenset({"application/json"})
 PATCH_TYPES: Final = JSON_TYPES | {"application/merge-patch+json"}
+
+
+def is_disconnected(request: Request) -> bool:
+    """Return whether the client is gone. A part of the body that has not been read is dropped.
+
+    Starlette's method enters and cancels a scope: that takes 90 microseconds, this one 5. Hundreds
+    of waiting requests ask ten times a second.
+    """
+    receiving = cast("Coroutine[Any, Any, Message]", request.receive())
+    try:
+        receiving.send(None)
+    except StopIteration as received:
+        message: Message = received.value
+        return bool(message["type"] == "http.disconnect")
+    receiving.close()
+    return False
 
 
 async def read_body(

@@ -15,6 +15,7 @@ from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.entity_tags import job_tag, tagged
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
+from mallard_engine.gateway.http.request_parsing import is_disconnected
 from mallard_engine.gateway.http.views import closed_stores, held_view, job_view
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.transfers import open_transfer
@@ -113,7 +114,7 @@ async def settled(
         job.state not in _SETTLED and (left_s := until - loop.time()) > 0 and not leaving.is_set()
     ):
         await asyncio.sleep(min(_POLL_S, left_s))
-        if await request.is_disconnected():
+        if is_disconnected(request):
             break
         try:
             job = await store.jobs.get(job.id)
