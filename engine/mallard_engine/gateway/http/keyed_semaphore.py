@@ -2,13 +2,15 @@
 
 A flash sale submits hundreds of orders of one mall within a moment. Without a limit they would keep
 the event loop busy for as long as all of them take, and every other order of the node would wait
-for the last one. The orders of another mall have another key and do not wait.
+for the last one. The orders of another mall have another key and do not wait, and those of another
+service at the same mall wait for a few.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 
 
 class QueueFull(Exception):
@@ -17,15 +19,16 @@ class QueueFull(Exception):
 
 @dataclass(slots=True)
 class _Entry:
-    semaphore: asyncio.Semaphore
+    semaphore: FairSemaphore
     users: int = 0  # tasks that hold the semaphore or wait for it
 
 
 class KeyedSemaphore:
-    """An `asyncio.Semaphore` for each key, created on first use and dropped after the last.
+    """A `FairSemaphore` for each key, created on first use and dropped after the last.
 
     Args:
-        limit: tasks that may hold one key at a time. Waiting tasks acquire it in FIFO order.
+        limit: tasks that may hold one key at a time. The waiting tasks of one service acquire it in
+            FIFO order.
         max_waiting: tasks that may wait for one key.
     """
 
@@ -39,19 +42,22 @@ class KeyedSemaphore:
         return sum(entry.users for entry in self._entries.values())
 
     @asynccontextmanager
-    async def acquire(self, key: str) -> AsyncIterator[None]:
-        """Hold the key within the context.
+    async def acquire(self, key: str, service: str) -> AsyncIterator[None]:
+        """Hold the key within the context, for this service.
 
         Raises:
             QueueFull: too many tasks wait for this key already; raised without waiting.
         """
-        entry = self._entries.setdefault(key, _Entry(asyncio.Semaphore(self._limit)))
+        entry = self._entries.setdefault(key, _Entry(FairSemaphore(self._limit, self._limit)))
         if entry.users >= self._max_users:
             raise QueueFull(key)
         entry.users += 1
         try:
-            async with entry.semaphore:
+            await entry.semaphore.acquire(service)
+            try:
                 yield
+            finally:
+                entry.semaphore.release(service)
         finally:
             entry.users -= 1
             if not entry.users:

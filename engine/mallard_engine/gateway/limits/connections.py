@@ -79,7 +79,8 @@ class Connections:
         refused: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self.leaving = False
-        self.share = LoopShare()
+        self._share = LoopShare()
+        self._share_of_known = LoopShare()
         self._most = most
         self._most_per_address = most_per_address
         self._proxies = proxies or TrustedProxies()
@@ -87,6 +88,7 @@ class Connections:
         self._open = 0
         self._unauthenticated: dict[Peer, None] = {}  # oldest first
         self._by_address: Counter[str] = Counter()
+        self._with_token_by_address: Counter[str] = Counter()
         self._unauthenticated_bytes = 0
 
     def __len__(self) -> int:
@@ -137,12 +139,23 @@ class Connections:
         if peer in self._unauthenticated:
             del self._unauthenticated[peer]
             self._unauthenticated_bytes -= peer.held
-            self._by_address[peer.address] -= 1
-            if not self._by_address[peer.address]:
-                del self._by_address[peer.address]
+            _subtract_one(self._by_address, peer.address)
+            self._with_token_by_address[peer.address] += 1
+            peer.has_token = True
+
+    def _share_of(self, peer: "Peer") -> LoopShare:
+        """Return the share of the loop that a client without a token uses.
+
+        Where another connection of its address has presented a token, it is probably the same
+        client. It does not wait behind those of addresses that have presented none.
+        """
+        is_known = peer.address in self._with_token_by_address
+        return self._share_of_known if is_known else self._share
 
     def _closed(self, peer: "Peer") -> None:
         self._authenticate(peer)
+        if peer.has_token:
+            _subtract_one(self._with_token_by_address, peer.address)
         self._open -= 1
 
     def _may_hold(self, peer: "Peer", size: int) -> bool:
@@ -155,11 +168,12 @@ class Connections:
 class Peer:
     """One connection as `Connections` counts it."""
 
-    __slots__ = ("_abort", "_connections", "address", "held")
+    __slots__ = ("_abort", "_connections", "address", "has_token", "held")
 
     def __init__(self, connections: Connections, address: str, abort: Callable[[], None]) -> None:
         self.address = address
         self.held = 0
+        self.has_token = False
         self._connections: Connections | None = connections
         self._abort: Callable[[], None] | None = abort
 
@@ -176,21 +190,21 @@ class Peer:
     def run(self, work: Callable[[], None]) -> None:
         """Handle input at once, or within the share of unauthenticated clients."""
         if self._connections is not None and self.is_unauthenticated:
-            self._connections.share.run(self.address, work)
+            self._connections._share_of(self).run(self.address, work)  # noqa: SLF001
         else:
             work()
 
     def later(self, work: Callable[[], None]) -> None:
         """Handle more input in a later loop iteration."""
         if self._connections is not None and self.is_unauthenticated:
-            self._connections.share.later(self.address, work)
+            self._connections._share_of(self).later(self.address, work)  # noqa: SLF001
         else:
             asyncio.get_running_loop().call_soon(work)
 
     def charge(self, seconds: float) -> None:
         """Charge CPU time spent elsewhere to the share of unauthenticated clients."""
         if self._connections is not None and self.is_unauthenticated:
-            self._connections.share.charge(seconds)
+            self._connections._share_of(self).charge(seconds)  # noqa: SLF001
 
     def hold(self, size: int) -> bool:
         """Record how many unread bytes the connection holds.
@@ -224,6 +238,12 @@ class Peer:
         connections, self._connections, self._abort = self._connections, None, None
         if connections is not None:
             connections._closed(self)  # noqa: SLF001
+
+
+def _subtract_one(counts: Counter[str], address: str) -> None:
+    counts[address] -= 1
+    if not counts[address]:
+        del counts[address]
 
 
 def mark_authenticated(scope: Mapping[str, Any]) -> None:

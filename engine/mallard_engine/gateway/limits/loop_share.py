@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
-SHARE_S: Final = 0.002
+SHARE_S: Final = 0.001
 """The budget of all unauthenticated clients per loop iteration, in seconds."""
 SLICE_S: Final = 0.001
 """The time of one unauthenticated client before the next one is served, in seconds."""

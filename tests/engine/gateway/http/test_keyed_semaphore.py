@@ -16,7 +16,7 @@ class Holder:
         self.task = asyncio.create_task(self._hold(semaphore, key))
 
     async def _hold(self, semaphore: KeyedSemaphore, key: str) -> None:
-        async with semaphore.acquire(key):
+        async with semaphore.acquire(key, "service"):
             self.holds = True
             await self._done.wait()
 
@@ -31,7 +31,7 @@ async def test_limit_of_one_key_holds_and_waiters_run_in_order() -> None:
     passed: list[int] = []
 
     async def order(number: int) -> None:
-        async with semaphore.acquire("mall"):
+        async with semaphore.acquire("mall", "service"):
             within.append(number)
             assert len(within) <= 2
             await asyncio.sleep(0)
@@ -43,11 +43,29 @@ async def test_limit_of_one_key_holds_and_waiters_run_in_order() -> None:
     assert len(semaphore) == 0
 
 
+@pytest.mark.finding("A9")
+async def test_order_of_another_service_does_not_wait_for_a_crowd() -> None:
+    semaphore = KeyedSemaphore(2, max_waiting=2_000)
+    served: list[str] = []
+
+    async def order(service: str) -> None:
+        async with semaphore.acquire("mall", service):
+            served.append(service)
+            await asyncio.sleep(0)
+
+    crowd = [asyncio.create_task(order("crowd")) for _ in range(1_000)]
+    await asyncio.sleep(0)  # all of them wait or run
+    await order("neighbour")
+    assert len(served) < 20
+    await asyncio.gather(*crowd)
+    assert len(semaphore) == 0
+
+
 async def test_another_key_does_not_wait() -> None:
     semaphore = KeyedSemaphore(1, max_waiting=100)
     first, waiting = Holder(semaphore, "busy"), Holder(semaphore, "busy")
     await eventually(lambda: first.holds)
-    async with asyncio.timeout(10), semaphore.acquire("quiet"):
+    async with asyncio.timeout(10), semaphore.acquire("quiet", "service"):
         assert not waiting.holds
     await first.release()
     await waiting.release()
@@ -58,7 +76,7 @@ async def test_another_key_does_not_wait() -> None:
 async def test_cancelled_waiter_passes_its_turn_on(has_acquired: bool) -> None:
     semaphore = KeyedSemaphore(1, max_waiting=100)
     async with AsyncExitStack() as held:
-        await held.enter_async_context(semaphore.acquire("mall"))
+        await held.enter_async_context(semaphore.acquire("mall", "service"))
         first, second = Holder(semaphore, "mall"), Holder(semaphore, "mall")
         await eventually(lambda: len(semaphore) == 3)
         if has_acquired:
@@ -75,7 +93,7 @@ async def test_cancelled_waiter_passes_its_turn_on(has_acquired: bool) -> None:
 async def test_failed_task_releases_its_key() -> None:
     semaphore = KeyedSemaphore(1, max_waiting=100)
     with pytest.raises(ZeroDivisionError):
-        async with semaphore.acquire("mall"):
+        async with semaphore.acquire("mall", "service"):
             raise ZeroDivisionError
     assert len(semaphore) == 0
 
@@ -83,13 +101,13 @@ async def test_failed_task_releases_its_key() -> None:
 @pytest.mark.finding("B2")
 async def test_full_queue_refuses_the_next_task_at_once() -> None:
     semaphore = KeyedSemaphore(1, max_waiting=2)
-    async with semaphore.acquire("mall"):
+    async with semaphore.acquire("mall", "service"):
         waiting = [Holder(semaphore, "mall") for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull):
-            async with semaphore.acquire("mall"):
+            async with semaphore.acquire("mall", "service"):
                 pass
-        async with semaphore.acquire("another"):
+        async with semaphore.acquire("another", "service"):
             pass
         assert len(semaphore) == 3
     for each in waiting:

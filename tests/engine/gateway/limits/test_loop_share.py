@@ -88,7 +88,7 @@ async def test_first_frames_of_many_sockets_share_the_budget(
             raw.send(HANDSHAKE + b"\r\n")
             await raw.reader.readuntil(b"\r\n\r\n")
         monkeypatch.setattr(
-            node.node.connections.share, "_share_s", 1e-6
+            node.node.connections._share_of_known, "_share_s", 1e-6
         )  # at most one per iteration
         done.clear()
         hostile = Frame(Opcode.BINARY, msgpack.packb({"type": "pong", "x": "y" * 200}))
