@@ -15,7 +15,7 @@ import structlog
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.events.tail import Tail
-from mallard_engine.gateway.events.views import EventViews, Reader, pieces
+from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.gateway.http.request_parsing import encode_json
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
@@ -238,8 +238,8 @@ class Broadcast:
                 # From now on a new stream reads these events itself.
                 here.place = events[-1].place
                 wanted = [it for it in events if next(here.listeners_of(it), None) is not None]
-                for piece in pieces(wanted):
-                    await self._hand_out(here, piece)
+                if wanted:
+                    await self._hand_out(here, wanted)
 
     async def _hand_out(self, here: _Market, events: Sequence[MarketEvent]) -> None:
         frames = await self._frames(here, events)

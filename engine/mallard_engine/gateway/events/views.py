@@ -6,7 +6,7 @@ the event itself is about (state, attempt, driver, expected times, cause, actor)
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -30,14 +30,6 @@ _INNER_FIELDS: Final = frozenset(
     {"kind", "what", "at", "service", "etas", "occurred_ms", "epoch", "node"}
     | {"wish", "was", "again"}
 )
-# Events that are made in a row. It takes about 3 ms, for which offers wait.
-IN_A_ROW: Final = 32
-
-
-def pieces(events: Sequence[MarketEvent]) -> Iterator[Sequence[MarketEvent]]:
-    """Yield events in pieces of at most `IN_A_ROW`."""
-    for start in range(0, len(events), IN_A_ROW):
-        yield events[start : start + IN_A_ROW]
 
 
 class Reader(NamedTuple):
@@ -86,10 +78,7 @@ class EventViews:
             StoreUnavailable: the jobs could not be read.
         """
         own = [event for event in events if reader.may_read(event)]
-        shown: list[Event] = []
-        for piece in pieces(own):
-            shown += await self.shown(piece, await self.load(piece), reader)
-        return shown
+        return await self.shown(own, await self.load(own), reader) if own else []
 
     async def load(self, events: Sequence[MarketEvent]) -> Loaded:
         """Read the jobs of some events of one market, each once.

@@ -16,7 +16,7 @@ import structlog
 
 from mallard_engine.core.webhooks.endpoints import Endpoint
 from mallard_engine.core.webhooks.retries import next_attempt_ms
-from mallard_engine.gateway.events.views import IN_A_ROW, EventViews, Reader
+from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.gateway.webhooks.payloads import Payloads, payloads
 from mallard_engine.gateway.webhooks.sender import Answer, Sender
 from mallard_engine.logs import RateLimitedLog
@@ -40,9 +40,6 @@ MOST_QUICK: Final = 256
 MOST_SLOW: Final = 128
 # Endpoints of which one call reads the queues, so that it occupies the store for less than 1 ms.
 MOST_ASKED: Final = 256
-# Deliveries that one call takes: what is taken together is made and posted in few turns of the
-# event loop, for which offers wait.
-MOST_TAKEN: Final = IN_A_ROW
 # A delivery that a node has taken and not settled falls due again after this time, which is longer
 # than a delivery may take.
 HOLD_MS: Final = 20_000
@@ -69,9 +66,8 @@ class Line:
 
     def slow_now(self, now_s: float) -> bool:
         """Whether it counts as slow."""
-        if self.is_slow or self.is_failing or not self.began_s:
-            return self.is_slow or self.is_failing
-        return now_s - min(self.began_s.values()) >= SLOW_S
+        oldest_s = min(self.began_s.values(), default=now_s)
+        return self.is_slow or self.is_failing or now_s - oldest_s >= SLOW_S
 
     def free(self, now_s: float) -> int:
         """Return how many more deliveries may be under way."""
@@ -84,7 +80,7 @@ class Line:
 
 
 class Slots(NamedTuple):
-    """How many deliveries one call takes for each endpoint, and at most for all of them."""
+    """How many deliveries to take for each endpoint, and at most for all of them."""
 
     each: dict[str, int]
     most: int
@@ -109,9 +105,7 @@ def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> l
         free, asked = line.free(now_s), slots[is_slow]
         if endpoint in own and free and len(asked) < MOST_ASKED:
             asked[endpoint] = free
-    return [
-        Slots(slots[it], min(left[it], MOST_TAKEN)) for it in left if slots[it] and left[it] > 0
-    ]
+    return [Slots(slots[it], left[it]) for it in left if slots[it] and left[it] > 0]
 
 
 def reached(slots: Slots, due: Sequence[WaitingDelivery]) -> Sequence[str]:

@@ -11,14 +11,14 @@ from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.events import tail as tail_module
-from mallard_engine.gateway.events.broadcast import Broadcast, Listener
+from mallard_engine.gateway.events.broadcast import Broadcast
 from mallard_engine.gateway.events.streams import EventStream, EventStreams, Wanted
 from mallard_engine.gateway.events.tail import START, Tail
-from mallard_engine.gateway.events.views import IN_A_ROW, OPERATOR, EventViews, Loaded, Reader
+from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, EventLog, MovedJob, Storage, StoreUnavailable
 from mallard_protocol.codes import Role
-from tests.support import GUARD_S, eventually
+from tests.support import GUARD_S
 
 MARKET = "phoenix"
 
@@ -33,10 +33,10 @@ class Log(EventLog):
         self.tails = 0
         self.pages = 0
 
-    def write(self, count: int = 1, kind: str = "job", what: str = "") -> None:
+    def write(self, count: int = 1) -> None:
         for _ in range(count):
             place = Place(len(self.events) + 1, 0)
-            self.events.append(MarketEvent(MARKET, place, place.ms, kind, what))
+            self.events.append(MarketEvent(MARKET, place, place.ms, "job"))
         self.grown.set()
 
     async def ends(self, market: str) -> tuple[Place, Place] | None:
@@ -184,38 +184,6 @@ async def test_stream_joins_though_there_is_always_more() -> None:
         await stream.close()
     await asyncio.gather(*waiting)
     await tail.stop()
-
-
-class SmallViews(EventViews):
-    """Reads no jobs. `loaded`: how many events each call was given."""
-
-    def __init__(self) -> None:
-        super().__init__(cast("Storage", None))
-        self.loaded: list[int] = []
-
-    async def load(self, events: Sequence[MarketEvent]) -> Loaded:
-        self.loaded.append(len(events))
-        return Loaded({}, {}, {}, 0)
-
-
-async def test_long_page_is_handed_out_in_pieces(tail: Tail, log: Log) -> None:
-    views, metrics, listener = SmallViews(), Metrics(), Listener(OPERATOR)
-    broadcast = Broadcast(tail, views, metrics, lambda: 0)
-    assert broadcast.join(MARKET, listener, START)
-    log.write(3 * IN_A_ROW + 1, "driver", "suspended")
-    await eventually(lambda: len(listener.waiting) == len(log.events))
-    assert max(views.loaded) <= IN_A_ROW
-    ids = [frame.text.split(b"\n")[0] for frame in listener.take()]
-    assert ids == [f"id: {event.id}".encode() for event in log.events]
-    await broadcast.leave(MARKET, listener)
-
-
-async def test_stored_events_are_made_in_pieces() -> None:
-    log, views = Log(), SmallViews()
-    log.write(2 * IN_A_ROW + 1, "driver", "suspended")
-    shown = await views.public(log.events, OPERATOR)
-    assert [event.id for event in shown] == [event.id for event in log.events]
-    assert views.loaded == [IN_A_ROW, IN_A_ROW, 1]
 
 
 async def test_follower_that_falls_behind_reads_the_store(

@@ -10,7 +10,6 @@ from mallard_engine.gateway.webhooks.deliveries import (
     MOST_ASKED,
     MOST_QUICK,
     MOST_SLOW,
-    MOST_TAKEN,
     NEW_SLOTS,
     QUICK_SLOTS,
     SLOW_SLOTS,
@@ -43,20 +42,20 @@ def test_quick_slow_and_failing_endpoints_have_their_slots() -> None:
     quick, slow = slots_for(lines, lines, NOW_S)
     assert quick.each == {"new": NEW_SLOTS, "quick": QUICK_SLOTS, "busy": QUICK_SLOTS - 3}
     assert slow.each == {"slow": SLOW_SLOTS, "waits": SLOW_SLOTS - 1, "fails": FAILING_SLOTS}
-    assert (quick.most, slow.most) == (MOST_TAKEN, MOST_TAKEN)
+    assert (quick.most, slow.most) == (MOST_QUICK - 3, MOST_SLOW - 2)
 
 
 def test_slow_endpoints_leave_the_quick_ones_their_slots() -> None:
     lines = {f"slow{number}": busy(4, NOW_S - 5) for number in range(1_000)}
     lines["more"] = Line(is_slow=True)
     lines["quick"] = Line(is_quick=True)
-    assert slots_for(lines, lines, NOW_S) == [Slots({"quick": QUICK_SLOTS}, MOST_TAKEN)]
+    assert slots_for(lines, lines, NOW_S) == [Slots({"quick": QUICK_SLOTS}, MOST_QUICK)]
 
 
 def test_no_endpoint_waits_for_slots_that_others_do_not_use() -> None:
     lines = {f"q{number}": Line(is_quick=True) for number in range(MOST_ASKED)}
     assert slots_for(lines, lines, NOW_S) == [
-        Slots(dict.fromkeys(lines, QUICK_SLOTS), MOST_TAKEN),
+        Slots(dict.fromkeys(lines, QUICK_SLOTS), MOST_QUICK),
     ]
 
 
@@ -69,16 +68,7 @@ def test_one_call_reads_the_queues_of_a_bounded_number_of_endpoints() -> None:
 
 def test_endpoint_leased_by_another_node_gets_nothing() -> None:
     lines = {"gone": busy(2), "own": Line()}
-    assert slots_for(lines, {"own"}, NOW_S) == [Slots({"own": NEW_SLOTS}, MOST_TAKEN)]
-
-
-def test_total_of_each_kind_bounds_what_is_taken() -> None:
-    lines = {f"q{number}": busy(30, is_quick=True) for number in range(8)} | {
-        f"s{number}": busy(4, NOW_S - 5) for number in range(31)
-    }
-    free = {"quick": Line(is_quick=True), "slow": Line(is_slow=True)}
-    quick, slow = slots_for(lines | free, free, NOW_S)
-    assert (quick.most, slow.most) == (MOST_QUICK - 8 * 30, MOST_SLOW - 31 * 4)
+    assert slots_for(lines, {"own"}, NOW_S) == [Slots({"own": NEW_SLOTS}, MOST_QUICK - 2)]
 
 
 class Queues:
