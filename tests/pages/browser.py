@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+
+from tests.support import GUARD_S
 
 ROOT: Final = Path(__file__).parent.parent.parent
 AXE: Final = ROOT / "engine/pages/node_modules/axe-core/axe.min.js"
@@ -21,8 +23,9 @@ SCREENSHOTS: Final = ROOT / "docs/screenshots"
 # `make screenshots` sets it: pictures are written then, and not otherwise.
 DRAWS: Final = "MALLARD_SCREENSHOTS" in os.environ
 _MOST_PICTURE_BYTES: Final = 100_000
-# Longer than a busy machine takes for any one thing, and shorter than a reader waits for a failure.
-_WAIT_MS: Final = 12_000
+# Each wait for an element, and each `expect`: it only bounds a test that fails.
+_WAIT_MS: Final = GUARD_S * 1000
+expect.set_options(timeout=_WAIT_MS)
 
 Scheme = Literal["light", "dark"]
 SIZES: Final = {"phone": (390, 844), "tablet": (1024, 768), "desktop": (1440, 900)}
@@ -68,25 +71,35 @@ class Watched:
     """An open page, and what was seen of it that is wrong.
 
     `expected`: parts of messages of the console that the test provokes, such as a refusal's status.
+    `asked`: how many requests it has made; `asking`: those without an end so far, streams too.
     """
 
     page: Page
     origin: str
     faults: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    asked: int = 0
+    asking: set[Request] = field(default_factory=set)
 
     def watch(self) -> None:
         """Start to watch."""
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.faults.append(f"not caught: {error}"))
         self.page.on("request", self._request)
+        self.page.on("requestfinished", self._ended)
+        self.page.on("requestfailed", self._ended)
 
     def _console(self, message: ConsoleMessage) -> None:
         # A violation of the content security policy is an error of the console too.
         if message.type in {"error", "warning"}:
             self.faults.append(f"{message.type}: {message.text}")
 
+    def _ended(self, request: Request) -> None:
+        self.asking.discard(request)
+
     def _request(self, request: Request) -> None:
+        self.asked += 1
+        self.asking.add(request)
         if urlsplit(request.url).scheme in {"blob", "data"}:
             return
         if not request.url.startswith(self.origin):

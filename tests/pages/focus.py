@@ -6,6 +6,8 @@ from typing import Any, Final
 import pytest
 from playwright.async_api import Page
 
+from tests.support import eventually
+
 # What has the focus: its name, whether one sees that it has it, and whether it can be seen itself.
 _FOCUSED: Final = """() => {
   const it = document.activeElement;
@@ -51,6 +53,20 @@ async def tab_to(page: Page, name: str) -> None:
         if found is not None and re.search(name, found["name"]):
             return
     pytest.fail(f"the focus never comes to {name}")
+
+
+async def go_by_keys(page: Page, keys: str, place: str) -> None:
+    """Press the two keys of a place until they lead there, and wait until it is shown.
+
+    The second key must follow soon: a machine that stands still between them is a slow hand.
+    """
+
+    async def is_there() -> bool:
+        await page.keyboard.type(keys)
+        return str(await page.evaluate("location.hash")).endswith(f"/{place}")
+
+    await eventually(is_there)
+    await page.locator(f'.nav [aria-current="page"][href$="/{place}"]').wait_for()
 
 
 async def select_row(page: Page, text: str) -> None:

@@ -11,7 +11,7 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
 from tests.pages.browser import check_accessible, check_looks
 from tests.pages.conftest import OpenPage
-from tests.pages.focus import select_row
+from tests.pages.focus import go_by_keys, select_row
 from tests.support import eventually
 
 # Each would run if a page made HTML or an address of it.
@@ -41,7 +41,7 @@ async def assigned(
 
 
 async def row(page: Page, text: str) -> None:
-    await expect(page.get_by_role("row").filter(has_text=text).first).to_be_visible(timeout=15_000)
+    await expect(page.get_by_role("row").filter(has_text=text).first).to_be_visible()
 
 
 async def test_missing_parcel_is_put_right_by_one_key(
@@ -66,7 +66,7 @@ async def test_missing_parcel_is_put_right_by_one_key(
             return await orders.state(job["id"]) != "scheduled"
 
         await eventually(looks_again)
-        await expect(it.page.get_by_text("Parcels are missing")).to_have_count(0, timeout=15_000)
+        await expect(it.page.get_by_text("Parcels are missing")).to_have_count(0)
 
 
 async def test_accident_is_alerted_and_acknowledged(
@@ -96,9 +96,9 @@ async def test_order_is_found_explained_and_assigned(
     async with open_page("/console#/phoenix/exceptions", token=token()) as it:
         page = it.page
         await page.get_by_role("heading", name="Exceptions").wait_for()
-        await page.keyboard.type("go")
-        await expect(page).to_have_url(re.compile(r"#/phoenix/orders$"))
+        await go_by_keys(page, "go", "orders")
         await page.keyboard.press("/")
+        await expect(page.get_by_role("searchbox")).to_be_focused()
         await page.keyboard.type(job["external_id"])
         await expect(page).to_have_url(re.compile(rf"q={job['external_id']}"))
         await page.reload()
@@ -170,7 +170,8 @@ async def test_lost_connection_is_shown_and_caught_up(
         it.expected += ["ERR_INTERNET_DISCONNECTED", "Failed to load resource"]
         await it.page.get_by_role("status").get_by_text("Live").wait_for()
         await it.page.context.set_offline(True)
-        await it.page.get_by_text("No connection").wait_for(timeout=60_000)
+        # The stream is taken for dead after 40 s.
+        await it.page.get_by_text("No connection").wait_for(timeout=90_000)
         job = await orders.submit(place.order())
         await it.page.context.set_offline(False)
         await row(it.page, job["external_id"])
@@ -219,11 +220,10 @@ async def test_every_place_is_accessible_and_fits(
         await row(page, "Driver feels unsafe")
         await check_looks(page)
         for key, name in (("o", "orders"), ("d", "drivers"), ("m", "map"), ("r", "replay")):
-            # The second key must follow soon: both in one call.
-            await page.keyboard.type(f"g{key}")
+            await go_by_keys(page, f"g{key}", name)
             await page.get_by_role("heading", level=1).wait_for()
             if name in ("map", "replay"):
-                await page.locator(".maplibregl-canvas").wait_for(timeout=30_000)
+                await page.locator(".maplibregl-canvas").wait_for()
             await check_looks(page)
         await page.goto(page.url.partition("#")[0] + f"#/phoenix/driver/{app.driver}")
         await page.get_by_role("heading", name=app.driver).wait_for()

@@ -15,7 +15,7 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
 from tests.pages.browser import check_looks, settled
 from tests.pages.conftest import OpenPage
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 NewApp = Callable[..., App]
 NETWORK_FAULTS = ["ERR_INTERNET_DISCONNECTED", "WebSocket connection to", "Failed to load resource"]
@@ -48,7 +48,7 @@ async def press(page: Page, name: str) -> None:
 
 async def go_online(page: Page) -> None:
     await press(page, "Go online")
-    await page.get_by_text("Waiting for an offer").wait_for(timeout=15_000)
+    await page.get_by_text("Waiting for an offer").wait_for()
 
 
 async def accept_order(page: Page, orders: Shop, body: Json) -> Json:
@@ -59,14 +59,14 @@ async def accept_order(page: Page, orders: Shop, body: Json) -> Json:
     return job
 
 
-async def reaches(orders: Shop, job: Json, state: str, timeout_s: float = 5.0) -> None:
+async def reaches(orders: Shop, job: Json, state: str, timeout_s: float = GUARD_S) -> None:
     async def reached() -> bool:
         return await orders.state(job["id"]) == state
 
     await eventually(reached, timeout_s)
 
 
-async def one_delivery(orders: Shop, job: Json, timeout_s: float = 5.0) -> None:
+async def one_delivery(orders: Shop, job: Json, timeout_s: float = GUARD_S) -> None:
     """The order is delivered, and each of its steps was taken once."""
     await reaches(orders, job, "delivered", timeout_s)
     states = [entry["state"] for entry in (await orders.job(job["id"]))["timeline"]]
@@ -129,7 +129,7 @@ async def test_offline_and_killed_in_the_middle_of_a_run(
         # The tab was killed; without a line the app opens from what the phone keeps.
         page = await context.new_page()
         await page.goto(it.origin + "driver")
-        await page.get_by_text("report will be sent").wait_for(timeout=20_000)
+        await page.get_by_text("report will be sent").wait_for()
         await context.set_offline(False)
         await reaches(orders, job, "picked_up")
         await page.get_by_text("Ada Private").wait_for()
@@ -172,11 +172,12 @@ async def test_second_phone_takes_over_and_the_first_shows_it(
 
 
 async def test_expired_token_asks_for_another_one(open_page: OpenPage, place: Place) -> None:
-    _, token = new_driver(exp=time.time() + 15)
+    # Long enough to be online before, also on a machine that stands still for seconds.
+    _, token = new_driver(exp=time.time() + 30)
     async with open_page("/driver", **phone(place, token)) as it:
         it.expected += NETWORK_FAULTS
         await go_online(it.page)
-        await it.page.get_by_label("Token").wait_for(timeout=30_000)
+        await it.page.get_by_label("Token").wait_for()
         await it.page.get_by_text("token has expired").first.wait_for()
 
 
@@ -199,7 +200,7 @@ async def test_driver_reports_a_short_shop_and_returns_the_rest(
         assert (shop["state"], shop["collected_parcels"]) == ("short", 2)
         await press(page, "Cannot deliver")
         await press(page, "The customer refuses it")
-        await page.get_by_text("Bring back").first.wait_for(timeout=15_000)
+        await page.get_by_text("Bring back").first.wait_for()
         await check_looks(page, "driver-return")
         code = (await shop_returns(operator.http, place))[job["id"]]
         to = (await orders.job(job["id"]))["return_to"]
@@ -303,7 +304,7 @@ async def test_breakdown_is_taken_over_by_another_driver(
         offer = await second.expect("offer")
         taken = (await second.accept(offer))[0]
         code = page.locator(".notice .code")
-        await code.wait_for(timeout=15_000)
+        await code.wait_for()
         await check_looks(page, "driver-transfer")
         proof = {"kind": "code", "value": (await code.inner_text()).strip()}
         await second.must(

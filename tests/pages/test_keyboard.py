@@ -37,6 +37,9 @@ async def test_exception_to_assignment_and_back_by_keyboard_alone(
         await check_accessible(page)
         await page.keyboard.press("Escape")
         await expect(page).to_have_url(re.compile(r"/exceptions$"))
+        # The list is there again, and the row that was left is the selected one.
+        own = row.filter(has_text=job["external_id"])
+        await expect(own).to_be_focused()
         await page.keyboard.press("o")
         await page.get_by_role("heading", name=job["external_id"]).wait_for()
         await tab_to(page, r"^Assign to another")
@@ -49,5 +52,29 @@ async def test_exception_to_assignment_and_back_by_keyboard_alone(
         await page.keyboard.press("Escape")
         await expect(page).to_have_url(re.compile(r"/exceptions$"))
         # The row is still the selected one: the next key goes on from it.
-        await row.filter(has_text=job["external_id"]).wait_for()
+        await own.wait_for()
     assert (await orders.job(job["id"]))["state"] in {"assigned", "offered", "queued"}
+
+
+# Presses two keys with so many ms between them; the page hears of the second one 3 s later.
+_PRESS_TWO = """([first, second, apart]) => {
+  const press = (key, at) => {
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+    Object.defineProperty(event, "timeStamp", { value: at });
+    document.body.dispatchEvent(event);
+  };
+  const at = performance.now();
+  press(first, at);
+  const now = Date.now;
+  Date.now = () => now() + 3000;
+  press(second, at + apart);
+  Date.now = now;
+  return location.hash;
+}"""
+
+
+async def test_two_keys_pressed_in_time_count_on_a_busy_page(open_page: OpenPage) -> None:
+    async with open_page("/console#/phoenix/exceptions", token=make_token("ops", "operator")) as it:
+        await it.page.get_by_role("heading", name="Exceptions").wait_for()
+        assert await it.page.evaluate(_PRESS_TWO, ["g", "o", 1600]) == "#/phoenix/exceptions"
+        assert await it.page.evaluate(_PRESS_TWO, ["g", "o", 200]) == "#/phoenix/orders"

@@ -17,7 +17,6 @@ from tests.pages.strangers import XSS
 from tests.support import eventually
 
 NewApp = Callable[..., App]
-SLOW_S = 20.0
 
 
 def counter_token(place: Place) -> str:
@@ -42,7 +41,7 @@ async def said(orders: Shop, job: str, state: str) -> Json:
         seen = await orders.job(job)
         return seen if seen["pickup"]["stores"][0]["state"] == state else None
 
-    found: Json | None = await eventually(reached, SLOW_S)
+    found: Json | None = await eventually(reached)
     assert found is not None
     return found
 
@@ -51,7 +50,7 @@ async def accepted(new_app: NewApp, place: Place, **vehicle: Any) -> tuple[App, 
     """Bring a driver who takes the waiting job; return the app and the full job."""
     app = new_app(alias="Blue Heron", name=None)
     await app.online(*place.north(300), **vehicle)
-    offer = await app.expect("offer", SLOW_S)
+    offer = await app.expect("offer")
     reply = await app.must("accept", offer=offer["offer"])
     job: Json = reply["jobs"][0]
     return app, job
@@ -67,7 +66,7 @@ async def test_order_is_ready_and_handed_over_by_a_scanned_code(
         await said(orders, job["id"], "ready")
         app, held = await accepted(new_app, place)
         await app.must("progress", job=held["job"], attempt=held["attempt"], step="at_mall")
-        await it.page.get_by_role("heading", name="Here now").wait_for(timeout=SLOW_S * 1000)
+        await it.page.get_by_role("heading", name="Here now").wait_for()
         await check_looks(it.page, "shop-here")
         # A barcode wedge: keys and Enter, with the focus anywhere.
         await it.page.locator("h1").click()
@@ -125,7 +124,7 @@ async def test_counter_reports_short_missing_and_a_later_time(
             store = (await orders.job(later["id"]))["pickup"]["stores"][0]
             return bool(store["ready_at"] > later["created_at"])
 
-        await eventually(is_later, SLOW_S)
+        await eventually(is_later)
 
 
 async def test_reports_survive_a_dropped_line_and_a_reload(
@@ -145,7 +144,7 @@ async def test_reports_survive_a_dropped_line_and_a_reload(
         assert (await orders.job(job["id"]))["pickup"]["stores"][0]["state"] == "waiting"
         await it.page.context.set_offline(False)
         await said(orders, job["id"], "ready")
-        await own.get_by_text("Not sent yet").wait_for(state="detached", timeout=SLOW_S * 1000)
+        await own.get_by_text("Not sent yet").wait_for(state="detached")
         await it.page.get_by_text("No connection").wait_for(state="detached")
 
 
@@ -179,7 +178,7 @@ async def test_return_is_received(
         async def is_returned() -> bool:
             return bool((await orders.job(job["id"]))["state"] == "returned")
 
-        await eventually(is_returned, SLOW_S)
+        await eventually(is_returned)
 
 
 async def test_empty_counter_says_so(open_page: OpenPage) -> None:
@@ -222,5 +221,5 @@ async def test_revoked_counter_is_signed_out_with_the_reason(
         await it.page.get_by_label(re.compile("Scan or type")).wait_for()
         revoked = await operator.http.post("/v1/tokens/revoke", json={"sub": name, "role": "store"})
         assert revoked.is_success, revoked.text
-        await it.page.get_by_text("You were signed out").wait_for(timeout=SLOW_S * 1000)
+        await it.page.get_by_text("You were signed out").wait_for()
         assert await it.page.evaluate("sessionStorage.getItem('mallard.token')") is None

@@ -14,9 +14,6 @@ from tests.pages.browser import SIZES, picture
 from tests.pages.conftest import OpenPage
 from tests.support import eventually
 
-SLOW_MS = 40_000.0
-SLOW_S = SLOW_MS / 1000
-
 
 async def submitted(operator: Shop, name: str) -> Json:
     """Wait for the job of an order's number; return it."""
@@ -26,7 +23,7 @@ async def submitted(operator: Shop, name: str) -> Json:
         items: list[Json] = answer.json()["items"]
         return items[0] if items else None
 
-    job: Json | None = await eventually(found, SLOW_S)
+    job: Json | None = await eventually(found)
     assert job is not None
     return job
 
@@ -39,7 +36,7 @@ async def looks_again(customer: Page, heading: str) -> None:
         await customer.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         return await said.count() > 0
 
-    await eventually(is_said, SLOW_S)
+    await eventually(is_said)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -59,7 +56,7 @@ async def test_order_lives_its_whole_life_through_pages(
             )
         )
         await driver.page.get_by_role("button", name="Go online").click()
-        await driver.page.get_by_text("Waiting for an offer").wait_for(timeout=SLOW_MS)
+        await driver.page.get_by_text("Waiting for an offer").wait_for()
 
         console = await stack.enter_async_context(
             open_page("/console#/phoenix/new", size=size, token=make_token("ops", "operator"))
@@ -93,7 +90,7 @@ async def test_order_lives_its_whole_life_through_pages(
         await own.get_by_role("button", name="Ready", exact=True).click()
 
         app = driver.page
-        await app.get_by_role("button", name="Accept").click(timeout=SLOW_MS)
+        await app.get_by_role("button", name="Accept").click()
         await app.get_by_role("button", name="I am at the mall").click()
         shown = (
             app.locator("div").filter(has=app.get_by_text("Show", exact=True)).locator("dd.code")
@@ -104,12 +101,12 @@ async def test_order_lives_its_whole_life_through_pages(
             await picture(app, "life-driver-phone-light")
         if size == "desktop":
             await picture(form, "life-console-desktop-light")
-        await own.get_by_role("button", name="Hand over").click(timeout=SLOW_MS)
+        await own.get_by_role("button", name="Hand over").click()
         await shop.page.get_by_role("dialog").get_by_label("Driver's code").fill(code)
         await shop.page.keyboard.press("Enter")
 
         await looks_again(customer.page, "On its way to you")
-        await app.get_by_role("button", name=re.compile("^Delivered")).click(timeout=SLOW_MS)
+        await app.get_by_role("button", name=re.compile("^Delivered")).click()
         await looks_again(customer.page, "Delivered")
         assert "Secret" not in await customer.page.content()
     states = [entry["state"] for entry in (await operator.job(job["id"]))["timeline"]]

@@ -14,7 +14,7 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 from tests.pages.browser import SIZES, check_looks
 from tests.pages.conftest import OpenPage
-from tests.pages.test_whole_life import SLOW_MS, looks_again, submitted
+from tests.pages.test_whole_life import looks_again, submitted
 
 
 def button(page: Page, name: str) -> Locator:
@@ -44,7 +44,7 @@ class Pages:
             permissions=["geolocation"],
         )
         await button(page, "Go online").click()
-        await page.get_by_text("Waiting for an offer").wait_for(timeout=SLOW_MS)
+        await page.get_by_text("Waiting for an offer").wait_for()
         return page
 
     async def counter(self, store: str, mall: str | None = None) -> Page:
@@ -84,29 +84,29 @@ async def broken_down(first: Page, second: Page, *, looks: bool) -> None:
     await button(first, "Breakdown").click()
     await button(first, "My vehicle has broken down").click()
     await button(first, "Yes, I cannot continue").click()
-    await button(second, "Accept").click(timeout=SLOW_MS)
+    await button(second, "Accept").click()
     code = first.locator(".notice .code")
-    await code.wait_for(timeout=SLOW_MS)
+    await code.wait_for()
     await button(second, "I have the parcels").click()
     if looks:
         await check_looks(second, "driver-meeting-code")
     await second.get_by_role("textbox", name="Code").fill((await code.inner_text()).strip())
     await button(second, "Take over").click()
-    await first.get_by_text("The other driver has taken over").wait_for(timeout=SLOW_MS)
+    await first.get_by_text("The other driver has taken over").wait_for()
 
 
 async def brought_back(driver: Page, place: Page, name: str) -> None:
     """The driver goes where its page says and types the code that the place's page shows."""
-    await button(driver, "Parcels returned").wait_for(timeout=SLOW_MS)
+    await button(driver, "Parcels returned").wait_for()
     to = await driver.get_by_role("link", name="Navigate").get_attribute("href")
     lat, lon = parse_qs(urlsplit(to or "").query)["destination"][0].split(",")
     where = Geolocation(latitude=float(lat), longitude=float(lon), accuracy=8)
     await driver.context.set_geolocation(where)
-    code = await card(place, name).locator(".shop-return-code").inner_text(timeout=SLOW_MS)
+    code = await card(place, name).locator(".shop-return-code").inner_text()
     await button(driver, "Parcels returned").click()
     await driver.get_by_role("textbox", name="Code").fill(code.strip())
     await button(driver, "Hand over").click()
-    await place.get_by_text("No parcels are on their way back").wait_for(timeout=SLOW_MS)
+    await place.get_by_text("No parcels are on their way back").wait_for()
 
 
 # The same story in three sizes takes minutes: one size each time, the others by `test-pages-slow`.
@@ -131,7 +131,7 @@ async def test_short_order_is_transferred_and_comes_back(
         await card(counters[1], name).get_by_role("button", name="Ready", exact=True).click()
 
         first = await pages.driver("first", 40)
-        await button(first, "Accept").click(timeout=SLOW_MS)
+        await button(first, "Accept").click()
         await button(first, "I am at the mall").click()
         await button(first, "Collected").wait_for()
         if size == "phone":
@@ -150,17 +150,13 @@ async def test_short_order_is_transferred_and_comes_back(
         await button(second, "I am at the door").click()
         await button(second, "Cannot deliver").click()
         await button(second, "No one answers").click()
-        await (
-            console.get_by_label("Problems")
-            .get_by_role("button", name="Bring it back")
-            .click(timeout=SLOW_MS)
-        )
+        await console.get_by_label("Problems").get_by_role("button", name="Bring it back").click()
         await looks_again(customer, "Going back to the shop")
         # Of two shops neither takes the whole order: the market's station does.
         to = (await operator.job(job["id"]))["return_to"]
         await brought_back(second, await pages.counter(to["store"], to["mall"]), name)
         await looks_again(customer, "Back at the shop")
-        await second.get_by_text("Waiting for an offer").wait_for(timeout=SLOW_MS)
+        await second.get_by_text("Waiting for an offer").wait_for()
         assert "Secret" not in await customer.content()
     seen = await operator.job(job["id"])
     steps = [(entry["state"], entry["cause"] == "transferred") for entry in seen["timeline"]]

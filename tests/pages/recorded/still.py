@@ -10,6 +10,7 @@ from tests.pages.recorded.load import token
 from tests.pages.recorded.people import routes
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, World
+from tests.support import eventually
 
 START_MS: Final = 1_780_000_000_000
 JOB: Final = f"job_{MARKET}_00000007"
@@ -51,6 +52,15 @@ def serving_still() -> Iterator[str]:
         yield url
 
 
+async def _drawn(it: Watched) -> None:
+    """Wait until all that the page asks for is drawn: what comes may make it ask for more."""
+    asked = -1
+    while asked != it.asked:
+        asked = it.asked
+        await eventually(lambda: all("/v1/events" in request.url for request in it.asking))
+        await it.page.evaluate(_DRAWN)
+
+
 @asynccontextmanager
 async def opened_still(browser: Any, url: str, state: str) -> AsyncIterator[Watched]:
     """Open a state of the console, and wait until it is drawn."""
@@ -68,12 +78,12 @@ async def opened_still(browser: Any, url: str, state: str) -> AsyncIterator[Watc
         await page.get_by_role("heading", level=1).wait_for()
         await page.get_by_text("Loading…").wait_for(state="detached")
         if state in ("map", "replay"):
-            await page.locator(".maplibregl-canvas").wait_for(timeout=30_000)
+            await page.locator(".maplibregl-canvas").wait_for()
             await page.get_by_text("Reading").wait_for(state="detached")
             # What the processor paints below the spots differs from one machine to another. A
             # change of the scheme makes another map.
             await page.evaluate(_HIDE_PAINTED)
-        await page.evaluate(_DRAWN)
+        await _drawn(it)
         for key in keys:
             await page.locator(".grid-row").first.wait_for()
             await page.keyboard.press(key)

@@ -234,10 +234,11 @@ function useKeys(market: string, onHelp: () => void): void {
         return;
       }
       const place = PLACES.find((it) => it.key === event.key);
-      if (chordUntil > Date.now() && place) {
+      // By when the keys were pressed: a page that is busy hears of them late.
+      if (chordUntil > event.timeStamp && place) {
         chordUntil = 0;
         go(`/${market}/${place.path}`);
-      } else if (event.key === "g") chordUntil = Date.now() + CHORD_MS;
+      } else if (event.key === "g") chordUntil = event.timeStamp + CHORD_MS;
       else if (event.key === "/") document.querySelector<HTMLElement>("[data-search]")?.focus();
       else if (event.key === "?") onHelp();
       else if (event.key === "Escape" && (route.value.segments[1] === "job" || route.value.segments[1] === "driver")) history.back();

@@ -8,13 +8,18 @@
 const DOUBLE_TAP_MS = 350;
 const MARK = "is-tapped";
 
+let frame = 0;
 let release: ReturnType<typeof setTimeout> | undefined;
 
-/** Ignores taps for as long as a double tap takes. */
+/** Ignores taps until what has changed has been drawn for as long as a double tap takes. */
 export function pauseTaps(): void {
   document.documentElement.classList.add(MARK);
+  cancelAnimationFrame(frame);
   clearTimeout(release);
-  release = setTimeout(() => document.documentElement.classList.remove(MARK), DOUBLE_TAP_MS);
+  // A slow phone may take longer than a double tap to draw it.
+  frame = requestAnimationFrame(() => {
+    release = setTimeout(() => document.documentElement.classList.remove(MARK), DOUBLE_TAP_MS);
+  });
 }
 
 /** From now on ignores taps after each press of a button. */

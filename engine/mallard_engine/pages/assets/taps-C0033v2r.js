@@ -1,0 +1,1 @@
+var e=`is-tapped`,t=0,n;function r(){document.documentElement.classList.add(e),cancelAnimationFrame(t),clearTimeout(n),t=requestAnimationFrame(()=>{n=setTimeout(()=>document.documentElement.classList.remove(e),350)})}function i(){addEventListener(`click`,({target:e})=>{e instanceof Element&&e.closest(`button`)!==null&&r()})}export{r as n,i as t};

@@ -1,1 +1,0 @@
-var e=`is-tapped`,t;function n(){document.documentElement.classList.add(e),clearTimeout(t),t=setTimeout(()=>document.documentElement.classList.remove(e),350)}function r(){addEventListener(`click`,({target:e})=>{e instanceof Element&&e.closest(`button`)!==null&&n()})}export{n,r as t};
