@@ -9,7 +9,7 @@ from tests.e2e.app import App
 from tests.e2e.conftest import make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
-from tests.pages.browser import check_accessible, check_looks
+from tests.pages.browser import check_accessible, check_looks, settled
 from tests.pages.conftest import OpenPage
 from tests.pages.focus import go_by_keys, select_row
 from tests.support import eventually
@@ -228,3 +228,42 @@ async def test_every_place_is_accessible_and_fits(
         await page.goto(page.url.partition("#")[0] + f"#/phoenix/driver/{app.driver}")
         await page.get_by_role("heading", name=app.driver).wait_for()
         await check_looks(page)
+
+
+# Of the places of the bar: which is not wholly left of where the bar begins to fade out.
+_COVERED = """(which) => {
+  const bar = document.querySelector(".nav");
+  const room = bar.getBoundingClientRect();
+  const fade = parseFloat(getComputedStyle(bar).paddingRight);
+  return [...bar.querySelectorAll(which)].filter((place) => {
+    const box = place.getBoundingClientRect();
+    return box.left < room.left || box.right > room.right - fade + 1;
+  }).map((place) => place.textContent);
+}"""
+
+
+async def test_bar_of_a_phone_shows_where_one_is(open_page: OpenPage) -> None:
+    async with open_page("/console#/phoenix/policy", size="phone", token=token()) as it:
+        page = it.page
+        here = '[aria-current="page"]'
+        for path, name in (
+            ("policy", "Policy"),
+            ("new", "New order"),
+            ("exceptions", "Exceptions"),
+        ):
+            await page.evaluate(f"location.hash = '/phoenix/{path}'")
+            await page.locator(f".nav {here}").get_by_text(name).wait_for()
+            await settled(page)
+            assert await page.evaluate(_COVERED, here) == [], name
+        await page.locator(".nav a").first.focus()
+        for _ in range(6):
+            await page.keyboard.press("Tab")
+            await settled(page)
+            assert await page.evaluate(_COVERED, ":focus") == []
+        # Turned from a wide screen, too.
+        await page.set_viewport_size({"width": 1024, "height": 390})
+        await page.evaluate("location.hash = '/phoenix/new'")
+        await page.locator(f".nav {here}").get_by_text("New order").wait_for()
+        await page.set_viewport_size({"width": 390, "height": 844})
+        await settled(page)
+        assert await page.evaluate(_COVERED, here) == []

@@ -13,7 +13,7 @@ from tests.e2e.app import App
 from tests.e2e.conftest import make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
-from tests.pages.browser import check_looks, settled
+from tests.pages.browser import SIZES, check_looks, settled
 from tests.pages.conftest import OpenPage
 from tests.support import GUARD_S, eventually
 
@@ -236,6 +236,12 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
         await press(page, "Delivered")
         done = page.get_by_role("dialog").get_by_role("button", name="Delivered")
         await expect(done).to_be_disabled()
+        for width, height in (*SIZES.values(), (390, 640)):
+            await page.set_viewport_size({"width": width, "height": height})
+            for name in ("Delivered", "Back"):
+                last = page.get_by_role("dialog").get_by_role("button", name=name)
+                await expect(last).to_be_in_viewport(ratio=1)
+        await page.set_viewport_size({"width": 390, "height": 844})
         await settled(page)
         before = await field_of(page).bounding_box()
         await photograph(page, b"no picture", "This file is not a photo.")

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from tests.e2e.app import App
 from tests.e2e.conftest import Node, make_token
@@ -76,6 +76,53 @@ async def test_order_is_ready_and_handed_over_by_a_scanned_code(
         await said(orders, job["id"], "collected")
         await it.page.get_by_role("heading", name="Collected today").wait_for()
         assert (await app.expect("job", reason="handed_over"))["job"] == job["id"]
+
+
+async def scan(page: Page, code: str) -> None:
+    await page.keyboard.type(code)
+    await page.keyboard.press("Enter")
+
+
+async def test_code_scanned_twice_acts_on_no_order_by_chance(
+    open_page: OpenPage, orders: Shop, new_app: NewApp, place: Place
+) -> None:
+    jobs = [await orders.submit(order_of(place)) for _ in range(2)]
+    held = [(await accepted(new_app, place))[1] for _ in jobs]
+    codes = {job["job"]: job["handover_code"] for job in held}
+    async with open_page("/shop", size="tablet", token=counter_token(place)) as it:
+        said_of: list[str] = []
+        it.page.on("request", lambda one: said_of.append(one.url) if one.method == "POST" else None)
+        for job in jobs:
+            own = card(it.page, job["external_id"])
+            await own.get_by_role("button", name="Hand over").wait_for()
+        await scan(it.page, codes[jobs[1]["id"]])
+        dialog = it.page.get_by_role("dialog", name="for which order?")
+        await dialog.wait_for()
+        await scan(it.page, codes[jobs[1]["id"]])
+        # Also on a button that has the focus.
+        await dialog.get_by_role("button").first.focus()
+        await scan(it.page, codes[jobs[1]["id"]])
+        await check_looks(it.page)
+        assert said_of == []
+        # The order's own number answers the question.
+        await scan(it.page, jobs[1]["external_id"])
+        await said(orders, jobs[1]["id"], "collected")
+        await dialog.wait_for(state="detached")
+    assert (await orders.job(jobs[0]["id"]))["pickup"]["stores"][0]["state"] == "waiting"
+
+
+async def test_scan_presses_no_button_of_a_dialog(
+    open_page: OpenPage, orders: Shop, place: Place
+) -> None:
+    job = await orders.submit(order_of(place))
+    async with open_page("/shop", size="tablet", token=counter_token(place)) as it:
+        await card(it.page, job["external_id"]).get_by_role("button", name="Ready later").click()
+        dialog = it.page.get_by_role("dialog")
+        await expect(dialog.get_by_role("button", name="10 min")).to_be_focused()
+        await scan(it.page, "A7K2M")
+        await expect(dialog).to_be_visible()
+        await it.page.keyboard.press("Enter")
+        await dialog.wait_for(state="detached")
 
 
 async def test_wrong_code_is_reported_and_the_right_one_works(

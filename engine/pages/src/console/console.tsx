@@ -2,7 +2,7 @@
 
 import { lazy, Suspense } from "preact/compat";
 import type { JSX } from "preact";
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { inWords } from "../shared/api.ts";
 import { Button, Empty, LineBanner, toast } from "../shared/components.tsx";
 import { call, signOut } from "../shared/session.ts";
@@ -201,8 +201,17 @@ function Navigation(): JSX.Element {
   const { live, market } = useConsole();
   const place = route.value.segments[1] ?? "exceptions";
   const urgent = live.exceptions.value.filter((row) => row.severity === "now").length;
+  const bar = useRef<HTMLElement>(null);
+  // On a phone the bar is wider than its room.
+  useEffect(() => {
+    const element = bar.current;
+    if (element === null) return;
+    const sizes = new ResizeObserver(() => reveal(element.querySelector("[aria-current]")));
+    sizes.observe(element);
+    return () => sizes.disconnect();
+  }, [place]);
   return (
-    <nav class="nav" aria-label="Places">
+    <nav class="nav" aria-label="Places" ref={bar} onFocusIn={(event) => reveal(event.target as Element)}>
       {PLACES.map((it) => {
         const isHere = it.path === place || (it.path === "orders" && place === "job") || (it.path === "drivers" && place === "driver");
         return (
@@ -221,6 +230,11 @@ function Navigation(): JSX.Element {
       })}
     </nav>
   );
+}
+
+/** Scrolls a place of the bar to where the bar does not fade out. */
+function reveal(place: Element | null): void {
+  place?.scrollIntoView({ inline: "nearest", block: "nearest" });
 }
 
 /** `g e` and the like, `/`, `?`, Escape. */

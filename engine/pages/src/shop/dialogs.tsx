@@ -4,7 +4,8 @@ import { useState } from "preact/hooks";
 import { Button, Dialog, Field } from "../shared/components.tsx";
 import { count } from "../shared/words.ts";
 import type { Counter } from "./counter.ts";
-import { entryOf, nameOf } from "./groups.ts";
+import { entryOf, meaningOf, nameOf } from "./groups.ts";
+import { useScans } from "./scans.ts";
 import type { Pickup } from "./types.ts";
 
 const LATER_MIN = [10, 20, 30, 60];
@@ -69,15 +70,21 @@ interface ChooseProps {
   code: string;
   candidates: Pickup[];
   counter: Counter;
+  /** Another code was scanned. */
+  onCode: (code: string) => void;
   onClose: () => void;
 }
 
-/** A code alone does not say whose it is. Trying it on each order would count as wrong codes. */
-export function ChooseDialog({ code, candidates, counter, onClose }: ChooseProps) {
+/**
+ * A code alone does not say whose it is. Trying it on each order would count as wrong codes. The
+ * same code scanned again changes nothing; an order's number chooses the order.
+ */
+export function ChooseDialog({ code, candidates, counter, onCode, onClose }: ChooseProps) {
   const [error, setError] = useState<string | null>(null);
   const [isBusy, setBusy] = useState(false);
 
   async function choose(pickup: Pickup): Promise<void> {
+    if (isBusy) return;
     setBusy(true);
     const problem = await counter.handOver(pickup, code);
     setBusy(false);
@@ -85,12 +92,19 @@ export function ChooseDialog({ code, candidates, counter, onClose }: ChooseProps
     else setError(problem);
   }
 
+  useScans((text) => {
+    const meaning = meaningOf(text, candidates);
+    if (meaning.kind === "order") void choose(meaning.pickup);
+    else onCode(meaning.code);
+  });
+
   return (
     <Dialog title={`Code ${code}: for which order?`} onClose={onClose}>
-      <ul class="shop-choices">
-        {candidates.map((it, n) => (
+      {/* No order has the focus: the Enter of a scan that comes twice would choose it. */}
+      <ul class="shop-choices" tabIndex={-1} autofocus>
+        {candidates.map((it) => (
           <li key={it.id}>
-            <Button size="large" busy={isBusy} autofocus={n === 0} onClick={() => void choose(it)}>
+            <Button size="large" busy={isBusy} onClick={() => void choose(it)}>
               <span class="breaks">{nameOf(it)}</span>
               <span class="muted breaks">
                 {count(entryOf(it).parcels, "parcel")}

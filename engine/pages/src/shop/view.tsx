@@ -9,6 +9,7 @@ import { clock, count, named, placeName, until } from "../shared/words.ts";
 import type { Counter } from "./counter.ts";
 import { ChooseDialog, HandOverDialog, LaterDialog, MissingDialog, ShortDialog } from "./dialogs.tsx";
 import { entryOf, grouped, isOpen, meaningOf, nameOf, type Group } from "./groups.ts";
+import { useScans } from "./scans.ts";
 import type { Pickup, Return } from "./types.ts";
 
 const HOUR_MS = 3_600_000;
@@ -86,6 +87,17 @@ function Header({ counter, session }: { counter: Counter; session: Session }) {
   );
 }
 
+/** Asks what a code or an order's number leads to; false if it leads to nothing. */
+function mean(text: string, counter: Counter): boolean {
+  const meaning = meaningOf(text, counter.pickups.value ?? []);
+  if (meaning.kind === "code" && meaning.candidates.length === 0) return false;
+  asking.value =
+    meaning.kind === "order"
+      ? { what: "handover", pickup: meaning.pickup }
+      : { what: "choose", code: meaning.code, candidates: meaning.candidates };
+  return true;
+}
+
 /**
  * Takes what is typed or scanned anywhere on the page: a barcode wedge types like a keyboard and
  * ends with Enter.
@@ -112,16 +124,8 @@ function CodeField({ counter }: { counter: Counter }) {
     const typed = text.trim();
     if (typed === "") return;
     setText("");
-    const meaning = meaningOf(typed, counter.pickups.value ?? []);
-    if (meaning.kind === "order") {
-      asking.value = { what: "handover", pickup: meaning.pickup };
-    } else if (meaning.candidates.length === 0) {
-      setProblem("No order has this number, and no driver is here or on the way.");
-      return;
-    } else {
-      asking.value = { what: "choose", code: meaning.code, candidates: meaning.candidates };
-    }
-    setProblem(null);
+    const isKnown = mean(typed, counter);
+    setProblem(isKnown ? null : "No order has this number, and no driver is here or on the way.");
   }
 
   return (
@@ -319,10 +323,12 @@ function ReturnCard({ it, counter }: { it: Return; counter: Counter }) {
 
 function Asked({ counter }: { counter: Counter }) {
   const asked = asking.value;
+  // No scan presses a button of a dialog; the one that asks for an order takes scans itself.
+  useScans(() => undefined);
   if (asked === null) return null;
   const close = () => (asking.value = null);
   if (asked.what === "choose") {
-    return <ChooseDialog {...asked} counter={counter} onClose={close} />;
+    return <ChooseDialog {...asked} counter={counter} onCode={(code) => mean(code, counter)} onClose={close} />;
   }
   const views = {
     handover: HandOverDialog,

@@ -88,8 +88,10 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
           </label>
         ) : null}
         {asks("signature") ? <SignaturePad onChange={setSignature} /> : null}
-        <Button type="submit" kind="primary" size="large" disabled={!isComplete}>Delivered</Button>
-        <Button size="large" kind="quiet" onClick={onClose}>Back</Button>
+        <div class="proof-actions">
+          <Button size="large" kind="quiet" onClick={onClose}>Back</Button>
+          <Button type="submit" kind="primary" size="large" disabled={!isComplete}>Delivered</Button>
+        </div>
       </form>
     </Dialog>
   );
