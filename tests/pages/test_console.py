@@ -1,9 +1,10 @@
 """The console in Chromium: exceptions and what to do about them, lists, an order, the policy."""
 
+import asyncio
 import re
 from collections.abc import Callable
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.e2e.app import App
 from tests.e2e.conftest import make_token
@@ -267,3 +268,72 @@ async def test_bar_of_a_phone_shows_where_one_is(open_page: OpenPage) -> None:
         await page.set_viewport_size({"width": 390, "height": 844})
         await settled(page)
         assert await page.evaluate(_COVERED, here) == []
+
+
+async def test_command_on_a_slow_line_is_shown_and_sent_once(
+    open_page: OpenPage, place: Place, orders: Shop, new_app: NewApp
+) -> None:
+    app, job = await assigned(place, orders, new_app)
+    await app.must("problem", job=job["id"], attempt=1, kind="accident", text="rear-ended")
+    answer = asyncio.Event()
+    sent: list[str] = []
+
+    async def late(route: Route) -> None:
+        sent.append(route.request.url)
+        await answer.wait()
+        await route.continue_()
+
+    async with open_page("/console#/phoenix/exceptions", token=token()) as it:
+        page = it.page
+        await page.route("**/acknowledge", late)
+        await row(page, "Accident reported")
+        await select_row(page, job["external_id"])
+        for _ in range(2):
+            await page.keyboard.press("a")
+        await page.get_by_role("status").get_by_text("Sending…").wait_for()
+        answer.set()
+        await page.get_by_text("Accident reported").wait_for(state="detached")
+        await page.get_by_role("status").get_by_text("Live").wait_for()
+    assert len(sent) == 1
+
+
+async def test_question_that_was_not_answered_keeps_what_was_typed(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    job = await orders.submit(place.order())
+    async with open_page(f"/console#/phoenix/job/{job['id']}", token=token()) as it:
+        it.expected += ["ERR_FAILED", "Failed to load resource"]
+        page = it.page
+        await page.route("**/cancel", lambda route: route.abort())
+        await page.get_by_role("button", name="Cancel").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Note").fill("out of stock since noon")
+        await page.keyboard.press("Enter")
+        await dialog.get_by_role("alert").get_by_text("No answer").wait_for()
+        await expect(dialog.get_by_label("Note")).to_have_value("out of stock since noon")
+        await check_accessible(page)
+        await page.unroute("**/cancel")
+        await dialog.get_by_role("button", name="Cancel the order").click()
+        await dialog.wait_for(state="detached")
+    assert await orders.state(job["id"]) == "cancelled"
+
+
+async def test_way_back_closes_a_question_and_keeps_a_new_order(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    job = await orders.submit(place.order())
+    async with open_page("/console#/phoenix/new", token=token()) as it:
+        page = it.page
+        await page.get_by_label("Customer").fill("Ms Ito")
+        await page.evaluate(f"location.hash = '/phoenix/job/{job['id']}'")
+        await page.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("dialog").wait_for()
+        await page.go_back()
+        await page.get_by_role("heading", name="New order").wait_for()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(page.get_by_label("Customer")).to_have_value("Ms Ito")
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_label("Token").fill(token())
+        await page.keyboard.press("Enter")
+        await page.evaluate("location.hash = '/phoenix/new'")
+        await expect(page.get_by_label("Customer")).to_have_value("")

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from playwright.async_api import Locator, Page
+from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.app import App
 from tests.e2e.conftest import make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop
+from tests.pages.browser import settled
 from tests.pages.conftest import OpenPage
 from tests.pages.focus import select_row
 from tests.pages.test_driver_page import accept_order, go_online, new_driver, phone, press, reaches
@@ -81,6 +82,25 @@ async def test_offer_does_not_take_the_tap_that_was_meant_for_the_page(
         await it.page.evaluate(_OFFER_TAKES_TAPS)
         await orders.submit(place.order())
         assert await it.page.evaluate("window.takesTaps") is False
+        await press(it.page, "Accept")
+        await it.page.get_by_role("button", name="I am at the mall").wait_for()
+
+
+async def test_offer_stays_over_everything_until_it_is_answered(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    _, token = new_driver()
+    async with open_page("/driver", **phone(place, token)) as it:
+        await go_online(it.page)
+        await orders.submit(place.order())
+        shown = it.page.get_by_role("dialog")
+        await shown.wait_for()
+        # As the back button of a phone: the browser lets a page refuse it once.
+        for _ in range(3):
+            await it.page.keyboard.press("Escape")
+            await settled(it.page)
+        await expect(shown).to_have_count(1)
+        assert await shown.evaluate("(it) => it.matches(':modal')")
         await press(it.page, "Accept")
         await it.page.get_by_role("button", name="I am at the mall").wait_for()
 

@@ -9,7 +9,7 @@ import { call, signOut } from "../shared/session.ts";
 import { named } from "../shared/words.ts";
 import { countByState } from "./core/board.ts";
 import { callOf, type Command } from "./core/commands.ts";
-import { ConsoleContext, useConsole, type ConsoleState } from "./context.ts";
+import { ConsoleContext, useConsole, type ConsoleState, type OrderDraft } from "./context.ts";
 import { Ask, Keys, type Question } from "./dialogs.tsx";
 import { isTyping } from "./grid.tsx";
 import { Live } from "./live.ts";
@@ -41,6 +41,8 @@ const PLACES: { path: string; name: string; key: string }[] = [
 const COUNTED = ["queued", "offered", "assigned", "at_mall", "picked_up", "returning"];
 // The second key of `g e` must follow soon.
 const CHORD_MS = 1_500;
+// A command that takes longer is shown as being sent.
+const SLOW_MS = 400;
 
 export function Console(): JSX.Element {
   const [markets, setMarkets] = useState<Market[] | null>(null);
@@ -80,6 +82,9 @@ export function Console(): JSX.Element {
 function InMarket({ market, markets, onChanged }: { market: Market; markets: Market[]; onChanged: () => void }): JSX.Element {
   const live = useMemo(() => new Live(market), [market.id]);
   const [question, setQuestion] = useState<Question | null>(null);
+  const [isSending, setSending] = useState(false);
+  const running = useRef(new Set<string>());
+  const draft = useRef<OrderDraft | null>(null);
   const [areKeysShown, setKeysShown] = useState(false);
   useEffect(() => {
     live.start();
@@ -87,10 +92,19 @@ function InMarket({ market, markets, onChanged }: { market: Market; markets: Mar
     return () => live.stop();
   }, [live]);
 
-  const perform = async (command: Command): Promise<void> => {
+  // A question is about what was shown when it was asked.
+  useEffect(() => {
     setQuestion(null);
+    setKeysShown(false);
+  }, [route.value.path]);
+
+  const perform = async (command: Command): Promise<void> => {
     const wanted = callOf(command, new Date().toISOString());
-    if (wanted === null) return;
+    const name = JSON.stringify(command);
+    // Pressed again before the answer has come, it is the same command.
+    if (wanted === null || running.current.has(name)) return;
+    running.current.add(name);
+    const slow = setTimeout(() => setSending(true), SLOW_MS);
     try {
       const answer = await call<unknown>(wanted.path, { method: wanted.method, body: wanted.body });
       if (isJob(answer)) live.board.putJob(answer);
@@ -98,8 +112,10 @@ function InMarket({ market, markets, onChanged }: { market: Market; markets: Mar
       live.draw();
       toast(wanted.done);
       if (command.kind === "pause" || command.kind === "unpause") onChanged();
-    } catch (error) {
-      toast(inWords(error), "danger");
+    } finally {
+      clearTimeout(slow);
+      running.current.delete(name);
+      if (running.current.size === 0) setSending(false);
     }
   };
   const context: ConsoleState = {
@@ -111,8 +127,9 @@ function InMarket({ market, markets, onChanged }: { market: Market; markets: Mar
       if (command.kind === "open") go(`/${market.id}${command.path}`);
       else if (isAsked(command)) setQuestion({ command });
       else if (confirm !== undefined) setQuestion({ command, text: confirm });
-      else void perform(command);
+      else perform(command).catch((error: unknown) => toast(inWords(error), "danger"));
     },
+    draft,
   };
   useKeys(market.id, () => setKeysShown(true));
 
@@ -122,7 +139,7 @@ function InMarket({ market, markets, onChanged }: { market: Market; markets: Mar
         <a class="skip" href="#content" onClick={(event) => { event.preventDefault(); document.getElementById("content")?.focus(); }}>
           Skip to the content
         </a>
-        <Top onKeys={() => setKeysShown(true)} />
+        <Top isSending={isSending} onKeys={() => setKeysShown(true)} />
         <Navigation />
         <main id="content" tabIndex={-1}>
           <LineBanner />
@@ -131,7 +148,7 @@ function InMarket({ market, markets, onChanged }: { market: Market; markets: Mar
           </Suspense>
         </main>
       </div>
-      {question ? <Ask question={question} onDo={(command) => void perform(command)} onClose={() => setQuestion(null)} /> : null}
+      {question ? <Ask question={question} onDo={perform} onClose={() => setQuestion(null)} /> : null}
       {areKeysShown ? <Keys onClose={() => setKeysShown(false)} /> : null}
     </ConsoleContext.Provider>
   );
@@ -161,7 +178,7 @@ function Place(): JSX.Element {
   }
 }
 
-function Top({ onKeys }: { onKeys: () => void }): JSX.Element {
+function Top({ isSending, onKeys }: { isSending: boolean; onKeys: () => void }): JSX.Element {
   const { live, market, markets } = useConsole();
   live.version.value;
   const counts = countByState(live.board.jobs.values());
@@ -185,7 +202,7 @@ function Top({ onKeys }: { onKeys: () => void }): JSX.Element {
         ))}
       </ul>
       <span class={`line line-${state}`} role="status">
-        {state === "live" ? "Live" : state === "down" ? "Disconnected" : "Connecting"}
+        {isSending ? "Sending…" : state === "live" ? "Live" : state === "down" ? "Disconnected" : "Connecting"}
       </span>
       <Button size="small" kind="quiet" aria-label="Keys" onClick={onKeys}>
         ?

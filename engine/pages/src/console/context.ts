@@ -7,6 +7,17 @@ import type { Command } from "./core/commands.ts";
 import type { Live } from "./live.ts";
 import type { Market } from "./core/types.ts";
 
+/** An order that is being written by hand. */
+export interface OrderDraft {
+  mall: string;
+  store: string;
+  more: readonly { store: string; parcels: string }[];
+  fields: Record<string, string>;
+  level: string;
+  /** One key an order: what was not answered is repeated without a second order. */
+  key: string;
+}
+
 export interface ConsoleState {
   live: Live;
   market: Market;
@@ -14,6 +25,8 @@ export interface ConsoleState {
   /** Do a command; asks first if it has a question. */
   run: (command: Command, confirm?: string) => void;
   say: (text: string) => void;
+  /** What was typed of a new order, for somebody who leaves the form and comes back. */
+  draft: { current: OrderDraft | null };
 }
 
 export const ConsoleContext = createContext<ConsoleState | null>(null);

@@ -1,8 +1,9 @@
 /** Questions before a command: is it sure, to whom, with which reason. */
 
 import type { JSX } from "preact";
-import { useState } from "preact/hooks";
-import { Button, Dialog, Field } from "../shared/components.tsx";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { inWords } from "../shared/api.ts";
+import { Button, Dialog, Field, toast } from "../shared/components.tsx";
 import { call } from "../shared/session.ts";
 import { distance, duration, named } from "../shared/words.ts";
 import type { Command } from "./core/commands.ts";
@@ -13,34 +14,75 @@ import { Select } from "./views/jobs.tsx";
 
 export type Question = { command: Command; text: string } | { command: Extract<Command, { kind: `ask-${string}` }> };
 
-interface Props<C> {
-  command: C;
+interface Answering {
   onDo: (command: Command) => void;
+  onClose: () => void;
+  /** The command is being sent. */
+  isBusy: boolean;
+  /** Why it was not done, in words. */
+  fault: string | null;
+}
+
+interface Props<C> extends Answering {
+  command: C;
+}
+
+interface AskProps {
+  question: Question;
+  /** Rejects if the command was not done. */
+  onDo: (command: Command) => Promise<void>;
   onClose: () => void;
 }
 
-export function Ask({ question, onDo, onClose }: { question: Question; onDo: (command: Command) => void; onClose: () => void }): JSX.Element {
-  if ("text" in question) return <Confirm text={question.text} onDo={() => onDo(question.command)} onClose={onClose} />;
+/** A question stays until its command is done: what was typed is not lost with a bad line. */
+export function Ask({ question, onDo, onClose }: AskProps): JSX.Element {
+  const [isBusy, setBusy] = useState(false);
+  const [fault, setFault] = useState<string | null>(null);
+  const isShown = useRef(true);
+  useEffect(() => () => void (isShown.current = false), []);
+
+  async function perform(command: Command): Promise<void> {
+    if (isBusy) return;
+    setBusy(true);
+    setFault(null);
+    try {
+      await onDo(command);
+      if (isShown.current) onClose();
+    } catch (error) {
+      if (isShown.current) setFault(inWords(error));
+      else toast(inWords(error), "danger");
+    } finally {
+      setBusy(false);
+    }
+  }
+
+  const answering: Answering = { onDo: (command) => void perform(command), onClose, isBusy, fault };
+  if ("text" in question) return <Confirm {...answering} command={question.command} text={question.text} />;
   const { command } = question;
   switch (command.kind) {
     case "ask-assign":
-      return <Assign command={command} onDo={onDo} onClose={onClose} />;
+      return <Assign {...answering} command={command} />;
     case "ask-close":
-      return <Close command={command} onDo={onDo} onClose={onClose} />;
+      return <Close {...answering} command={command} />;
     case "ask-cancel":
-      return <Cancel command={command} onDo={onDo} onClose={onClose} />;
+      return <Cancel {...answering} command={command} />;
     case "ask-instructions":
-      return <Instructions command={command} onDo={onDo} onClose={onClose} />;
+      return <Instructions {...answering} command={command} />;
   }
 }
 
-function Confirm({ text, onDo, onClose }: { text: string; onDo: () => void; onClose: () => void }): JSX.Element {
+function Fault({ text }: { text: string | null }): JSX.Element | null {
+  return text === null ? null : <p class="form-error" role="alert">{text}</p>;
+}
+
+function Confirm({ command, text, onDo, onClose, isBusy, fault }: Props<Command> & { text: string }): JSX.Element {
   return (
     <Dialog title="Are you sure?" onClose={onClose}>
+      <Fault text={fault} />
       <p>{text}</p>
       <div class="dialog-actions">
         <Button onClick={onClose}>No</Button>
-        <Button kind="primary" onClick={onDo} autofocus>
+        <Button kind="primary" busy={isBusy} onClick={() => onDo(command)} autofocus>
           Yes
         </Button>
       </div>
@@ -49,7 +91,7 @@ function Confirm({ text, onDo, onClose }: { text: string; onDo: () => void; onCl
 }
 
 /** Who fits best comes first, as the last round ranked them; any other driver can be named too. */
-function Assign({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-assign" }>>): JSX.Element {
+function Assign({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-assign" }>>): JSX.Element {
   const { live } = useConsole();
   const [text, setText] = useState("");
   const { value } = useLoaded(command.job, () => call<Explanation>(`/v1/jobs/${encodeURIComponent(command.job)}/explain`));
@@ -81,9 +123,10 @@ function Assign({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
           ))}
         </ul>
         {found.length === 0 ? <p class="muted">No such driver is connected; Enter tries the name all the same.</p> : null}
+        <Fault text={fault} />
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary">
+          <Button type="submit" kind="primary" busy={isBusy}>
             Assign
           </Button>
         </div>
@@ -92,7 +135,7 @@ function Assign({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
   );
 }
 
-function Close({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-close" }>>): JSX.Element {
+function Close({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-close" }>>): JSX.Element {
   const [state, setState] = useState("returned");
   const [reason, setReason] = useState("");
   return (
@@ -106,9 +149,10 @@ function Close({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-c
         <p>The driver is freed of it. Close it only if you know where the parcels are.</p>
         <Select label="As" value={state} none={null} onChange={setState} options={[["returned", "Returned"], ["delivered", "Delivered"], ["lost", "Lost"]]} />
         <Field label="Reason" value={reason} maxLength={200} onInput={(event) => setReason(event.currentTarget.value)} />
+        <Fault text={fault} />
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="danger">
+          <Button type="submit" kind="danger" busy={isBusy}>
             Close the order
           </Button>
         </div>
@@ -119,7 +163,7 @@ function Close({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-c
 
 const CANCEL_REASONS = ["customer", "store", "out_of_stock", "duplicate", "late", "fraud", "other"];
 
-function Cancel({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-cancel" }>>): JSX.Element {
+function Cancel({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-cancel" }>>): JSX.Element {
   const { live } = useConsole();
   const [reason, setReason] = useState("customer");
   const [note, setNote] = useState("");
@@ -135,9 +179,10 @@ function Cancel({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
         {state === "picked_up" || state === "returning" ? <p>It is on board: the driver brings it back.</p> : null}
         <Select label="Reason" value={reason} none={null} onChange={setReason} options={CANCEL_REASONS.map((it) => [it, named(it)])} />
         <Field label="Note" value={note} maxLength={200} onInput={(event) => setNote(event.currentTarget.value)} />
+        <Fault text={fault} />
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="danger">
+          <Button type="submit" kind="danger" busy={isBusy}>
             Cancel the order
           </Button>
         </div>
@@ -146,7 +191,7 @@ function Cancel({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-
   );
 }
 
-function Instructions({ command, onDo, onClose }: Props<Extract<Command, { kind: "ask-instructions" }>>): JSX.Element {
+function Instructions({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-instructions" }>>): JSX.Element {
   const [text, setText] = useState("");
   return (
     <Dialog title="Instructions for the driver" onClose={onClose}>
@@ -157,9 +202,10 @@ function Instructions({ command, onDo, onClose }: Props<Extract<Command, { kind:
         }}
       >
         <Field label="What should the driver do?" value={text} required maxLength={500} onInput={(event) => setText(event.currentTarget.value)} autofocus />
+        <Fault text={fault} />
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary">
+          <Button type="submit" kind="primary" busy={isBusy}>
             Send
           </Button>
         </div>

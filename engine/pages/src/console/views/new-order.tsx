@@ -1,11 +1,11 @@
 /** The form for an order by hand: a phone call, a test, a parcel that was forgotten. */
 
 import type { JSX } from "preact";
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, inWords } from "../../shared/api.ts";
 import { Button, Card, Field } from "../../shared/components.tsx";
 import { call } from "../../shared/session.ts";
-import { useConsole } from "../context.ts";
+import { useConsole, type OrderDraft } from "../context.ts";
 import { go } from "../router.ts";
 import type { Job } from "../core/types.ts";
 import { Select } from "./jobs.tsx";
@@ -29,18 +29,22 @@ const POINTERS: Record<string, RegExp> = {
 };
 
 export function NewOrder(): JSX.Element {
-  const { market, say, live } = useConsole();
-  const [mall, setMall] = useState(market.malls[0]?.id ?? "");
+  const { market, say, live, draft } = useConsole();
+  const kept = draft.current;
+  const [mall, setMall] = useState(kept?.mall ?? market.malls[0]?.id ?? "");
   const stores = market.malls.find((it) => it.id === mall)?.stores ?? [];
-  const [store, setStore] = useState(stores[0]?.id ?? "");
-  const [more, setMore] = useState<readonly ShopPart[]>([]);
-  const [fields, setFields] = useState<Record<string, string>>({ parcels: "1", deadline: local(Date.now() + 4 * HOUR_MS) });
-  const [level, setLevel] = useState("");
+  const [store, setStore] = useState(kept?.store ?? stores[0]?.id ?? "");
+  const [more, setMore] = useState<readonly ShopPart[]>(kept?.more ?? []);
+  const [fields, setFields] = useState<Record<string, string>>(kept?.fields ?? { parcels: "1", deadline: local(Date.now() + 4 * HOUR_MS) });
+  const [level, setLevel] = useState(kept?.level ?? "");
   const [faults, setFaults] = useState<Record<string, string>>({});
   const [fault, setFault] = useState<string | null>(null);
   const [isBusy, setBusy] = useState(false);
-  // One key an order: a click that was not answered is repeated without a second order.
-  const key = useRef(crypto.randomUUID());
+  const key = useRef(kept?.key ?? crypto.randomUUID());
+  const written = useRef<OrderDraft | null>(null);
+  written.current = { mall, store, more, fields, level, key: key.current };
+  const isSubmitted = useRef(false);
+  useEffect(() => () => void (draft.current = isSubmitted.current ? null : written.current), []);
 
   const field = (name: string, label: string, more: Partial<JSX.IntrinsicElements["input"]> & { hint?: string } = {}): JSX.Element => (
     <Field
@@ -62,6 +66,7 @@ export function NewOrder(): JSX.Element {
         headers: { "idempotency-key": key.current },
         body: bodyOf(fields, mall, store, level, more),
       });
+      isSubmitted.current = true;
       live.board.putJob(job);
       say(`Order ${job.external_id ?? job.id} was submitted`);
       go(`/${market.id}/job/${job.id}`);

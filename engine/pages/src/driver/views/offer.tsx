@@ -27,14 +27,19 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
   useEffect(() => {
     // It comes at any time: also under a thumb on its way to a button of the page.
     pauseTaps();
-    dialog.current?.showModal();
+    const element = dialog.current;
+    const open = (): void => element?.showModal();
+    open();
+    // A browser lets a page refuse the phone's back button, but not again and again.
+    element?.addEventListener("close", open);
     // The card is drawn: only now the driver has seen it.
     const frame = requestAnimationFrame(() => app.shown(offer));
     const timer = setInterval(() => setLeft(app.client.secondsLeft(offer)), TICK_MS);
     return () => {
       cancelAnimationFrame(frame);
       clearInterval(timer);
-      dialog.current?.close();
+      element?.removeEventListener("close", open);
+      element?.close();
     };
   }, [offer.offer]);
 
