@@ -11,6 +11,8 @@ export const wasAwayMs = signal(0);
 
 const AWAY_AFTER_MS = 30_000;
 const FIX_TIMEOUT_MS = 30_000;
+// So many polls without a position: the watch is begun anew.
+const SILENT_POLLS = 4;
 const NOW_TIMEOUT_MS = 4_000;
 
 /**
@@ -18,7 +20,9 @@ const NOW_TIMEOUT_MS = 4_000;
  * that stops it.
  *
  * A browser reports a position only when it changes. A driver who waits in a car park must be reported
- * too, so the position is also polled.
+ * too, so the position is also polled. Chromium answers a poll beside a watch only with a position
+ * that is new to the watch, so a watch that has been silent for a while is begun anew: the first
+ * position that a watch gets is the present one.
  */
 export function watchPosition(client: DriverClient): () => void {
   if (!("geolocation" in navigator)) {
@@ -26,18 +30,36 @@ export function watchPosition(client: DriverClient): () => void {
     return () => undefined;
   }
   const { geolocation } = navigator;
+  let isFound = false;
+  let silentPolls = 0;
   const found = (position: GeolocationPosition): void => {
+    isFound = true;
+    silentPolls = 0;
     place.value = "known";
     client.position(position);
   };
   const failed = (error: GeolocationPositionError): void => {
     place.value = error.code === error.PERMISSION_DENIED ? "denied" : "unavailable";
   };
-  const watch = geolocation.watchPosition(found, failed, { enableHighAccuracy: true, maximumAge: 0, timeout: FIX_TIMEOUT_MS });
+  const begin = (): number => geolocation.watchPosition(found, failed, { enableHighAccuracy: true, maximumAge: 0, timeout: FIX_TIMEOUT_MS });
+  // The watch reports that no position can be found; a poll that has no answer by the next one says nothing.
+  const unanswered = (error: GeolocationPositionError): void => {
+    if (error.code !== error.TIMEOUT) failed(error);
+  };
+  let watch = begin();
   let timer = 0;
   const ask = (): void => {
-    if (!document.hidden)
-      geolocation.getCurrentPosition(found, failed, { enableHighAccuracy: true, maximumAge: client.locationMs, timeout: FIX_TIMEOUT_MS });
+    if (!document.hidden) {
+      // Not before the first position: that may take a phone long.
+      if (silentPolls >= SILENT_POLLS && isFound) {
+        geolocation.clearWatch(watch);
+        watch = begin();
+        silentPolls = 0;
+      } else {
+        geolocation.getCurrentPosition(found, unanswered, { enableHighAccuracy: true, maximumAge: client.locationMs, timeout: client.locationMs / 2 });
+        silentPolls += 1;
+      }
+    }
     timer = setTimeout(ask, client.locationMs) as unknown as number;
   };
   ask();
