@@ -32,6 +32,8 @@ SETTINGS = {
     "MALLARD_OFFER_TIMEOUT_MS": "120000",
     "MALLARD_OFFER_ACK_TIMEOUT_MS": "15000",
     "MALLARD_RESUME_TTL_S": "120",
+    # An `App` sends its position once, and a story may take minutes.
+    "MALLARD_STALE_AFTER_S": "600",
     # A test's phone is at its next stop at once, however far that is.
     "MALLARD_MAX_SPEED_MPS": "100000",
     "MALLARD_ADDRESS_RATE_PER_S": "0",
