@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import httpcore2
 
 from mallard_engine.core.webhooks.destinations import Destination
-from mallard_engine.gateway.webhooks.exchange import BadAnswer, Wire
+from mallard_engine.gateway.webhooks.exchange import exchange
 from mallard_engine.gateway.webhooks.network import CheckedNetwork
 
 _KEPT_OPEN_S: Final = 20.0
@@ -23,13 +23,13 @@ _SWEEP_S: Final = 5.0
 
 
 class _Idle(NamedTuple):
-    wire: Wire
+    stream: httpcore2.AsyncNetworkStream
     until_s: float
 
     @property
     def is_good(self) -> bool:
-        """Whether it may be used."""
-        return self.wire.is_open and monotonic() < self.until_s
+        """Whether it may be used: what is readable now can only be the other side's end."""
+        return monotonic() < self.until_s and not self.stream.get_extra_info("is_readable")
 
 
 class Connections:
@@ -60,52 +60,47 @@ class Connections:
         Raises:
             NameNotFound: the host has no address.
             AddressRefused: deliveries may go to none of its addresses.
-            OSError: there is no connection, or it broke.
-            BadAnswer: the answer is no HTTP.
+            httpcore2.NetworkError: there is no connection, or it broke.
+            httpcore2.RemoteProtocolError: the answer is no HTTP.
         """
-        self._sweep()
-        if (wire := self._take(to)) is not None:
-            try:
-                return await self._ask(to, wire, request)
-            except (OSError, BadAnswer):
-                # The other side may have closed it while it waited, which shows only now.
-                if wire.was_answered:
-                    raise
-        return await self._ask(to, await self._open(to), request)
-
-    async def _ask(self, to: Destination, wire: Wire, request: bytes) -> int:
-        status = await wire.ask(request)
-        if wire.is_open:
-            if self._kept < _MOST_KEPT_OPEN:
-                self._idle[to].append(_Idle(wire, monotonic() + _KEPT_OPEN_S))
+        await self._sweep()
+        stream = await self._take(to) or await self._open(to)
+        may_stay = False
+        try:
+            status, may_stay = await exchange(stream, request)
+        finally:
+            if may_stay and self._kept < _MOST_KEPT_OPEN:
+                self._idle[to].append(_Idle(stream, monotonic() + _KEPT_OPEN_S))
                 self._kept += 1
             else:
-                wire.close()
+                await stream.aclose()
         return status
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close those that wait."""
         for waiting in self._idle.values():
             for each in waiting:
-                each.wire.close()
+                await each.stream.aclose()
         self._idle.clear()
         self._kept = 0
 
-    def _take(self, to: Destination) -> Wire | None:
+    async def _take(self, to: Destination) -> httpcore2.AsyncNetworkStream | None:
         waiting = self._idle.get(to)
         while waiting:
             each = waiting.pop()
             self._kept -= 1
             if each.is_good:
-                return each.wire
-            each.wire.close()
+                return each.stream
+            await each.stream.aclose()
         return None
 
-    async def _open(self, to: Destination) -> Wire:
-        tls = self._tls if to.scheme == "https" else None
-        return await self._networks[to.scheme].connect(to.host, to.port, tls)
+    async def _open(self, to: Destination) -> httpcore2.AsyncNetworkStream:
+        stream = await self._networks[to.scheme].connect_tcp(to.host, to.port)
+        if to.scheme == "https":
+            stream = await stream.start_tls(self._tls, to.host)
+        return stream
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         """Close what has waited too long for its next request, now and then."""
         now_s = monotonic()
         if now_s - self._swept_s < _SWEEP_S:
@@ -121,4 +116,4 @@ class Connections:
                 del self._idle[to]
         self._kept = sum(map(len, self._idle.values()))
         for each in old:
-            each.wire.close()
+            await each.stream.aclose()

@@ -1,27 +1,26 @@
 """Connections of deliveries: each goes to an address that has just been checked.
 
-The host is resolved once, and the connection goes to one of the addresses that `Destinations`
-admits. TLS still checks the certificate against the host's name.
+`httpcore2` opens its connections through a network backend. This one resolves the host, keeps the
+addresses that `Destinations` admits and connects to one of them, so nothing is resolved a second
+time. TLS still checks the certificate against the host's name.
 """
 
 import asyncio
 import ipaddress
 import socket
-import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import httpcore2
+
 from mallard_engine.core.webhooks.destinations import Address, Destinations, address_of
-from mallard_engine.gateway.webhooks.exchange import Wire, open_wire
 
 # A name server that does not answer occupies a thread; others must not wait for it.
 _RESOLVERS: Final = 32
 _MOST_TRIED: Final = 3
 
 Resolve = Callable[[str], Awaitable[Sequence[Address]]]
-# Opens a connection to an address and port, with TLS to a host.
-Connect = Callable[[str, int, ssl.SSLContext | None, str], Awaitable[Wire]]
 
 
 class NameNotFound(Exception):
@@ -78,14 +77,14 @@ async def admitted(
     return good
 
 
-class CheckedNetwork:
+class CheckedNetwork(httpcore2.AsyncNetworkBackend):
     """Opens the connections of one scheme.
 
     Args:
         scheme: `https` or `http`.
         destinations: where they may go.
         resolve: resolves a name.
-        connect: opens a connection to an address.
+        network: opens a connection to an address.
     """
 
     def __init__(
@@ -93,28 +92,38 @@ class CheckedNetwork:
         scheme: str,
         destinations: Destinations,
         resolve: Resolve,
-        connect: Connect = open_wire,
+        network: httpcore2.AsyncNetworkBackend | None = None,
     ) -> None:
         self._scheme = scheme
         self._destinations = destinations
         self._resolve = resolve
-        self._connect = connect
+        self._network = network or httpcore2.AnyIOBackend()
 
-    async def connect(self, host: str, port: int, tls: ssl.SSLContext | None) -> Wire:
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of httpcore2
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
         """Connect to an admitted address of a host.
 
         Raises:
             NameNotFound: it has no address.
             AddressRefused: deliveries may go to none of its addresses.
-            OSError: no address accepts a connection.
         """
         addresses = await admitted(host, self._scheme, self._destinations, self._resolve)
-        failure: OSError | None = None
+        failure: httpcore2.ConnectError | None = None
         for address in addresses[:_MOST_TRIED]:
             try:
-                return await self._connect(str(address), port, tls, host)
-            except ssl.SSLError:
-                raise
-            except OSError as error:
+                return await self._network.connect_tcp(
+                    str(address), port, timeout, local_address, socket_options
+                )
+            except httpcore2.ConnectError as error:
                 failure = error
-        raise failure or ConnectionError(host)
+        raise failure or httpcore2.ConnectError(host)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)

@@ -12,12 +12,12 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+import httpcore2
 from standardwebhooks import Webhook
 
 from mallard_engine.contract.webhooks import ANSWER_WITHIN_S
 from mallard_engine.core.webhooks.destinations import BadUrl, Destinations
 from mallard_engine.gateway.webhooks.connections import Connections
-from mallard_engine.gateway.webhooks.exchange import BadAnswer
 from mallard_engine.gateway.webhooks.network import (
     AddressRefused,
     CheckedNetwork,
@@ -86,7 +86,7 @@ class Sender:
 
     async def close(self) -> None:
         """Close all connections."""
-        self._connections.close()
+        await self._connections.aclose()
         if self._own is not None:
             self._own.close()
 
@@ -112,17 +112,15 @@ class Sender:
         try:
             async with asyncio.timeout(self._within_s):
                 status = await self._post(url, message, secrets)
-        except TimeoutError:
+        except (TimeoutError, httpcore2.TimeoutException):
             error = DeliveryError.TIMEOUT
         except (BadUrl, AddressRefused):
             error = DeliveryError.ADDRESS
         except NameNotFound:
             error = DeliveryError.NAME
-        except ssl.SSLError:
-            error = DeliveryError.TLS
-        except OSError:
-            error = DeliveryError.CONNECTION
-        except (BadAnswer, ValueError):
+        except httpcore2.NetworkError as failure:
+            error = DeliveryError.TLS if _is_of_tls(failure) else DeliveryError.CONNECTION
+        except (httpcore2.ProtocolError, httpcore2.UnsupportedProtocol, ValueError):
             error = DeliveryError.PROTOCOL
         if status is not None and not 200 <= status < 300:
             error = DeliveryError.REDIRECT if 300 <= status < 400 else DeliveryError.STATUS
@@ -152,3 +150,11 @@ def _request(url: str, message: Message, secrets: Sequence[str], now: datetime) 
         f"webhook-timestamp: {int(now.timestamp())}\r\nwebhook-signature: {signatures}\r\n\r\n"
     )
     return head.encode() + message.body
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
