@@ -30,7 +30,7 @@ _TEST_S = 400
 # at in every size and scheme.
 SETTINGS = {
     "MALLARD_OFFER_TIMEOUT_MS": "120000",
-    "MALLARD_OFFER_ACK_TIMEOUT_MS": "15000",
+    "MALLARD_OFFER_ACK_TIMEOUT_MS": "120000",
     "MALLARD_RESUME_TTL_S": "120",
     # An `App` sends its position once, and a story may take minutes.
     "MALLARD_STALE_AFTER_S": "600",
