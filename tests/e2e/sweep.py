@@ -1,14 +1,21 @@
 """Ends what a test leaves open.
 
-A job would be offered to the drivers of later tests; an alert is a row of the console there.
+A job would be offered to the drivers of later tests, and their jobs to a driver who seems to be
+connected; an alert is a row of the console there.
 """
 
+import time
+
 import httpx2
+
+from tests.support import GUARD_S
 
 _OPEN = "scheduled,queued,offered,assigned,at_mall,picked_up,returning"
 _ON_BOARD = {"picked_up", "returning"}
 # A job may change between its listing and its end: it is listed again, and ended as it is then.
 _ROUNDS = 10
+_AROUND_M = 20_000
+_LOOK_S = 0.05
 
 
 def end_open_jobs(url: str, operator_token: str) -> None:
@@ -60,3 +67,28 @@ def acknowledge_alerts(url: str, operator_token: str) -> None:
             for alert in alerts:
                 http.post(f"/v1/alerts/{alert['id']}/acknowledge")
         raise AssertionError(f"alerts stay open: {alerts}")
+
+
+def wait_until_drivers_are_gone(
+    url: str, operator_token: str, market: str, near: tuple[float, float]
+) -> None:
+    """Wait until no driver around a place is connected, by a node of the store.
+
+    A node that was killed has not reported the sockets that closed just before. Until its lease
+    ends, their drivers are offered jobs.
+
+    Raises:
+        AssertionError: a driver stays connected.
+    """
+    headers = {"Authorization": f"Bearer {operator_token}"}
+    around = {"near": f"{near[0]},{near[1]}", "radius_m": str(_AROUND_M)}
+    deadline = time.monotonic() + GUARD_S
+    with httpx2.Client(base_url=url, headers=headers, timeout=25, trust_env=False) as http:
+        while True:
+            listed = http.get(f"/v1/markets/{market}/drivers", params=around)
+            assert listed.status_code == 200, listed.text
+            connected = [it["driver"] for it in listed.json()["items"] if it["connected"]]
+            if not connected:
+                return
+            assert time.monotonic() < deadline, f"drivers stay connected: {connected}"
+            time.sleep(_LOOK_S)

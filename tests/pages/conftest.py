@@ -20,7 +20,7 @@ from tests.e2e.app import App
 from tests.e2e.conftest import Node, make_token, start_node
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
-from tests.e2e.sweep import acknowledge_alerts, end_open_jobs
+from tests.e2e.sweep import acknowledge_alerts, end_open_jobs, wait_until_drivers_are_gone
 from tests.pages.browser import AXE, Watched, chromium, opened, running_browser
 from tests.pages.recorded.still import opened_still, serving_still
 
@@ -77,9 +77,10 @@ def node(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def no_job_outlives_its_test(node: Node) -> Iterator[None]:
+def nothing_outlives_its_test(node: Node, place: Place) -> Iterator[None]:
     yield
     token = make_token("sweeper", "operator")
+    wait_until_drivers_are_gone(node.url, token, place.market, place.gate)
     end_open_jobs(node.url, token)
     acknowledge_alerts(node.url, token)
 
