@@ -4,19 +4,18 @@
 """
 
 import multiprocessing
-import os
 import sys
 import time
 from typing import Final
 
 from load_tests.attacks.generator import NICENESS
+from load_tests.priority import be_nice
 
 _SLICE_S: Final = 0.02
 
 
 def burn(seconds: float, share: float) -> None:
     """Use CPU for a share of the time."""
-    os.nice(NICENESS)
     ends_s = time.monotonic() + seconds
     used_s, began_s = time.process_time(), time.monotonic()
     while (now_s := time.monotonic()) < ends_s:
@@ -28,6 +27,7 @@ def burn(seconds: float, share: float) -> None:
 
 def main() -> None:
     """Use as many cores as the share needs."""
+    be_nice(NICENESS)
     seconds, share = float(sys.argv[1]), float(sys.argv[2])
     cores = max(1, int(share + 0.999))
     processes = [
