@@ -20,7 +20,7 @@ from tests import commands
 from tests.e2e.app import App
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
-from tests.e2e.sweep import end_open_jobs
+from tests.e2e.sweep import end_open_jobs, wait_until_drivers_are_gone
 from tests.stores import store_of_kind
 
 SECRET = "a secret that only the nodes of these tests know"
@@ -79,12 +79,14 @@ class Node:
     def stop(self) -> None:
         if self in RUNNING:
             RUNNING.remove(self)
+            KILLED.append(self)
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
 
-# The nodes that are ready and not stopped.
+# The nodes that are ready and not stopped; those that were stopped since a test began.
 RUNNING: list[Node] = []
+KILLED: list[Node] = []
 
 
 def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
@@ -117,11 +119,16 @@ def start_node(folder: Path, redis_url: str | None, **settings: str) -> Node:
 
 
 @pytest.fixture(autouse=True)
-def no_job_outlives_its_test() -> Iterator[None]:
+def nothing_outlives_its_test() -> Iterator[None]:
     """End what the test leaves on the nodes that outlive it; last, when its apps have gone."""
     yield
+    token = make_token("sweeper", "operator")
     for node in RUNNING:
-        end_open_jobs(node.url, make_token("sweeper", "operator"))
+        end_open_jobs(node.url, token)
+        if KILLED:
+            place = read_place(node.url, token, "phoenix")
+            wait_until_drivers_are_gone(node.url, token, place.market, place.gate)
+    KILLED.clear()
 
 
 @pytest.fixture(scope="session")

@@ -77,9 +77,11 @@ def node(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def nothing_outlives_its_test(node: Node, place: Place) -> Iterator[None]:
+def nothing_outlives_its_test(node: Node) -> Iterator[None]:
     yield
     token = make_token("sweeper", "operator")
+    # Not the fixture: some tests have a parameter of that name.
+    place = read_place(node.url, token, "phoenix")
     wait_until_drivers_are_gone(node.url, token, place.market, place.gate)
     end_open_jobs(node.url, token)
     acknowledge_alerts(node.url, token)

@@ -56,6 +56,24 @@ async def test_exception_to_assignment_and_back_by_keyboard_alone(
     assert (await orders.job(job["id"]))["state"] in {"assigned", "offered", "queued"}
 
 
+# Presses keys of which the page hears before it can draw what the first one has changed.
+_PRESS_AT_ONCE = """(keys) => {
+  for (const key of keys)
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+}"""
+
+
+async def test_key_that_follows_at_once_acts_on_the_row_just_selected(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    job = await orders.submit(place.order(requires=["cold_chain"]))
+    listed = f"/console#/phoenix/orders?q={job['external_id']}"
+    async with open_page(listed, token=make_token("ops", "operator")) as it:
+        await it.page.get_by_role("row").filter(has_text=job["external_id"]).wait_for()
+        await it.page.evaluate(_PRESS_AT_ONCE, ["j", "Enter"])
+        await it.page.get_by_role("heading", name=job["external_id"]).wait_for()
+
+
 # Presses two keys with so many ms between them; the page hears of the second one 3 s later.
 _PRESS_TWO = """([first, second, apart]) => {
   const press = (key, at) => {

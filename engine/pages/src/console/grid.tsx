@@ -78,6 +78,9 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
   const latest = useRef(props);
   latest.current = props;
   const hands = useRef<Hands<Row>>({ select: (key) => latest.current.onSelect(key), open: (row) => latest.current.onOpen(row) }).current;
+  // A key that follows another at once must not find the row that was selected before it.
+  const chosen = useRef(selected);
+  chosen.current = selected;
   const index = rows.findIndex((row) => rowKey(row) === selected);
   const from = Math.max(0, Math.floor(top / height) - OVERSCAN);
   const to = Math.min(rows.length, Math.ceil((top + room) / height) + OVERSCAN);
@@ -86,6 +89,7 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
     const row = rows[Math.max(0, Math.min(rows.length - 1, next))];
     const element = body.current;
     if (!row || !element) return;
+    chosen.current = rowKey(row);
     onSelect(rowKey(row));
     const at = rows.indexOf(row) * height;
     if (at < element.scrollTop) element.scrollTop = at;
@@ -96,18 +100,19 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.metaKey || event.ctrlKey || event.altKey || isTyping(event.target)) return;
     const page = Math.max(1, Math.floor(room / height) - 1);
+    const at = rows.findIndex((row) => rowKey(row) === chosen.current);
     const steps: Record<string, number> = {
-      j: index + 1,
-      ArrowDown: index + 1,
-      k: index - 1,
-      ArrowUp: index - 1,
-      PageDown: index + page,
-      PageUp: index - page,
+      j: at + 1,
+      ArrowDown: at + 1,
+      k: at - 1,
+      ArrowUp: at - 1,
+      PageDown: at + page,
+      PageUp: at - page,
       Home: 0,
       End: rows.length - 1,
     };
     const step = steps[event.key];
-    const row = rows[index];
+    const row = rows[at];
     if (step !== undefined) move(step);
     else if (row && event.key === "Enter" && !isButton(event.target)) props.onOpen(row);
     // A key that is held moves on, but acts once.
@@ -125,14 +130,16 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
   }, [index]);
 
   // The arrows work as soon as the list is there, without a click into it.
-  useEffect(() => {
+  const takeKey = useRef(onKeyDown);
+  takeKey.current = onKeyDown;
+  useLayoutEffect(() => {
     const listen = (event: KeyboardEvent): void => {
       const isElsewhere = document.querySelector("dialog[open]") !== null || body.current === null;
-      if (!isElsewhere && !body.current?.contains(event.target as Node)) onKeyDown(event);
+      if (!isElsewhere && !body.current?.contains(event.target as Node)) takeKey.current(event);
     };
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
-  });
+  }, []);
 
   return (
     <div class="grid" role="grid" aria-label={props.label} aria-rowcount={rows.length + 1}>
