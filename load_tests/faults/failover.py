@@ -41,6 +41,7 @@ Group = SentinelGroup | ClusterGroup
 ROWS: Final = tuple(
     f"{store}:{how}" for how in ("killed", "planned", "forget") for store in ("sentinel", "cluster")
 )
+_STEP_S: Final = 0.5
 _NODES: Final = 2
 KEY: Final = f"mallard:{{{MARKET}}}:due"
 _LINEAGE: Final = f"mallard:{{{MARKET}}}:lineage"
@@ -113,7 +114,8 @@ class Failovers:
     async def run(self, failovers: int, minutes: float, rate: float, drivers: int) -> None:
         """Let the store fail over, as often as is asked for or as there is time for."""
         apps = [
-            App(self._credentials.driver(f"d{n}", MARKET).token, self.seen) for n in range(drivers)
+            App(self._credentials.driver(f"d{n}", MARKET).token, self.seen, step_s=_STEP_S)
+            for n in range(drivers)
         ]
         running = [
             asyncio.create_task(app.run(self._urls[n % len(self._urls)]))

@@ -8,6 +8,7 @@ accepted job delivered, and no violation found by `mallard check`. Exit status 1
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
 import random
@@ -73,9 +74,20 @@ class Seen:
 
 
 class App:
-    """A driver app that accepts and carries out every offer, and repeats unanswered requests."""
+    """A driver app that accepts and carries out every offer, and repeats unanswered requests.
 
-    def __init__(self, token: str, seen: Seen, near: tuple[float, float] = NEAR) -> None:
+    Args:
+        token: the driver's.
+        seen: what the app hears is counted there.
+        near: where the driver is, roughly.
+        step_s: how long a step takes. At 0 the driver has delivered after some milliseconds: the
+            first one whom the engine knows again after an outage then gets every order, and sends
+            more frames than an app may.
+    """
+
+    def __init__(
+        self, token: str, seen: Seen, near: tuple[float, float] = NEAR, *, step_s: float = 0.0
+    ) -> None:
         self._token = token
         self._seen = seen
         self._ids = itertools.count(1)
@@ -83,6 +95,8 @@ class App:
         self._seq = 0
         self._holds: dict[str, dict[str, Any]] = {}
         self._place = [each + random.uniform(-0.02, 0.02) for each in near]
+        self._step_s = step_s
+        self._steps: set[asyncio.Task[None]] = set()
         self.available = asyncio.Event()
 
     async def run(self, url: str) -> None:
@@ -105,7 +119,8 @@ class App:
             except ConnectionClosed:
                 pass
             finally:
-                reporting.cancel()
+                for task in (reporting, *self._steps):
+                    task.cancel()
             self._seen.closed[socket.close_code or 1006] += 1
 
     async def _hello(self, socket: ClientConnection) -> None:
@@ -174,7 +189,7 @@ class App:
             self._seen.accepted.add(job["job"])
             held = {"job": job["job"], "attempt": job["attempt"]}
             self._holds[job["job"]] = {**held, "state": job["state"]}
-            await self._ask(socket, "progress", **held, step="picked_up")
+            self._step_later(socket, **held, step="picked_up")
         if request["type"] == "progress":
             job, state = frame["job"], frame["job_state"]
             if state == "delivered":
@@ -183,7 +198,17 @@ class App:
             elif request["step"] == "picked_up":
                 held = {"job": job, "attempt": frame["attempt"]}
                 self._holds[job] = {**held, "state": state}
-                await self._ask(socket, "progress", **held, step="delivered")
+                self._step_later(socket, **held, step="delivered")
+
+    def _step_later(self, socket: ClientConnection, **fields: Any) -> None:
+        async def report() -> None:
+            await asyncio.sleep(self._step_s * random.uniform(0.8, 1.2))
+            with contextlib.suppress(ConnectionClosed):
+                await self._ask(socket, "progress", **fields)
+
+        task = asyncio.create_task(report())
+        self._steps.add(task)
+        task.add_done_callback(self._steps.discard)
 
     async def _ask(self, socket: ClientConnection, kind: str, **fields: Any) -> None:
         number = next(self._ids)
