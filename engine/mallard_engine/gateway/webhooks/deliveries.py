@@ -125,7 +125,8 @@ class Deliveries:
         sender: posts.
         metrics: counts.
         now_ms: the store's clock.
-        on_free: called when a slot is free for which something may be due.
+        on_due: called when something may be due that can be sent: a slot is free, or an endpoint
+            is new, whose events may have been queued before this node leased it.
         chance: a random number from 0 up to 1.
     """
 
@@ -136,7 +137,7 @@ class Deliveries:
         sender: Sender,
         metrics: Metrics,
         now_ms: Callable[[], int],
-        on_free: Callable[[], None],
+        on_due: Callable[[], None],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
@@ -144,7 +145,7 @@ class Deliveries:
         self._sender = sender
         self._metrics = metrics
         self._now_ms = now_ms
-        self._on_free = on_free
+        self._on_due = on_due
         self._chance = chance
         self._endpoints: dict[str, Endpoint] = {}
         # In the order in which they are asked.
@@ -160,6 +161,7 @@ class Deliveries:
 
     def work_on(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Send to these endpoints and no others; deliveries under way continue."""
+        is_any_new = bool(endpoints.keys() - self._endpoints.keys())
         self._endpoints = dict(endpoints)
         self._lines = {
             name: line
@@ -169,6 +171,8 @@ class Deliveries:
         for name, endpoint in endpoints.items():
             if name not in self._lines:
                 self._lines[name] = Line(is_failing=endpoint.failing_ms > 0)
+        if is_any_new:
+            self._on_due()
 
     async def send_due(self) -> bool:
         """Take what is due and begin to send it, of at most `MOST_ASKED` endpoints of each kind.
@@ -235,7 +239,7 @@ class Deliveries:
         def ended(_: asyncio.Task[None]) -> None:
             del self._tasks[number], line.began_s[number]
             if line.has_more:
-                self._on_free()
+                self._on_due()
 
         task.add_done_callback(ended)
 

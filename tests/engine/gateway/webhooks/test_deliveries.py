@@ -278,6 +278,19 @@ async def test_endpoint_beyond_the_total_is_served_when_a_slot_is_free(
     await receiver.hears(3)
 
 
+async def test_event_that_was_queued_before_the_lease_is_sent_with_it(
+    node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node that knows an endpoint queues for it, though no node may have leased it yet."""
+    monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._POLL_S", 300)
+    # The first endpoint is leased at once, the others with the next beat.
+    monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._CHANGES_S", 0.9)
+    for _ in range(3):
+        await create(node, receiver.url)
+    await node.submit()
+    await receiver.hears(3)
+
+
 async def test_other_node_takes_over_what_a_dead_one_held(
     engine_node: NodeFactory, receiver: Receiver, redis_url: str
 ) -> None:
