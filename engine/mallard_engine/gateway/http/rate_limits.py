@@ -24,6 +24,7 @@ from mallard_engine.config.settings import Settings
 from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_engine.gateway.auth.tokens import BadToken, Principal, Tokens, bearer
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
+from mallard_engine.gateway.http.request_parsing import received_already
 from mallard_engine.gateway.limits.client_address import TrustedProxies
 from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
@@ -190,24 +191,54 @@ class RateLimiter:
 class RequestSlot:
     """A request's place in the fair semaphore of all services, released while it only waits."""
 
-    __slots__ = ("_is_held", "_semaphore", "_service")
+    __slots__ = ("_semaphore", "_service", "is_held")
 
     def __init__(self, semaphore: FairSemaphore, service: str) -> None:
         self._semaphore = semaphore
         self._service = service
-        self._is_held = False
+        self.is_held = False
 
     async def acquire(self) -> None:
         """Wait for the semaphore unless the request holds it already."""
-        if not self._is_held:
+        if not self.is_held:
             await self._semaphore.acquire(self._service)
-            self._is_held = True
+            self.is_held = True
 
     def release(self) -> None:
         """Release the semaphore if the request holds it."""
-        if self._is_held:
-            self._is_held = False
+        if self.is_held:
+            self.is_held = False
             self._semaphore.release(self._service)
+
+
+class _Receiving:
+    """Receives a request's body, without its slot while the body has not arrived.
+
+    Otherwise a few services that send a byte a second would hold all slots for as long as a body
+    may take.
+    """
+
+    __slots__ = ("_receive", "_slot", "_was_held")
+
+    def __init__(self, receive: Receive, slot: RequestSlot) -> None:
+        self._receive = receive
+        self._slot = slot
+        self._was_held = False
+
+    async def __call__(self) -> Message:
+        slot = self._slot
+        if slot.is_held:
+            message = received_already(self._receive)
+            if message is not None:
+                return message
+            slot.release()
+            self._was_held = True
+        message = await self._receive()
+        is_last = message["type"] == "http.request" and not message.get("more_body", False)
+        if self._was_held and is_last:
+            self._was_held = False
+            await slot.acquire()
+        return message
 
 
 def slot_of(request: Request) -> RequestSlot | None:
@@ -264,7 +295,7 @@ class RateLimitMiddleware:
         scope[_CHARGE] = partial(self._limiter.charge, principal, token, 1.0)
         try:
             await slot.acquire()
-            await self._app(scope, receive, _with_fields(send, fields))
+            await self._app(scope, _Receiving(receive, slot), _answering(send, fields, slot))
         finally:
             slot.release()
             if waits:
@@ -296,9 +327,12 @@ def _asks_to_wait(query: bytes) -> bool:
     return any(part.startswith(b"wait_s=") and part != b"wait_s=0" for part in query.split(b"&"))
 
 
-def _with_fields(send: Send, fields: Mapping[str, str]) -> Send:
+def _answering(send: Send, fields: Mapping[str, str], slot: RequestSlot) -> Send:
+    """Return what sends a response with these fields, after the slot has been released."""
+
     async def send_with_fields(message: Message) -> None:
         if message["type"] == "http.response.start":
+            slot.release()  # the client may read nothing for seconds
             headers = MutableHeaders(scope=message)
             for name, value in fields.items():
                 headers.setdefault(name, value)

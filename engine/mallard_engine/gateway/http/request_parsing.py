@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from mallard_engine.contract.reading.bodies import decode_json_body
 from mallard_engine.gateway.http.problems import NOT_CACHED, HttpProblem
@@ -54,14 +54,20 @@ def is_disconnected(request: Request) -> bool:
     Starlette's method enters and cancels a scope: that takes 90 microseconds, this one 5. Hundreds
     of waiting requests ask ten times a second.
     """
-    receiving = cast("Coroutine[Any, Any, Message]", request.receive())
+    message = received_already(request.receive)
+    return message is not None and message["type"] == "http.disconnect"
+
+
+def received_already(receive: Receive) -> Message | None:
+    """Receive a message that has arrived; None: there is none yet."""
+    receiving = cast("Coroutine[Any, Any, Message]", receive())
     try:
         receiving.send(None)
     except StopIteration as received:
         message: Message = received.value
-        return bool(message["type"] == "http.disconnect")
+        return message
     receiving.close()
-    return False
+    return None
 
 
 async def read_body(
@@ -122,6 +128,8 @@ async def _read(request: Request, most: int) -> bytes:
             raise _too_large(most, unread=True)
         if size <= most:
             body += chunk
+        else:
+            body.clear()
     if size > most:
         raise _too_large(most, unread=False)
     return bytes(body)
@@ -132,4 +140,13 @@ def _too_large(most: int, *, unread: bool) -> HttpProblem:
         ProblemCode.BODY_TOO_LARGE,
         f"over {most} bytes",
         headers={"Connection": "close"} if unread else {},
+    )
+
+
+def too_slow() -> HttpProblem:
+    """Return the problem of a body that was not complete when another caller needed its slot."""
+    return HttpProblem(
+        ProblemCode.RATE_LIMITED,
+        "the body came too slowly while others waited",
+        headers={"Retry-After": "1", "Connection": "close"},
     )

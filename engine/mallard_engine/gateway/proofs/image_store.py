@@ -5,15 +5,15 @@ waits there, and the event loop keeps serving other requests.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, TypeVar
 
 import structlog
 
+from mallard_engine.gateway.limits.large_bodies import BodySlot, LargeBodies
 from mallard_engine.gateway.proofs.files import ProofFiles
 from mallard_engine.gateway.proofs.image import clean
 from mallard_engine.gateway.proofs.links import new_proof_id
@@ -30,10 +30,6 @@ _MOST_UPLOADS_OF_ONE: Final = 4
 _REMOVE_EVERY_S: Final = 60.0
 
 
-class TooManyUploads(Exception):
-    """The node has enough uploads in hand."""
-
-
 class ImageStore:
     """The images of a node.
 
@@ -47,21 +43,11 @@ class ImageStore:
         self._files = files
         self._decoders = ThreadPoolExecutor(_DECODERS, "decode")
         self._threads = ThreadPoolExecutor(_FILE_THREADS, "proofs")
-        self._uploads: Counter[tuple[str, str]] = Counter()
+        self._uploads = LargeBodies(_MOST_UPLOADS_OF_ONE, _MOST_UPLOADS)
 
-    @asynccontextmanager
-    async def upload(self, market: str, driver: str) -> AsyncIterator[None]:
-        """Count an upload within the context. Raises `TooManyUploads` at once."""
-        key = market, driver
-        if self._uploads[key] >= _MOST_UPLOADS_OF_ONE or self._uploads.total() >= _MOST_UPLOADS:
-            raise TooManyUploads
-        self._uploads[key] += 1
-        try:
-            yield
-        finally:
-            self._uploads[key] -= 1
-            if not self._uploads[key]:
-                del self._uploads[key]
+    def upload(self, market: str, driver: str) -> AbstractAsyncContextManager[BodySlot]:
+        """Count an upload within the context. Raises `NoSlot` at once."""
+        return self._uploads.hold((market, driver), waits=False)
 
     async def take(self, market: str, driver: str, data: bytes) -> str:
         """Store an image and return its id.

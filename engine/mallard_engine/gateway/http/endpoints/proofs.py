@@ -15,10 +15,11 @@ from mallard_engine.gateway.http.endpoints.jobs.access import job_of
 from mallard_engine.gateway.http.parameters import bad_request, check_query
 from mallard_engine.gateway.http.problems import HttpProblem, not_found
 from mallard_engine.gateway.http.rate_limits import slot_of
-from mallard_engine.gateway.http.request_parsing import JsonResponse, read_image
+from mallard_engine.gateway.http.request_parsing import JsonResponse, read_image, too_slow
 from mallard_engine.gateway.http.routing import Handler, PublicHandler
+from mallard_engine.gateway.limits.large_bodies import GaveWay, NoSlot
 from mallard_engine.gateway.proofs.image import BadImage, NotAnImage
-from mallard_engine.gateway.proofs.image_store import ImageStore, TooManyUploads
+from mallard_engine.gateway.proofs.image_store import ImageStore
 from mallard_engine.gateway.proofs.links import expiry_of, is_signed, market_of_proof, signature
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.timestamps import Moment
@@ -67,8 +68,8 @@ class ProofsApi:
         if slot := slot_of(request):
             slot.release()  # a slow phone must not keep others waiting
         try:
-            async with self._images.upload(market, principal.sub):
-                async with asyncio.timeout(_READ_WITHIN_S):
+            async with self._images.upload(market, principal.sub) as body:
+                async with asyncio.timeout(_READ_WITHIN_S), body.reading():
                     data = await read_image(request)
                 proof = await self._images.take(market, principal.sub, data)
         except TimeoutError:
@@ -83,8 +84,10 @@ class ProofsApi:
         except TooManyImages:
             detail = f"{MOST_UNUSED_PROOFS} images that no report has named"
             raise HttpProblem(ProblemCode.QUOTA_EXCEEDED, detail) from None
-        except TooManyUploads:
+        except NoSlot:
             raise HttpProblem(ProblemCode.RATE_LIMITED, "too many uploads at once") from None
+        except GaveWay:
+            raise too_slow() from None
         return JsonResponse(UploadedProof(proof))
 
     async def page(self, request: Request, principal: Principal) -> Response:

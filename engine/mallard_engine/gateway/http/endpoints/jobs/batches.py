@@ -21,10 +21,11 @@ from mallard_engine.gateway.http.endpoints.jobs.access import job_named, view_of
 from mallard_engine.gateway.http.parameters import checked_key
 from mallard_engine.gateway.http.problems import problem_body, problem_of
 from mallard_engine.gateway.http.rate_limits import charge_of, slot_of
-from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
+from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body, too_slow
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.submissions import Submissions
 from mallard_engine.gateway.http.views import job_view
+from mallard_engine.gateway.limits.large_bodies import GaveWay, LargeBodies
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import StoreUnavailable, Submitted
 from mallard_protocol.changes import (
@@ -43,6 +44,9 @@ from mallard_protocol.resources import CancelRequest, Job, Problem
 # A store that answers slowly does not keep a request for minutes: the rest is refused.
 _LONGEST_S: Final = 20.0
 _CREATED: Final = 201
+# Lists that are read at a time, 1 MiB each.
+_BODIES_OF_ONE_SERVICE: Final = 4
+_BODIES: Final = 16
 # A hundred orders with every optional field are half of this. A MiB of small maps would take
 # 1.5 s to parse.
 _MOST_CONTAINERS: Final = 5_000
@@ -58,6 +62,7 @@ class BatchesApi:
         self._services = services
         self._store = services.store
         self._submissions = submissions
+        self._bodies = LargeBodies(_BODIES_OF_ONE_SERVICE, _BODIES)
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
@@ -65,7 +70,7 @@ class BatchesApi:
 
     async def submit(self, request: Request, principal: Principal) -> Response:
         """Submit up to 100 jobs, each with its own key and its own result."""
-        data = await read_body(request, max_bytes=MAX_BATCH_BYTES)
+        data = await self._read(request, principal)
         # Parsing takes tens of milliseconds, for which other requests should not wait.
         value = await asyncio.to_thread(parse_json_body, data, MAX_BATCH_BYTES, _MOST_CONTAINERS)
         asked = patch_as(value, BatchRequest)
@@ -80,6 +85,20 @@ class BatchesApi:
             for item, it in zip(asked.items, done, strict=True)
         )
         return JsonResponse(BatchResults(results), items.headers)
+
+    async def _read(self, request: Request, principal: Principal) -> bytes:
+        slot = slot_of(request)
+        if slot:
+            slot.release()  # a request that waits to be read keeps no other from running
+        try:
+            async with self._bodies.hold(principal.sub) as body:
+                async with body.reading():
+                    data = await read_body(request, max_bytes=MAX_BATCH_BYTES)
+                if slot:
+                    await slot.acquire()
+        except GaveWay:
+            raise too_slow() from None
+        return data
 
     def _submitter(
         self, item: BatchItem, principal: Principal

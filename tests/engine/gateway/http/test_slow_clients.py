@@ -1,0 +1,123 @@
+"""Clients with a valid token that send or read slowly keep no other client waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from mallard_engine.gateway.http.rate_limits import RateLimitMiddleware
+from mallard_protocol.codes import Role
+from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.http_support import Caller, order, upload
+from tests.engine.gateway.raw_client import RawClient
+from tests.support import eventually
+
+pytestmark = pytest.mark.finding("A9")
+
+EngineNode = Callable[..., Awaitable[RunningNode]]
+# A body may take 5 s.
+_SOON_S = 3
+
+
+def head(node: RunningNode, path: str, sub: str, size: int, role: Role = Role.ORDERS) -> bytes:
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nIdempotency-Key: slow\r\nContent-Length: {size}\r\n"
+        f"Authorization: Bearer {node.token(sub, role)}\r\n\r\n"
+    ).encode()
+
+
+@asynccontextmanager
+async def slow_bodies(
+    node: RunningNode, path: str, callers: int, *, role: Role = Role.ORDERS, first: bytes = b"{"
+) -> AsyncIterator[list[RawClient]]:
+    """Four requests of each caller, whose bodies have begun and do not go on."""
+    async with AsyncExitStack() as stack:
+        clients = []
+        for number in range(4 * callers):
+            raw = await stack.enter_async_context(await RawClient.open(node.server.port))
+            raw.send(head(node, path, f"slow-{number // 4}", 1_000_000, role) + first)
+            clients.append(raw)
+        await eventually(lambda: len(node.server.server_state.tasks) >= 4 * callers)
+        yield clients
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/quotes", "/v1/jobs:batch", "/v1/jobs:cancel"])
+async def test_slow_bodies_keep_no_other_request_waiting(node: RunningNode, path: str) -> None:
+    async with slow_bodies(node, path, callers=4), asyncio.timeout(_SOON_S):
+        assert (await Caller(node).submit()).status_code == 201
+        assert (await Caller(node).get("/v1/markets")).status_code == 200
+
+
+async def test_slow_list_gives_way_to_a_list_of_another_service(node: RunningNode) -> None:
+    async with slow_bodies(node, "/v1/jobs:batch", callers=4, first=b" " * 70_000) as clients:
+        async with asyncio.timeout(_SOON_S):
+            items = {"items": [{"key": "one", "job": order()}]}
+            answer = await Caller(node).post("/v1/jobs:batch", items)
+            gave_way = await clients[0].answer()
+        assert answer.json()["items"][0]["status"] == 201
+        assert gave_way.status == 429
+        assert int(gave_way.headers["retry-after"]) == 1
+
+
+async def test_slow_image_gives_way_to_that_of_another_driver(node: RunningNode) -> None:
+    slow = slow_bodies(node, "/v1/driver/proofs", callers=16, role=Role.DRIVER)
+    async with slow as clients, asyncio.timeout(_SOON_S):
+        assert (await upload(node)).status_code == 201
+        assert (await clients[0].answer()).status == 429
+
+
+async def test_unread_responses_keep_no_other_request_waiting(engine_node: EngineNode) -> None:
+    node = await engine_node(service_rate_per_s=0)
+    async with AsyncExitStack() as stack:
+        for number in range(16):
+            raw = await RawClient.open(node.server.port, receive_buffer=4096)
+            await stack.enter_async_context(raw)
+            raw.read_no_more()
+            token = node.token(f"slow-{number // 4}", Role.ORDERS)
+            request = (
+                f"GET /v1/markets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+            )
+            raw.send(request.encode() * 1000)
+        await eventually(lambda: len(node.server.server_state.tasks) >= 16)
+        async with asyncio.timeout(1):
+            assert (await Caller(node).get("/v1/markets")).status_code == 200
+
+
+async def test_request_runs_within_its_slot_once_its_body_is_there(node: RunningNode) -> None:
+    arrived, may_end = asyncio.Event(), asyncio.Event()
+    running = 0
+
+    async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
+        nonlocal running
+        while (await receive())["more_body"]:
+            pass
+        running += 1
+        await may_end.wait()
+        running -= 1
+
+    async def receive() -> Message:
+        await arrived.wait()
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    middleware = RateLimitMiddleware(app, node.node.tokens, node.node.limiter)
+    token = node.token("shop", Role.ORDERS).encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/quotes",
+        "query_string": b"",
+        "headers": [(b"authorization", b"Bearer " + token)],
+    }
+    requests = [asyncio.create_task(middleware(dict(scope), receive, send)) for _ in range(6)]
+    slots = node.node.limiter.concurrency
+    await eventually(lambda: all(not task.done() for task in requests) and not len(slots))
+    arrived.set()
+    await eventually(lambda: running == 4 and len(slots) == 6)
+    may_end.set()
+    await asyncio.gather(*requests)
+    assert len(slots) == 0
