@@ -10,7 +10,7 @@ import pytest
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
-from tests.engine.gateway.webhooks.receiver import Receiver, always, answer
+from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer
 from tests.engine.gateway.webhooks.support import create, deliveries, read
 from tests.support import eventually
 
@@ -309,6 +309,30 @@ async def test_test_event_is_posted_at_once_and_returns_its_outcome(
     # A test is none of the endpoint's deliveries.
     assert await deliveries(node, made["id"]) == []
     assert "failing_since" not in await read(node, made["id"])
+
+
+async def test_slow_tests_of_some_services_refuse_none_of_another(
+    node: RunningNode, receiver: Receiver
+) -> None:
+    may_end = asyncio.Event()
+
+    async def slowly(heard: Heard) -> bytes:
+        if heard.path == "/slow":
+            await may_end.wait()
+        return answer(204)
+
+    async def tested(sub: str, endpoint: dict[str, Any]) -> int:
+        return (await call(node, "POST", f"/{endpoint['id']}/test", sub=sub)).status_code
+
+    receiver.reply = slowly
+    slow = [f"slow-{number}" for number in range(2)]
+    made = {sub: await create(node, receiver.url.replace("hook", "slow"), sub=sub) for sub in slow}
+    tests = [asyncio.create_task(tested(sub, made[sub])) for sub in slow for _ in range(4)]
+    await eventually(lambda: len(receiver.heard) == 8)
+    assert await tested("shop", await create(node, receiver.url)) == 200
+    assert await tested(slow[0], made[slow[0]]) == 429
+    may_end.set()
+    assert await asyncio.gather(*tests) == [200] * 8
 
 
 async def test_replay_posts_the_same_ids_again(node: RunningNode, receiver: Receiver) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
@@ -51,7 +52,9 @@ from mallard_protocol.webhooks import (
 
 _DEFAULT_PAGE: Final = 50
 _SECRET_BYTES: Final = 32
-_MOST_TESTS: Final = 8
+# Tests that wait for an endpoint, of a node and of one caller. An endpoint may take 10 s.
+_MOST_TESTS: Final = 32
+_MOST_TESTS_OF_ONE: Final = 4
 _RETRY_AFTER_S: Final = 5
 # Changes of one endpoint at the same time: each tries again.
 _MOST_CHANGES: Final = 8
@@ -65,7 +68,7 @@ class WebhooksApi:
         self._store = services.store
         self._webhooks = services.store.webhooks
         self._sender = services.sender
-        self._tests = 0
+        self._tests: Counter[str] = Counter()
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
@@ -175,7 +178,8 @@ class WebhooksApi:
     async def test(self, request: Request, principal: Principal) -> Response:
         """Post an event that has not happened, and return how it went."""
         endpoint = await self._own(request, principal)
-        if self._tests >= _MOST_TESTS:
+        owner = endpoint.owner
+        if self._tests[owner] >= _MOST_TESTS_OF_ONE or self._tests.total() >= _MOST_TESTS:
             raise HttpProblem(
                 ProblemCode.RATE_LIMITED,
                 "too many tests at once",
@@ -183,11 +187,11 @@ class WebhooksApi:
             )
         if slot := slot_of(request):
             slot.release()  # a waiting request uses no CPU
-        self._tests += 1
+        self._tests[owner] += 1
         try:
             return JsonResponse(delivery_view(await self._tried(endpoint)))
         finally:
-            self._tests -= 1
+            self._tests -= Counter((owner,))
 
     async def _tried(self, endpoint: Endpoint) -> Attempt:
         now_ms = self._store.now_ms()
