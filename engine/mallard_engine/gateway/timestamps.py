@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
+CLOCK_SKEW_MS: Final = 1_000
+"""How far the clock of a caller who means "now" may be ahead of that of Redis."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

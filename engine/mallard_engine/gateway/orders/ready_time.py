@@ -7,15 +7,12 @@ from mallard_engine.core.model import TRANSFER, Job
 from mallard_engine.gateway.orders.complete_order import order_of
 from mallard_engine.gateway.orders.intake import InvalidOrder, ValidOrder, with_ready_at
 from mallard_engine.gateway.services import Services
-from mallard_engine.gateway.timestamps import epoch_ms, utc
+from mallard_engine.gateway.timestamps import CLOCK_SKEW_MS, epoch_ms, utc
 from mallard_engine.ports import JobRef, NoSuchJob, WrongState
 from mallard_protocol.lifecycle import BEFORE_PICKUP, JobState
 
 # The job may be changed between reading and writing it; five times in a row is not expected.
 MAX_TRIES: Final = 5
-# The clock of a caller who says "ready now" may be ahead of Redis by this much. Without it the shop
-# would stay `waiting`: nothing changes its state when the ready time comes.
-CLOCK_SKEW_MS: Final = 1_000
 
 
 async def change_ready(
@@ -58,6 +55,8 @@ async def change_ready(
         release_ms=services.dispatcher.orders.release_ms(mall.id, changed.need, now_ms),
         actor=actor,
         said=store if by_shop else None,
+        # Without the skew, the shop of a caller who says "ready now" would stay `waiting`: nothing
+        # changes its state when the ready time comes.
         is_ready=epoch_ms(ready_at) <= now_ms + CLOCK_SKEW_MS,
     )
 

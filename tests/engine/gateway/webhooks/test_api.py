@@ -10,6 +10,7 @@ import pytest
 from mallard_engine.gateway.timestamps import epoch_ms
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
+from tests.engine.gateway.http_support import at
 from tests.engine.gateway.webhooks.receiver import Heard, Receiver, always, answer
 from tests.engine.gateway.webhooks.support import create, deliveries, read
 from tests.support import eventually
@@ -373,6 +374,18 @@ async def test_bad_replay_is_refused(node: RunningNode, body: dict[str, Any]) ->
     made = await create(node, URL)
     response = await call(node, "POST", f"/{made['id']}/replay", json=body)
     assert response.status_code == 422
+
+
+async def test_replay_from_now_allows_for_a_clock_that_is_ahead(node: RunningNode) -> None:
+    made = await create(node, URL)
+    now_ms = node.node.store.now_ms()
+    for ahead_ms, status in [(900, 202), (60_000, 422)]:
+        body = {"from": at(now_ms + ahead_ms)}
+        response = await call(node, "POST", f"/{made['id']}/replay", json=body)
+        assert response.status_code == status
+        if status == 202:
+            begins_ms = epoch_ms(datetime.fromisoformat(response.json()["from"]))
+            assert now_ms <= begins_ms < now_ms + 900
 
 
 async def test_log_is_read_page_by_page_newest_first(node: RunningNode, receiver: Receiver) -> None:

@@ -33,7 +33,7 @@ from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, encode_json, read_body
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.socket.services import SocketServices
-from mallard_engine.gateway.timestamps import Moment, epoch_ms
+from mallard_engine.gateway.timestamps import CLOCK_SKEW_MS, Moment, epoch_ms
 from mallard_engine.gateway.webhooks.sender import Message
 from mallard_engine.ports import Attempt, NoSuchWebhook, TooManyWebhooks
 from mallard_protocol.codes import MAX_PAGE, ProblemCode
@@ -222,13 +222,13 @@ class WebhooksApi:
         """Begin to queue events again."""
         body = decode_json_body(await read_body(request), ReplayRequest)
         endpoint = await self._own(request, principal)
-        from_ms = epoch_ms(body.from_)
-        if from_ms > self._store.now_ms():
+        from_ms, now_ms = epoch_ms(body.from_), self._store.now_ms()
+        if from_ms > now_ms + CLOCK_SKEW_MS:
             raise invalid_fields(FieldError("/from", "this moment has not come yet"))
         if endpoint.disabled is not None:
             raise HttpProblem(ProblemCode.WRONG_STATE, "the endpoint is disabled: enable it first")
         markets = self._services.places.markets
-        begins_ms = await begin_replay(self._store, endpoint, markets, from_ms)
+        begins_ms = await begin_replay(self._store, endpoint, markets, min(from_ms, now_ms))
         return JsonResponse(Replay(endpoint.id, Moment.at_ms(begins_ms)))
 
     async def deliveries(self, request: Request, principal: Principal) -> Response:
