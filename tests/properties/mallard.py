@@ -7,7 +7,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from mallard_protocol.lifecycle import HELD
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent
-from tests.properties.rules.drivers.driver import next_step
+from tests.properties.rules.drivers.holder import next_step
 from tests.properties.rules.jobs.job import Order, orders
 from tests.properties.rules.operation.repair import RepairRules
 from tests.properties.world import NODES

@@ -39,7 +39,8 @@ from tests.properties.planted.operation.transfers import PLANTED_IN_TRANSFERS
 from tests.properties.planted.planting import Planted
 from tests.properties.rules.drivers.clock import TimeRules
 from tests.properties.rules.drivers.comeback import ComebackRules
-from tests.properties.rules.drivers.driver import DriverRules, HolderRules
+from tests.properties.rules.drivers.driver import DriverRules
+from tests.properties.rules.drivers.holder import HolderRules
 from tests.properties.rules.drivers.patience import PatienceRules
 from tests.properties.rules.drivers.reassignment import ReassignmentRules
 from tests.properties.rules.drivers.register import RegisterRules

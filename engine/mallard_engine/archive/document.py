@@ -17,7 +17,7 @@ from mallard_engine.core.event_ids import event_id
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.http.driver_names import IDS
 from mallard_engine.gateway.http.request_parsing import encode_json
-from mallard_engine.gateway.http.views import explanation_view, job_view
+from mallard_engine.gateway.http.views.jobs import explanation_view, job_view
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol import resources
 

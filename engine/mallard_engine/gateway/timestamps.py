@@ -20,6 +20,11 @@ class Moment(datetime):
         return cls.fromtimestamp(epoch_ms / 1000, UTC)
 
 
+def moment_or_none(epoch_ms: int | None) -> Moment | None:
+    """Return the time of epoch milliseconds; None if there is none."""
+    return None if epoch_ms is None else Moment.at_ms(epoch_ms)
+
+
 def epoch_ms(at: datetime) -> int:
     """Return a time with an offset as epoch milliseconds, rounded down."""
     since = at - _EPOCH

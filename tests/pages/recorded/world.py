@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.gateway.http.views import market_view
+from mallard_engine.gateway.http.views.places import market_view
 from mallard_engine.gateway.timestamps import Moment
 from mallard_protocol.control import AlertView
 from mallard_protocol.events import MOVED_EVERY_S, Event

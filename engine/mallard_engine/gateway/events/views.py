@@ -16,7 +16,7 @@ from mallard_engine.contract.events import OPERATORS_ONLY
 from mallard_engine.core import model
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.gateway.http.driver_names import IDS, DriverNames, aliases_for, drivers_of
-from mallard_engine.gateway.http.views import closed_stores, held_view, job_view
+from mallard_engine.gateway.http.views.jobs import closed_stores, held_view, job_view
 from mallard_engine.gateway.timestamps import Moment
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.ports import NoSuchJob, Storage

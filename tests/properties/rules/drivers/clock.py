@@ -9,7 +9,7 @@ from mallard_engine.ports import DueEntry, DueKind, OwnDriver, Standing
 from mallard_protocol.lifecycle import HELD, Wish
 from tests.properties import invariants
 from tests.properties.machine import DRIVERS, How, how_often, recent, some_node
-from tests.properties.rules.drivers.driver import WAY_BACK, HolderRules
+from tests.properties.rules.drivers.holder import WAY_BACK, HolderRules
 from tests.properties.world import MARKET, NODES
 
 _REAP = 2
@@ -293,7 +293,7 @@ class TimeRules(HolderRules):
     def take_back(self, node: str, how: How = "once") -> None:
         """Register again the sockets that the node still holds."""
         here = [(name, epoch) for name, (at, epoch) in self.sockets.items() if at == node]
-        wish = Wish.PAUSED  # used only for drivers that the store has lost
+        wish = Wish.PAUSED  # used only for drivers that Redis has lost
         expected = " ".join(self.model.take_back(name, node, epoch, wish) for name, epoch in here)
         own = [OwnDriver(name, epoch, wish) for name, epoch in here]
         if self.model.alive(node):
@@ -314,7 +314,7 @@ class TimeRules(HolderRules):
             return
         held = {n for n, d in self.model.drivers.items() if d.connected and d.node == node}
         for _ in range(len(self.seen.held[node]) + 1):
-            # The store chooses which drivers to reap; the model follows.
+            # Redis chooses which drivers to reap; the model follows.
             self._reap_some(node)
         assert not self.seen.held[node]
         assert not held & self.seen.idle

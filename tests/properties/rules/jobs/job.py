@@ -15,7 +15,7 @@ from mallard_protocol.lifecycle import JobState, Outcome
 from tests.properties.machine import DRIVERS, How, StoreMachine, how_often, recent, some_driver
 from tests.properties.models.records import Job, Shop
 from tests.properties.models.shops import PARCELS
-from tests.properties.rules.drivers.driver import WAY_BACK
+from tests.properties.rules.drivers.holder import WAY_BACK
 from tests.properties.world import HOME, MALLS, MARKET, SERVICE, submission
 
 # A round reads so many jobs at most.

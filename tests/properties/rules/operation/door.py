@@ -8,7 +8,7 @@ from mallard_protocol.codes import CUSTOMER_PROBLEMS, AnswerAction
 from mallard_protocol.lifecycle import Step, Wish
 from tests.properties.machine import How, how_often, recent, some_driver, some_node
 from tests.properties.models.door import ON_BOARD, Receipt
-from tests.properties.rules.drivers.driver import WAY_BACK
+from tests.properties.rules.drivers.holder import WAY_BACK
 from tests.properties.rules.jobs.job import Order
 from tests.properties.rules.operation.shop import ShopRules
 from tests.properties.world import MALLS, MARKET, SERVICE
@@ -159,7 +159,7 @@ class DoorRules(ShopRules):
     @precondition(lambda self: self.model.drivers)
     @rule(driver=some_driver, verb=st.sampled_from(("answer", "resume", "resume")), how=how_often)
     def a_cancelled_return_is_to_turn(self, driver: str, verb: str, how: How) -> None:
-        """A return after a cancellation does not turn round, for an answer or for its driver."""
+        """Neither an answer nor the driver can end a return that a cancellation has begun."""
         name = self.begin(driver, Order())
         if not name:
             return

@@ -21,7 +21,8 @@ from mallard_engine.gateway.http.parameters import bad_request, whole_number
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields, not_found
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
-from mallard_engine.gateway.http.views import pickup_view, views_of
+from mallard_engine.gateway.http.views.jobs import pickup_view
+from mallard_engine.gateway.http.views.rows import views_of
 from mallard_engine.gateway.orders.complete_order import order_of
 from mallard_engine.gateway.orders.ready_time import MAX_TRIES, change_ready
 from mallard_engine.gateway.services import Services

@@ -11,7 +11,7 @@ from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.entity_tags import content_tag, tagged
 from mallard_engine.gateway.http.problems import not_found
 from mallard_engine.gateway.http.routing import Handler
-from mallard_engine.gateway.http.views import market_view
+from mallard_engine.gateway.http.views.places import market_view
 from mallard_engine.gateway.services import Services
 from mallard_protocol import resources
 

@@ -16,7 +16,8 @@ from mallard_engine.gateway.http.parameters import metres, point
 from mallard_engine.gateway.http.problems import HttpProblem, invalid_fields
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
-from mallard_engine.gateway.http.views import driver_view, views_of
+from mallard_engine.gateway.http.views.drivers import driver_view
+from mallard_engine.gateway.http.views.rows import views_of
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import NoSuchDriver, TransferOpen
 from mallard_protocol.codes import ProblemCode

@@ -10,7 +10,7 @@ from mallard_engine.gateway.auth.tokens import Principal
 from mallard_engine.gateway.http.endpoints.driver_path import driver_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
-from mallard_engine.gateway.http.views import registered_view
+from mallard_engine.gateway.http.views.drivers import registered_view
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
 from mallard_protocol import resources

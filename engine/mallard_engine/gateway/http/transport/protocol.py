@@ -40,6 +40,8 @@ from mallard_engine.gateway.socket.transport.protocol import (
     NOSNIFF,
     SLOW_READER_S,
     DriverSocketProtocol,
+)
+from mallard_engine.gateway.socket.transport.unsent import (
     abort,
     has_unsent,
     limit_unsent_bytes,

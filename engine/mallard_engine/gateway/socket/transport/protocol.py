@@ -8,10 +8,7 @@ iteration, the input after it stays in bytes and reading is paused.
 
 import asyncio
 import contextlib
-import fcntl
-import socket
 import struct
-import termios
 from asyncio import TimerHandle
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
@@ -33,7 +30,12 @@ from mallard_engine.gateway.limits.connections import Peer
 from mallard_engine.gateway.limits.loop_share import SLICE_S as UNAUTHENTICATED_SLICE_S
 from mallard_engine.gateway.socket.transport.frame_parser import FrameParser, Piece
 from mallard_engine.gateway.socket.transport.rate_limit import FrameRate
-from mallard_engine.gateway.socket.transport.unsent import UnsentWatch
+from mallard_engine.gateway.socket.transport.unsent import (
+    UnsentWatch,
+    abort,
+    has_unsent,
+    limit_unsent_time,
+)
 from mallard_engine.gateway.socket.transport.upgrade import (
     Header,
     acceptance,
@@ -58,55 +60,12 @@ NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 PROTOCOL_KEY: Final = "mallard.protocol"
 """The key of the `DriverSocketProtocol` in the `state` of a socket's scope."""
 
-# The kernel's send buffer, besides 64 KiB in the transport. By default it grows to megabytes per
-# socket before a slow reader is noticed.
-_SEND_BUFFER_BYTES = 65_536
-_NO_LINGER = struct.pack("ii", 1, 0)
 _TEXT: Final = 0x81
 _BINARY: Final = 0x82
 _OPCODE: Final = 0x0F
 _CLOSE: Final = 0x08
 _LENGTH_IN_TWO: Final = 126
 _LENGTH_IN_EIGHT: Final = 127
-
-
-def abort(transport: asyncio.Transport) -> None:
-    """Close a connection at once and drop its unsent bytes, which the peer does not read anyway."""
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    transport.abort()
-
-
-def limit_unsent_bytes(transport: asyncio.Transport) -> None:
-    """Bound the bytes that the kernel buffers for a peer."""
-    raw = transport.get_extra_info("socket")
-    if raw is not None:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-
-
-def limit_unsent_time(transport: asyncio.Transport, within_s: float) -> None:
-    """Bound for how long the kernel buffers bytes for a peer (RFC 5482).
-
-    The kernel drops a connection whose peer acknowledges nothing for this long, also after it was
-    closed here. Platforms without the option keep their default.
-    """
-    raw = transport.get_extra_info("socket")
-    if raw is None:
-        return
-    if hasattr(socket, "TCP_USER_TIMEOUT") and raw.family in {socket.AF_INET, socket.AF_INET6}:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(within_s * 1000))
-
-
-def has_unsent(transport: asyncio.Transport) -> bool:
-    """Whether the peer has not acknowledged all that was written to it."""
-    if transport.get_write_buffer_size():
-        return True
-    raw = transport.get_extra_info("socket")
-    if raw is None or raw.fileno() < 0 or not hasattr(termios, "TIOCOUTQ"):
-        return False
-    unsent = struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
-    return bool(unsent)
 
 
 Handle = Callable[[bytes | str], Awaitable[None] | None]

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 from mallard_engine.core.places.markets import Places
 from mallard_engine.core.places.opening_hours import is_open, parse_spans, span_text
-from mallard_engine.gateway.http.views import market_view
+from mallard_engine.gateway.http.views.places import market_view
 from mallard_engine.gateway.timestamps import epoch_ms
 from tests.engine.gateway.conftest import MALL, PHOENIX, RunningNode
 from tests.engine.gateway.http_support import Caller, problem

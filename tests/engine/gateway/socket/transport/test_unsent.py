@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from mallard_engine.gateway.socket.transport.protocol import has_unsent
-from mallard_engine.gateway.socket.transport.unsent import UnsentWatch
+from mallard_engine.gateway.socket.transport.unsent import UnsentWatch, has_unsent
 from tests.support import eventually
 
 SENT = b"x" * 60_000

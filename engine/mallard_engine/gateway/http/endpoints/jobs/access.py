@@ -16,7 +16,7 @@ from mallard_engine.gateway.http.entity_tags import job_tag, tagged
 from mallard_engine.gateway.http.parameters import whole_number
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import is_disconnected
-from mallard_engine.gateway.http.views import closed_stores, held_view, job_view
+from mallard_engine.gateway.http.views.jobs import closed_stores, held_view, job_view
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.logs import RateLimitedLog

@@ -31,7 +31,7 @@ from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import PATCH_TYPES, JsonResponse, read_body
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.submissions import Submissions
-from mallard_engine.gateway.http.views import (
+from mallard_engine.gateway.http.views.jobs import (
     Namer,
     Numbered,
     explanation_view,

@@ -24,7 +24,7 @@ from mallard_engine.gateway.http.rate_limits import charge_of, slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body, too_slow
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.submissions import Submissions
-from mallard_engine.gateway.http.views import job_view
+from mallard_engine.gateway.http.views.jobs import job_view
 from mallard_engine.gateway.limits.large_bodies import GaveWay, LargeBodies
 from mallard_engine.gateway.services import Services
 from mallard_engine.ports import StoreUnavailable, Submitted

@@ -17,7 +17,8 @@ from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.jobs.access import owner_of
 from mallard_engine.gateway.http.parameters import bad_request, instant_ms, is_id, whole_number
 from mallard_engine.gateway.http.request_parsing import JsonResponse
-from mallard_engine.gateway.http.views import job_view, views_of
+from mallard_engine.gateway.http.views.jobs import job_view
+from mallard_engine.gateway.http.views.rows import views_of
 from mallard_engine.gateway.services import Services
 from mallard_engine.gateway.transfers import open_transfer
 from mallard_engine.ports import JobPage, JobQuery

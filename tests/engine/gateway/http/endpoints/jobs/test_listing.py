@@ -5,7 +5,8 @@ import pytest
 from mallard_engine.core.model import Job, Need, TimelineEntry
 from mallard_engine.gateway.http.driver_names import IDS
 from mallard_engine.gateway.http.endpoints.jobs.listing import merged
-from mallard_engine.gateway.http.views import job_view, views_of
+from mallard_engine.gateway.http.views.jobs import job_view
+from mallard_engine.gateway.http.views.rows import views_of
 from mallard_engine.ports import JobPage
 from mallard_protocol.lifecycle import JobState
 

@@ -1,58 +1,22 @@
-"""Converts the engine's data to the bodies of the HTTP API."""
+"""Jobs, as order services, operators and counters of shops see them; rounds and quotes."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-import shapely
-import structlog
 from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.core import model
-from mallard_engine.core.pauses import MARKET, Pauses, place_of
-from mallard_engine.core.places.mall import Mall, Market
-from mallard_engine.core.places.opening_hours import OpeningHours, openings_until, span_text
-from mallard_engine.core.vehicles import DriverProfile, RegisteredDriver, stated
 from mallard_engine.gateway.http.driver_names import DriverNames
 from mallard_engine.gateway.orders.complete_order import CompleteOrder, order_of, pay_of
-from mallard_engine.gateway.timestamps import Moment
-from mallard_protocol import messages, resources
+from mallard_engine.gateway.timestamps import Moment, moment_or_none
+from mallard_protocol import resources
 from mallard_protocol.codes import WhyNot
 from mallard_protocol.lifecycle import ShopState
-from mallard_protocol.messages import Barred, MeetingPoint
+from mallard_protocol.messages import MeetingPoint
 
 Namer = Callable[[str], str]
-_Row = TypeVar("_Row")
-_View = TypeVar("_View")
-_log = structlog.get_logger(__name__)
-_WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_WINDOWS_MS: Final = 7 * 86_400_000
 # How long a quote is worth something: drivers move, and other orders come.
 _QUOTE_MS: Final = 300_000
-# Rows that failed to convert are remembered, up to this number, so that each is logged once.
-_MAX_LOGGED: Final = 1_000
-_logged: set[str] = set()
-
-
-def views_of(
-    rows: Iterable[_Row], view: Callable[[_Row], _View], name: Callable[[_Row], str]
-) -> tuple[_View, ...]:
-    """Convert the rows of a page.
-
-    A row that fails to convert is left out and logged once, so that one bad row does not hide the
-    others.
-    """
-    views = [_view_or_none(view, row, name(row)) for row in rows]
-    return tuple([each for each in views if each is not None])
-
-
-def _view_or_none(view: Callable[[_Row], _View], row: _Row, name: str) -> _View | None:
-    try:
-        return view(row)
-    except Exception as error:  # noqa: BLE001 - one bad row must not hide the others
-        if name not in _logged and len(_logged) < _MAX_LOGGED:
-            _logged.add(name)
-            _log.error("row cannot be shown", row=name, error=repr(error))
-        return None
 
 
 def held_view(
@@ -146,7 +110,7 @@ def job_view(
         created_at=Moment.at_ms(job.created_ms),
         updated_at=Moment.at_ms(job.updated_ms),
         expires_at=Moment.at_ms(job.expires_ms),
-        eta=resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms)),
+        eta=resources.Eta(moment_or_none(job.eta_pickup_ms), moment_or_none(job.eta_dropoff_ms)),
         timeline=tuple(
             resources.TimelineEntry(
                 it.state,
@@ -204,7 +168,7 @@ def _transfer_view(
         id=transfer.id,
         at=MeetingPoint(transfer.need.lat, transfer.need.lon),
         alias=names.driver(transfer),
-        eta=_moment(transfer.eta_pickup_ms),
+        eta=moment_or_none(transfer.eta_pickup_ms),
         code=transfer.code if with_code else UNSET,
     )
 
@@ -222,7 +186,7 @@ def _proof_view(proof: model.GivenProof) -> resources.ProofView:
 def _return_view(place: model.ReturnPlace | None) -> resources.ReturnPlaceView | None:
     if place is None:
         return None
-    until = _moment(place.open_until)
+    until = moment_or_none(place.open_until)
     return resources.ReturnPlaceView(
         place.kind, place.mall, place.store, place.lat, place.lon, until
     )
@@ -235,7 +199,7 @@ def _problem_view(problem: model.ReportedProblem, job: model.Job) -> resources.R
         kind=problem.kind,
         text=problem.text,
         at=Moment.at_ms(problem.at_ms),
-        until=_moment(problem.until_ms),
+        until=moment_or_none(problem.until_ms),
         # No transition resolves the problems of a job that ends.
         state="resolved" if job.terminal else problem.state,
         store=problem.store or UNSET,
@@ -289,7 +253,7 @@ def explanation_view(
         )
         for turn in job.asked
     )
-    eta = resources.Eta(_moment(job.eta_pickup_ms), _moment(job.eta_dropoff_ms))
+    eta = resources.Eta(moment_or_none(job.eta_pickup_ms), moment_or_none(job.eta_dropoff_ms))
     record = record or model.RoundRecord(job.id, 0, 0, 0, capped=False)
     return resources.Explanation(
         job=job.id,
@@ -369,126 +333,3 @@ def quote_view(
         eta=eta,
         paused=paused,
     )
-
-
-def market_view(market: Market, pauses: Pauses, now_ms: int) -> resources.Market:
-    """Return a market with its malls, where matching is paused, and when they are open from now."""
-    return resources.Market(
-        id=market.id,
-        name=market.name,
-        area=_geojson(market.area),
-        malls=tuple(_mall_view(mall, pauses, now_ms) for mall in market.malls.values()),
-        paused=MARKET in pauses,
-    )
-
-
-def driver_view(driver: model.Driver, barred: Barred | None) -> resources.DriverView:
-    """Return a driver as operators see it.
-
-    Args:
-        driver: the driver.
-        barred: why it gets no offers; None if it may get them.
-    """
-    return resources.DriverView(**_driver_fields(driver, barred))
-
-
-def registered_view(known: RegisteredDriver, barred: Barred | None) -> resources.RegisteredDriver:
-    """Return one driver with its entry in the register."""
-    driver = known.driver
-    return resources.RegisteredDriver(
-        **_driver_fields(driver, barred),
-        alias=known.alias,
-        status="suspended" if driver.suspended else "active",
-        position=_position_view(driver.position) if driver.position else None,
-        profile=_profile_view(known.profile) if known.profile else None,
-    )
-
-
-def _driver_fields(driver: model.Driver, barred: Barred | None) -> dict[str, Any]:
-    at = driver.position
-    seen_ms = max(driver.hello_ms, driver.lost_ms, at.received_ms if at else 0)
-    return {
-        "driver": driver.id,
-        "state": driver.shown,
-        "lat": at.lat if at else None,
-        "lon": at.lon if at else None,
-        "at_ms": at.at_ms if at else None,
-        "jobs": tuple(held.job for held in driver.jobs),
-        "suspended": driver.suspended,
-        "suspended_for": driver.suspended_for or None,
-        "barred": barred,
-        "connected": driver.connected,
-        "vehicle": _vehicle_view(driver),
-        "qualifications": driver.qualifications,
-        "last_seen": Moment.at_ms(seen_ms) if seen_ms else None,
-    }
-
-
-def _vehicle_view(driver: model.Driver) -> resources.VehicleView:
-    vehicle = driver.vehicle
-    return resources.VehicleView(
-        vehicle.kind,
-        vehicle.max_jobs,
-        vehicle.max_weight_g,
-        vehicle.max_volume_l,
-        tuple(item for item in vehicle.equipment if item not in driver.qualifications),
-    )
-
-
-def _position_view(at: model.Position) -> resources.DriverPosition:
-    return resources.DriverPosition(
-        at.lat, at.lon, at.acc_m, Moment.at_ms(at.at_ms), Moment.at_ms(at.received_ms)
-    )
-
-
-def _profile_view(profile: DriverProfile) -> resources.DriverProfileView:
-    fields = stated(profile)
-    if vehicle := fields.get("vehicle"):
-        fields["vehicle"] = messages.Vehicle(**vehicle)
-    return resources.DriverProfileView(**fields)
-
-
-def _mall_view(mall: Mall, pauses: Pauses, now_ms: int) -> resources.Mall:
-    return resources.Mall(
-        id=mall.id,
-        name=mall.name,
-        lat=mall.lat,
-        lon=mall.lon,
-        time_zone=mall.time_zone,
-        outline=_geojson(mall.outline),
-        gates=tuple(resources.Gate(gate.id, gate.lat, gate.lon) for gate in mall.gates.values()),
-        stores=tuple(
-            resources.Store(
-                *(store.id, store.name, store.gate, store.floor),
-                paused=place_of(mall.id, store.id) in pauses,
-            )
-            for store in mall.stores.values()
-        ),
-        hours=_hours_view(mall.hours),
-        windows=tuple(
-            resources.Window(Moment.at_ms(it.from_ms), _moment(it.to_ms))
-            for it in openings_until(mall.hours, now_ms, now_ms + _WINDOWS_MS)
-        ),
-        paused=mall.id in pauses,
-    )
-
-
-def _hours_view(hours: OpeningHours) -> resources.Hours | None:
-    if hours.week is None:
-        return None
-    return resources.Hours(
-        {
-            day: tuple(map(span_text, spans))
-            for day, spans in zip(_WEEKDAYS, hours.week, strict=True)
-        },
-        {day.isoformat(): tuple(map(span_text, it)) for day, it in hours.holidays.items()},
-    )
-
-
-def _geojson(polygon: shapely.Polygon) -> dict[str, Any]:
-    geometry: dict[str, Any] = shapely.geometry.mapping(polygon)
-    return geometry
-
-
-def _moment(epoch_ms: int | None) -> Moment | None:
-    return None if epoch_ms is None else Moment.at_ms(epoch_ms)

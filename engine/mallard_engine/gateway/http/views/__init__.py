@@ -1,0 +1,1 @@
+"""Converts the engine's data to the bodies of the HTTP API."""
