@@ -146,7 +146,7 @@ $(READY): requirements.lock clients/python/pyproject.toml engine/pyproject.toml
 		-e clients/python -e engine
 	touch $(READY)
 
-# pytest says what it cannot collect, and the tests say it again.
+# If the collection fails, its last lines are shown; `make test` fails with the same error.
 $(COMPILED): $(READY)
 	$(BIN)/pytest --collect-only --quiet >$(VENV)/collected || tail -n 30 $(VENV)/collected
 	touch $(COMPILED)

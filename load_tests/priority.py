@@ -8,15 +8,14 @@ from typing import Final
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
-def be_nice(niceness: int) -> None:
-    """Lower the priority of this process to a niceness.
+def lower_priority(niceness: int) -> None:
+    """Raise the niceness of this process, and of its session if no other process is in it.
 
     Where Linux groups processes by session (`sched_autogroup_enabled`), the niceness of a process
-    counts only within its session, and the session has one of its own: `man 7 sched`. It is set
-    where the session is that of this process alone.
+    counts only within its session; between sessions, that of the session counts (`man 7 sched`).
     """
     os.nice(niceness)
     if os.getsid(0) == os.getpid():
-        # There is no such file without the grouping.
+        # Without the grouping there is no such file.
         with contextlib.suppress(OSError):
             _AUTOGROUP.write_text(str(niceness))

@@ -55,7 +55,7 @@ def plain_tracebacks() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def loaded_scripts() -> Iterator[None]:
-    """A connection of a store loads no scripts: they take it 14 ms, of 3 to 50 that a test takes.
+    """A connection to Redis loads no scripts: they take it 14 ms, of 3 to 50 that a test takes.
 
     The tests' server has them, and a server without them gets each with its first call.
     """

@@ -1,4 +1,4 @@
-"""A TCP proxy between a node and its store that can stall, cut, and lead elsewhere."""
+"""A TCP proxy between a node and its Redis that can stall, cut, and lead elsewhere."""
 
 import asyncio
 import contextlib

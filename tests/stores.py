@@ -1,4 +1,4 @@
-"""The kinds of store that tests of whole nodes run on.
+"""The kinds of Redis that tests of whole nodes run on.
 
 `MALLARD_TEST_STORE` names one: `sentinel`, `cluster`, or none for a single server. `.ci/stores`
 runs the end-to-end tests on each.
@@ -14,7 +14,7 @@ KIND = os.environ.get("MALLARD_TEST_STORE", "")
 
 
 def store_of_kind(binary: Path | None) -> EmbeddedServer | SentinelGroup | ClusterGroup:
-    """Return a store of that kind, to be started as a context manager."""
+    """Return a Redis of that kind, to be started as a context manager."""
     match KIND:
         case "":
             return EmbeddedServer(persistent=False, binary=binary)

@@ -97,7 +97,7 @@ THIRD_PARTY_ARROWS = {
 }
 # What would let the world into the rules: time is an argument, and nothing is left to chance.
 WORLDLY = {"asyncio", "os", "random", "secrets", "socket", "threading", "time"}
-# The composition root alone puts a store under the gateway.
+# The composition root alone puts a Redis under the gateway.
 COMPOSITION_ROOT = ROOT / "engine/mallard_engine/gateway/node.py"
 # A folder with more files than this, its `__init__.py` included, is several subjects.
 MOST_FILES = 16

@@ -139,7 +139,7 @@ class RateLimitedLog:
     The first event is logged at once. Events within the interval are counted, and one line at its
     end has their number (`count`, omitted for one event). Events that differ in level, name or
     fields have separate lines, so pass few different values: a code or a reason, never an id. Use
-    it for events that clients, or a store outage, can cause many times a second.
+    it for events that clients, or an outage of Redis, can cause many times a second.
 
         _refusals = RateLimitedLog(structlog.get_logger(__name__))
         _refusals.info("socket refused", reason="draining")

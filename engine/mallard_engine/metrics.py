@@ -377,7 +377,7 @@ class Metrics:
         histogram.observe(seconds)
 
     def store_refused(self, code: str) -> None:
-        """Count a call that the store refused; `code` is the first word of its error."""
+        """Count a call that Redis refused; `code` is the first word of its error."""
         self._refusals.labels(code).inc()
 
     def archives_here(self, markets: Collection[str]) -> None:
@@ -395,7 +395,7 @@ class Metrics:
         self._archive_lost.labels(market).set(lost)
 
     def store_ready(self, *, ready: bool) -> None:
-        """Set whether the store is reachable and accepts writes."""
+        """Set whether Redis is reachable and accepts writes."""
         self._store_ready.set(ready)
 
     def travel_asked(self, market: str, source: str, result: str, seconds: float) -> None:

@@ -33,9 +33,9 @@ async def in_full(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def in_parts(calls: Sequence[Callable[[], Awaitable[object]]], most: int) -> None:
-    """Call and await, at most that many at a time: other tasks run between the parts.
+    """Call and await in parts of at most `most`; other tasks run between the parts.
 
-    If one fails, its error is raised, and later parts are not called.
+    If a call fails, its error is raised, and later parts are not called.
     """
     for first in range(0, len(calls), most):
         await asyncio.gather(*[call() for call in calls[first : first + most]])
@@ -45,7 +45,7 @@ async def turn(interval_s: float) -> None:
     """Sleep until the next multiple of an interval since the first call on this event loop.
 
     Periodic tasks that await their turns run at the same moments, whatever each of them takes:
-    their calls share a write to the store, and wake this process and the store once. Each process
+    their calls share a write to Redis, and wake this process and Redis once. Each process
     has moments of its own.
     """
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from load_tests.attacks.generator import NICENESS
-from load_tests.priority import be_nice
+from load_tests.priority import lower_priority
 
 _SLICE_S: Final = 0.02
 
@@ -27,7 +27,7 @@ def burn(seconds: float, share: float) -> None:
 
 def main() -> None:
     """Use as many cores as the share needs."""
-    be_nice(NICENESS)
+    lower_priority(NICENESS)
     seconds, share = float(sys.argv[1]), float(sys.argv[2])
     cores = max(1, int(share + 0.999))
     processes = [

@@ -18,7 +18,7 @@ from typing import Any, Final
 from load_tests.attacks.registry import Attack, Victim, attacks
 from load_tests.credentials import Credentials
 from load_tests.places import RunPlaces
-from load_tests.priority import be_nice
+from load_tests.priority import lower_priority
 
 NICENESS: Final = 19
 # An attacker that is disconnected at once returns, but not in a tight loop.
@@ -82,7 +82,7 @@ async def _attacker(attack: Attack, victim: Victim) -> None:
 def main(arguments: Sequence[str] = ()) -> None:
     """Play and report."""
     del arguments
-    be_nice(NICENESS)
+    lower_priority(NICENESS)
     with contextlib.suppress(ValueError, OSError):
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

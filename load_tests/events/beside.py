@@ -1,7 +1,7 @@
 """Runs one load under several conditions in turn, to compare what its offers take.
 
 One engine and one swarm serve all runs. The conditions take turns, in another order each time, so
-that what drifts meanwhile (the machine, the size of the store) concerns all of them alike. The
+that what drifts meanwhile (the machine, the size of Redis) concerns all of them alike. The
 swarm runs at a lower priority than what it measures. A run in which a node or the generator was
 saturated, or drivers were short, says nothing about the engine: it is named. At the end each goal
 is printed as `HOLDS` or `MISSED`; the exit status is 0 if all hold and all was measured.

@@ -1,1 +1,1 @@
-"""Faults under load: store outages, and two releases on one store."""
+"""Faults under load: outages of Redis, and two releases on one Redis."""

@@ -2,7 +2,7 @@
 
     python -m load_tests.faults.failover sentinel:killed cluster:killed --failovers 20
 
-A row is a store and what happens to its master: `killed` (a replica takes over, the killed server
+A row is a Redis and what happens to its master: `killed` (a replica takes over, the killed server
 comes back as a replica), `planned` (it changes places with a replica, as for maintenance) or
 `forget` (it is killed after its replicas were cut off for a moment: confirmed writes are lost). The
 servers are set up as docs/howto/high-availability.md recommends.
@@ -112,7 +112,7 @@ class Failovers:
         self._delivered: set[str] = set()
 
     async def run(self, failovers: int, minutes: float, rate: float, drivers: int) -> None:
-        """Let the store fail over, as often as is asked for or as there is time for."""
+        """Let Redis fail over, as often as is asked for or as there is time for."""
         apps = [
             App(self._credentials.driver(f"d{n}", MARKET).token, self.seen, step_s=_STEP_S)
             for n in range(drivers)
@@ -154,7 +154,7 @@ class Failovers:
             await asyncio.sleep(max(0.0, next_s - time.monotonic()))
 
     async def disturb(self, number: int) -> None:
-        """Let the store fail over, and note what is seen of it."""
+        """Let Redis fail over, and note what is seen of it."""
         group = self.group
         before = await asyncio.to_thread(master_of, group)
         known_ms = await asyncio.to_thread(lost_ms, group, before)
@@ -211,7 +211,7 @@ class Failovers:
             await asyncio.sleep(1)
 
     async def left(self) -> tuple[list[str], list[str]]:
-        """Return the confirmed jobs that the store has not, and those that are not delivered."""
+        """Return the confirmed jobs that Redis has not, and those that are not delivered."""
         gone, open_jobs = [], []
         unread = [each for each in self.shop.jobs if each[1] not in self._delivered]
         for start in range(0, len(unread), _READS):

@@ -1,8 +1,8 @@
-"""Kills the store repeatedly under the open sockets of two nodes, and evaluates what apps saw.
+"""Kills Redis repeatedly under the open sockets of two nodes, and evaluates what apps saw.
 
     python -m load_tests.faults.outage --drivers 2000 --kills 10 --away 5
 
-Goals: no socket closed, the first offer within `--within` seconds of the store's return, every
+Goals: no socket closed, the first offer within `--within` seconds of Redis's return, every
 accepted job delivered, and no violation found by `mallard check`. Exit status 1 if one is missed.
 """
 
@@ -78,11 +78,11 @@ class App:
 
     Args:
         token: the driver's.
-        seen: what the app hears is counted there.
+        seen: counts what the app receives.
         near: where the driver is, roughly.
-        step_s: how long a step takes. At 0 the driver has delivered after some milliseconds: the
-            first one whom the engine knows again after an outage then gets every order, and sends
-            more frames than an app may.
+        step_s: how long a step takes. At 0 a driver delivers within milliseconds. After an outage
+            the first driver whom the engine knows again would then get every order, and exceed
+            the rate limit.
     """
 
     def __init__(
@@ -234,7 +234,7 @@ class Shop:
         self.http = httpx2.AsyncClient(
             trust_env=False,
             timeout=30,
-            # More than orders wait for the store: one must not wait for a connection of ours.
+            # More than orders wait for Redis: one must not wait for a connection of ours.
             limits=httpx2.Limits(max_connections=_MOST_CONNECTIONS),
             headers={"Authorization": f"Bearer {token}"},
         )

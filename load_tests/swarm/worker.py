@@ -19,7 +19,7 @@ import uvloop
 
 from load_tests.credentials import BadCredentials, Credentials, DriverToken
 from load_tests.places import NoPlaces, RunPlaces
-from load_tests.priority import be_nice
+from load_tests.priority import lower_priority
 from load_tests.swarm.driver import WorkerContext
 from load_tests.swarm.event_log import EventLog
 from load_tests.swarm.fleet import Fleet
@@ -38,7 +38,7 @@ class Worker:
     def __init__(self, writer: asyncio.StreamWriter, setup: dict[str, Any]) -> None:
         self._writer = writer
         plan = SwarmPlan.from_wire(setup["plan"])
-        be_nice(plan.nice)
+        lower_priority(plan.nice)
         credentials = credentials_from_wire(setup["credentials"])
         places = RunPlaces.read(
             plan.urls[0], credentials.orders, markets=plan.markets, malls=plan.malls

@@ -1,4 +1,4 @@
-"""The order API's side, by hand: a small HTTP server that answers as a test has set it."""
+"""A small HTTP server in place of the engine that gives the answers a test has set."""
 
 import json
 import threading

@@ -1,7 +1,7 @@
 """Ends what a test leaves open.
 
-A job would be offered to the drivers of later tests, and their jobs to a driver who seems to be
-connected; an alert is a row of the console there.
+Later tests would otherwise find open jobs, which are offered to their drivers; drivers who still
+seem to be connected, who get their offers; and alerts, which are rows of the console.
 """
 
 import time
@@ -19,7 +19,7 @@ _LOOK_S = 0.05
 
 
 def end_open_jobs(url: str, operator_token: str) -> None:
-    """End every open job of a node's store, of any service, as an operator.
+    """End every open job of a node's Redis, of any service, as an operator.
 
     An order service would not do: it sees neither other services' jobs nor transfers, and it cannot
     end a job that is on board.
@@ -51,7 +51,7 @@ def _end(http: httpx2.Client, job: str, state: str) -> httpx2.Response:
 
 
 def acknowledge_alerts(url: str, operator_token: str) -> None:
-    """Acknowledge every open alert of a node's store, as an operator.
+    """Acknowledge every open alert of a node's Redis, as an operator.
 
     Raises:
         AssertionError: alerts stay open.
@@ -72,7 +72,7 @@ def acknowledge_alerts(url: str, operator_token: str) -> None:
 def wait_until_drivers_are_gone(
     url: str, operator_token: str, market: str, near: tuple[float, float]
 ) -> None:
-    """Wait until no driver around a place is connected, by a node of the store.
+    """Wait until the engine lists no connected driver around a place.
 
     A node that was killed has not reported the sockets that closed just before. Until its lease
     ends, their drivers are offered jobs.

@@ -1,4 +1,4 @@
-"""A load generator gives way to the engine, also where Linux groups processes by session."""
+"""A load generator yields the CPU to the engine, also where Linux groups processes by session."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ import pytest
 
 _PROGRAM = """
 from pathlib import Path
-from load_tests.priority import be_nice
-be_nice(7)
+from load_tests.priority import lower_priority
+lower_priority(7)
 print(Path("/proc/self/autogroup").read_text())
 """
 

@@ -23,7 +23,7 @@ SCREENSHOTS: Final = ROOT / "docs/screenshots"
 # `make screenshots` sets it: pictures are written then, and not otherwise.
 DRAWS: Final = "MALLARD_SCREENSHOTS" in os.environ
 _MOST_PICTURE_BYTES: Final = 100_000
-# Each wait for an element, and each `expect`: it only bounds a test that fails.
+# Of each wait for an element and each `expect`. It only bounds a test that fails.
 _WAIT_MS: Final = GUARD_S * 1000
 expect.set_options(timeout=_WAIT_MS)
 
@@ -68,10 +68,10 @@ async def running_browser(flags: Sequence[str] = ()) -> AsyncIterator[Browser]:
 
 @dataclass
 class Watched:
-    """An open page, and what was seen of it that is wrong.
+    """An open page, and the faults that were seen on it.
 
-    `expected`: parts of messages of the console that the test provokes, such as a refusal's status.
-    `asked`: how many requests it has made; `asking`: those without an end so far, streams too.
+    `expected`: parts of console messages that the test provokes, such as the status of a refusal.
+    `asked`: how many requests it has made; `asking`: those still open, streams included.
     """
 
     page: Page
@@ -214,7 +214,7 @@ async def check_looks(page: Page, name: str | None = None, without: Sequence[str
         without: as in `check_accessible`.
     """
     before = page.viewport_size
-    # What was pressed last is not marked as hovered.
+    # Otherwise the button that was pressed last is drawn as hovered.
     await page.mouse.move(0, 0)
     for number, (size, (width, height)) in enumerate(SIZES.items()):
         await page.set_viewport_size({"width": width, "height": height})

@@ -26,8 +26,8 @@ from tests.pages.recorded.still import opened_still, serving_still
 
 _HERE = Path(__file__).parent
 _TEST_S = 400
-# No offer ends because a browser is slow or stands still for seconds, not even one that is looked
-# at in every size and scheme.
+# An offer must not expire while a browser is slow or stands still for seconds, or while a test
+# looks at it in every size and colour scheme.
 SETTINGS = {
     "MALLARD_OFFER_TIMEOUT_MS": "120000",
     "MALLARD_OFFER_ACK_TIMEOUT_MS": "120000",
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.path.is_relative_to(_HERE):
             continue
         item.add_marker(pytest.mark.pages)
-        # A guard as well: a long story has dozens of steps, each of which a busy machine holds up.
+        # Only bounds a test that fails: a long story has dozens of steps, slow on a busy machine.
         item.add_marker(pytest.mark.timeout(_TEST_S))
         # First of its markers: in automatic mode each test has one already.
         item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
@@ -80,7 +80,7 @@ def node(nodes_redis: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def nothing_outlives_its_test(node: Node) -> Iterator[None]:
     yield
     token = make_token("sweeper", "operator")
-    # Not the fixture: some tests have a parameter of that name.
+    # Not as a fixture of this one: some tests have a parameter of that name.
     place = read_place(node.url, token, "phoenix")
     wait_until_drivers_are_gone(node.url, token, place.market, place.gate)
     end_open_jobs(node.url, token)

@@ -58,7 +58,7 @@ async def tab_to(page: Page, name: str) -> None:
 async def go_by_keys(page: Page, keys: str, place: str) -> None:
     """Press the two keys of a place until they lead there, and wait until it is shown.
 
-    The second key must follow soon: a machine that stands still between them is a slow hand.
+    The second key must follow soon: if the machine stood still in between, both are pressed again.
     """
 
     async def is_there() -> bool:

@@ -171,7 +171,7 @@ async def test_lost_connection_is_shown_and_caught_up(
         it.expected += ["ERR_INTERNET_DISCONNECTED", "Failed to load resource"]
         await it.page.get_by_role("status").get_by_text("Live").wait_for()
         await it.page.context.set_offline(True)
-        # The stream is taken for dead after 40 s.
+        # The page counts the stream as dead after 40 s.
         await it.page.get_by_text("No connection").wait_for(timeout=90_000)
         job = await orders.submit(place.order())
         await it.page.context.set_offline(False)
@@ -231,7 +231,7 @@ async def test_every_place_is_accessible_and_fits(
         await check_looks(page)
 
 
-# Of the places of the bar: which is not wholly left of where the bar begins to fade out.
+# The places of the bar that are not wholly visible: the bar fades out at its right end.
 _COVERED = """(which) => {
   const bar = document.querySelector(".nav");
   const room = bar.getBoundingClientRect();

@@ -203,7 +203,7 @@ async def test_parcels_collected_offline_win_over_the_next_driver(
 async def test_token_that_expires_without_a_line_loses_nothing(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    # Long enough to be offline with an order before, also where all stands still for seconds.
+    # Long enough to go offline with an order before it expires, even if the machine stands still.
     until = time.time() + 45
     name, token = new_driver(exp=until)
     async with open_page("/driver", **phone(place, token)) as it:

@@ -33,9 +33,9 @@ def at(place: Place, metres: float) -> dict[str, float]:
 
 
 def phone(place: Place, token: str) -> dict[str, Any]:
-    """Return how the page is opened: a phone in front of the mall.
+    """Return the options of a page: a phone in front of the mall.
 
-    At the gate the engine would notice the arrival, perhaps before a slow test reports it.
+    At the gate the engine would detect the arrival, perhaps before a slow test reports it.
     """
     return {
         "size": "phone",
@@ -175,7 +175,7 @@ async def test_second_phone_takes_over_and_the_first_shows_it(
 
 
 async def test_expired_token_asks_for_another_one(open_page: OpenPage, place: Place) -> None:
-    # Long enough to be online before, also on a machine that stands still for seconds.
+    # Long enough to go online before it expires, even if the machine stands still for seconds.
     _, token = new_driver(exp=time.time() + 30)
     async with open_page("/driver", **phone(place, token)) as it:
         it.expected += NETWORK_FAULTS

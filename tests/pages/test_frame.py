@@ -55,5 +55,5 @@ async def test_inline_script_and_foreign_requests_are_blocked(open_page: OpenPag
         )
         assert ran is False
         it.expected += ["Content Security Policy", "404"]
-        # What the browser says of it may come after the answer to the script above.
+        # The browser's message may come after the result of the script above.
         await eventually(lambda: any("Content Security Policy" in fault for fault in it.faults))

@@ -14,8 +14,8 @@ from tests.pages.focus import select_row
 from tests.pages.test_driver_page import accept_order, go_online, new_driver, phone, press, reaches
 from tests.pages.test_shop import card, counter_token, order_of, said
 
-# Whether the offer's first button can be tapped as soon as it is drawn, on a phone that takes half
-# a second to draw it. A page's timers run in the order of their times, also when it stands still.
+# Returns whether the offer's first button takes a tap as soon as it is drawn, on a phone that takes
+# half a second to draw it. A page's timers run in the order of their times even after a standstill.
 _OFFER_TAKES_TAPS = """() => {
   window.takesTaps = new Promise((done) => {
     const look = () => {
@@ -36,7 +36,7 @@ _OFFER_TAKES_TAPS = """() => {
 }"""
 
 
-# What a second tap at a point presses 50 ms after the first one.
+# Returns the button that a second tap at the same point would press 50 ms after the first one.
 _SECOND_TAP = """([x, y]) => {
   window.second = new Promise((done) => {
     const found = () => document.elementFromPoint(x, y)?.closest("button");
@@ -95,7 +95,7 @@ async def test_offer_stays_over_everything_until_it_is_answered(
         await orders.submit(place.order())
         shown = it.page.get_by_role("dialog")
         await shown.wait_for()
-        # As the back button of a phone: the browser lets a page refuse it once.
+        # Like the back button of a phone, which a page can refuse once.
         for _ in range(3):
             await it.page.keyboard.press("Escape")
             await settled(it.page)

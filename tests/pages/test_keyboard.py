@@ -37,7 +37,7 @@ async def test_exception_to_assignment_and_back_by_keyboard_alone(
         await check_accessible(page)
         await page.keyboard.press("Escape")
         await expect(page).to_have_url(re.compile(r"/exceptions$"))
-        # The list is there again, and the row that was left is the selected one.
+        # The list is shown again, and the row from before is selected.
         own = row.filter(has_text=job["external_id"])
         await expect(own).to_be_focused()
         await page.keyboard.press("o")
@@ -56,7 +56,7 @@ async def test_exception_to_assignment_and_back_by_keyboard_alone(
     assert (await orders.job(job["id"]))["state"] in {"assigned", "offered", "queued"}
 
 
-# Presses keys of which the page hears before it can draw what the first one has changed.
+# Presses keys so fast that the page handles them before it has drawn the effect of the first one.
 _PRESS_AT_ONCE = """(keys) => {
   for (const key of keys)
     document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
@@ -74,7 +74,7 @@ async def test_key_that_follows_at_once_acts_on_the_row_just_selected(
         await it.page.get_by_role("heading", name=job["external_id"]).wait_for()
 
 
-# Presses two keys with so many ms between them; the page hears of the second one 3 s later.
+# Presses two keys with so many ms between them; the page handles the second one 3 s later.
 _PRESS_TWO = """([first, second, apart]) => {
   const press = (key, at) => {
     const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });

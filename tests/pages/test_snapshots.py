@@ -30,7 +30,7 @@ LOOKS: Final[tuple[tuple[str, Scheme], ...]] = (
     ("phone", "light"),
 )
 
-# The names of malls that are not wholly on the map.
+# Returns the names of malls that are not wholly visible on the map.
 _NAMES_OUTSIDE: Final = """() => {
   const map = document.querySelector(".map").getBoundingClientRect();
   return [...document.querySelectorAll(".map-name")].filter((name) => {

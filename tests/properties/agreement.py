@@ -1,4 +1,4 @@
-"""Compares the store's records with the model."""
+"""Compares Redis's records with the model."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""Invariants of the store after every call: S1–S14, checked on its raw records.
+"""Invariants of the stored data after every call: S1–S14, checked on its raw records.
 
 The checks use the records only; the model checks the verdicts.
 """

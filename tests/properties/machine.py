@@ -1,4 +1,4 @@
-"""The base of the state machine: each call goes to the store and the model, which are compared.
+"""The base of the state machine: each call goes to Redis and the model, which are compared.
 
 A call is made once, twice in a row, or by a node that crashes before it receives the reply, after
 which the other node repeats it (S12). After every call, all invariants are checked.

@@ -1,6 +1,6 @@
 """Stories that once failed, and rare ones, as calls of the machine's methods.
 
-Each call compares the store with the model and checks every invariant; see `machine.py`.
+Each call compares Redis with the model and checks every invariant; see `machine.py`.
 """
 
 from collections.abc import Iterator

@@ -195,7 +195,7 @@ class World:
 
     @contextmanager
     def reply_lost(self, node: str) -> Iterator[RedisStorage]:
-        """The node's store for one call during which the node dies."""
+        """The node's Redis for one call during which the node dies."""
         store = self.stores[node]
         link = store.runner.link
         store.runner.link = LossyLink(link)  # type: ignore[assignment]  # calls use only `call`

@@ -1,4 +1,4 @@
-"""Capture the store of this checkout's engine, with jobs in every state, as a JSON file.
+"""Capture the Redis of this checkout's engine, with jobs in every state, as a JSON file.
 
 Run it at a release, so that later versions can test that they read what this one wrote:
 ``python -m tests.upgrade.capture tests/upgrade/stores/COMMIT.json``.
@@ -25,7 +25,7 @@ MALL = "chandler-fashion-center"
 STORE = "lego"
 AT_MALL = (33.3017, -111.8990)
 DOOR = {"lat": 33.3197, "lon": -111.8412}
-# In the far future, so that the jobs are still open when the store is opened again.
+# In the far future, so that the jobs are still open when Redis is opened again.
 LATER = "2095-06-01T12:00:00Z"
 
 
@@ -142,7 +142,7 @@ _READ: dict[str, Any] = {
 
 
 def main(out: Path) -> None:
-    """Run a node on its own server, fill it, kill it, and write its store to `out`."""
+    """Run a node on its own server, fill it, kill it, and write its Redis to `out`."""
     with tempfile.TemporaryDirectory() as folder, EmbeddedServer(persistent=False) as server:
         node = start_node(
             Path(folder),

@@ -1,4 +1,4 @@
-"""Restore a captured store into a server, as if it had been captured just now."""
+"""Restore a captured Redis into a server, as if it had been captured just now."""
 
 import base64
 import json

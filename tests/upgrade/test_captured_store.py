@@ -1,4 +1,4 @@
-"""This version opens a store written by an earlier one and continues its jobs."""
+"""This version opens a Redis written by an earlier one and continues its jobs."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,7 +32,7 @@ CAR = {
 
 
 def as_captured(client: Any) -> None:
-    """Keep the store as it was captured."""
+    """Keep Redis as it was captured."""
 
 
 def with_later_fields(client: Any) -> None:
@@ -75,7 +75,7 @@ def without_optional_fields(client: Any) -> None:
 def opened(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Node, str]]:
-    """A node of this version on a store that an earlier version wrote."""
+    """A node of this version on a Redis that an earlier version wrote."""
     store, change = request.param
     with EmbeddedServer(persistent=False) as server:
         with redis.Redis.from_url(server.url) as client:

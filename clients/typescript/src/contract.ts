@@ -332,7 +332,7 @@ export interface DriverReply {
 }
 
 /**
- * The complete state of a driver, after `hello` and after the store has lost writes.
+ * The complete state of a driver, after `hello` and after Redis has lost writes.
  *
  * It replaces offer, jobs, state and `seq` (which may decrease). The app sends unanswered
  * requests again. `say_hello`: send `hello` once more, with `holds`.
@@ -1746,7 +1746,7 @@ export interface WebhookRequest {
 }
 
 /**
- * The complete state of a driver, after `hello` and after the store has lost writes.
+ * The complete state of a driver, after `hello` and after Redis has lost writes.
  *
  * It replaces offer, jobs, state and `seq` (which may decrease). The app sends unanswered
  * requests again. `say_hello`: send `hello` once more, with `holds`.

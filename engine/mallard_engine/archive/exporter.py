@@ -123,7 +123,7 @@ class Exporter:
                 _often.warning("the archive waits for another", reason=str(problem))
                 await self._pause(self._retry_s)
             except StoreUnavailable as problem:
-                _often.warning("the archive waits for the store", reason=str(problem))
+                _often.warning("the archive waits for Redis", reason=str(problem))
                 await self._pause(self._retry_s)
 
     async def run_once(self) -> None:
@@ -133,7 +133,7 @@ class Exporter:
 
         Raises:
             ArchiveInUse: another process archives one of the markets.
-            StoreUnavailable: the store could not be read or written.
+            StoreUnavailable: Redis could not be read or written.
             TargetUnavailable: a target could not be written.
         """
         self._settle_ms = 0
@@ -184,7 +184,7 @@ class Exporter:
             try:
                 await self._hold()
             except (StoreUnavailable, LinkReplyError) as problem:
-                _often.warning("the archive waits for the store", reason=str(problem))
+                _often.warning("the archive waits for Redis", reason=str(problem))
             except ArchiveInUse:
                 self.is_alone = False
 
@@ -192,7 +192,7 @@ class Exporter:
         """Register, and read what an earlier run has not finished.
 
         Raises:
-            StoreUnavailable: the store could not be read or written.
+            StoreUnavailable: Redis could not be read or written.
         """
         for market in self._markets:
             self._markets[market] = _Market()
@@ -204,7 +204,7 @@ class Exporter:
         """Read new events, and write what is due; return whether there was anything.
 
         Raises:
-            StoreUnavailable: the store could not be read or written.
+            StoreUnavailable: Redis could not be read or written.
             TargetUnavailable: a target could not be written, and the caller is not ``patient``.
         """
         did_any = False
@@ -252,7 +252,7 @@ class Exporter:
                 documents.append(document_of(job, record, events, now_ms))
                 ended.append(EndedJob(name, job.service, changed.get(name)))
             except NoSuchJob:
-                _log.error("a job left the store before it was archived", job=name)
+                _log.error("a job left Redis before it was archived", job=name)
                 ended.append(EndedJob(name, "", changed.get(name)))
             except (KeyError, ValueError, TypeError) as error:  # msgspec's are ValueErrors
                 _log.error("a job cannot be read for the archive", job=name, error=repr(error))
@@ -272,10 +272,10 @@ class Exporter:
         known, now_ms = self._markets[market], self._store.now_ms()
         read_to_ms = now_ms if known.read_to_ms is None else known.read_to_ms - 1
         until_ms = min(now_ms, read_to_ms) - self._settle_ms
-        heard = [job for job, at_ms in known.ended_ms.items() if at_ms <= until_ms][:_BATCH]
+        ended = [job for job, at_ms in known.ended_ms.items() if at_ms <= until_ms][:_BATCH]
         waiting = await self._queue.waiting(market, _BATCH + len(self._unreadable))
         lacking = [job for job, at_ms in waiting if at_ms <= until_ms]
-        jobs = dict.fromkeys([*heard, *lacking])
+        jobs = dict.fromkeys([*ended, *lacking])
         return [job for job in jobs if job not in self._unreadable][:_BATCH]
 
     async def _write(self, documents: Sequence[ArchivedJob], *, patient: bool) -> None:

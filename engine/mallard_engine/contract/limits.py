@@ -67,7 +67,7 @@ SOCKET_LIMITS: Final[Limits] = (
     (
         "store_down_close_s",
         STORE_DOWN_CLOSE_S,
-        "how long sockets stay open while the store is away",
+        "how long sockets stay open while Redis is away",
     ),
     ("backoff_first_s", BACKOFF_FIRST_S, "first full-jitter wait before connecting again"),
     ("backoff_max_s", BACKOFF_MAX_S, "longest such wait"),

@@ -1,7 +1,7 @@
 """The id and the number of an event, from its place in its market's stream.
 
 `sequence` follows from the place alone, so that no counter has to survive lost writes: the place
-begins with the time of the store's clock.
+begins with the time of Redis's clock.
 """
 
 import re

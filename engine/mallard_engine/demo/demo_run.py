@@ -235,7 +235,7 @@ class DemoRun:
         return offers_to_dead_node(self._killed_ms, back_ms, explained)
 
     async def _check(self) -> Finding:
-        """Audit the store with `mallard check`."""
+        """Audit Redis with `mallard check`."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mallard_engine", "check", "--redis", self._redis_url),
             stdout=asyncio.subprocess.PIPE,

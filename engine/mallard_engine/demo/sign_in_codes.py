@@ -1,4 +1,4 @@
-"""One-time codes of pages, kept in a store from outside of a node."""
+"""One-time codes of pages, kept in a Redis from outside of a node."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from mallard_engine.storage.client.links import Store
 
 
 async def kept_codes(redis_url: str, tokens: Sequence[str]) -> list[str]:
-    """Keep tokens in a store; return their one-time codes. Raises `StoreUnavailable`."""
+    """Keep tokens in a Redis; return their one-time codes. Raises `StoreUnavailable`."""
     link = Store(redis_url).link()
     await link.connect()
     try:

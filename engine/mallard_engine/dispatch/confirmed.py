@@ -108,7 +108,7 @@ class Confirmed:
         Raises:
             StoreUnavailable: the storage cannot be reached. The next call continues.
         """
-        await self._tell_lost_orders(market)
+        await self._report_lost_orders(market)
         by_driver: dict[str, list[_Forgotten]] = {}
         for each in await self._forgotten(market):
             by_driver.setdefault(each.steps[-1].driver, []).append(each)
@@ -120,10 +120,10 @@ class Confirmed:
             if isinstance(problem, BaseException):
                 raise problem
 
-    async def _tell_lost_orders(self, market: str) -> None:
+    async def _report_lost_orders(self, market: str) -> None:
         orders = list(dict.fromkeys(reversed(self._recent(self._orders, market))))
         for start in range(0, len(orders), _ORDERS_AT_ONCE):
-            lost = await self._jobs.tell_lost(market, orders[start : start + _ORDERS_AT_ONCE])
+            lost = await self._jobs.report_lost(market, orders[start : start + _ORDERS_AT_ONCE])
             if not lost:
                 return
             kept = [each for each in self._orders[market] if each[1].job not in lost]

@@ -104,7 +104,7 @@ class MarketControls:
         before = self.policy(market), self.pauses(market)
         await self.refresh(market)
         if (self.policy(market), self.pauses(market)) != before:
-            await self._controls.tell_changed(market)
+            await self._controls.announce_changed(market)
 
     async def _follow_pauses(self, market: str) -> None:
         pauses = await self._controls.pauses(market)

@@ -68,7 +68,7 @@ class Sweeper:
         self._apply_effects = apply_effects
         self._refresh = refresh
         self._look_again = look_again
-        # This node's share at the last look at all of it, and the markets of it with drivers.
+        # This node's share when all of it was last looked at, and which of its markets had drivers.
         self._seen_share: tuple[str, ...] = ()
         self._live: tuple[str, ...] = ()
         # By market and time slot: the timer and its entries; and the slot of each entry.
@@ -147,9 +147,9 @@ class Sweeper:
         self._tasks.start(self._guarded(self.sweep, market), f"timer {market}")
 
     async def _sweep_live(self) -> None:
-        """Sweep the markets with drivers of this node's share, and those in which it has drivers.
+        """Sweep this node's share of the markets with drivers, and the markets of its own drivers.
 
-        The latter are then swept even while their owner is dead and no node has noticed it yet.
+        So these are swept even while their owner is dead and no node has noticed it yet.
         """
         if self._leases.share is not self._seen_share:
             await self._sweep_share()
@@ -184,9 +184,8 @@ class Sweeper:
     async def _follow_controls(self) -> None:
         """Read what operators have set in the markets of this node's share.
 
-        News comes with the presence (`NodeLeases`). This finds the changes that presence did not
-        announce, because a node died before it announced them or is of an older version, and
-        announces them.
+        Each renewal of a node's presence announces changes (`NodeLeases`). This finds and announces
+        those that were not announced: the node that made them died first, or is an older version.
         """
         await self._read_controls(self._leases.share, self._look_again)
 

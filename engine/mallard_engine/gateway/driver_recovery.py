@@ -1,10 +1,10 @@
-"""Restores a node's drivers after a store outage or after they were removed from matching.
+"""Restores a node's drivers after an outage of Redis or after they were removed from matching.
 
 Their sockets stay open. A driver whose state may have changed gets a new `welcome`; a socket whose
 driver has registered elsewhere since is closed.
 
-After lost writes every app is asked for a hello, since a driver may hold a parcel that neither the
-store nor the node knows. Apps with a job or an offer, or with a changed state, are asked at
+After lost writes every app is asked for a hello, since a driver may hold a parcel that neither
+Redis nor the node knows. Apps with a job or an offer, or with a changed state, are asked at
 once. The others are asked later and in batches, so that waiting jobs are offered first.
 """
 
@@ -24,9 +24,9 @@ from mallard_protocol.codes import Close
 
 _log = structlog.get_logger(__name__)
 
-# Drivers per script call, which takes some milliseconds of the store's time.
+# Drivers per script call, which takes some milliseconds of Redis's time.
 _BATCH: Final = 256
-# Each hello costs two `welcome` and two reads of the store, so at most 400 are asked per second.
+# Each hello costs two `welcome` and two reads of Redis, so at most 400 are asked per second.
 _ASK_AFTER_S: Final = 1.0
 _ASK_BATCH: Final = 20
 _ASK_PAUSE_S: Final = 0.05
@@ -49,7 +49,7 @@ class Recovery:
 
         Args:
             market: the market.
-            rewound: the store has lost writes.
+            rewound: Redis has lost writes.
 
         Raises:
             StoreUnavailable: some drivers could not be restored.
@@ -85,7 +85,7 @@ class Recovery:
         """Ask for hellos until none is due."""
         try:
             while owing := [each for each in self._hub.sessions(market) if each.owes_hello]:
-                await asyncio.sleep(_ASK_AFTER_S)  # the store may have become unavailable again
+                await asyncio.sleep(_ASK_AFTER_S)  # Redis may have become unavailable again
                 for start in range(0, len(owing), _ASK_BATCH):
                     batch = owing[start : start + _ASK_BATCH]
                     await asyncio.gather(*(_guarded(each, each.ask_hello()) for each in batch))
@@ -122,7 +122,7 @@ class Recovery:
 
 
 async def _guarded(session: Listener, work: Awaitable[None]) -> bool:
-    """Await a part of a session's recovery; return False if the store became unavailable."""
+    """Await a part of a session's recovery; return False if Redis became unavailable."""
     try:
         await work
     except StoreUnavailable:

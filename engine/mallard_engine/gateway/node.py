@@ -1,4 +1,4 @@
-"""Composes a node. The only module of the gateway that knows the store's implementation."""
+"""Composes a node. The only module of the gateway that knows how the storage is implemented."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,7 @@ _LONGEST_ROUND_S: Final = 30.0
 
 
 class StorageServer(Protocol):
-    """The embedded store server; see `mallard_engine.storage.embedded.server.EmbeddedServer`."""
+    """The embedded Redis; see `mallard_engine.storage.embedded.server.EmbeddedServer`."""
 
     def revive(self, *, wait: bool = True) -> bool:
         """Restart the server if it has ended; return whether it had."""
@@ -89,7 +89,7 @@ class Node:
         redis_url: the address of its store.
         timeouts: the timeouts of driver sockets; by default those of the contract.
         storage_server: the embedded server, supervised twice a second; None with an external store.
-        store_down_close_s: drivers are disconnected when the store is unavailable for this long.
+        store_down_close_s: drivers are disconnected when Redis is unavailable for this long.
         owns_process: nothing else runs in this process, so the node may tune its garbage collector.
     """
 
@@ -331,7 +331,7 @@ class Node:
         await drain_sockets(self.services, self.socket)
 
     async def start(self) -> None:
-        """Connect to the store and start working. Further calls do nothing.
+        """Connect to Redis and start working. Further calls do nothing.
 
         The application's lifespan also starts the node. A server that calls this first gets the
         exception, of which the lifespan protocol passes only the traceback.
@@ -379,12 +379,12 @@ class Node:
             _log.info("node down", node=self.id)
 
     async def _stop(self) -> None:
-        """Finish all work, and report it to the store if that is available."""
+        """Finish all work, and report it to Redis if that is available."""
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await self._finish()
         except TimeoutError:
-            _log.warning("store unavailable at shutdown: the leases will expire")
+            _log.warning("Redis unavailable at shutdown: the leases will expire")
             await self.store.close()  # from now on every call fails at once
             await self._finish()
         finally:
@@ -406,7 +406,7 @@ class Node:
         return (await self.store.deadlines.look(sorted(self.places.markets), (look,)))[look]
 
     async def _watch_store(self) -> None:
-        """Disconnect drivers whose store is unavailable for too long; inspect its set-up."""
+        """Disconnect drivers when Redis is unavailable for too long; inspect its set-up."""
         clock = asyncio.get_running_loop().time
         inspect_s = clock() + _INSPECT_S
         while True:

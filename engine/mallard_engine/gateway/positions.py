@@ -8,7 +8,7 @@ from mallard_engine.ports import DriverFix
 from mallard_protocol.messages import Fix, HelloPosition
 
 by_time = attrgetter("at_ms")
-"""Sort key of fixes: apps send a batch in any order, and the store checks the oldest first."""
+"""Sort key of fixes: apps send a batch in any order, and Redis checks the oldest first."""
 
 
 def driver_fix(driver: str, fix: Fix | None) -> DriverFix:
@@ -16,7 +16,7 @@ def driver_fix(driver: str, fix: Fix | None) -> DriverFix:
 
     Args:
         driver: the driver's id.
-        fix: the fix; None if it was malformed, which the store counts as rejected. A missing
+        fix: the fix; None if it was malformed, which Redis counts as rejected. A missing
             accuracy counts as exact.
     """
     if fix is None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mallard_engine.core.model import LiveOffer, ToldAnswer
+from mallard_engine.core.model import LiveOffer, ProblemAnswer
 
 
 class PushKind(StrEnum):
@@ -41,7 +41,7 @@ class Push:
     epoch: int = 0
     driver_state: str = ""
     until_ms: int | None = None
-    answer: ToldAnswer | None = None
+    answer: ProblemAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)

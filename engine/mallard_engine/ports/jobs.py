@@ -299,7 +299,7 @@ class Jobs(Protocol):
             Refused: ``not_yours`` (also for an unknown job), ``stale_attempt``, or ``wrong_state``.
         """
 
-    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
+    async def report_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
         """Raise an alert for each of these orders that the storage no longer has; return them.
 
         The caller does not pass an order again that was returned: each gets one alert.

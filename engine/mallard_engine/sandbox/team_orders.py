@@ -91,7 +91,7 @@ class TeamOrders:
         except ApiProblem as problem:
             if problem.status != HTTPStatus.NOT_FOUND:
                 raise
-            return False  # the store has lost or forgotten it
+            return False  # Redis has lost or forgotten it
 
     def _order(self) -> dict[str, Any]:
         mall: Mall = self._rng.choice(self._malls)

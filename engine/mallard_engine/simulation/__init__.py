@@ -1,1 +1,1 @@
-"""Whole days through the real dispatcher, scripts and store, in virtual time."""
+"""Whole days through the real dispatcher, scripts and Redis, in virtual time."""

@@ -88,7 +88,7 @@ class ArchiveQueue:
         """Begin or continue to archive a market, and hold the jobs that have ended before.
 
         Raises:
-            StoreUnavailable: the store could not be read or written.
+            StoreUnavailable: Redis could not be read or written.
         """
         keys, call = self._runner.keys[market], self._runner.link.call
         with _refusals():
@@ -108,7 +108,7 @@ class ArchiveQueue:
         """Stop holding anything of a market for an archive.
 
         Raises:
-            StoreUnavailable: the store could not be read or written.
+            StoreUnavailable: Redis could not be read or written.
         """
         keys, call = self._runner.keys[market], self._runner.link.call
         with _refusals():
@@ -125,7 +125,7 @@ class ArchiveQueue:
         Those that were trimmed meanwhile are acknowledged.
 
         Raises:
-            StoreUnavailable: the store could not be read.
+            StoreUnavailable: Redis could not be read.
         """
         key, after = self._runner.keys[market].key("events"), b"0"
         while True:
@@ -149,7 +149,7 @@ class ArchiveQueue:
         A call for each market: their streams are in other slots.
 
         Raises:
-            StoreUnavailable: the store could not be read, or it has lost the group.
+            StoreUnavailable: Redis could not be read, or it has lost the group.
         """
         key = self._runner.keys[market].key("events")
         with _refusals():
@@ -164,7 +164,7 @@ class ArchiveQueue:
         """Return ended jobs that are not archived and when they last changed, oldest first.
 
         Raises:
-            StoreUnavailable: the store could not be read.
+            StoreUnavailable: Redis could not be read.
         """
         key = self._runner.keys[market].key("unarchived")
         with _refusals():
@@ -176,7 +176,7 @@ class ArchiveQueue:
         """Return the times of the last changes of those jobs that `unarchived` has.
 
         Raises:
-            StoreUnavailable: the store could not be read.
+            StoreUnavailable: Redis could not be read.
         """
         key = self._runner.keys[market].key("unarchived")
         with _refusals():
@@ -188,7 +188,7 @@ class ArchiveQueue:
         """Acknowledge events, and release jobs that have not changed since they were read.
 
         Raises:
-            StoreUnavailable: the store could not be written.
+            StoreUnavailable: Redis could not be written.
         """
         keys = self._runner.keys[market]
         if not jobs:
@@ -208,7 +208,7 @@ class ArchiveQueue:
         """Return how far the archive is behind; None: the market has none.
 
         Raises:
-            StoreUnavailable: the store could not be read.
+            StoreUnavailable: Redis could not be read.
         """
         with _refusals():
             return await read_lag(
@@ -219,7 +219,7 @@ class ArchiveQueue:
         """Tell operators, once a day, that jobs are about to leave without being archived.
 
         Raises:
-            StoreUnavailable: the store could not be written.
+            StoreUnavailable: Redis could not be written.
         """
         args = {"again_ms": ALERT_AGAIN_MS, "waiting": lag.waiting, "since_ms": lag.oldest_ms}
         with _refusals():

@@ -84,7 +84,7 @@ class RedisStorage:
         self.fault: str | None = None
         store = Store(url)
         self.runner = ScriptRunner(
-            store.link(greeting=load_commands(), on_up=self._opened),
+            store.link(handshake=load_commands(), on_up=self._opened),
             policies,
             now_ms=now_ms,
             observe=observe,

@@ -1,4 +1,4 @@
-"""Decides which versions of the engine may share a store, by a mark that each node writes to it.
+"""Decides which versions of the engine may share a Redis, by a mark that each node writes to it.
 
 The mark has two numbers. `written` is the highest schema that any node has written; `oldest_reader`
 is the lowest schema whose nodes may still read the store. A change of what is stored is made in two
@@ -31,7 +31,7 @@ class Schema:
 OURS: Final = Schema(written=6, oldest_reader=5)
 """1: up to commit 004825d, which left no mark. 2: jobs keep problems, proofs and reported times.
 3: shops, holds, returns, transfers; jobs may be `failed`. 4: a stream of pushes for each node. 5:
-reads packed jobs. 6: packs them, so that a node below 5 must not share the store, and no longer
+reads packed jobs. 6: packs them, so that a node below 5 must not share Redis, and no longer
 writes what only those read: the queue of schema 1, the market's stream of pushes."""
 
 _UNKNOWN: Final = "another program, or an unknown version, has written to this store"
@@ -45,9 +45,9 @@ class WrongSchema(StoreUnavailable):
 
 
 def refusal(found: Schema | None) -> str | None:
-    """Return why this version must not use a store with this mark; None if it may.
+    """Return why this version must not use a Redis with this mark; None if it may.
 
-    A store without a mark is empty or of schema 1.
+    A Redis without a mark is empty or of schema 1.
     """
     found = found or Schema(written=1, oldest_reader=1)
     if found.oldest_reader > OURS.written:
@@ -115,7 +115,7 @@ async def mark(link: StoreLink, copies: Sequence[str] = ()) -> None:
         copies: Hashes that keep the mark as well, of which a server that is away may have some: a
             cluster can then be judged while the server of the mark is away.
 
-    Raises `WrongSchema` if this version must not use the store, and what `Link.call` raises.
+    Raises `WrongSchema` if this version must not use Redis, and what `Link.call` raises.
     """
     await check(link, copies)
     packed = pack({"written": OURS.written, "oldest_reader": OURS.oldest_reader})

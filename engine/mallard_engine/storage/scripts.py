@@ -120,7 +120,7 @@ def script_when_full(name: str) -> Script:
 
 
 def load_commands() -> list[Command]:
-    """Return the commands that load every script, for the greeting of a `Link`."""
+    """Return the commands that load every script, for the handshake of a `Link`."""
     return [(b"SCRIPT", b"LOAD", script.source) for script in all_scripts().values()]
 
 

@@ -224,10 +224,10 @@ class SentinelGroup(_Group):
         return all(self._is_complete(sentinel, master_port) for sentinel in self.sentinels)
 
     def _is_complete(self, sentinel: Any, master_port: int) -> bool:
-        """Return whether a Sentinel knows all others, and has ended its own failover.
+        """Return whether a Sentinel knows all others and has ended its own part of a failover.
 
-        One that has not would take no part in the next: it takes the former master for the master,
-        and ends only when it has seen the new one.
+        Until then it takes the former master for the master, and takes no part in the next
+        failover.
         """
         try:
             state = sentinel.sentinel_master(SERVICE)
@@ -396,7 +396,7 @@ class ClusterGroup(_Group):
         for server in (target, source, *self.live()):
             if self.client(server).info("replication")["role"] == "master":
                 ask(self.client(server), "CLUSTER", "SETSLOT", slot, "NODE", owner)
-        # A server that has not heard of the owner's new epoch would not outbid it by the next move,
+        # A server that does not know of the owner's new epoch would not outbid it by the next move,
         # and a late message of this owner could then take the slot back.
         _until(lambda: self._agree_on(owner, slot), "every server knew the slot's new owner")
 

@@ -1,6 +1,6 @@
 """`python -m load_tests.benchmarks.engine.decisions`: the time of the pure decisions.
 
-Measured without store or sockets: the ranking of 16 candidates (an instant round for one job); a
+Measured without Redis or sockets: the ranking of 16 candidates (an instant round for one job); a
 batch of 100 jobs and 400 drivers with all cost terms, in which a quarter of the drivers become free
 later and some jobs are ready later; and the runs of one mall with as many held jobs and 16 drivers.
 """

@@ -1,6 +1,6 @@
 """`python -m load_tests.benchmarks.engine.ended_jobs URL [--pack]`: what ended jobs leave in Redis.
 
-For a store that something else has filled, such as `mallard demo --bad-day --redis URL`: by kind of
+For a Redis that something else has filled, such as `mallard demo --bad-day --redis URL`: by kind of
 job, the keys of its own and their bytes (MEMORY USAGE), and the same after packing. `--pack` packs
 all jobs that have ended, whenever that was.
 """

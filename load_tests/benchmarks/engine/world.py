@@ -1,6 +1,6 @@
 """The parts of the engine used by a match, on their own Redis, with a market of drivers.
 
-They are the real store with its scripts and the real dispatcher with its rounds. The sweeper does
+They are the real storage with its scripts and the real dispatcher with its rounds. The sweeper does
 not run: a race ends long before anything is due, and the lease is renewed before each race.
 """
 
@@ -45,7 +45,7 @@ class CountingLink(Link):
     """A connection to Redis that counts the calls by command."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, greeting=load_commands())
+        super().__init__(url, handshake=load_commands())
         self.calls: dict[str, int] = {}
 
     async def call(self, *command: str | bytes | float) -> Any:
@@ -83,7 +83,7 @@ class OfferSink:
 
 
 class World:
-    """A store, a dispatcher and the drivers of one market. `connect` it inside a running loop.
+    """A Redis, a dispatcher and the drivers of one market. `connect` it inside a running loop.
 
     With `counted`, calls to Redis are counted, which costs about a microsecond per call.
     """
@@ -101,7 +101,7 @@ class World:
         self.sink = OfferSink()
         self.dispatcher = Dispatcher(NODE, self.store, self.sink, self.places, policies, Metrics())
         self._sockets = 0
-        # Another world on the same store must use other job ids.
+        # Another world on the same Redis must use other job ids.
         self._numbers = itertools.count(time.time_ns())
 
     async def connect(self) -> None:

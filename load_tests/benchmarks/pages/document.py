@@ -41,7 +41,7 @@ class Plot(NamedTuple):
     chart: LineChart
 
 
-# The module of the benchmarks when some results were measured, and its present name.
+# Some results were measured when the benchmarks had another module: its name then and now.
 _MOVED = {"load_tests.bench": "load_tests.benchmarks"}
 
 Block: TypeAlias = str | Table | Plot

@@ -24,7 +24,7 @@ MALLARD: Final = "Mallard"
 SINK: Final = "bare sink"
 POOL: Final = "minimal, redis-py"
 LINE: Final = "minimal, hiredis line"
-# What the document calls the contestants whose names in the results say too little.
+# Names in the document of contestants whose names in the results are too short.
 SHOWN: Final = {POOL: "minimal, pool", LINE: "minimal, one connection"}
 PACKAGES: Final = ("uvicorn", "websockets", "uvloop", "httptools", "msgspec", "redis", "hiredis")
 

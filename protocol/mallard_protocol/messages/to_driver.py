@@ -190,7 +190,7 @@ class Offer(_Server, frozen=True, tag="offer"):
 
 
 class Welcome(_Server, frozen=True, tag="welcome"):
-    """The complete state of a driver, after ``hello`` and after the store has lost writes.
+    """The complete state of a driver, after ``hello`` and after Redis has lost writes.
 
     It replaces offer, jobs, state and ``seq`` (which may decrease). The app sends unanswered
     requests again. ``say_hello``: send ``hello`` once more, with ``holds``.

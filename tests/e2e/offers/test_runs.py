@@ -18,7 +18,7 @@ VAN = CAR | {"kind": "van", "max_jobs": 3}
 
 @pytest.fixture(scope="module")
 def pooling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A separate node and store whose market pools jobs."""
+    """A separate node and Redis whose market pools jobs."""
     node = start_node(tmp_path_factory.mktemp("pooling"), None, MALLARD_MAX_RUN_JOBS="3")
     yield node
     node.stop()

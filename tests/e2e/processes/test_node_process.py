@@ -22,7 +22,7 @@ SECRET = "another secret of thirty-two bytes or more"
 
 
 class Process:
-    """`mallard serve` on an embedded store, with its output in a file."""
+    """`mallard serve` on an embedded Redis, with its output in a file."""
 
     def __init__(self, folder: Path, *, files: int | None = None, **settings: str) -> None:
         self.log = folder / "node.log"
@@ -130,7 +130,7 @@ def test_connections_stay_below_the_descriptor_limit(
                 raw.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         open_files = len(list(Path(f"/proc/{node.process.pid}/fd").iterdir()))
         assert open_files <= 200 - 30
-        # A client with a token comes in, and the log of the store is still synced.
+        # A client with a token comes in, and the log of Redis is still synced.
         assert node.status("/v1/markets", token) == 200
         # The log is synced each second and a sync that works leaves no trace: this takes real time.
         time.sleep(1.5)

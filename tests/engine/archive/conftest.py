@@ -1,4 +1,4 @@
-"""A market in a fresh store, and its archive in a folder."""
+"""A market in a fresh Redis, and its archive in a folder."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands whose store goes away in the midst of their work: one line, never a traceback."""
+"""Commands whose Redis goes away in the midst of their work: one line, never a traceback."""
 
 import asyncio
 import contextlib
@@ -56,11 +56,11 @@ async def mallard(*arguments: str | Path) -> tuple[int, list[str]]:
 
 
 def errors(lines: list[str]) -> list[str]:
-    """The lines without the warnings on how the test's store is set up."""
+    """The lines without the warnings on how the test's Redis is set up."""
     return [line for line in lines if "[warning" not in line and "[info" not in line]
 
 
-# One connection looks at the store before the node uses it; the node itself has two.
+# One connection looks at Redis before the node uses it; the node itself has two.
 @pytest.mark.parametrize("visits", [1, 2])
 async def test_serve_with_a_store_lost_after_its_check_fails(
     redis_url: str, tmp_path: Path, visits: int
@@ -76,7 +76,7 @@ async def test_serve_with_a_store_lost_after_its_check_fails(
     assert printed[0].startswith(f"mallard: redis {place}: ")
 
 
-# The audit of an empty store moves some 12 KB: the connection ends at its beginning or amidst it.
+# The audit of an empty Redis moves some 12 KB: the connection ends at its beginning or amidst it.
 @pytest.mark.parametrize("most_bytes", [300, 6_000])
 async def test_check_with_a_store_lost_meanwhile_fails(redis_url: str, most_bytes: int) -> None:
     async with LeavingStore(redis_url, most_bytes=most_bytes) as store:

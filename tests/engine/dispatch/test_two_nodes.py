@@ -1,4 +1,4 @@
-"""Two nodes on one store: shared jobs and drivers, and takeover from a dead node."""
+"""Two nodes on one Redis: shared jobs and drivers, and takeover from a dead node."""
 
 import asyncio
 from unittest.mock import Mock

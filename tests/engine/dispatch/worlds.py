@@ -84,7 +84,7 @@ class RecordingSink:
 
 
 class Node:
-    """One node: its store, its dispatcher, and the names of its script calls."""
+    """One node: its storage, its dispatcher, and the names of its script calls."""
 
     def __init__(
         self,

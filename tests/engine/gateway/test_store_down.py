@@ -1,4 +1,4 @@
-"""A node during a store outage: it reports it, keeps its sockets for a while, and recovers."""
+"""A node during an outage of Redis: it reports it, keeps its sockets for a while, and recovers."""
 
 import asyncio
 import os
@@ -70,7 +70,7 @@ async def test_requests_get_503_until_the_store_is_back(
 
 
 async def test_long_outage_closes_all_sockets(
-    # The store is stopped before the node, which must not delay the node's shutdown.
+    # Redis is stopped before the node, which must not delay the node's shutdown.
     engine_node: NodeFactory,
     own_server: EmbeddedServer,
 ) -> None:

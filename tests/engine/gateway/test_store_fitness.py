@@ -1,4 +1,4 @@
-"""Findings about a store's version, role, eviction and persistence."""
+"""Findings about a Redis's version, role, eviction and persistence."""
 
 import asyncio
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A reachable store that refuses writes: full, unable to save, no longer the master."""
+"""A reachable Redis that refuses writes: full, unable to save, no longer the master."""
 
 import asyncio
 from collections.abc import Iterator
@@ -116,7 +116,7 @@ def spin(url: str) -> None:
 async def test_full_store_refuses_only_new_work(
     own_server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    """Restart while the store is full: drivers with a job can reconnect."""
+    """Restart while Redis is full: drivers with a job can reconnect."""
     before = await engine_node(redis_url=own_server.url)
     async with open_app(before.ws, before.token("holder")) as driver:
         await driver.go_online(position=NEAR)

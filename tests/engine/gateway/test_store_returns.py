@@ -59,7 +59,7 @@ async def proxy(server: EmbeddedServer) -> AsyncIterator[Proxy]:
 
 
 def shorten_timeouts(node: RunningNode) -> RunningNode:
-    """Shorten the timeout of store calls."""
+    """Shorten the timeout of calls to Redis."""
     for link in (node.node.store.runner.link, node.node.store.tail):
         link._deadline_s = 0.6
     return node
@@ -178,7 +178,7 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
 async def test_idle_app_reports_its_parcel_after_lost_writes(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    """Neither the store nor the node knows of the parcel; the same after a second loss."""
+    """Neither Redis nor the node knows of the parcel; the same after a second loss."""
     node = shorten_timeouts(await engine_node(redis_url=server.url))
     job = await node.submit()
     async with open_app(node.ws, node.token("d1")) as d1:
@@ -207,7 +207,7 @@ async def test_short_outage_sends_nothing_to_apps(proxy: Proxy, engine_node: Nod
 async def test_delivery_reported_during_an_outage_frees_the_driver(
     server: EmbeddedServer, engine_node: NodeFactory
 ) -> None:
-    """The store executes requests while it is silent, and its replies are lost."""
+    """Redis executes requests while it is silent, and its replies are lost."""
     one = shorten_timeouts(await engine_node(redis_url=server.url))
     shorten_timeouts(await engine_node(redis_url=server.url))
     async with open_app(one.ws, one.token("d1")) as driver:

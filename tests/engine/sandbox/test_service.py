@@ -1,4 +1,4 @@
-"""The role of the robots: one node at a time, and what happens when the store is away."""
+"""The role of the robots: one node at a time, and what happens when Redis is away."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ WITHIN_S = 20.0
 
 
 class Roles:
-    """Roles in memory; `away`: the store cannot be reached."""
+    """Roles in memory; `away`: Redis cannot be reached."""
 
     def __init__(self) -> None:
         self.holder = ""

@@ -1,4 +1,4 @@
-"""Fixtures of the storage tests; each test's store is audited at its end."""
+"""Fixtures of the storage tests; each test's Redis is audited at its end."""
 
 from collections.abc import AsyncIterator
 
@@ -16,7 +16,7 @@ def policy() -> MarketPolicy:
 
 @pytest.fixture
 async def world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
-    """A market in a fresh store; afterwards its transitions and an audit are checked."""
+    """A market in a fresh Redis; afterwards its transitions and an audit are checked."""
     async with audited_world(redis_url, policy) as world:
         yield world
 
@@ -30,7 +30,7 @@ async def planted(world: World) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def other_store(world: World) -> AsyncIterator[RedisStorage]:
-    """The store of another node, on the same Redis and with the same clock."""
+    """The storage of another node, on the same Redis and with the same clock."""
     store = RedisStorage(world.url, {MARKET: world.policy}, now_ms=world.clock)
     await store.connect()
     yield store

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a store that can go silent, as a half-open connection, or answer late."""
+"""A TCP proxy in front of a Redis that can go silent, as a half-open connection, or answer late."""
 
 import asyncio
 import contextlib
@@ -112,7 +112,7 @@ class _Front(_End):
 async def store_proxy(
     url: str, *, late_s: float = 0.0, once: bool = False
 ) -> AsyncIterator[StoreProxy]:
-    """Run a proxy in front of the store with this `redis://` URL."""
+    """Run a proxy in front of Redis with this `redis://` URL."""
     port = int(url.removesuffix("/0").rpartition(":")[2])
     proxy = StoreProxy(port, late_s=late_s, once=once)
     await proxy.start()

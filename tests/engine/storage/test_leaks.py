@@ -17,7 +17,7 @@ LASTING = {
     f"push:{NODE}",  # a stream, trimmed by length, deleted with its node's lease
     "dwell",  # a sketch of 73 bytes a store
     "nodes",  # the leases of the nodes that live
-    schema.KEY,  # the versions that may share the store
+    schema.KEY,  # the versions that may share Redis
     "leases",  # when they began
     "lineage",  # which server it was last, and when it last lost writes
 }

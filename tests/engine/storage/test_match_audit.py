@@ -39,7 +39,7 @@ async def audit_l1(
     limit: int | None = None,
     policy: MarketPolicy | None = None,
 ) -> Audit:
-    """Audit the store, call `meanwhile` between the two checks, and keep only L1 breaches."""
+    """Audit Redis, call `meanwhile` between the two checks, and keep only L1 breaches."""
 
     async def sleep(seconds: float) -> None:
         await world.pass_ms(int(seconds * 1000))
@@ -198,7 +198,7 @@ async def test_jobs_held_by_policy_are_skipped_and_counted(
 
 @pytest.mark.slow
 async def test_check_command_reports_a_match_breach(redis_url: str) -> None:
-    """`mallard check` on a store whose node only sends heartbeats."""
+    """`mallard check` on a Redis whose node only sends heartbeats."""
     policy = MarketPolicy()
     store = RedisStorage(redis_url, {MARKET: policy})
     await store.connect()

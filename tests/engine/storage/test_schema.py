@@ -1,4 +1,4 @@
-"""Which versions may share a store, and whether its nodes agree on the policies."""
+"""Which versions may share a Redis, and whether its nodes agree on the policies."""
 
 import asyncio
 import dataclasses

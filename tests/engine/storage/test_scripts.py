@@ -37,7 +37,7 @@ def script(tmp_path: Path) -> Script:
 
 @pytest.fixture
 async def link(redis_url: str) -> AsyncIterator[Link]:
-    link = Link(redis_url, greeting=load_commands())
+    link = Link(redis_url, handshake=load_commands())
     await link.connect()
     yield link
     await link.close()
@@ -97,6 +97,6 @@ async def test_other_errors_are_raised(link: Link, script: Script) -> None:
     assert caught.value.code == "ERR"
 
 
-async def test_greeting_loads_every_script(link: Link) -> None:
+async def test_handshake_loads_every_script(link: Link) -> None:
     for script in all_scripts().values():
         assert await link.call("SCRIPT", "EXISTS", script.sha) == [1], script.name

@@ -482,7 +482,7 @@ class World:
 
 @asynccontextmanager
 async def audited_world(redis_url: str, policy: MarketPolicy) -> AsyncIterator[World]:
-    """A market in a fresh store; afterwards its transitions and an audit are checked."""
+    """A market in a fresh Redis; afterwards its transitions and an audit are checked."""
     clock = Clock()
     store = RedisStorage(redis_url, {MARKET: policy}, now_ms=clock)
     store.runner.link = link = RecordingLink(redis_url, MARKET)

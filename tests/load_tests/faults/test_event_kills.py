@@ -1,4 +1,4 @@
-"""Nodes and the store are killed while a service listens; see load_tests/faults/event_kills.py."""
+"""Nodes and Redis are killed while a service listens; see load_tests/faults/event_kills.py."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The store is killed twice under the sockets of two nodes; see load_tests/faults/outage.py."""
+"""Redis is killed twice under the sockets of two nodes; see load_tests/faults/outage.py."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Phases that followed one another, reported as one."""
+"""Consecutive phases, reported as one."""
 
 import pytest
 

@@ -53,7 +53,7 @@ def serving_still() -> Iterator[str]:
 
 
 async def _drawn(it: Watched) -> None:
-    """Wait until all that the page asks for is drawn: what comes may make it ask for more."""
+    """Wait until everything is drawn. An answer may make the page request more."""
     asked = -1
     while asked != it.asked:
         asked = it.asked

@@ -1,6 +1,6 @@
 """A model of orders and of the state of jobs: the protocol and S1–S14 in plain data, without Redis.
 
-Each method returns the verdict that the store must return and changes the model as the store must
+Each method returns the verdict that Redis must return and changes the model as Redis must
 change. Times are epoch milliseconds; `model.now` is the clock that is passed to the scripts.
 """
 

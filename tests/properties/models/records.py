@@ -44,7 +44,7 @@ class Offer:
 
 @dataclass
 class Shop:
-    """``there``: how many the shop says it has; ``wait``: not ready until, and at which attempt."""
+    """``there``: how many parcels the shop has; ``wait``: when they are ready, and the attempt."""
 
     state: str = "waiting"
     got: int = 0

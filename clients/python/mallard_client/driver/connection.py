@@ -360,7 +360,7 @@ class Connection:
         await self._session.received(message, link)
 
     async def _welcomed_again(self, welcome: Welcome, link: Link) -> None:
-        """Handle a further welcome: the store has lost writes.
+        """Handle a further welcome: Redis has lost writes.
 
         Sends the held jobs again before the welcome overwrites them, and repeats pending requests,
         which may be lost.

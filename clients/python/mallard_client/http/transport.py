@@ -91,14 +91,14 @@ class AsyncShell:
         """Yield the events of a stream and resume it whenever it ends, until its job has ended."""
         resume = Resume(self._caller.servers, self._caller.rng, path, params, last)
         while True:
-            heard = False
+            received = False
             try:
                 async with self._http.stream(**_stream_arguments(resume)) as answer:
                     if answer.status_code == _OK:
                         resume.begins(answer.headers.get("Last-Event-ID"))
                         async for sse in httpx2.EventSource(answer):
                             event = resume.read(sse.data, sse.id)
-                            heard = True
+                            received = True
                             yield event
                             if of_job and event.type in ENDS:
                                 return
@@ -108,7 +108,11 @@ class AsyncShell:
             except httpx2.RequestError:
                 wait_s = resume.failed()
             else:
-                if of_job and not heard and (await self._run(_job_of(self._caller, path))).terminal:
+                if (
+                    of_job
+                    and not received
+                    and (await self._run(_job_of(self._caller, path))).terminal
+                ):
                     return  # nothing has come after the last event: it was the job's last
             await asyncio.sleep(wait_s)
 
@@ -168,14 +172,14 @@ class SyncShell:
         """Yield the events of a stream and resume it whenever it ends, until its job has ended."""
         resume = Resume(self._caller.servers, self._caller.rng, path, params, last)
         while True:
-            heard = False
+            received = False
             try:
                 with self._http.stream(**_stream_arguments(resume)) as answer:
                     if answer.status_code == _OK:
                         resume.begins(answer.headers.get("Last-Event-ID"))
                         for sse in httpx2.EventSource(answer):
                             event = resume.read(sse.data, sse.id)
-                            heard = True
+                            received = True
                             yield event
                             if of_job and event.type in ENDS:
                                 return
@@ -185,7 +189,7 @@ class SyncShell:
             except httpx2.RequestError:
                 wait_s = resume.failed()
             else:
-                if of_job and not heard and self._run(_job_of(self._caller, path)).terminal:
+                if of_job and not received and self._run(_job_of(self._caller, path)).terminal:
                     return  # nothing has come after the last event: it was the job's last
             time.sleep(wait_s)
 

@@ -57,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Archive. Exit status 1 if the store or the archive cannot be used."""
+    """Archive. Exit status 1 if Redis or the archive cannot be used."""
     settings = settings_of(args)
     places = places_of(settings)
     markets = [market_named(name, places).id for name in args.market or places.markets]

@@ -1,4 +1,4 @@
-"""`mallard check`: audit a store against the invariants and report every violation."""
+"""`mallard check`: audit a Redis against the invariants and report every violation."""
 
 import argparse
 import asyncio
@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit the store and print the result; the parser's description lists the exit statuses."""
+    """Audit Redis and print the result; the parser's description lists the exit statuses."""
     settings = settings_of(args)
     if args.repair and args.limit is not None:
         raise ConfigError("--repair audits everything: leave out --limit")

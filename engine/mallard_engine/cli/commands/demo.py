@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     except (EmbeddedServerError, EngineFailed) as error:
         print(f"mallard: {error}", file=sys.stderr)
         return 1
-    except CallFailed as error:  # the store or every node is lost
+    except CallFailed as error:  # Redis or every node is lost
         print(f"mallard: the audit cannot read the jobs: {error}", file=sys.stderr)
         return 1
     return 0 if outcome.holds else 1

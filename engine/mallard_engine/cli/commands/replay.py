@@ -88,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record or replay. Exit status 1 without a store, 2 for an unreadable or unwritable file."""
+    """Record or replay. Exit status 1 without Redis, 2 for an unreadable or unwritable file."""
     return run_days(args.replay, args)
 
 

@@ -102,7 +102,7 @@ def _demands(settings: Settings, places: Places) -> frozenset[str]:
 
 
 def _is_fit(url: str, name: str, *, embedded: bool, demands: frozenset[str]) -> bool:
-    """Return whether a store is fit to serve on, and print each reason against it."""
+    """Return whether a Redis is fit to serve on, and print each reason against it."""
     try:
         found = asyncio.run(
             inspect_url(
@@ -184,7 +184,7 @@ def _serve(
         server.run()
     except SystemExit:  # uvicorn could not start; it has logged why
         return 1
-    except (StoreUnavailable, LinkReplyError) as error:  # the store was lost after the check
+    except (StoreUnavailable, LinkReplyError) as error:  # Redis was lost after the check
         print(f"mallard: {where}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""`mallard simulate`: run whole days through the real dispatcher and store in virtual time."""
+"""`mallard simulate`: run whole days through the real dispatcher and Redis in virtual time."""
 
 import argparse
 from dataclasses import asdict
@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         "simulate",
         help="simulate whole days in virtual time",
         description="Runs whole days through the real dispatcher, its scripts and an embedded "
-        "store in virtual time. The same seed gives the same day, event for event.",
+        "Redis in virtual time. The same seed gives the same day, event for event.",
     )
     sources = parser.add_subparsers(metavar="SOURCE", required=True)
     source: argparse.ArgumentParser = sources.add_parser(
@@ -88,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Simulate. Exit status 1 without a store or for a bad day that misses a goal, 2 for an
+    """Simulate. Exit status 1 without Redis or for a bad day that misses a goal, 2 for an
     unreadable or unwritable file.
     """
     return run_days(args.simulate, args)

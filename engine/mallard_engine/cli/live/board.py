@@ -84,7 +84,7 @@ class Board:
     nodes: Sequence[NodeView] = ()
     trouble: str = ""
     silent_since: datetime | None = None
-    # Ids of jobs whose end was heard: a list that was read before does not bring them back.
+    # Ids of jobs that have ended: a list that was read before does not bring them back.
     _gone: dict[str, None] = field(default_factory=dict)
     _sequences: dict[str, int] = field(default_factory=dict)
     _moments: deque[tuple[datetime, str]] = field(default_factory=deque)

@@ -16,7 +16,7 @@ def links_of(settings: Settings, role: Role, tokens: Sequence[str]) -> list[str]
     """Return a link for each token, which works once, within five minutes.
 
     Raises:
-        ConfigError: the store of the settings cannot be used.
+        ConfigError: the Redis of the settings cannot be used.
     """
     address = (settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
     try:

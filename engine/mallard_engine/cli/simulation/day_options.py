@@ -1,4 +1,4 @@
-"""Flags, store and output of the commands that simulate days."""
+"""Flags, Redis and output of the commands that simulate days."""
 
 import argparse
 import gc
@@ -79,7 +79,7 @@ def how_of(args: argparse.Namespace, **more: object) -> dict[str, Any]:
 
 
 def run_day(scenario: Scenario, url: str, console: Console, plots: Path | None) -> Day:
-    """Simulate a day on the store at `url`; write its charts to a folder in `plots`."""
+    """Simulate a day on Redis at `url`; write its charts to a folder in `plots`."""
     with progress_of(scenario, console) as watch, _rarely_collected():
         day = simulate(scenario, url, watch)
     if plots is not None:
@@ -113,7 +113,7 @@ def only(level: int) -> Iterator[None]:
 
 @contextmanager
 def empty_store() -> Iterator[str]:
-    """Yield the URL of an empty store, which ends with the block."""
+    """Yield the URL of an empty Redis, which ends with the block."""
     with EmbeddedServer(persistent=False) as server:
         yield server.url
 

@@ -13,6 +13,7 @@ from mallard_engine.core.model.jobs import (
     GivenReason,
     Job,
     JobHold,
+    ProblemAnswer,
     ReportedProblem,
     ReturnPlace,
     ReturnPlan,
@@ -20,7 +21,6 @@ from mallard_engine.core.model.jobs import (
     StoreHold,
     Submission,
     TimelineEntry,
-    ToldAnswer,
     UploadedImage,
 )
 from mallard_engine.core.model.load import Need, Vehicle
@@ -51,6 +51,7 @@ __all__ = [
     "Need",
     "OfferedJob",
     "Position",
+    "ProblemAnswer",
     "RankedDriver",
     "ReportedProblem",
     "ReturnPlace",
@@ -61,7 +62,6 @@ __all__ = [
     "Submission",
     "Term",
     "TimelineEntry",
-    "ToldAnswer",
     "UploadedImage",
     "Vehicle",
     "Waiting",

@@ -120,7 +120,7 @@ class ReturnPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldAnswer:
+class ProblemAnswer:
     """The last answer to a problem that was pushed to the holder."""
 
     problem: str
@@ -237,7 +237,7 @@ class Job:
     is_left: bool = False
     # When the rule for the door applies unless an answer comes: an entry of the due set.
     door_ms: int | None = None
-    answer: ToldAnswer | None = None
+    answer: ProblemAnswer | None = None
     # `return_to`: the place that it goes, or went, back to. `return_code`: the code of that place.
     return_to: ReturnPlace | None = None
     return_code: str = ""

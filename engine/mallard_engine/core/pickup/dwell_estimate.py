@@ -122,8 +122,8 @@ def estimate_dwell(mall: Mall, sketches: Mapping[str, DwellSketch], enough: int)
     walks: _Array = np.array([mall.stores[store].walk_s for store in known], dtype=np.float64)
     stays = np.broadcast_to(_MIDDLES_S, counts.shape)
     of_mall = max(_quantile(stays - walks[:, None], counts, 0.5), 0.0)
-    untold = [name for name, store in mall.stores.items() if store.handover_s is None]
-    service_s = dict.fromkeys(untold, of_mall)
+    without_own = [name for name, store in mall.stores.items() if store.handover_s is None]
+    service_s = dict.fromkeys(without_own, of_mall)
     for store, sketch in known.items():
         if sketch.seen >= enough:
             walk_s = mall.stores[store].walk_s

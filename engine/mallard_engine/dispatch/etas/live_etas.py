@@ -127,7 +127,7 @@ class LiveEtas:
             if is_due and (stops := self._stops(market, fix, course)):
                 await store.jobs.update_etas(market, fix.driver, stops)
             if is_reported and (next_stop := _next_stop(course)):
-                await store.event_log.tell_move(market, fix, next_stop)
+                await store.event_log.publish_move(market, fix, next_stop)
         except (NoSuchDriver, StoreUnavailable) as error:
             course.jobs = None
             _log.debug("times not stored", driver=fix.driver, error=str(error))

@@ -37,7 +37,7 @@ class RevokedTokens:
         # with: their webhooks are to be disabled. Called again if it fails.
         self.on_services: list[Callable[[Collection[Revocation]], Awaitable[None]]] = []
         self._entries: frozenset[Revocation] = frozenset()
-        self._untold: frozenset[Revocation] = frozenset()
+        self._unhandled: frozenset[Revocation] = frozenset()
         tokens.is_revoked = self.covers
 
     @property
@@ -78,17 +78,17 @@ class RevokedTokens:
             self._version, entries = changed
             self._until_ms = _by_subject(entries)
             of_services = {it for it in entries if it.role == Role.ORDERS.value}
-            self._untold |= of_services - self._entries
+            self._unhandled |= of_services - self._entries
             self._entries = frozenset(entries)
-            for tell in self.on_change:
-                tell()
-        if untold := self._untold:
+            for callback in self.on_change:
+                callback()
+        if unhandled := self._unhandled:
             for act in self.on_services:
-                await act(untold)
-            self._untold -= untold
+                await act(unhandled)
+            self._unhandled -= unhandled
 
     async def follow(self) -> None:
-        """Read the revocations again and again. They stay as they are without the store."""
+        """Read the revocations again and again. They stay as they are without Redis."""
         while True:
             await turn(_READ_S)
             try:

@@ -1,7 +1,7 @@
 """One-time codes that a page exchanges for a token, so that people need not paste tokens.
 
-The store knows neither the codes nor the tokens: a code is looked up by one digest of it, and the
-token is sealed with another. Reading the store, or a copy of it, is not enough to sign in.
+Redis knows neither the codes nor the tokens: a code is looked up by one digest of it, and the
+token is sealed with another. Reading Redis, or a copy of it, is not enough to sign in.
 """
 
 import hashlib

@@ -174,8 +174,8 @@ class Broadcast:
         tail: the reader of the markets' streams.
         views: makes what readers see.
         metrics: counts what is sent.
-        now_ms: the store's clock.
-        sleep: waits before the next attempt while the store is unavailable.
+        now_ms: Redis's clock.
+        sleep: waits before the next attempt while Redis is unavailable.
     """
 
     def __init__(
@@ -268,7 +268,7 @@ class Broadcast:
                     *(self._views.shown(own, loaded, it) for it, own in by_reader.items())
                 )
             except StoreUnavailable as problem:
-                _often.warning("events wait for the store", reason=str(problem))
+                _often.warning("events wait for Redis", reason=str(problem))
                 await self._sleep(_RETRY_S)
             else:
                 return {

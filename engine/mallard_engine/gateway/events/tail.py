@@ -2,7 +2,7 @@
 
 A follower names the place after which it continues. It first reads what is stored after that place,
 then gets what the one reader of the node reads, without a gap. A follower that falls behind reads
-again from the store, so that it costs no memory and delays no other.
+again from Redis, so that it costs no memory and delays no other.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _BLOCK_MS: Final = 200
 _RETRY_S: Final = 0.2
 _PAGE: Final = 500
-# Events that wait in memory for a follower. One with more reads them from the store again.
+# Events that wait in memory for a follower. One with more reads them from Redis again.
 _MOST_WAITING: Final = 5_000
 START: Final = Place(0, 0)
 
@@ -61,7 +61,7 @@ class Tail:
 
     Args:
         log: The events of the markets.
-        sleep: Waits before the next attempt while the store is unavailable.
+        sleep: Waits before the next attempt while Redis is unavailable.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Tail:
     ) -> AsyncGenerator[Sequence[MarketEvent], None]:
         """Yield the market's events after a place, in order and without gaps, as they are written.
 
-        It waits while the store is unavailable, and never ends by itself. An event that was trimmed
+        It waits while Redis is unavailable, and never ends by itself. An event that was trimmed
         before it was read is left out: the caller compares its place with `EventLog.ends`.
         """
         place, follower = after, None
@@ -120,7 +120,7 @@ class Tail:
                             self._leave(market, follower)
                             follower = None
                 except StoreUnavailable as problem:
-                    _often.warning("events wait for the store", reason=str(problem))
+                    _often.warning("events wait for Redis", reason=str(problem))
                     await self._sleep(_RETRY_S)
                     continue
                 if page:
@@ -164,11 +164,11 @@ class Tail:
                 events = await self._log.tail(places, _BLOCK_MS)
             except StoreUnavailable as problem:
                 # The cursors stay, so events written meanwhile are read afterwards.
-                _often.warning("events wait for the store", reason=str(problem))
+                _often.warning("events wait for Redis", reason=str(problem))
                 await self._sleep(_RETRY_S)
                 continue
-            for market, heard in groupby(events, lambda event: event.market):
-                self._hand_out(market, places[market], list(heard))
+            for market, of_market in groupby(events, lambda event: event.market):
+                self._hand_out(market, places[market], list(of_market))
 
     def _hand_out(self, market: str, after: Place, events: Sequence[MarketEvent]) -> None:
         # All followers may have left meanwhile, and new ones may begin at another event.

@@ -1,7 +1,7 @@
 """Notes every call of an operator that may change something, before it is carried out.
 
 The routing is the only place that calls handlers, and it passes every such call through here, so no
-operation can be forgotten. Without the store the call is answered 503 and not carried out. Its
+operation can be forgotten. Without Redis the call is answered 503 and not carried out. Its
 outcome is noted afterwards; if that fails, the entry stays without one, and the log has it.
 """
 

@@ -2,8 +2,8 @@
 
 A flash sale submits hundreds of orders of one mall within a moment. Without a limit they would keep
 the event loop busy for as long as all of them take, and every other order of the node would wait
-for the last one. The orders of another mall have another key and do not wait, and those of another
-service at the same mall wait for a few.
+for the last one. The orders of another mall have another key and do not wait. At the same mall,
+the services take turns, so another service waits for a few orders only.
 """
 
 from collections.abc import AsyncIterator

@@ -43,7 +43,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 # Responses hold personal data or the state of this moment.
 NOT_CACHED: Final = "no-store"
 _RETRY_AFTER_S: Final = 1
-# A full store or an exhausted quota does not recover within a second.
+# A full Redis or an exhausted quota does not recover within a second.
 _RETRY_AFTER_FULL_S: Final = 10
 _SLOW_TO_RECOVER: Final = frozenset({ProblemCode.STORE_FULL, ProblemCode.QUOTA_EXCEEDED})
 # A detail may quote the name of an unknown field of any length.

@@ -50,7 +50,7 @@ class Submissions:
         Raises:
             InvalidBody, InvalidOrder: it is no valid order.
             WrongScope: the token does not reach its market.
-            StoreUnavailable: the store is away, or was before an answer came.
+            StoreUnavailable: Redis is away, or was before an answer came.
         """
         now_ms = self._store.now_ms()
         # A null means the same as a missing field, also for the idempotency key.
@@ -61,7 +61,7 @@ class Submissions:
         async with self._per_mall.acquire(asked.pickup.mall, principal.sub):
             mall, level = asked.pickup.mall, asked.service_level or None
             with closing(self._orders.speculate(mall, level)) as early:
-                # One loop iteration sends the speculative read; the store answers it meanwhile.
+                # One loop iteration sends the speculative read; Redis answers it meanwhile.
                 await asyncio.sleep(0)
                 return await self._submit(
                     asked,
@@ -73,7 +73,7 @@ class Submissions:
                 )
 
     def _require_store(self, mall: str) -> None:
-        """Refuse an order whose store is away, before it waits for its mall's semaphore."""
+        """Refuse an order while Redis is away, before it waits for its mall's semaphore."""
         places = self._services.places
         if mall not in places.malls:  # which is an error of the order
             return

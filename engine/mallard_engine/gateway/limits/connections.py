@@ -1,6 +1,6 @@
 """Limits the connections and the unread bytes that a node holds for unauthenticated clients.
 
-Each connection is a file descriptor, and the node needs some itself: for the store, the log and the
+Each connection is a file descriptor, and the node needs some itself: for Redis, the log and the
 listener. So the limit of connections is below the limit of descriptors. A client with a valid token
 counts towards the total only. Unauthenticated clients are also limited per address, and when the
 node is full the oldest of them is disconnected, so that they cannot lock drivers out.
@@ -146,8 +146,8 @@ class Connections:
     def _share_of(self, peer: "Peer") -> LoopShare:
         """Return the share of the loop that a client without a token uses.
 
-        Where another connection of its address has presented a token, it is probably the same
-        client. It does not wait behind those of addresses that have presented none.
+        If another connection from its address has presented a token, it is probably the same
+        client, which does not wait behind clients of unknown addresses.
         """
         is_known = peer.address in self._with_token_by_address
         return self._share_of_known if is_known else self._share

@@ -1,7 +1,7 @@
 """Publishes this node's state once a second, and reads whether an operator wants it to drain.
 
 Leases say which nodes are alive in a market; presence says what an operator wants to know of them.
-A node that cannot reach the store keeps working, and operators see it as lost.
+A node that cannot reach Redis keeps working, and operators see it as lost.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Checks an order and derives what the store must keep. Pure: the time is an argument.
+"""Checks an order and derives what Redis must keep. Pure: the time is an argument.
 
 If the parcels are ready while the mall is closed, or too late to be collected before it closes,
 they are collected from the next opening on, provided that the order's window and deadline allow it.
@@ -165,7 +165,7 @@ def submission_of(
     handover_key: str = "",
     tracking: str = "",
 ) -> Submission:
-    """Return what the store keeps of an order.
+    """Return what Redis keeps of an order.
 
     Args:
         release_ms: when the search for a driver begins; the job is scheduled if that is after

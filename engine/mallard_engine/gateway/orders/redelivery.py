@@ -30,7 +30,7 @@ _NOT_CARRIED = frozenset({JobState.CANCELLED, JobState.EXPIRED, JobState.FAILED}
 async def redeliver(services: Services, job: Job, asked: RedeliverRequest) -> Submitted:
     """Submit the redelivery of a job, or return the one that there is already.
 
-    The store decides in one step, so that two requests, or one that is repeated after a crash, make
+    Redis decides in one step, so that two requests, or one that is repeated after a crash, make
     one job.
 
     Raises:

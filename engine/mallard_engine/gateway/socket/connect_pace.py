@@ -20,7 +20,7 @@ _AT_ONCE: Final = 16
 _LONGEST_WAIT_S: Final = 5.0
 # The time per hello until a storm has been measured.
 _FIRST_GUESS_S: Final = 0.001
-# The longest time per hello that is believed. A store that times out makes every hello slow, and
+# The longest time per hello that is believed. A Redis that times out makes every hello slow, and
 # that must not stretch the next drain to many minutes.
 _SLOWEST_S: Final = 0.05
 # The weight of the newest hello in the mean.

@@ -208,7 +208,7 @@ class DriverConnection:
         async with self._busy:
             try:
                 answer = await Requests(self._services, session).answer(request)
-            except NoSuchDriver:  # the store has lost the driver
+            except NoSuchDriver:  # Redis has lost the driver
                 self._resynchronise(session)
                 answer = refusal(ErrorCode.STORE_UNAVAILABLE, getattr(request, "id", None))
             if answer is not None:
@@ -258,7 +258,7 @@ class DriverConnection:
         session = self._session = Session(admitted.market, admitted.driver)
         session.vehicle, session.claims = vehicle_of(hello), admitted.claims
         self._timers.hello_received(self._clock(), random.random())  # noqa: S311 - a spread, no secret
-        # Added to the hub before the store registers the socket, so that no push is missed.
+        # Added to the hub before Redis registers the socket, so that no push is missed.
         services.hub.add(session.market, session.driver, self)
         try:
             async with services.pace.turn(), self._busy:
@@ -290,7 +290,7 @@ class DriverConnection:
     async def _on_further_hello(self, session: Session, hello: Hello) -> None:
         """Handle a hello that `say_hello` asked for.
 
-        The store may not know the parcels that it reports, nor its device.
+        Redis may not know the parcels that it reports, nor its device.
         """
         services = self._services
         async with self._busy:
@@ -383,7 +383,7 @@ class DriverConnection:
             await self._refresh()
 
     def _resynchronise(self, session: Session) -> None:
-        """Hold pushes back and send a `welcome` once the store can be read.
+        """Hold pushes back and send a `welcome` once Redis can be read.
 
         Called when the app's view may be wrong.
         """

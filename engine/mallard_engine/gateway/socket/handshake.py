@@ -78,7 +78,7 @@ async def register(services: SocketServices, session: Session, hello: messages.H
     """Register the socket with the store.
 
     Raises:
-        StoreFull: the store takes no new work, and the driver has none.
+        StoreFull: Redis takes no new work, and the driver has none.
         StoreUnavailable: the storage cannot be reached.
     """
     market, driver = session.market, session.driver
@@ -100,7 +100,7 @@ async def take_further_hello(
     """Store what a further hello on an open socket states; return the state after it.
 
     Raises:
-        NoSuchDriver: the store has lost the driver.
+        NoSuchDriver: Redis has lost the driver.
         StoreUnavailable: the storage cannot be reached.
     """
     if fix := fix_of(hello, session.driver):
@@ -114,7 +114,7 @@ async def take_further_hello(
 async def snapshot_of(
     services: SocketServices, session: Session, driver: Driver, *, suffices: bool
 ) -> DriverSnapshot:
-    """Return the state for a `welcome`, from the record that the store has just returned.
+    """Return the state for a `welcome`, from the record that Redis has just returned.
 
     The record is enough for a driver without job and offer: that saves round trips for most of
     those who connect.
@@ -126,7 +126,7 @@ async def snapshot_of(
         suffices: whether nothing can have changed since it was read.
 
     Raises:
-        NoSuchDriver: the store has lost the driver since.
+        NoSuchDriver: Redis has lost the driver since.
         StoreUnavailable: the storage cannot be reached.
     """
     if driver.jobs or driver.offer or not suffices:
@@ -176,10 +176,10 @@ def fix_of(hello: messages.Hello, driver: str) -> DriverFix | None:
 async def claim_custody(
     services: SocketServices, session: Session, holds: tuple[messages.Held, ...]
 ) -> None:
-    """Report parcels on board or delivered to the store, which may not have recorded it.
+    """Record parcels that are on board or delivered, of which Redis may not know.
 
     An app that was offline at the pickup reports it in its hello, before the job is assigned to
-    another driver. The store raises an alert for a claim that it refuses, and the `welcome` shows
+    another driver. Redis raises an alert for a claim that it refuses, and the `welcome` shows
     the driver the current state.
     """
     for held in holds:

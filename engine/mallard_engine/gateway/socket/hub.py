@@ -22,7 +22,7 @@ class Listener(Protocol):
 
     @property
     def epoch(self) -> int:
-        """The epoch under which the store registered this socket; 0 before that."""
+        """The epoch under which Redis registered this socket; 0 before that."""
 
     @property
     def shown(self) -> DriverState:
@@ -32,18 +32,18 @@ class Listener(Protocol):
         """Hold pushes back until `restore`.
 
         Returns:
-            The driver as the session knows it; None before the store has registered it.
+            The driver as the session knows it; None before Redis has registered it.
         """
 
     @property
     def owes_hello(self) -> bool:
-        """Whether the app must be asked for a hello, because the store lost writes."""
+        """Whether the app must be asked for a hello, because Redis lost writes."""
 
     async def ask_hello(self) -> None:
-        """Ask the app for a hello if that is due; it stays due while the store is unavailable."""
+        """Ask the app for a hello if that is due; it stays due while Redis is unavailable."""
 
     async def restore(self, taken: TakenBack, *, rewound: bool) -> None:
-        """Continue after `hold` with the store's verdict. Raises `StoreUnavailable`."""
+        """Continue after `hold` with Redis's verdict. Raises `StoreUnavailable`."""
 
     def push(self, push: Push) -> None:
         """Receive a push."""

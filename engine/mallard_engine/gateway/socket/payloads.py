@@ -18,8 +18,8 @@ from mallard_engine.core.model import (
     LiveOffer,
     Need,
     OfferedJob,
+    ProblemAnswer,
     Shop,
-    ToldAnswer,
 )
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.core.places.geo import coarse
@@ -58,7 +58,7 @@ UNNAMED_DRIVER: Final = "driver"
 class Card(Struct, frozen=True, array_like=True):
     """What a driver may see of a job before accepting it.
 
-    `arrived_ms` is when the search for a driver began, by the store's clock; 0 if not measured.
+    `arrived_ms` is when the search for a driver began, by Redis's clock; 0 if not measured.
     """
 
     stores: tuple[StoreVisit, ...]
@@ -304,8 +304,8 @@ def _return_to(job: Job) -> ReturnTo | UnsetType:
     return ReturnTo(place.kind, place.mall, place.store, place.lat, place.lon, place.open_until)
 
 
-def _answer(told: ToldAnswer | None) -> Answer | UnsetType:
-    return Answer(told.problem, told.action, told.text) if told else UNSET
+def _answer(answer: ProblemAnswer | None) -> Answer | UnsetType:
+    return Answer(answer.problem, answer.action, answer.text) if answer else UNSET
 
 
 def _pay(pay: Pay | UnsetType) -> PayAmount | UnsetType:

@@ -1,8 +1,8 @@
-"""Batches the position fixes of a market's drivers into store calls.
+"""Batches the position fixes of a market's drivers into calls to Redis.
 
-One store call per fix would cost more than the rest of the engine. Instead each market is flushed
-every `flush_ms`, with the newest fixes of each driver only. While the store is unavailable they are
-kept: the first flush after its return stores every driver's newest position.
+One call to Redis per fix would cost more than the rest of the engine. Instead each market is
+flushed every `flush_ms`, with the newest fixes of each driver only. While Redis is unavailable they
+are kept: the first flush after its return stores every driver's newest position.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class PositionBatcher:
             )
 
     async def _flush(self, market: str, waiting: _Queue) -> None:
-        # One task per market keeps a driver's fixes in order, and a slow store gets larger batches
+        # One task per market keeps a driver's fixes in order, and a slow Redis gets larger batches
         # instead of more batches.
         try:
             while waiting.fixes:
@@ -102,7 +102,7 @@ class PositionBatcher:
                 waiting.sending = frozenset()
 
     async def _store(self, market: str, waiting: _Queue, fixes: Sequence[DriverFix]) -> bool:
-        """Store fixes; if the store is unavailable, queue them before newer ones, return False."""
+        """Store fixes; if Redis is unavailable, queue them before newer ones, return False."""
         try:
             verdicts = await self._record(market, fixes)
         except StoreUnavailable:

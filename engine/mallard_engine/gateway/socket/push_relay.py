@@ -30,7 +30,7 @@ class Relay:
         self._pushes = pushes
         self._hub = hub
         self._sleep = sleep
-        # By market: up to where its stream was read.
+        # The position up to which each market's stream was read.
         self._cursors: dict[str, str] = {}
         self._followed = asyncio.Event()
         # Set, and replaced, whenever cursors have moved.
@@ -59,7 +59,7 @@ class Relay:
     async def rewind(self, market: str) -> None:
         """Continue from the end of the market's stream.
 
-        The store has lost writes, so the old cursor may lie ahead of new pushes. Call it while the
+        Redis has lost writes, so the old cursor may lie ahead of new pushes. Call it while the
         market's sessions hold pushes back.
 
         Raises:
@@ -70,10 +70,10 @@ class Relay:
             self._note_moved()
 
     async def settled(self, market: str) -> None:
-        """Return when every push of the transitions up to now has been delivered, if it ever is.
+        """Wait until the pushes of all transitions so far have been delivered.
 
-        Those of this node's own transitions come before the reply of `PushStream.head`, those of
-        other nodes are in the stream by then.
+        The pushes of this node's own transitions come before the reply of `PushStream.head`, and
+        those of other nodes are in the stream by then. Waits while the stream cannot be read.
 
         Raises:
             StoreUnavailable: the end of the stream could not be read.
@@ -93,7 +93,7 @@ class Relay:
                 entries = await self._pushes.read(read_from, _BLOCK_MS)
             except StoreUnavailable as problem:
                 # The cursors stay, so pushes made meanwhile are read afterwards.
-                _often.warning("relay waits for the store", reason=str(problem))
+                _often.warning("relay waits for Redis", reason=str(problem))
                 await self._sleep(_RETRY_S)
                 continue
             self._deliver(entries, read_from)

@@ -66,7 +66,7 @@ class Requests:
         """Execute a request and return its reply or error; None if it gets none.
 
         Raises:
-            NoSuchDriver: the store has lost the driver.
+            NoSuchDriver: Redis has lost the driver.
         """
         request_id = getattr(request, "id", None)
         try:

@@ -101,7 +101,7 @@ class Session:
         self.vehicle: StatedVehicle | None = None
         self.claims: DriverClaims | None = None
         self.device: Device | None = None
-        # Counts the states received from the store; a snapshot read before the last is outdated.
+        # Counts the states received from Redis; a snapshot read before the last is outdated.
         self.answers = 0
         self._seq = 0
         self._replaced_by = 0
@@ -143,14 +143,14 @@ class Session:
         return bool(self._held or self._offered)
 
     def agrees_idle(self, driver: Driver) -> bool:
-        """Whether the store's state equals the session's, and the driver has no job or offer."""
+        """Whether Redis's state equals the session's, and the driver has no job or offer."""
         if self.is_busy or driver.jobs or driver.offer:
             return False
         known = (self._seq, self._wish, self._until_ms, self.unreachable)
         return known == (driver.seq, driver.wish, driver.until_ms, driver.unreachable)
 
     def registered(self, epoch: int) -> Iterator[Action]:
-        """Record the epoch under which the store has registered the socket."""
+        """Record the epoch under which Redis has registered the socket."""
         self.epoch = epoch
         if self._replaced_by > epoch:
             yield End(Close.REPLACED)

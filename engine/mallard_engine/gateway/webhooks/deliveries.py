@@ -38,7 +38,7 @@ SLOW_S: Final = 1.0
 QUICK_S: Final = 0.5
 MOST_QUICK: Final = 256
 MOST_SLOW: Final = 128
-# Endpoints of which one call reads the queues, so that it occupies the store for less than 1 ms.
+# The most endpoints whose queues one call reads: it then occupies Redis for less than 1 ms.
 MOST_ASKED: Final = 256
 # A delivery that a node has taken and not settled falls due again after this time, which is longer
 # than a delivery may take.
@@ -89,11 +89,12 @@ class Slots(NamedTuple):
 def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> list[Slots]:
     """Return how many deliveries to take: for quick endpoints, and for slow ones.
 
-    Few endpoints have as many due as they have slots. The total therefore bounds what is taken; it
-    reserves nothing for an endpoint that may have nothing due.
+    Few endpoints have as many deliveries due as they have slots. So the total bounds what is taken,
+    and reserves nothing for an endpoint that may have nothing due.
 
     Args:
-        lines: every endpoint with deliveries under way, and those of `own`; the first come first.
+        lines: every endpoint with deliveries under way, and those of `own`, in the order in which
+            they are asked.
         own: the endpoints for which deliveries may be taken.
         now_s: the time of the event loop.
     """
@@ -109,7 +110,7 @@ def slots_for(lines: Mapping[str, Line], own: Container[str], now_s: float) -> l
 
 
 def reached(slots: Slots, due: Sequence[WaitingDelivery]) -> Sequence[str]:
-    """Return the endpoints whose queues were read: all, or those before the total was used up."""
+    """Return the endpoints whose queues were read before the total was used up."""
     asked = list(slots.each)
     if len(due) < slots.most:
         return asked
@@ -124,9 +125,9 @@ class Deliveries:
         views: makes what readers see of events.
         sender: posts.
         metrics: counts.
-        now_ms: the store's clock.
-        on_due: called when something may be due that can be sent: a slot is free, or an endpoint
-            is new, whose events may have been queued before this node leased it.
+        now_ms: Redis's clock.
+        on_due: called when a delivery may be due that can be sent: a slot has become free, or the
+            node has a new endpoint, whose events may have been queued before.
         chance: a random number from 0 up to 1.
     """
 
@@ -181,7 +182,7 @@ class Deliveries:
         of calls.
 
         Returns:
-            Whether to call again soon: something was due, or not all have been asked since then.
+            Whether to call again soon: something was due, or an endpoint has not been asked since.
 
         Raises:
             StoreUnavailable: what was taken falls due again.
@@ -207,7 +208,7 @@ class Deliveries:
         return False
 
     def _put_last(self, endpoints: Iterable[str]) -> None:
-        """Let all others be asked before these are asked again."""
+        """Move these endpoints to the end of the order in which they are asked."""
         for name in endpoints:
             if (line := self._lines.pop(name, None)) is not None:
                 self._lines[name] = line
@@ -269,7 +270,7 @@ class Deliveries:
             self._note(endpoint, line, answer)
             await self._settle(waiting, answer)
         except StoreUnavailable as problem:
-            _often.warning("webhook deliveries wait for the store", reason=str(problem))
+            _often.warning("webhook deliveries wait for Redis", reason=str(problem))
         except Exception as error:  # noqa: BLE001 - one event must not end the others
             _often.error("webhook delivery failed unexpectedly", example={"exc_info": error})
 

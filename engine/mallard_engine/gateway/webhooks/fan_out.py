@@ -72,7 +72,7 @@ class FanOut:
         tail: the reader of the events.
         endpoints: the endpoints that this node knows.
         on_queued: called when deliveries have been queued.
-        now_ms: the store's clock.
+        now_ms: Redis's clock.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class FanOut:
             try:
                 await self._follow_from(market, await self._store.position(market))
             except StoreUnavailable as problem:
-                _often.warning("webhooks wait for the store", reason=str(problem))
+                _often.warning("webhooks wait for Redis", reason=str(problem))
                 await self._sleep(_RETRY_S)
             except _Moved:
                 await self._sleep(_RETRY_S)

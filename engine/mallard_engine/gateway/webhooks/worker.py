@@ -24,7 +24,7 @@ from mallard_protocol.webhooks import DisabledReason
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 _BEAT_S: Final = 1.0
-# The pause after a beat that a changed endpoint caused. Changes that come meanwhile share the next.
+# The pause after a beat for a changed endpoint. Changes during the pause share the next beat.
 _CHANGES_S: Final = 0.05
 # The longest delay until this node sees a delivery that another node has queued.
 _POLL_S: Final = 0.1
@@ -86,7 +86,7 @@ class WebhookWorker:
         ]
 
     def endpoint_changed(self) -> None:
-        """Lease endpoints soon: one was made, changed or enabled, and may be free."""
+        """Lease endpoints soon: one was created, changed or enabled, and may have no lease."""
         self._has_changed.set()
 
     def leave(self) -> None:
@@ -140,12 +140,12 @@ class WebhookWorker:
             await asyncio.sleep(_CHANGES_S)
 
     async def _beat(self) -> None:
-        """Renew the leases and work on what is leased. Errors are logged: another beat follows."""
+        """Renew the leases and work on what is leased. Log errors: another beat follows."""
         try:
             async with self._beating:
                 await self._lease()
         except StoreUnavailable as problem:
-            _often.warning("webhooks wait for the store", reason=str(problem))
+            _often.warning("webhooks wait for Redis", reason=str(problem))
         except Exception as error:  # noqa: BLE001 - the next beat must come
             _often.error("webhook leases not renewed", example={"exc_info": error})
 
@@ -162,18 +162,18 @@ class WebhookWorker:
         await self._fan_out.work_on(leased.markets)
         if own:
             await self._fan_out.read_stored(own)
-        await self._tell(leased)
+        await self._announce_disabled(leased)
         self._metrics.webhooks(len(own), leased.waiting)
 
-    async def _tell(self, leased: Leased) -> None:
+    async def _announce_disabled(self, leased: Leased) -> None:
         """Write the events of endpoints that were disabled; repeated until it is done."""
-        for name in leased.untold:
+        for name in leased.unannounced:
             with contextlib.suppress(NoSuchWebhook):
                 endpoint = await self._webhooks.get(name)
                 if endpoint.disabled is not None:
                     for market in filter(endpoint.reaches, self._markets):
-                        await self._webhooks.tell_disabled(market, endpoint, endpoint.disabled)
-            await self._webhooks.told(name)
+                        await self._webhooks.announce_disabled(market, endpoint, endpoint.disabled)
+            await self._webhooks.announced(name)
 
     async def _send(self) -> None:
         while True:
@@ -183,7 +183,7 @@ class WebhookWorker:
                     await asyncio.sleep(0.01)
                     continue
             except StoreUnavailable as problem:
-                _often.warning("webhooks wait for the store", reason=str(problem))
+                _often.warning("webhooks wait for Redis", reason=str(problem))
             except Exception as error:  # noqa: BLE001 - other deliveries must continue
                 _often.error("webhook deliveries failed unexpectedly", example={"exc_info": error})
             with contextlib.suppress(TimeoutError):

@@ -22,7 +22,7 @@ class Controls(Protocol):
     async def pauses(self, market: str) -> Pauses:
         """Return where matching is paused."""
 
-    async def tell_changed(self, market: str) -> None:
+    async def announce_changed(self, market: str) -> None:
         """Have all nodes read what operators have set of a market."""
 
     async def set_pause(

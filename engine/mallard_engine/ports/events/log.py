@@ -35,7 +35,7 @@ class EventLog(Protocol):
         One caller at a time: the calls share a connection.
         """
 
-    async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
+    async def publish_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         """Tell all nodes where a driver is, for the jobs that are its next stop. Not kept."""
 
     async def heading(self, market: str, driver: str) -> float | None:

@@ -22,13 +22,13 @@ class Leased:
     """What a node works on until its next beat.
 
     ``version`` rises with each change of an endpoint. ``waiting``: deliveries that wait for these
-    endpoints. ``untold``: endpoints whose disabling is not yet recorded as an event.
+    endpoints. ``unannounced``: endpoints whose disabling is not yet recorded as an event.
     """
 
     version: int
     endpoints: frozenset[str]
     markets: frozenset[str]
-    untold: Sequence[str]
+    unannounced: Sequence[str]
     waiting: int
 
 
@@ -205,8 +205,8 @@ class Webhooks(Protocol):
         this, or an empty text.
         """
 
-    async def tell_disabled(self, market: str, endpoint: Endpoint, why: Disabled) -> None:
+    async def announce_disabled(self, market: str, endpoint: Endpoint, why: Disabled) -> None:
         """Write the event that an endpoint is disabled."""
 
-    async def told(self, endpoint: str) -> None:
-        """The disabling of an endpoint is recorded as an event."""
+    async def announced(self, endpoint: str) -> None:
+        """Note that the disabling of an endpoint is recorded as an event."""

@@ -1,1 +1,1 @@
-"""Virtual time: clock, event loop, and a store client that runs on them."""
+"""Virtual time: clock, event loop, and a Redis client that runs on them."""

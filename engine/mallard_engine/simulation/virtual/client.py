@@ -28,10 +28,10 @@ _DEADLINE_S = 60.0
 class TurnLink(Link):
     """A `Link` for a `VirtualLoop`, on one blocking socket."""
 
-    def __init__(self, url: str, greeting: Sequence[Command] = ()) -> None:
+    def __init__(self, url: str, handshake: Sequence[Command] = ()) -> None:
         self._server = Address.parse(url)
         super().__init__(self._server)
-        self._greetings = [*self._server.introduction("mallard-simulation"), *greeting]
+        self._handshake = [*self._server.introduction("mallard-simulation"), *handshake]
         self._socket: socket.socket | None = None
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._unsent: list[bytes] = []
@@ -62,7 +62,7 @@ class TurnLink(Link):
         except OSError as error:
             raise StoreUnavailable(f"the store at {self.address}: {error}") from error
         loop.exchange = self.exchange
-        await asyncio.gather(*(self.call(*command) for command in self._greetings))
+        await asyncio.gather(*(self.call(*command) for command in self._handshake))
 
     async def close(self) -> None:
         """Close the connection."""
@@ -78,7 +78,7 @@ class TurnLink(Link):
         return await self._with_this_turn(_OF_THE_STORE)
 
     async def answer(self, reply: Any) -> Any:
-        """Return a known reply at the time when the store's reply would have come."""
+        """Return a known reply at the time when Redis's reply would have come."""
         return await self._with_this_turn(reply)
 
     def watch(self, *commands: Command) -> None:

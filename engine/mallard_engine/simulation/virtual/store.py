@@ -44,7 +44,7 @@ class SimulationStorage:
     def __init__(
         self, url: str, policies: Mapping[str, MarketPolicy], now_ms: Callable[[], int]
     ) -> None:
-        self._turns = TurnLink(url, greeting=load_commands())
+        self._turns = TurnLink(url, handshake=load_commands())
         self._runner = runner = ScriptRunner(self._turns, policies, now_ms=now_ms)
         runs = OfferedRuns()
         self.drivers = RedisDrivers(runner)

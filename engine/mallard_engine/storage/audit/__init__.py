@@ -1,1 +1,1 @@
-"""The read-only audit of a live store, behind `mallard check`."""
+"""The read-only audit of a live Redis, behind `mallard check`."""

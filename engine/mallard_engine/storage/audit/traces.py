@@ -40,7 +40,7 @@ _PASSING: Final = ("queue:", "wait:", "job:", "stored:")
 _MUST_END: Final = (
     *("round:", "idempotency:", "alias:", "guesses:", "heading:", "role:", "barrier:"),
 )
-# Jobs read in one step, which blocks the store for less than a millisecond.
+# Jobs read in one step, which blocks Redis for less than a millisecond.
 PAGE: Final = 256
 _EVENTS_A_READ: Final = 500
 # Jobs whose next change is remembered while the events are read backwards.

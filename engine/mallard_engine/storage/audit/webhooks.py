@@ -78,7 +78,7 @@ async def judge_webhook(look: Look, name: str) -> Judged:
             replays,
             behind,
             lease,
-            untold,
+            unannounced,
         ),
     ) = await look.at_once(
         ("HGET", key("endpoints"), name),
@@ -94,7 +94,7 @@ async def judge_webhook(look: Look, name: str) -> Judged:
     replayed = any(each.startswith(f"{name}/".encode()) for each in (*replays, *behind))
     if stored is None:
         left = (since, disabled, failing, missed, due, waiting, tries, log, replayed, lease)
-        is_left = any(left) or untold is not None
+        is_left = any(left) or unannounced is not None
         return [("leak", "it was deleted, and something is left of it")] if is_left else []
     found: Judged = []
     if lost := set(waiting) - set(due):

@@ -194,7 +194,7 @@ class RedisDrivers(Drivers):
     async def push_state(self, market: str, driver: str, why: str) -> Effects:
         keys = self._runner.keys[market]
         return (
-            await self._runner.transition("tell", keys, (), {"driver": driver, "why": why})
+            await self._runner.transition("push_state", keys, (), {"driver": driver, "why": why})
         ).effects
 
     async def status(self, market: str, driver: str, wish: Wish, until_ms: int | None) -> Answered:

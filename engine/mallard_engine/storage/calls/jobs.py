@@ -347,7 +347,7 @@ class RedisJobs(Jobs):
         done = driver_answer(reply)
         return replace(done, job_state=reply.rest[1].decode(), attempt=reply.rest[2])
 
-    async def tell_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
+    async def report_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Collection[str]:
         keys = self._runner.keys[market]
         jobs = [keys.job(order.job) for order in orders]
         reply = await self._runner.transition("lost_orders", keys, jobs, {"orders": orders})

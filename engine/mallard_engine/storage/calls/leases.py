@@ -74,7 +74,7 @@ class RedisLeases(Leases):
             "lease_ms": self._lease_ms,
             "kept_ms": EVENTS_KEPT_MS,
             "lost": known_ms,
-            "heard": self._runner.last_events.get(market),
+            "last_event": self._runner.last_events.get(market),
         }
         keys = list(map(self._runner.keys[market].key, names))
         now, since_ms, lost_ms, dead = await self._runner.run("beat", keys, args)
@@ -94,7 +94,7 @@ class RedisLeases(Leases):
         """Return whether the market has moved to another server of a cluster, and lost nothing.
 
         After a failover the server before is dead or has become a replica. One that was cut off may
-        still believe that it is a primary; then `heard` decides.
+        still believe that it is a primary; then `last_event` decides.
         """
         before = self._links.get(market)
         if before is None or before is link or not before.connected:

@@ -16,8 +16,8 @@ from mallard_engine.core.vehicles import (
     stated,
 )
 from mallard_engine.ports import Effects, NoSuchDriver, Register
+from mallard_engine.storage.calls.batcher import Batcher
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.calls.together import Together
 from mallard_engine.storage.records.drivers import read_driver, read_position, read_profile
 from mallard_protocol.codes import TERMINAL_KEPT_MS
 
@@ -48,8 +48,8 @@ class RedisRegister(Register):
 
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
-        # By market: services that ask at the same moment share a call.
-        self._aliases_asked: dict[str, Together[tuple[str, str, str], str]] = {}
+        # By market. Services that ask in the same turn of the event loop share a call.
+        self._aliases_asked: dict[str, Batcher[tuple[str, str, str], str]] = {}
 
     async def put(
         self,
@@ -86,7 +86,7 @@ class RedisRegister(Register):
         self, market: str, service: str, names: Mapping[str, str]
     ) -> Mapping[str, str]:
         if (asked := self._aliases_asked.get(market)) is None:
-            asked = Together(partial(self._aliases, market), 0, _MAX_BATCH)
+            asked = Batcher(partial(self._aliases, market), 0, _MAX_BATCH)
             self._aliases_asked[market] = asked
         found = await asyncio.gather(
             *(asked.add((service, driver, name)) for driver, name in names.items())

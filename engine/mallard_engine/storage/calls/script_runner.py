@@ -140,7 +140,7 @@ class ScriptRunner:
         self.last_events: dict[str, str] = {}
         # By market: the version of its policy, which each round's record names.
         self.policy_versions: dict[str, int] = {}
-        # None: a store whose writes are never waited for.
+        # None: a Redis whose writes are never waited for.
         self.barriers: Barriers | None = None
         self._on_alert = on_alert
         self._virtual_now_ms = now_ms
@@ -205,7 +205,7 @@ class ScriptRunner:
         """Return all markets of the server that has this one."""
         return next(it for it in self.by_server(self.keys) if market in it)
 
-    async def tell_changed(self, market: str) -> None:
+    async def announce_changed(self, market: str) -> None:
         """Tell all nodes that operators have changed something of a market; see `meet.lua`."""
         key = self.keys[self.group_of(market)[0]].key("changed")
         await self.link.call("HINCRBY", key, market, 1)

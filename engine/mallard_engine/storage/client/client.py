@@ -59,7 +59,7 @@ class LinkOptions(TypedDict, total=False):
     grace_s: float
     max_waiting: int
     master_only: bool
-    greeting: Sequence[Command]
+    handshake: Sequence[Command]
     on_up: Callable[[], None] | None
     on_down: Callable[[], None] | None
 
@@ -78,7 +78,7 @@ class Link:
             silence, they are refused at once.
         max_waiting: How many calls may wait; more are refused with `StoreUnavailable` unsent.
         master_only: Whether to refuse a replica.
-        greeting: Commands that are sent on every new connection: on the first one before any call,
+        handshake: Commands that are sent on every new connection: on the first one before any call,
             later between the calls.
         on_up: Called when a connection is open.
         on_down: Called when a connection has broken.
@@ -95,7 +95,7 @@ class Link:
         grace_s: float = 0.5,
         max_waiting: int = 10_000,
         master_only: bool = True,
-        greeting: Sequence[Command] = (),
+        handshake: Sequence[Command] = (),
         on_up: Callable[[], None] | None = None,
         on_down: Callable[[], None] | None = None,
     ) -> None:
@@ -110,7 +110,7 @@ class Link:
         self._grace_s = grace_s
         self._max_waiting = max_waiting
         self._master_only = master_only
-        self._greeting = greeting
+        self._handshake = handshake
         self._on_up = on_up
         self._on_down = on_down
         self._wire: Wire | None = None
@@ -153,9 +153,9 @@ class Link:
         return self._why
 
     async def connect(self) -> None:
-        """Open the connection. Raises `StoreUnavailable`, or `LinkReplyError` of the greeting."""
+        """Open the connection. Raises `StoreUnavailable`, or `LinkReplyError` of the handshake."""
         try:
-            wire, failovers = await self._attempt(self._greeting)
+            wire, failovers = await self._attempt(self._handshake)
         except StoreUnavailable as error:
             if isinstance(error, LinkReplyError):
                 raise
@@ -259,7 +259,7 @@ class Link:
         loop = asyncio.get_running_loop()
         self._beat_later()
         if self._wire is not None and self.address.asks:
-            # Beside one that still waits: whom it asked first may have heard of a failover since.
+            # Beside one that still waits: the Sentinel that it asked first may know more by now.
             asking = loop.create_task(self._ask(self._wire))
             self._asking.add(asking)
             asking.add_done_callback(self._asking.discard)
@@ -273,14 +273,14 @@ class Link:
         if await self.address.failovers() != self._failovers and wire is self._wire:
             self._hang_up(wire, _TAKEN_OVER)
 
-    async def _attempt(self, greeting: Sequence[Command] = ()) -> _Opened:
+    async def _attempt(self, handshake: Sequence[Command] = ()) -> _Opened:
         wire: Wire | None = None
         try:
             async with time_limit(_ATTEMPT_S):
                 wire, failovers = await self.address.open(
                     lambda: Wire(self._lost, silence_s=_ATTEMPT_S)
                 )
-                await self._greet(wire, greeting, failovers)
+                await self._shake_hands(wire, handshake, failovers)
                 return wire, failovers
         except BaseException as error:
             if wire is not None:
@@ -301,8 +301,8 @@ class Link:
         if self._on_up:
             self._on_up()
 
-    def _greet_on(self, wire: Wire, rest: Iterator[Command]) -> None:
-        """Send the next command of the greeting, and the others after it, between other calls.
+    def _continue_handshake(self, wire: Wire, rest: Iterator[Command]) -> None:
+        """Send the next command of the handshake, and the others after it, between other calls.
 
         Calls do not wait for it: loading all scripts takes a tenth of a second, and after an outage
         drivers wait. A call whose script is missing brings it along.
@@ -313,14 +313,14 @@ class Link:
 
         def go_on(reply: asyncio.Future[Any]) -> None:
             _ignore(reply)
-            self._greet_on(wire, rest)
+            self._continue_handshake(wire, rest)
 
         deadline = asyncio.get_running_loop().time() + self._deadline_s
         wire.send(command, deadline).add_done_callback(go_on)
 
-    async def _greet(self, wire: Wire, greeting: Sequence[Command], failovers: int) -> None:
+    async def _shake_hands(self, wire: Wire, handshake: Sequence[Command], failovers: int) -> None:
         deadline = asyncio.get_running_loop().time() + _ATTEMPT_S
-        commands = [*self.address.introduction(self._name), ("ROLE",), *greeting]
+        commands = [*self.address.introduction(self._name), ("ROLE",), *handshake]
         replies = await asyncio.gather(
             *(wire.send(command, deadline) for command in commands),
             return_exceptions=True,
@@ -399,7 +399,7 @@ class Link:
                     continue
                 is_found = True
                 _log.info("store link up", store=str(self.address))
-                self._greet_on(wire, iter(self._greeting))
+                self._continue_handshake(wire, iter(self._handshake))
                 self._use(wire, failovers)
         return is_found
 
@@ -417,7 +417,7 @@ async def _ended(
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether a command failed because of the store's condition, not for lack of permission."""
+    """Whether a command failed because of Redis's condition, not for lack of permission."""
     return not isinstance(error, LinkReplyError) or (
         isinstance(error, StoreNotReady) and error.code != "NOPERM"
     )

@@ -76,7 +76,7 @@ class ClusterLink:
 
         Raises:
             StoreUnavailable: The cluster or every primary cannot be reached.
-            LinkReplyError: A primary refuses the greeting.
+            LinkReplyError: A primary refuses the handshake.
         """
         try:
             await self.address.join(self)

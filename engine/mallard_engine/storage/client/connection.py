@@ -24,8 +24,8 @@ Command = Sequence[str | bytes | int | float]
 _pack: Callable[..., bytes] = hiredis.pack_command
 # What the parser returns while the next reply is incomplete.
 _INCOMPLETE = object()
-# A store that sends nothing for this long while calls wait is unavailable. The limit is longer than
-# the store's own pauses (a fork, a slow write of its log), and short enough to answer an order
+# A Redis that sends nothing for this long while calls wait is unavailable. The limit is longer than
+# Redis's own pauses (a fork, a slow write of its log), and short enough to answer an order
 # within a second.
 SILENCE_S = 0.8
 # If a timer fires this late, our own event loop was blocked, or the process stopped. Replies may be
@@ -74,7 +74,7 @@ class Wire(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._silence_s = silence_s
-        # When the store last sent something; if no call waited since, when the next one was sent.
+        # When Redis last sent something; if no call waited since, when the next one was sent.
         self._last_input_s = 0.0
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
@@ -173,7 +173,7 @@ class Wire(asyncio.Protocol):
         self._timer = self._loop.call_at(at_s, self._check, at_s)
 
     def _check(self, due_s: float) -> None:
-        """Cut the connection if a reply is overdue or the store is silent."""
+        """Cut the connection if a reply is overdue or Redis is silent."""
         self._timer = None
         if not self._waiting:
             return

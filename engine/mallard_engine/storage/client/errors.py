@@ -12,7 +12,7 @@ class StoreTimeout(StoreUnavailable):
 
 
 class LinkReplyError(Exception):
-    """The store answered with an error; `code` is its first word, such as `NOSCRIPT`."""
+    """Redis answered with an error; `code` is its first word, such as `NOSCRIPT`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -21,18 +21,18 @@ class LinkReplyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What an error code says of the store's condition, as opposed to the call.
+    """What an error code says of Redis's condition, as opposed to the call.
 
     The call had no effect, and the same call may succeed later. Over HTTP every condition is
     answered with 503 and Retry-After: `store_full` if `full`, else `store_unavailable`.
 
     Attributes:
         meaning: Completes "the store …" in messages.
-        unready: The store accepts no writes at all, so the node is not ready; else it refuses only
+        unready: Redis accepts no writes at all, so the node is not ready; else it refuses only
             some calls.
         hang_up: The connection must be replaced: it leads to the wrong server, or its login has
             become invalid.
-        full: The store is out of memory.
+        full: Redis is out of memory.
         elsewhere: Another server has taken over and may take the call.
     """
 
@@ -63,12 +63,12 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
         "WRONGPASS": Condition("does not accept this user and password", hang_up=True),
     }
 )
-# An error that has no code of its own but is about the store's condition.
+# An error that has no code of its own but is about Redis's condition.
 _TOO_MANY_CLIENTS = "ERR max number of clients reached"
 
 
 class StoreNotReady(LinkReplyError, StoreUnavailable):
-    """The store refused the call because of its condition, which `condition` describes."""
+    """Redis refused the call because of its condition, which `condition` describes."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -76,7 +76,7 @@ class StoreNotReady(LinkReplyError, StoreUnavailable):
 
 
 class StoreOutOfMemory(LinkReplyError, StoreFull):
-    """The store refused the call because it is out of memory."""
+    """Redis refused the call because it is out of memory."""
 
 
 def reply_error(message: str) -> LinkReplyError:

@@ -21,7 +21,7 @@ StoreLink = Link | ClusterLink
 
 
 class Store:
-    """The store that a URL names. Raises `ValueError` for a URL that cannot be used."""
+    """The Redis that a URL names. Raises `ValueError` for a URL that cannot be used."""
 
     def __init__(self, url: str) -> None:
         scheme = url.partition("://")[0]

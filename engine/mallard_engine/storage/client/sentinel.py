@@ -16,11 +16,10 @@ from mallard_engine.storage.client.address import Address, Group, P
 from mallard_engine.tasks import cancel, in_full
 
 _SENTINEL_PORT: Final = 26379
-# How long to wait for all Sentinels. After that, one that knows the master is enough, so a silent
-# one delays no call. Questions that are still open then are cancelled.
+# How long to wait for all Sentinels. After that, one that knows the master is enough, so that a
+# silent one delays no call. Open requests are then cancelled.
 _ASK_S: Final = 0.4
-# How long to wait for one if the others do not suffice: on a busy machine a TLS handshake alone may
-# take seconds.
+# How long to wait for the first that knows it: on a busy machine a TLS handshake may take seconds.
 _SLOW_S: Final = 8.0
 # How often the Sentinels are asked while a connection is open.
 _LOOK_S: Final = 0.5
@@ -108,10 +107,10 @@ class SentinelWay:
     async def ask(self, enough: int = 1) -> KnownMaster:
         """Return the master. Raises `StoreUnavailable`.
 
-        Every Sentinel is asked: some may not have heard of the last failover. Each failover has a
-        higher epoch, for which a majority has voted. A minority is not believed that knows less
-        than was known before; a majority has been set up anew, unless more became known only after
-        it was asked.
+        Every Sentinel is asked: some may not know of the last failover. Each failover has a higher
+        epoch, for which a majority has voted. A minority that knows a lower epoch than was known
+        before is not believed. A majority is: the group was set up anew, unless the higher epoch
+        became known only after the request.
 
         Args:
             enough: How many Sentinels that know a live master make waiting for slow ones needless.

@@ -117,7 +117,7 @@ class ClusterMap:
             self._end = asyncio.get_running_loop().create_future()
         self.owners = await self._discover(self._end)
         self._followers.append(follower)
-        self._tell()
+        self._notify_followers()
         if self._task is None:
             self._task = asyncio.create_task(self._follow(self._end), name="cluster topology")
 
@@ -142,10 +142,10 @@ class ClusterMap:
             owners = list(self.owners)
             owners[slot] = server
             self.owners = owners
-            self._tell()
+            self._notify_followers()
         self.doubt()
 
-    def _tell(self) -> None:
+    def _notify_followers(self) -> None:
         for follower in self._followers:
             follower.use(self.owners)
 
@@ -158,7 +158,7 @@ class ClusterMap:
             self._is_stale.clear()
             try:
                 self.owners = await self._discover(end)
-                self._tell()
+                self._notify_followers()
             except StoreUnavailable as error:
                 if end.done():
                     return

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mallard_engine.core.model import ToldAnswer
+from mallard_engine.core.model import ProblemAnswer
 from mallard_engine.ports import Effects, Freed, LateJob, Push, PushKind
 from mallard_engine.storage.records.offers import OfferRecord
 from mallard_engine.storage.records.packing import content_of
@@ -42,7 +42,7 @@ class _PushBody(msgspec.Struct):
     epoch: int = 0
     driver_state: str = ""
     until_ms: int | None = None
-    answer: ToldAnswer | None = None
+    answer: ProblemAnswer | None = None
 
 
 _PUSH_KINDS = {kind.value: kind for kind in PushKind}

@@ -13,12 +13,12 @@ from mallard_engine.core.model import (
     Job,
     JobHold,
     Need,
+    ProblemAnswer,
     ReportedProblem,
     ReturnPlace,
     Shop,
     Submission,
     TimelineEntry,
-    ToldAnswer,
     Waiting,
 )
 from mallard_engine.logs import RateLimitedLog
@@ -67,7 +67,7 @@ _reasons = msgspec.msgpack.Decoder(tuple[GivenReason, ...]).decode
 _names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _door = msgspec.msgpack.Decoder(_DoorRecord).decode
 _return_place = msgspec.msgpack.Decoder(ReturnPlace).decode
-_told_answer = msgspec.msgpack.Decoder(ToldAnswer).decode
+_problem_answer = msgspec.msgpack.Decoder(ProblemAnswer).decode
 _times = msgspec.msgpack.Decoder(list[int]).decode
 _waiting = msgspec.msgpack.Decoder(_WaitingRecord).decode
 
@@ -174,7 +174,7 @@ def read_job(flat: Sequence[bytes]) -> Job:
         delivery_attempts=number(b"delivery_attempts"),
         is_left=text(b"leave") == "1",
         door_ms=_door(door).at if (door := fields.get(b"door")) else None,
-        answer=_told_answer(told) if (told := fields.get(b"answer")) else None,
+        answer=_problem_answer(answer) if (answer := fields.get(b"answer")) else None,
         return_to=_return_place(place) if (place := fields.get(b"return_to")) else None,
         return_code=text(b"return_code"),
         cancel_requested=text(b"cancel_requested") == "1",

@@ -148,7 +148,11 @@ class FleetPeople:
                 self.happened(BadEvent.CLOSED_SHOP)
 
     async def stop(self) -> None:
-        """Cancel the events that are due later. Raises the first error of those that have run."""
+        """Cancel pending events.
+
+        Raises:
+            Exception: the first error of the events that have run.
+        """
         for task in self._tasks:
             task.cancel()
         for outcome in await asyncio.gather(*self._tasks, return_exceptions=True):

@@ -89,7 +89,7 @@ def test_folder_that_cannot_be_written_is_one_line(redis_url: str, tmp_path: Pat
     (tmp_path / "file").write_text("")
     done = archive("--redis", redis_url, "--archive-files", tmp_path / "file" / "below")
     assert done.returncode == 1
-    *_, line = done.stderr.splitlines()  # after warnings about the configuration of the store
+    *_, line = done.stderr.splitlines()  # after warnings about the configuration of Redis
     assert line.endswith("file/below: Not a directory")
 
 

@@ -64,7 +64,7 @@ async def test_retry_of_others_finds_a_job_deep_in_the_queue(retrying: Node) -> 
     ref = await retrying.submit(service="shop")
     await retried(retrying, scout)
     await retrying.online("d")
-    # With so many jobs the next retry of either is minutes away; the queue's others have none.
+    # With so many jobs the next retry of either is minutes away; the other jobs have no retry.
     entry, now_ms = f"retry/{MALL.id}/{scout.job}", retrying.store.now_ms()
     await retrying.store.runner.link.call("ZADD", KEYS.key("due"), now_ms, entry)
     await eventually_asked(retrying, ref, "d")

@@ -24,7 +24,7 @@ MARKET = "phoenix"
 
 
 class Log(EventLog):
-    """A log in memory. `down`: the store is unavailable."""
+    """A log in memory. `down`: Redis is unavailable."""
 
     def __init__(self) -> None:
         self.events: list[MarketEvent] = []
@@ -62,7 +62,7 @@ class Log(EventLog):
                 return []
         return [it for it in self.events if it.place > after[MARKET]]
 
-    async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
+    async def publish_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         raise NotImplementedError
 
     async def heading(self, market: str, driver: str) -> float | None:
@@ -117,7 +117,7 @@ async def test_followers_share_one_reader(tail: Tail, log: Log) -> None:
         log.write()
         await asyncio.sleep(0.001)
     assert await asyncio.gather(*following) == [list(range(1, 21))] * 50
-    assert log.pages == pages  # none has read the store itself
+    assert log.pages == pages  # none has read Redis itself
 
 
 class BusyLog(Log):
@@ -230,7 +230,7 @@ async def test_reader_rests_without_followers(tail: Tail, log: Log) -> None:
 
 
 async def test_place_beyond_the_end_of_a_shorter_stream_follows_on(tail: Tail, log: Log) -> None:
-    log.write(2)  # the store has lost what came after
+    log.write(2)  # Redis has lost what came after
     following = asyncio.create_task(collect(tail, Place(2, 7), 1))
     await asyncio.sleep(0.02)
     log.write()

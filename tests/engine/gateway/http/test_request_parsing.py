@@ -1,4 +1,4 @@
-"""What a request's handler asks of its connection."""
+"""Whether the client of a request is still connected."""
 
 import asyncio
 

@@ -129,7 +129,7 @@ async def test_burst_of_stored_fixes_is_within_the_limit(node: RunningNode) -> N
 
 @pytest.fixture
 def held_requests(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Requests are answered only when the event is set, as while the store is away."""
+    """Requests are answered only when the event is set, as while Redis is away."""
     released = asyncio.Event()
     original = Requests.answer
 

@@ -17,7 +17,7 @@ from tests.support import eventually
 
 
 class Index:
-    """A store that records fixes and can be paused."""
+    """A storage that records fixes and can be paused."""
 
     def __init__(self) -> None:
         self.batches: list[list[DriverFix]] = []

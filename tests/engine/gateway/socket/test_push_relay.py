@@ -151,7 +151,7 @@ async def test_market_without_drivers_is_not_read(relay: Relay, streams: Streams
 async def test_rewound_stream_is_read_from_its_new_end(
     relay: Relay, streams: Streams, hub: Hub
 ) -> None:
-    """The old cursor lies ahead of the entries that the store now has."""
+    """The old cursor lies ahead of the entries that Redis now has."""
     ear = Ear()
     hub.add("phoenix", "d1", ear)
     await relay.follow("phoenix")

@@ -176,7 +176,7 @@ def test_too_many_waiting_pushes_end_the_session() -> None:
 def test_newer_socket_replaces_this_one(early: bool) -> None:
     session = Session("phoenix", "d1")
     replaced = Push("d1", 0, PushKind.REPLACED, epoch=7)
-    if early:  # received before the store has returned this socket's epoch
+    if early:  # received before Redis has returned this socket's epoch
         assert direct(session, replaced) == []
         assert list(session.registered(6)) == [End(Close.REPLACED)]
     else:

@@ -14,7 +14,7 @@ from tests.support import eventually
 async def test_newer_hello_during_registration_replaces_the_socket(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second socket registers before the first one gets the store's reply."""
+    """The second socket registers before the first one gets Redis's reply."""
     dispatcher = node.node.dispatcher
     hello = dispatcher.drivers.hello
     registered, go_on = asyncio.Event(), asyncio.Event()

@@ -17,7 +17,7 @@ from tests.support import eventually
 
 URL = "https://8.8.8.8/hook"
 DAY_MS = 86_400_000
-# The store's clock, as a node knows it, is late by the time that its process stood still.
+# Redis's clock, as a node knows it, is late by the time that its process stood still.
 MINUTE_MS = 60_000
 
 

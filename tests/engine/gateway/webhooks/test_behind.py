@@ -68,7 +68,7 @@ async def test_endpoint_that_is_behind_gets_all(
 async def test_endpoint_that_missed_events_says_so(
     held: tuple[RunningNode, str, asyncio.Event], receiver: Receiver, redis_url: str
 ) -> None:
-    """It must be told, not be given the rest in silence; and it succeeds, so it stays enabled."""
+    """The gap is announced, not skipped in silence. Deliveries succeed, so it stays enabled."""
     node, name, gate = held
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         (events,) = await client.keys("*{phoenix}:events")
@@ -76,10 +76,10 @@ async def test_endpoint_that_missed_events_says_so(
     assert "missed_until" not in await read(node, name)
     gate.set()
 
-    async def is_told() -> bool:
+    async def is_announced() -> bool:
         return "missed_until" in await read(node, name)
 
-    await eventually(is_told)
+    await eventually(is_announced)
     assert (await read(node, name))["state"] == "enabled"
 
 

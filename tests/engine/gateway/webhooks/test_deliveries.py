@@ -84,7 +84,7 @@ async def test_movement_is_posted_only_where_it_is_named(
         await driver.ask("accept", offer=offer["offer"])
 
         async def is_posted() -> bool:
-            # What happens before a node reads the market for its endpoints is not told.
+            # Events from before a node reads the market for its endpoints are not delivered.
             place = [node.node.store.now_ms(), 33.31001, -111.9, 5, 90, 1]
             await driver.send("location", fixes=[place])
             await asyncio.sleep(0.1)  # a socket takes 20 frames a second
@@ -175,7 +175,7 @@ async def test_redirect_is_a_failure_and_not_followed(
         assert not other.heard
 
 
-async def test_gone_disables_and_tells_the_owner(node: RunningNode, receiver: Receiver) -> None:
+async def test_gone_disables_and_notifies_the_owner(node: RunningNode, receiver: Receiver) -> None:
     async with receiving() as other:
         await create(node, other.url, types=("webhook.disabled",))
         receiver.reply = always(answer(410))
@@ -256,7 +256,7 @@ async def test_free_slot_is_used_at_once(
 async def test_endpoint_beyond_the_total_is_served_when_a_slot_is_free(
     node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own slots are all free, so only the total can say that more may be due."""
+    """All of its own slots are free, so only the total shows that more may be due."""
     monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._POLL_S", 300)
     monkeypatch.setattr("mallard_engine.gateway.webhooks.deliveries.MOST_QUICK", 1)
     gate = asyncio.Event()
@@ -281,7 +281,7 @@ async def test_endpoint_beyond_the_total_is_served_when_a_slot_is_free(
 async def test_event_that_was_queued_before_the_lease_is_sent_with_it(
     node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The node that knows an endpoint queues for it, though no node may have leased it yet."""
+    """A node queues events for each endpoint that it knows, leased or not."""
     monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._POLL_S", 300)
     # The first endpoint is leased at once, the others with the next beat.
     monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._CHANGES_S", 0.9)

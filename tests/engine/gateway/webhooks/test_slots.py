@@ -72,7 +72,7 @@ def test_endpoint_leased_by_another_node_gets_nothing() -> None:
 
 
 class Queues:
-    """Queues in which nothing is due. `asked`: whose were read, by call."""
+    """Queues in which nothing is due. `asked`: the endpoints whose queues each call read."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""The audit: a consistent store has no breach, and each planted breach is reported."""
+"""The audit: a consistent Redis has no breach, and each planted breach is reported."""
 
 import asyncio
 

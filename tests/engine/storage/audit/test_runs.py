@@ -1,4 +1,4 @@
-"""The audit of a market with runs: a consistent store has no breach, each planted one is reported,
+"""The audit of a market with runs: a consistent Redis has no breach, each planted one is reported,
 and ended runs leave no entries."""
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The audit of staggered rounds: a consistent store has no breach, each planted one is reported."""
+"""The audit of staggered rounds: a consistent Redis has no breach, each planted one is reported."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Writes into a store past its scripts, to plant a breach."""
+"""Writes into a Redis past its scripts, to plant a breach."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

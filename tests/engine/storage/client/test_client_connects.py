@@ -1,4 +1,4 @@
-"""How the Redis client opens its connection: URL, TLS, greeting, and what it refuses."""
+"""How the Redis client opens its connection: URL, TLS, handshake, and what it refuses."""
 
 import asyncio
 import ssl
@@ -12,9 +12,7 @@ import redis
 from mallard_engine.ports import StoreUnavailable
 from mallard_engine.storage.client import client
 from mallard_engine.storage.client.client import Link
-from mallard_engine.storage.client.errors import (
-    LinkReplyError,
-)
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.engine.storage.client.serving import serving
 from tests.support import eventually
@@ -87,14 +85,14 @@ async def test_tls_checks_the_certificate(redis_url: str, certificate: Path) -> 
         await wary.close()
 
 
-async def test_greeting_is_sent_on_every_connection(server: EmbeddedServer) -> None:
+async def test_handshake_is_sent_on_every_connection(server: EmbeddedServer) -> None:
     with server:
-        link = Link(server.url, name="node-7", greeting=[("INCR", "greeted")])
+        link = Link(server.url, name="node-7", handshake=[("INCR", "handshakes")])
         await link.connect()
         assert b"name=node-7" in await link.call("CLIENT", "LIST")
         await link.call("CLIENT", "KILL", "SKIPME", "no", "TYPE", "normal")
         await eventually(lambda: not link.connected)
-        assert await link.call("GET", "greeted") == b"2"
+        assert await link.call("GET", "handshakes") == b"2"
         await link.close()
 
 

@@ -119,7 +119,7 @@ async def test_attempt_that_hangs_does_not_delay_the_next(redis_url: str) -> Non
         opening = link.opening
         proxy.silent = True
         await eventually(lambda: not link.connected)
-        await eventually(lambda: len(proxy.open) >= 2)  # one whose greeting is discarded
+        await eventually(lambda: len(proxy.open) >= 2)  # one whose handshake is discarded
         proxy.silent = False
         await eventually(lambda: link.opening > opening, timeout_s=6)
         await link.close()

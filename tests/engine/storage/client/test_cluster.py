@@ -40,7 +40,7 @@ def cluster(servers: ClusterGroup) -> ClusterGroup:
 
 @pytest.fixture
 async def link(cluster: ClusterGroup) -> AsyncIterator[ClusterLink]:
-    link = Store(cluster.url).link(greeting=load_commands())
+    link = Store(cluster.url).link(handshake=load_commands())
     assert isinstance(link, ClusterLink)
     await link.connect()
     yield link

@@ -1,4 +1,4 @@
-"""The URLs of a store: what each kind names, and where the commands of a cluster go."""
+"""The URLs of a Redis: what each kind names, and where the commands of a cluster go."""
 
 import pytest
 

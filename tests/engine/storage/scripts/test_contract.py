@@ -79,7 +79,7 @@ READ_ONLY = {
 # One call for all markets of a server.
 OF_A_SERVER = {"look"}
 MOST_LINES = 120
-# For the type checker: the store implements its port.
+# For the type checker: the storage implements its port.
 KEEPS_ITS_PORT: type[Storage] = RedisStorage
 
 
@@ -177,7 +177,7 @@ def test_lua_files_are_short_and_start_with_a_shebang() -> None:
 async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a script
     world: World,
 ) -> None:
-    """Make every call of the store once; the link checks each against its script's header."""
+    """Make every call of the storage once; the link checks each against its script's header."""
     store = world.store
     await store.drivers.hello(MARKET, "bob", node=NODE, vehicle=Vehicle(max_jobs=2), fix=None)
     await world.driver("ann")
@@ -303,7 +303,7 @@ async def test_every_script_has_a_typed_call(  # noqa: PLR0915 - one call a scri
     await queue.remove(MARKET)
     await _webhooks(world)
     order = ConfirmedOrder(f"job_{MARKET}.gone", "toys", "", world.now)
-    await store.jobs.tell_lost(MARKET, [order])
+    await store.jobs.report_lost(MARKET, [order])
     await _packed(world)
 
     assert {name for name, _ in world.link.verdicts} == set(SCRIPTS)
@@ -358,7 +358,7 @@ async def _webhooks(world: World) -> None:
     (due,) = await webhooks.take({made.id: 1}, 1, 1_000)
     await webhooks.settle(due, None, is_gone=False)
     await webhooks.disable(made.id, "owner")
-    await webhooks.tell_disabled(MARKET, made, Disabled(world.now, "owner"))
+    await webhooks.announce_disabled(MARKET, made, Disabled(world.now, "owner"))
     await webhooks.delete(made)
 
 

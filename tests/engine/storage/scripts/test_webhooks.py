@@ -167,13 +167,13 @@ async def test_gone_disables_and_drops_what_waits(world: World) -> None:
     assert seen.disabled is not None
     assert (seen.disabled.reason, seen.disabled.oldest_ms) == ("gone", events[0].place.ms)
     assert await taken(world) == []
-    assert (await port.beat(NODE, [MARKET])).untold == ["wh_1"]
-    assert (await port.beat(NODE, [MARKET])).untold == []
+    assert (await port.beat(NODE, [MARKET])).unannounced == ["wh_1"]
+    assert (await port.beat(NODE, [MARKET])).unannounced == []
     await world.pass_ms(10_000)
-    assert (await port.beat(NODE, [MARKET])).untold == ["wh_1"]
-    await port.told("wh_1")
+    assert (await port.beat(NODE, [MARKET])).unannounced == ["wh_1"]
+    await port.announced("wh_1")
     await world.pass_ms(10_000)
-    assert (await port.beat(NODE, [MARKET])).untold == []
+    assert (await port.beat(NODE, [MARKET])).unannounced == []
 
 
 async def one_too_many(world: World) -> list[MarketEvent]:
@@ -291,7 +291,7 @@ async def test_enabled_endpoint_starts_with_new_events(world: World) -> None:
     enabled = await port.update(was, was, enable=True)
     assert enabled is not None
     assert (enabled.disabled, enabled.since_ms) == (None, world.now)
-    assert (await port.beat(NODE, [MARKET])).untold == []
+    assert (await port.beat(NODE, [MARKET])).unannounced == []
 
 
 async def test_change_of_a_changed_endpoint_is_refused(world: World) -> None:

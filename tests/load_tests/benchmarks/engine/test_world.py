@@ -101,7 +101,7 @@ async def test_reports_are_accepted_and_timed(world: World, positions: NDArray[n
 async def test_reports_do_not_depend_on_the_local_clock(
     world: World, positions: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store's clock as a node believes it lags and may stand still between two rounds."""
+    """Redis's clock as a node believes it lags and may stand still between two rounds."""
     behind_ms = world.store.now_ms() - 1_000
     monkeypatch.setattr(world.store.runner, "now_ms", lambda: behind_ms)
     assert (await report(world, positions, 3))["fixes"] == 3 * DRIVERS

@@ -10,7 +10,7 @@ def of(*values: float, unit: str = "ms") -> Sample:
 
 
 def test_ratio_is_the_median_of_the_pairs_ratios() -> None:
-    # The machine slowed down by ten halfway: pairs do not mind, the ratio of medians would.
+    # Halfway the machine becomes ten times slower: that changes the ratio of medians, not of pairs.
     assert ratio(of(1, 2, 10), of(2, 8, 100)) == pytest.approx((0.25, 0.1, 0.5))
 
 

@@ -14,7 +14,7 @@ from tests.support import eventually
 
 
 class Log:
-    """What a wire has reported."""
+    """Records what a wire reports."""
 
     def __init__(self) -> None:
         self.opened = 0

@@ -23,7 +23,7 @@ class ComebackRules(PackingRules):
 
     @rule(first=some_driver, second=some_driver, how=how_often)
     def a_run_is_offered_that_another_claims(self, first: str, second: str, how: How) -> None:
-        """A failover has lost that another driver accepted one of the jobs, and has it on board."""
+        """A failover has lost the accept of another driver, who has one of the jobs on board."""
         for _ in range(2):
             self.submit(Order())
         runs = {self.job_at(nth): self.model.jobs[self.job_at(nth)].attempt for nth in (1, 0)}

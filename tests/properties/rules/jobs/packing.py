@@ -31,7 +31,7 @@ class PackingRules(LetterRules):
 
     @rule(driver=some_driver, how=how_often)
     def a_report_follows_the_packing(self, driver: str, how: How) -> None:
-        """An app that heard no answer reports a delivery again when the job is packed."""
+        """An app that got no answer reports a delivery again after the job was packed."""
         name = self.begin(driver, Order())
         if not name:
             return

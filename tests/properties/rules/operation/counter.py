@@ -37,7 +37,7 @@ class CounterRules(ProofRules):
 
     @rule(driver=some_driver, how=how_often)
     def a_former_driver_comes_for_an_offered_job(self, driver: str, how: How) -> None:
-        """An operator has taken the job from a driver who shows its code at the counter."""
+        """An operator has taken the job from a driver who then shows its code at the counter."""
         name = self.begin(driver, Order())
         if not name:
             return

@@ -39,7 +39,7 @@ class HoursRules(CounterRules):
 
     @rule(driver=some_driver, arrival=st.sampled_from((0, 0, 1)), how=how_often)
     def a_shop_opens_as_the_driver_arrives(self, driver: str, arrival: int, how: How) -> None:
-        """``arrival``: it opens so long after the driver's arrival."""
+        """``arrival``: how long after the driver's arrival the shop opens."""
         name = self.begin(driver, Order())
         if not name:
             return

@@ -52,7 +52,7 @@ class ProofRules(DoorRules):
 
     @rule(driver=some_driver, how=how_often)
     def a_photo_is_given_for_two_jobs(self, driver: str, how: How) -> None:
-        """An app gives the photo of one delivery for the next one, too."""
+        """An app uses the photo of one delivery for the next one as well."""
         first = ""
         for _ in range(2):
             name = self.begin(driver, Order(images=("photo",)))

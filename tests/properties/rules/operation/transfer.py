@@ -94,7 +94,7 @@ class TransferRules(PatienceRules):
 
     @rule(first=some_driver, how=how_often)
     def the_first_driver_is_free_again(self, first: str, how: How) -> None:
-        """It delivers what it was to hand over, and works on; the transfer is not for it."""
+        """It has delivered what it was to hand over. The transfer must not be offered to it."""
         name = self.begin(first, Order())
         if not name:
             return

@@ -98,7 +98,7 @@ class RunOffers:
         return RunsOffered(held_ms, frozenset(dequeued), failed, frozenset(missed), offered)
 
     def plan_first(self, mall: Mall, job: Waiting, found: Found) -> OfferPlan | None:
-        """Return the offer of the only job of a mall; None: it is held, or no driver takes it."""
+        """Return the offer of a mall's only job; None if it is held or no driver can take it."""
         bound = [driver for driver in found.coming if driver.driver.coming == mall.id]
         planned = self._planner.plan(mall, [job], found.near, bound, found.now_ms, found.radius_m)
         return next(iter(planned.offers), None)

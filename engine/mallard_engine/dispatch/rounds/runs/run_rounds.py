@@ -51,7 +51,7 @@ class RunRounds(MallRounds):
         return super().__len__() + len(self._runs)
 
     async def plan_first(self, found: Found, job: Waiting) -> OfferPlan | None:
-        """Return the offer that a round would make for this job, if no other waits; None: none."""
+        """Return the offer that a round of this job alone would make; None: it would make none."""
         if not found.coming or self._express([job]):
             return await super().plan_first(found, job)
         return self._runs.plan_first(self._mall, job, found)
@@ -107,7 +107,7 @@ class RunRounds(MallRounds):
     ) -> dict[str, Ranking]:
         """Rank the drivers for each job whose time has come, for `explain`."""
         matcher = self._matcher(found, None)
-        # Data of a job whose time has not come may fail here: it is not ranked yet.
+        # Jobs whose time has not come are left out: ranking may fail on their data.
         due = [
             job
             for job in unserved

@@ -43,7 +43,7 @@ class HealthApi:
         return Response("ok\n", 200, _NOT_CACHED, media_type="text/plain")
 
     async def readyz(self, _request: Request) -> Response:
-        """Answer 503 while the node shuts down or the store cannot be used."""
+        """Answer 503 while the node shuts down or Redis cannot be used."""
         services = self._services
         if services.leaving.is_set():
             raise HttpProblem(ProblemCode.DRAINING, headers=_NOT_CACHED)

@@ -1,9 +1,9 @@
 """Limits the frames and bytes that a socket may send.
 
-A frame is counted when it is handled. While the node holds a socket's input, because a message is
-awaited, the frames of several seconds wait and are then handled at once, although the app sent them
-in time. So time in which input is held refills the buckets beyond full: from its beginning the app
-may have sent one burst and the rate, and no more than that is let through.
+A frame is counted when it is handled. While a message waits, for example for Redis, the node holds
+the socket's input. The frames of several seconds are then handled at once, although the app sent
+them in time. So the buckets refill beyond full while input is held: the app may have sent one burst
+and, from the beginning of the hold, the rate; more than that exceeds the limit (ADR 0217).
 """
 
 from typing import Final
@@ -19,10 +19,11 @@ from mallard_protocol.codes import (
 _BURST_FRAMES: Final = RATE_FRAMES_PER_S * RATE_WINDOW_S
 # The share of an allowance at which the app is warned, once per window.
 _WARN: Final = 0.75
-# The lowest levels while input is held. Without a store, sockets are closed after this time.
+# The lowest levels while input is held: the refill of the time after which a node without Redis
+# closes its sockets.
 _LEAST_FRAMES: Final = -STORE_DOWN_CLOSE_S * RATE_FRAMES_PER_S
 _LEAST_BYTES: Final = -STORE_DOWN_CLOSE_S * RATE_BYTES_PER_S
-# Within this time the kernel passes on the input that it kept while reading was paused.
+# Reading was paused while input was held. The kernel passes on what it kept within this time.
 _KERNEL_INPUT_S: Final = 1.0
 
 
@@ -32,13 +33,13 @@ class FrameRate:
     __slots__ = ("_at_s", "_bytes", "_frames", "_kept_until_s", "_warned_s", "is_holding")
 
     def __init__(self) -> None:
-        # Spent and not yet refilled; less than 0 while held input may come.
+        # What is spent and not refilled; below 0 only while held input may follow.
         self._frames = 0.0
         self._bytes = 0.0
         self._at_s = 0.0
         self._warned_s = -float(RATE_WINDOW_S)
         self.is_holding = False
-        # Until when levels below 0 are kept.
+        # Levels below 0 are kept until then.
         self._kept_until_s = 0.0
 
     def count(self, now_s: float, size: int) -> bool:
@@ -49,7 +50,7 @@ class FrameRate:
         return self._frames > _BURST_FRAMES or self._bytes > RATE_BURST_BYTES
 
     def hold(self, now_s: float) -> None:
-        """Note that the input from now on waits in the node."""
+        """Note that from now on the input waits in the node."""
         self._refill(now_s)
         self.is_holding = True
 

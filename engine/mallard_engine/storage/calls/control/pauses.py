@@ -16,8 +16,8 @@ class RedisControls(Controls):
         flat = await self._runner.link.call("HGETALL", self._runner.keys[market].key("pauses"))
         return read_pauses(dict(zip(flat[::2], flat[1::2], strict=True)))
 
-    async def tell_changed(self, market: str) -> None:
-        await self._runner.tell_changed(market)
+    async def announce_changed(self, market: str) -> None:
+        await self._runner.announce_changed(market)
 
     async def set_pause(
         self, market: str, mall: str, store: str, *, paused: bool, actor: str, reason: str
@@ -25,6 +25,6 @@ class RedisControls(Controls):
         keys = self._runner.keys[market]
         args = {"mall": mall, "store": store, "paused": paused, "actor": actor, "reason": reason}
         reply = await self._runner.transition("pause", keys, [keys.key("pauses")], args)
-        await self._runner.tell_changed(market)
+        await self._runner.announce_changed(market)
         pause = read_pause(reply.rest[1]) if paused else None
         return Paused(bool(reply.rest[0]), pause, reply.effects)

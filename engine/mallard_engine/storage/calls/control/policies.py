@@ -54,7 +54,7 @@ class RedisPolicies(Policies):
         reply = await self._runner.transition("put_policy", keys, extra, args, [values])
         if reply.verdict == "stale":
             raise StaleVersion(reply.rest[0])
-        await self._runner.tell_changed(market)
+        await self._runner.announce_changed(market)
         return _override(reply.rest[0], reply.rest[1]), reply.effects
 
     async def note_applied(self, market: str, node: str, version: int) -> None:

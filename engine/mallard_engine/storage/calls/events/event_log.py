@@ -57,20 +57,20 @@ class RedisEventLog(EventLog):
             streams[self._key(market, "moves")] = market, self._moves[market]
             streams[self._key(market, "events")] = market, str(after[market])
         read_from = {stream: cursor for stream, (_, cursor) in streams.items()}
-        heard: defaultdict[str, list[MarketEvent]] = defaultdict(list)
+        by_market: defaultdict[str, list[MarketEvent]] = defaultdict(list)
         for stream, entries in await self.reader.read(read_from, block_ms):
             market = streams[stream][0]
             if stream.endswith(b":events"):
-                heard[market] += [read_event(market, *entry) for entry in entries]
+                by_market[market] += [read_event(market, *entry) for entry in entries]
                 continue
             self._moves[market] = entries[-1][0].decode()
             # Before the new events, so that the last event has the latest position in the stream.
             moves = [replace(read_event(market, *it), place=after[market], passing=_place(it[0]))
                      for it in entries]  # fmt: skip
-            heard[market][:0] = moves
-        return [event for events in heard.values() for event in events]
+            by_market[market][:0] = moves
+        return [event for events in by_market.values() for event in events]
 
-    async def tell_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
+    async def publish_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         key, now_ms = self._key(market, "moves"), self._runner.now_ms()
         place = {"lat": fix.lat, "lon": fix.lon, "heading_deg": fix.heading_deg}
         common = {"kind": "moved", "driver": fix.driver, "at": now_ms, "occurred_ms": fix.at_ms}

@@ -26,17 +26,17 @@ from mallard_engine.ports import (
     WaitingDelivery,
     Webhooks,
 )
+from mallard_engine.storage.calls.batcher import Batcher
 from mallard_engine.storage.calls.events.event_log import read_event
 from mallard_engine.storage.calls.script_runner import ScriptRunner
-from mallard_engine.storage.calls.together import Together
 from mallard_engine.storage.keys import WEBHOOKS
 from mallard_engine.storage.records.packing import pack
 
 LEASE_MS: Final = 3_000
-_TOLD_AGAIN_MS: Final = 10_000
+_ANNOUNCE_AGAIN_MS: Final = 10_000
 _LOG_KEPT_MS: Final = 7 * 86_400_000
-# Attempts that end within this time are settled in one step, up to so many that it occupies the
-# store for less than 1 ms.
+# Attempts that end within this time are settled in one step. With at most `_MOST_SETTLED` of them
+# it occupies Redis for less than 1 ms.
 _SETTLED_WITHIN_S: Final = 0.005
 _MOST_SETTLED: Final = 32
 
@@ -66,7 +66,7 @@ class RedisWebhooks(Webhooks):
     def __init__(self, runner: ScriptRunner, lease_ms: int = LEASE_MS) -> None:
         self._runner = runner
         self._lease_ms = lease_ms
-        self._settling = Together(self._settle, _SETTLED_WITHIN_S, _MOST_SETTLED)
+        self._settling = Batcher(self._settle, _SETTLED_WITHIN_S, _MOST_SETTLED)
 
     async def create(self, endpoint: Endpoint) -> Endpoint:
         (verdict,) = await self._put(b"", endpoint, enable=True)
@@ -123,15 +123,15 @@ class RedisWebhooks(Webhooks):
             "node": node,
             "lease_ms": self._lease_ms,
             "markets": markets,
-            "again_ms": _TOLD_AGAIN_MS,
+            "again_ms": _ANNOUNCE_AGAIN_MS,
         }
-        version, held, untold, waiting = await self._run("lease", args)
+        version, held, unannounced, waiting = await self._run("lease", args)
         units = [unit.decode() for unit in held]
         return Leased(
             version,
             frozenset(unit for unit in units if "/" not in unit),
             frozenset(unit.removeprefix("market/") for unit in units if "/" in unit),
-            [endpoint.decode() for endpoint in untold],
+            [endpoint.decode() for endpoint in unannounced],
             waiting,
         )
 
@@ -262,7 +262,7 @@ class RedisWebhooks(Webhooks):
         reasons = await self._run("settle", args, [log for _, log in ended])
         return [reason.decode() for reason in reasons]
 
-    async def tell_disabled(self, market: str, endpoint: Endpoint, why: Disabled) -> None:
+    async def announce_disabled(self, market: str, endpoint: Endpoint, why: Disabled) -> None:
         args = {
             "webhook": endpoint.id,
             "owner": endpoint.owner,
@@ -273,7 +273,7 @@ class RedisWebhooks(Webhooks):
         }
         await self._runner.transition("webhook_disabled", self._runner.keys[market], (), args)
 
-    async def told(self, endpoint: str) -> None:
+    async def announced(self, endpoint: str) -> None:
         await self._runner.link.call("ZREM", f"{WEBHOOKS}untold", endpoint)
 
     async def _pairs(self, name: str) -> Iterable[tuple[str, str]]:

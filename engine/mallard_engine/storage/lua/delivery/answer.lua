@@ -61,6 +61,6 @@ else
     redis.call('HSET', job.key, 'leave', '')
     if arg.action == 'retry' then redis.call('HSET', job.key, 'visited', '') end
   end
-  tell_answer(job, rec, { problem = problem.id, action = arg.action, text = arg.text })
+  notify_answer(job, rec, { problem = problem.id, action = arg.action, text = arg.text })
 end
 return reply('ok')

@@ -30,7 +30,7 @@ local job = arg.job ~= '' and read_job(JOB)
 if arg.job ~= '' and not held then
   -- A repeat of the report that has held or ended the job.
   if job and WHY[arg.kind] and has_held(job, arg.driver, arg.attempt) then
-    return reply('ok', told(arg.driver), 0)
+    return reply('ok', driver_reply(arg.driver), 0)
   end
   return reply('not_yours')
 end
@@ -93,4 +93,4 @@ if shop and shop.collected == 0 and MAY_COLLECT[job.state] then
     save_shops(job)
   end
 end
-return reply('ok', told(arg.driver), is_new and 1 or 0)
+return reply('ok', driver_reply(arg.driver), is_new and 1 or 0)

@@ -27,7 +27,7 @@ if is_other then
   end
   local rec = read_driver(job.driver)
   if rec then
-    tell_holder(job, rec, job.state, 'updated')
+    notify_holder(job, rec, job.state, 'updated')
     save_driver(job.driver, rec)
   end
 end

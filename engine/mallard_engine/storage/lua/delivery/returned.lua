@@ -82,4 +82,4 @@ if job.state == 'returning' then
     move(job, 'returned', arg.actor, arg.cause, nil, reason)
   end
 end
-return reply('ok', told(driver), job.state, job.attempt)
+return reply('ok', driver_reply(driver), job.state, job.attempt)

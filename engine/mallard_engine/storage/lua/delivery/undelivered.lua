@@ -28,4 +28,4 @@ if is_new then
     store = arg.store, until_ms = arg.until_ms, reported_ms = arg.at_ms })
 end
 if job.state == 'picked_up' then nobody_takes_it(job, rec, problem, is_new, arg.plan) end
-return reply('ok', told(arg.driver), is_new and 1 or 0)
+return reply('ok', driver_reply(arg.driver), is_new and 1 or 0)

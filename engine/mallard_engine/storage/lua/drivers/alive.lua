@@ -14,4 +14,4 @@ if not rec.connected then
   rec.lost_ms = now
   save_driver(arg.driver, rec)
 end
-return reply('ok', told(arg.driver))
+return reply('ok', driver_reply(arg.driver))

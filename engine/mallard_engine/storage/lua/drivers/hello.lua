@@ -25,4 +25,4 @@ if arg.fix then
   redis.call('HSET', K.positions, arg.driver, cmsgpack.pack(pos))
 end
 save_driver(arg.driver, rec)
-return reply('ok', told(arg.driver))
+return reply('ok', driver_reply(arg.driver))

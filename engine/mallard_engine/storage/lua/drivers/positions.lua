@@ -10,7 +10,7 @@
 -- include lib/drivers.lua
 -- include lib/positions.lua
 
-local TELL_AFTER = 5
+local NOTIFY_AFTER = 5
 local missed, verdicts, learnt = {}, {}, {}
 local judged, was_fresh, rejected, last, order = {}, {}, {}, {}, {}
 
@@ -61,9 +61,9 @@ for _, driver in ipairs(order) do
     redis.call('GEOADD', K.idle, 'XX', pos[4], pos[3], driver)
   end
   -- Rejects before an accepted fix of the same batch need not be counted.
-  local tell = pos[6] >= TELL_AFTER and rejected[driver] < TELL_AFTER
-  local rec = (not was_fresh[driver] and pos[1] == now or tell) and read_driver(driver)
-  if rec and tell then
+  local notifies = pos[6] >= NOTIFY_AFTER and rejected[driver] < NOTIFY_AFTER
+  local rec = (not was_fresh[driver] and pos[1] == now or notifies) and read_driver(driver)
+  if rec and notifies then
     local skewed = last[driver] == 'future' or last[driver] == 'old'
     push_state(driver, rec, skewed and 'clock_skew' or 'fixes_rejected')
     save_driver(driver, rec)

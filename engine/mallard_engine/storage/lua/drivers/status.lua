@@ -36,4 +36,4 @@ end
 if until_ms and until_ms ~= rec.until_ms then shorten_waits(rec, until_ms) end
 rec.until_ms = until_ms
 save_driver(arg.driver, rec)
-return reply('ok', told(arg.driver))
+return reply('ok', driver_reply(arg.driver))

@@ -17,4 +17,4 @@ if not rec then
 end
 set_suspended(arg.driver, rec, arg.suspended, arg.reason)
 save_driver(arg.driver, rec)
-return reply('ok', told(arg.driver))
+return reply('ok', driver_reply(arg.driver))

@@ -15,7 +15,7 @@ if not job or job.state ~= 'assigned' or job.driver ~= arg.driver or job.attempt
 end
 local rec = read_driver(arg.driver)
 note_arrival(rec, job)
-tell_holder(job, rec, 'at_mall', 'arrived')
+notify_holder(job, rec, 'at_mall', 'arrived')
 save_driver(arg.driver, rec)
 move(job, 'at_mall', 'engine', 'arrived', silence_limit(rec))
 return reply('ok')

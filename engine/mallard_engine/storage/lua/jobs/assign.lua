@@ -36,7 +36,7 @@ job.attempt = job.attempt + 1
 job.driver = arg.driver
 rec = read_driver(arg.driver)
 take_on(rec, job)
-tell_holder(job, rec, 'assigned', 'assigned')
+notify_holder(job, rec, 'assigned', 'assigned')
 save_driver(arg.driver, rec)
 move(job, 'assigned', arg.actor, 'operator_assigned', silence_limit(rec))
 return reply('ok')

@@ -83,4 +83,4 @@ if arg.state == 'delivered' and is_on_board and job.driver == arg.driver
   move(job, 'delivered', arg.driver, 'delivered')
   leave_hands(job, read_driver(arg.driver))
 end
-return reply('ok', told(arg.driver), job.state, job.attempt)
+return reply('ok', driver_reply(arg.driver), job.state, job.attempt)

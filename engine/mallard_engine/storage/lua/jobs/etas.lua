@@ -4,9 +4,9 @@
 -- job whose risk changes with its new times (lib/risk.lua). Changed times are written as events.
 -- KEYS: risks events job...
 -- ARGV: now arg{driver margin_ms kept_ms stops[{attempt eta_pickup_ms eta_dropoff_ms}]}
--- REPLY: the number of events written
+-- REPLY: how many jobs got new times
 local arg = cmsgpack.unpack(ARGV[2])
-local told, now = 0, tonumber(ARGV[1])
+local stored, now = 0, tonumber(ARGV[1])
 if not now then
   local t = redis.call('TIME')
   now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -17,7 +17,7 @@ local function risk_at(eta_ms, deadline_ms)
   if eta_ms > deadline_ms then return 'late' end
   return eta_ms > deadline_ms - arg.margin_ms and 'at_risk' or 'none'
 end
-local function tell(job, etas)
+local function write_event(job, etas)
   local fields = { kind = 'eta', job = job[7], service = job[8], state = job[3],
     attempt = tonumber(job[2]), driver = job[1], etas = etas, at = now }
   redis.call('XADD', KEYS[2], 'MINID', '~', now - arg.kept_ms,
@@ -43,9 +43,9 @@ for i, stop in ipairs(arg.stops) do
     if was_ms and not job[10] then redis.call('HSET', key, 'told_eta_ms', was_ms) end
     if not was_ms or math.abs(stop[3] - was_ms) >= LEAST_CHANGE_MS then
       redis.call('HSET', key, 'told_eta_ms', stop[3])
-      tell(job, { job[3] == 'picked_up' and tonumber(job[9]) or stop[2], stop[3] })
+      write_event(job, { job[3] == 'picked_up' and tonumber(job[9]) or stop[2], stop[3] })
     end
-    told = told + 1
+    stored = stored + 1
   end
 end
-return told
+return stored

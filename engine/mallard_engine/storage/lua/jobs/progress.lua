@@ -40,7 +40,7 @@ local STEPS = {
 local job = read_job(KEYS[15])
 if not job then return reply('not_yours') end
 local function answer()
-  return reply('ok', told(arg.driver), job.state, job.attempt)
+  return reply('ok', driver_reply(arg.driver), job.state, job.attempt)
 end
 
 -- take_over.lua is the only pickup of a transfer.

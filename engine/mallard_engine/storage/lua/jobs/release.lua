@@ -19,7 +19,7 @@ local job = read_job(KEYS[15])
 if not job then return reply(arg.driver and 'not_yours' or 'gone') end
 
 local function answer(driver)
-  return reply('ok', told(driver), job.state, job.attempt)
+  return reply('ok', driver_reply(driver), job.state, job.attempt)
 end
 -- A repeated give-up gets the first reply; any other call at an old attempt has no effect.
 local function refuse_stranger()

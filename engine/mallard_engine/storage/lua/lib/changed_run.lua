@@ -26,7 +26,7 @@ local function change_at_door(job, rec)
   if job.state == 'returning' then turn_round(job, rec, arg.actor) end
   forget_door(job)
   redis.call('HSET', job.key, 'leave', '', 'visited', '')
-  tell_answer(job, rec, { problem = problem.id, action = 'retry', text = '' })
+  notify_answer(job, rec, { problem = problem.id, action = 'retry', text = '' })
 end
 
 -- Stores the new times of the holder's other jobs, and pushes each to it.
@@ -50,13 +50,13 @@ local function note_run(job, rec)
 end
 
 -- Updates the holder's record to the order, and notifies its app.
-local function tell_run(job)
+local function notify_run(job)
   local rec = read_driver(job.driver)
   local held = rec.jobs[holds(rec, job.id) or 0]
   if held and has_place(held) then
     held.lat, held.lon, held.deadline_ms = arg.lat, arg.lon, arg.deadline_ms
   end
-  tell_holder(job, rec, job.state, 'updated')
+  notify_holder(job, rec, job.state, 'updated')
   note_run(job, rec)
   save_driver(job.driver, rec)
   change_at_door(job, rec)

@@ -44,7 +44,7 @@ end
 
 local function bring_back(job, rec, door, actor, cause, text, plan)
   turn_back(job, rec, actor, cause, door.kind, plan)
-  tell_answer(job, rec, { problem = door.problem, action = 'return', text = text })
+  notify_answer(job, rec, { problem = door.problem, action = 'return', text = text })
 end
 
 -- Keeps the parcels on board until an answer, or until they must go back.
@@ -53,13 +53,13 @@ local function keep_on_board(job, rec, door, actor, cause, text, plan)
   if until_ms <= now then return bring_back(job, rec, door, actor, cause, text, plan) end
   next_at_door(job, { problem = door.problem, kind = door.kind, action = 'return', at = until_ms,
     is_kept = true })
-  tell_answer(job, rec, { problem = door.problem, action = 'wait', text = text })
+  notify_answer(job, rec, { problem = door.problem, action = 'wait', text = text })
 end
 
 local function leave_it(job, rec, door, text)
   forget_door(job)
   redis.call('HSET', job.key, 'leave', '1')
-  tell_answer(job, rec, { problem = door.problem, action = 'leave', text = text })
+  notify_answer(job, rec, { problem = door.problem, action = 'leave', text = text })
 end
 
 -- Applies the order's rule because no answer has come.

@@ -100,7 +100,7 @@ local function push_state(id, rec, why, until_ms)
 end
 
 -- The part of a reply about a driver: its record, and its position with its time.
-local function told(id)
+local function driver_reply(id)
   return { redis.call('HGET', K.drivers, id), redis.call('HGET', K.positions, id) }
 end
 

@@ -1,6 +1,6 @@
 -- Takes a job off its holder before pickup. The holder's record must be changed before the push,
 -- which contains the state after the change.
-local function tell_holder(job, rec, state, reason)
+local function notify_holder(job, rec, state, reason)
   push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,
     state = state, reason = reason, driver_state = shown_state(rec) })
 end
@@ -16,17 +16,17 @@ local function take_from_holder(job, state, reason)
   local rec = read_driver(job.driver)
   if not rec then return end
   drop_job(rec, job.id)
-  if reason then tell_holder(job, rec, state, reason) end
+  if reason then notify_holder(job, rec, state, reason) end
   save_driver(job.driver, rec)
 end
 
 -- Returns the job to the queue at a higher attempt: calls at the old one have no effect.
 local function revoke(job, outcome, actor, reason)
-  local told = outcome ~= 'gave_up' and outcome or nil
+  local why = outcome ~= 'gave_up' and outcome or nil
   note_asked(job, job.driver, outcome)
-  if told then note_former(job, job.driver) else strike_former(job, job.driver) end
+  if why then note_former(job, job.driver) else strike_former(job, job.driver) end
   job.attempt = job.attempt + 1
-  take_from_holder(job, 'queued', told)
+  take_from_holder(job, 'queued', why)
   job.driver = ''
   move(job, 'queued', actor, outcome, now + policy.safety_ms, reason)
 end

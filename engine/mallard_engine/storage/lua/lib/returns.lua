@@ -34,7 +34,7 @@ local function turn_round(job, rec, actor)
 end
 
 -- Pushes to the holder what to do with the parcels. `answer`: {problem action text}.
-local function tell_answer(job, rec, answer)
+local function notify_answer(job, rec, answer)
   redis.call('HSET', job.key, 'answer', cmsgpack.pack(answer))
   push(job.driver, rec, { kind = 'job', job = job.id, mall = job.mall, attempt = job.attempt,
     state = job.state, reason = 'answer', driver_state = shown_state(rec), answer = answer })

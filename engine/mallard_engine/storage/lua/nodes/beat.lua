@@ -3,14 +3,14 @@
 -- states, since a reply may be lost.
 -- since: when the lease began. If that is later than the node knows, its lease had expired.
 -- lost: when writes were last found missing; 0 never. Writes are missing if the last event that the
--- node knows (`heard`) is gone, if the server does not know of a loss that the node knows (`lost`),
--- or if the server is another one (restarted, failed over) and the market has not `moved` here from
+-- node knows (`last_event`) is gone, if the server does not know of a loss that the node knows
+-- (`lost`), or if the server is another one (restarted, failed over) and the market has not `moved` here from
 -- a server that is alive. A node that does not know whether it has moved leaves `moved` out: if the
 -- answer depends on it, lost is -1.
 -- dead: nodes whose leases have expired; none right after this node's lease began, since all nodes
 -- may have been without the server. A loss is also written as an event, which says since when.
 -- KEYS: nodes leases events lineage
--- ARGV: now arg{node lease_ms kept_ms lost heard? moved?}
+-- ARGV: now arg{node lease_ms kept_ms lost last_event? moved?}
 -- REPLY: now since lost dead[node …]
 local NODES, LEASES, EVENTS, LINEAGE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local TRIMMED_EARLY_MS = 600000
@@ -36,14 +36,14 @@ end
 
 -- The time of the last surviving event or heartbeat: everything written up to then is still there.
 local function kept_until()
-  local below = arg.heard and is_gone(arg.heard) and '(' .. arg.heard or '+'
+  local below = arg.last_event and is_gone(arg.last_event) and '(' .. arg.last_event or '+'
   local last = redis.call('XREVRANGE', EVENTS, below, '-', 'COUNT', 1)[1]
   local beat = redis.call('ZREVRANGE', NODES, 0, 0, 'WITHSCORES')[2]
   local at = last and tonumber(last[1]:match('^%d+')) or 0
   return beat and math.min(at, tonumber(beat) - arg.lease_ms) or at
 end
 
-local function tell_readers(since_ms)
+local function notify_readers(since_ms)
   local event = { kind = 'market', what = 'rewound', since_ms = since_ms, at = now }
   redis.call('XADD', EVENTS, 'MINID', '~', now - arg.kept_ms,
     ARGV[1] == '' and '*' or ARGV[1] .. '-*', 'e', cmsgpack.pack(event))
@@ -55,10 +55,10 @@ local is_other = known[1] and here ~= '' and known[1] ~= here
 local is_unsure = is_other and arg.moved == nil
 
 -- A node that does not know of the last loss names an event from before it.
-local is_lost = arg.lost > lost or (arg.lost == lost and arg.heard and is_gone(arg.heard))
+local is_lost = arg.lost > lost or (arg.lost == lost and arg.last_event and is_gone(arg.last_event))
 if is_lost or (is_other and arg.moved == false) then
   lost = math.max(now, lost + 1, arg.lost + 1)
-  tell_readers(kept_until())
+  notify_readers(kept_until())
   redis.call('HSET', LINEAGE, 'server', here, 'lost', lost)
   is_unsure = false
 elseif not known[1] or (is_other and arg.moved) then

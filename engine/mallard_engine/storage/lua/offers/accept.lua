@@ -17,7 +17,7 @@ if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
 local function answer()
   local jobs = {}
   for i = 15, #KEYS do jobs[i - 14] = redis.call('HGETALL', KEYS[i]) end
-  return reply('ok', told(arg.driver), jobs)
+  return reply('ok', driver_reply(arg.driver), jobs)
 end
 local run, names = read_run(offer, read_job(KEYS[15]))
 if offer.state == 'accepted' then return run and answer() or reply('run', names) end

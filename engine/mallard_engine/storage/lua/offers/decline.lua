@@ -15,7 +15,7 @@
 
 local offer = read_offer(arg.offer)
 if not offer or offer.driver ~= arg.driver then return reply('not_yours') end
-if offer.state == 'declined' then return reply('ok', told(arg.driver)) end
+if offer.state == 'declined' then return reply('ok', driver_reply(arg.driver)) end
 if offer.state ~= 'live' or now >= offer.expires_ms then return reply('offer_closed') end
 local run, names = read_run(offer, read_job(KEYS[15]))
 if not run then return reply('run', names) end
@@ -35,4 +35,4 @@ local goes_on = offer.staggered
 if not goes_on then
   requeue_offered(run, offer, 'declined', arg.driver, arg.reason)
 end
-return reply('ok', told(arg.driver))
+return reply('ok', driver_reply(arg.driver))

@@ -31,7 +31,7 @@ if job.state == 'picked_up' or job.state == 'returning' then
   else
     job_event(job, { kind = 'cancel_requested', actor = arg.actor })
   end
-  tell_holder(job, rec, 'returning', 'cancelled')
+  notify_holder(job, rec, 'returning', 'cancelled')
   save_driver(job.driver, rec)
   return reply('ok')
 end

@@ -65,7 +65,7 @@ elseif job.state == 'scheduled' and not job.held and now >= job.release_ms then
 elseif job.state == 'scheduled' then
   falls_due(job.due_was, job.release_ms)
 elseif job.driver ~= '' and not TERMINAL[job.state] then
-  tell_run(job)
+  notify_run(job)
 end
 if not TERMINAL[job.state] then look_at_risk(job) end
 job_event(job, { kind = 'updated', actor = arg.actor, fields = arg.fields })

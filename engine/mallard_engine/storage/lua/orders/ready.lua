@@ -79,7 +79,7 @@ elseif job.driver ~= '' then
   local rec = read_driver(job.driver)
   local held = rec.jobs[holds(rec, job.id)]
   if held and held.ready_ms then held.ready_ms = cmsgpack.unpack(job.need).ready_ms end
-  tell_holder(job, rec, job.state, 'ready_changed')
+  notify_holder(job, rec, job.state, 'ready_changed')
   save_driver(job.driver, rec)
 end
 look_at_risk(job)

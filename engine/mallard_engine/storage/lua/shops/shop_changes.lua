@@ -30,12 +30,12 @@ if not shop then return reply('gone') end
 local till = own_word(HOLDS, job.mall .. '/' .. arg.store)
 
 -- Once for each attempt and each change of the hours.
-local function tell_driver()
+local function notify_driver()
   local word, field = string.format('%d/%d', job.attempt, till), 'told/' .. shop.store
   local rec = read_driver(job.driver)
   if not rec or redis.call('HGET', job.key, field) == word then return end
   redis.call('HSET', job.key, field, word)
-  tell_holder(job, rec, job.state, 'updated')
+  notify_holder(job, rec, job.state, 'updated')
   save_driver(job.driver, rec)
 end
 
@@ -66,7 +66,7 @@ elseif job.state == 'offered' and till > 0 then
 elseif job.driver ~= '' then
   local rule = rule_for(job, shop, 'store_closed')
   if till == 0 or rule == 'deliver' or rule == 'return' or opens_before_arrival() then
-    tell_driver()
+    notify_driver()
   else
     apply_rule(job, shop, 'store_closed', till, arg.actor, false)
   end

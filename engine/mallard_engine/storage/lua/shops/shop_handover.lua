@@ -81,7 +81,7 @@ local fault = collect(job, shop, parcels, arg.actor, false, DWELL)
 if fault then return reply(fault, job.state) end
 if shop.state ~= was or shop.collected ~= had then
   local rec = read_driver(job.driver)
-  tell_holder(job, rec, job.state, 'handed_over')
+  notify_holder(job, rec, job.state, 'handed_over')
   save_driver(job.driver, rec)
 end
-return reply('ok', told(job.driver), job.state, job.attempt)
+return reply('ok', driver_reply(job.driver), job.state, job.attempt)

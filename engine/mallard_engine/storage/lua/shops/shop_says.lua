@@ -40,7 +40,7 @@ elseif rule == 'deliver' then
     move(job, 'queued', arg.actor, 'released', now + policy.safety_ms)
   elseif job.driver ~= '' then
     local rec = read_driver(job.driver)
-    tell_holder(job, rec, job.state, 'updated')
+    notify_holder(job, rec, job.state, 'updated')
     save_driver(job.driver, rec)
   end
 else

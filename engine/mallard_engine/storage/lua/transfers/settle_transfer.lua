@@ -49,7 +49,7 @@ local news = job.driver .. (TERMINAL[job.state] and '/over' or '/open')
 local rec = #live > 0 and read_driver(first)
 if rec and redis.call('HGET', job.key, 'told') ~= news then
   redis.call('HSET', job.key, 'told', news)
-  for _, each in ipairs(live) do tell_holder(each, rec, each.state, 'updated') end
+  for _, each in ipairs(live) do notify_holder(each, rec, each.state, 'updated') end
   save_driver(first, rec)
 end
 return reply('ok')

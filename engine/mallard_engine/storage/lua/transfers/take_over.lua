@@ -33,7 +33,7 @@ local function answer()
       got[#got + 1] = redis.call('HGETALL', KEYS[i])
     end
   end
-  return reply('ok', told(arg.driver), job.state, job.attempt, got)
+  return reply('ok', driver_reply(arg.driver), job.state, job.attempt, got)
 end
 
 local is_mine = is_holder(job, arg.driver, arg.attempt)
@@ -83,7 +83,7 @@ for _, each in ipairs(got) do
   take_on(second, each, true)
   drop_job(before, each.id)
   each.driver = first
-  tell_holder(each, before, each.state, 'transferred')
+  notify_holder(each, before, each.state, 'transferred')
   each.driver, each.reported_ms = arg.driver, arg.at_ms
   move(each, each.state, arg.driver, is_mine and 'transferred' or 'custody', silence_limit(second))
 end

@@ -106,7 +106,7 @@ if second then
   job.attempt, job.driver = 1, arg.driver
   second = read_driver(arg.driver)
   take_on(second, job)
-  tell_holder(job, second, 'assigned', 'assigned')
+  notify_holder(job, second, 'assigned', 'assigned')
   save_driver(arg.driver, second)
   move(job, 'assigned', arg.actor, 'operator_assigned', silence_limit(second))
 end

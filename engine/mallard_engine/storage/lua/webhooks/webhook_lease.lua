@@ -5,7 +5,7 @@
 -- instead.
 -- KEYS: endpoints
 -- ARGV: now arg{node lease_ms markets[] again_ms leave?}
--- REPLY: version held[…] untold[endpoint …] waiting
+-- REPLY: version held[…] unannounced[endpoint …] waiting
 -- include lib/webhooks.lua
 
 local NODES, LEASES = key('nodes'), key('leases')
@@ -39,10 +39,10 @@ for _, unit in ipairs(free) do
   held[#held + 1] = unit
 end
 
-local untold = redis.call('ZRANGE', key('untold'), '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)
-for _, endpoint in ipairs(untold) do
+local unannounced = redis.call('ZRANGE', key('untold'), '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)
+for _, endpoint in ipairs(unannounced) do
   redis.call('ZADD', key('untold'), now + arg.again_ms, endpoint)
 end
 local waiting = 0
 for _, unit in ipairs(held) do waiting = waiting + redis.call('ZCARD', key('queue:' .. unit)) end
-return { version(), held, untold, waiting }
+return { version(), held, unannounced, waiting }

@@ -1,4 +1,4 @@
-"""Batch rounds on a real store: one problem per market, carried-over jobs, several nodes."""
+"""Batch rounds on a real Redis: one problem per market, carried-over jobs, several nodes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Runs on a real store: planning, offers, add-ons, holds, and broken jobs."""
+"""Runs on a real Redis: planning, offers, add-ons, holds, and broken jobs."""
 
 import asyncio
 from typing import Any

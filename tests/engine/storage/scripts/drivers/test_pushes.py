@@ -15,7 +15,7 @@ OTHER = "n2"
 
 @pytest.fixture
 async def own(world: World) -> AsyncIterator[RedisStorage]:
-    """The store of the node that holds the drivers."""
+    """The storage of the node that holds the drivers."""
     store = RedisStorage(world.url, {MARKET: world.policy}, now_ms=world.clock, node=NODE)
     await store.connect()
     yield store

@@ -37,7 +37,7 @@ async def lose_writes(world: World) -> None:
     await world.beat()
 
 
-# -- holders that the store knows
+# -- holders that Redis knows
 
 
 @pytest.mark.parametrize("before", [(), (Step.AT_MALL,), (Step.PICKED_UP,)])
@@ -106,7 +106,7 @@ async def test_claimed_pickup_collects_the_shops_that_are_left(
     assert (shop.state, shop.collected) == (ShopState.MISSING, 0)
 
 
-# -- jobs and attempts unknown to the store
+# -- jobs and attempts unknown to Redis
 
 
 async def test_higher_attempt_raises_an_alert(world: World) -> None:

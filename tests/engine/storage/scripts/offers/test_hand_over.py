@@ -1,4 +1,4 @@
-"""Reassignment in the store: a late job moves to another driver in one step, or stays."""
+"""Reassignment in Redis: a late job moves to another driver in one step, or stays."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Staggered rounds in the store: several drivers, one attempt, one winner."""
+"""Staggered rounds in Redis: several drivers, one attempt, one winner."""
 
 from dataclasses import replace
 

@@ -103,7 +103,7 @@ async def settled(
 ) -> Job:
     """Return the job once it is assigned or has ended, or its state after `wait_s`.
 
-    If the client disconnects, the store fails or the node shuts down, the wait ends with the state
+    If the client disconnects, Redis fails or the node shuts down, the wait ends with the state
     that was read last.
     """
     loop = asyncio.get_running_loop()

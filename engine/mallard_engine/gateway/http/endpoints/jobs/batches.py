@@ -41,7 +41,7 @@ from mallard_protocol.changes import (
 from mallard_protocol.codes import MAX_BODY_BYTES, ProblemCode
 from mallard_protocol.resources import CancelRequest, Job, Problem
 
-# A store that answers slowly does not keep a request for minutes: the rest is refused.
+# A Redis that answers slowly does not keep a request for minutes: the rest is refused.
 _LONGEST_S: Final = 20.0
 _CREATED: Final = 201
 # Lists that are read at a time, 1 MiB each.

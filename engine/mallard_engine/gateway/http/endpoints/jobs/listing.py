@@ -28,7 +28,7 @@ from mallard_protocol.instants import EARLIEST_MS, LATEST_MS
 from mallard_protocol.lifecycle import JobState
 
 _DEFAULT_PAGE: Final = 50
-# An id is created before its job is stored, by the node's last reading of the store's clock.
+# An id is created before its job is stored, by the node's last reading of Redis's clock.
 _ID_MARGIN_MS: Final = 60_000
 
 

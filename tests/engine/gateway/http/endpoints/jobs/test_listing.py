@@ -78,7 +78,7 @@ def test_full_page_of_one_market_has_a_cursor() -> None:
 
 
 def test_partly_scanned_market_holds_back_older_jobs() -> None:
-    """The store scans a bounded number of jobs per call, so `a` has older matches left."""
+    """Redis scans a bounded number of jobs per call, so `a` has older matches left."""
     assert ids([page("a", 9, more_before=6), page("b", 8, 5, 4)], 10) == ([9, 8], 6)
     assert ids([page("a", more_before=6), page("b", 5)], 10) == ([], 6)
 

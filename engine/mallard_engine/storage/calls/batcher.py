@@ -1,4 +1,4 @@
-"""Lets calls that are made within a short time share one call of the store."""
+"""Batches items that arrive within a short time into one call to Redis."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,13 +9,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Together(Generic[Item, Result]):
-    """Gathers items, and makes one call for all of them.
+class Batcher(Generic[Item, Result]):
+    """Collects items and makes one call for all of them.
 
     Args:
         call: Makes the call; it returns a result for each item, in their order.
         within_s: How long the first item waits for others.
-        most: At most so many items share a call.
+        most: The most items of one call.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Together(Generic[Item, Result]):
         self._calls: set[asyncio.Task[None]] = set()
 
     def add(self, item: Item) -> asyncio.Future[Result]:
-        """Return the item's result when it is there.
+        """Return a future of the item's result.
 
-        If the call fails, all items that share it fail with its error.
+        If the call fails, the futures of all items in it fail with its error.
         """
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Result] = loop.create_future()
@@ -50,7 +50,7 @@ class Together(Generic[Item, Result]):
             self._timer.cancel()
             self._timer = None
         items, self._waiting = self._waiting, []
-        call = asyncio.create_task(self._run(items), name="calls together")
+        call = asyncio.create_task(self._run(items), name="batched call")
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -60,7 +60,7 @@ class Together(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - each caller raises it
             for _, result in items:
                 if not result.done():
-                    # One of its own: a traceback grows with every raise.
+                    # A copy for each caller: a traceback grows with every raise.
                     result.set_exception(copy(error))
             return
         for (_, result), value in zip(items, results, strict=True):

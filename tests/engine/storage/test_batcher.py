@@ -1,4 +1,4 @@
-"""Calls of the same moment share one call of the store."""
+"""Items that arrive within a short time share one call."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from mallard_engine.ports import StoreUnavailable
-from mallard_engine.storage.calls.together import Together
+from mallard_engine.storage.calls.batcher import Batcher
 
 
 class Doubling:
-    """Doubles numbers. `calls`: what each call was given. `down`: the store is unavailable."""
+    """Doubles numbers. `calls`: what each call was given. `down`: Redis is unavailable."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
@@ -25,34 +25,34 @@ class Doubling:
 
 async def test_items_of_a_moment_share_a_call_and_get_their_own_results() -> None:
     call = Doubling()
-    together = Together(call, 0.005, 10)
-    assert await asyncio.gather(*map(together.add, range(3))) == [0, 2, 4]
-    assert await together.add(7) == 14
+    batcher = Batcher(call, 0.005, 10)
+    assert await asyncio.gather(*map(batcher.add, range(3))) == [0, 2, 4]
+    assert await batcher.add(7) == 14
     assert call.calls == [[0, 1, 2], [7]]
 
 
 async def test_call_with_the_most_items_does_not_wait() -> None:
     call = Doubling()
-    together = Together(call, 3_600, 2)
-    assert await asyncio.gather(*map(together.add, range(4))) == [0, 2, 4, 6]
+    batcher = Batcher(call, 3_600, 2)
+    assert await asyncio.gather(*map(batcher.add, range(4))) == [0, 2, 4, 6]
     assert call.calls == [[0, 1], [2, 3]]
 
 
 async def test_failure_reaches_each_item_as_an_error_of_its_own() -> None:
     call = Doubling()
     call.down = True
-    together = Together(call, 0.005, 10)
-    failed = await asyncio.gather(*map(together.add, range(2)), return_exceptions=True)
+    batcher = Batcher(call, 0.005, 10)
+    failed = await asyncio.gather(*map(batcher.add, range(2)), return_exceptions=True)
     assert [str(error) for error in failed] == ["down", "down"]
     assert failed[0] is not failed[1]
     call.down = False
-    assert await together.add(1) == 2
+    assert await batcher.add(1) == 2
 
 
 async def test_item_that_is_not_awaited_any_more_delays_no_other() -> None:
     call = Doubling()
-    together = Together(call, 0.005, 10)
-    gone, stays = together.add(0), together.add(1)
+    batcher = Batcher(call, 0.005, 10)
+    gone, stays = batcher.add(0), batcher.add(1)
     gone.cancel()
     assert await stays == 2
     with pytest.raises(asyncio.CancelledError):
