@@ -219,7 +219,7 @@ function Navigation(): JSX.Element {
   const place = route.value.segments[1] ?? "exceptions";
   const urgent = live.exceptions.value.filter((row) => row.severity === "now").length;
   const bar = useRef<HTMLElement>(null);
-  // On a phone the bar is wider than its room.
+  // On a phone the bar is wider than the screen.
   useEffect(() => {
     const element = bar.current;
     if (element === null) return;
@@ -249,7 +249,7 @@ function Navigation(): JSX.Element {
   );
 }
 
-/** Scrolls a place of the bar to where the bar does not fade out. */
+/** Scrolls a place of the bar out of the part where the bar fades out. */
 function reveal(place: Element | null): void {
   place?.scrollIntoView({ inline: "nearest", block: "nearest" });
 }
@@ -265,7 +265,7 @@ function useKeys(market: string, onHelp: () => void): void {
         return;
       }
       const place = PLACES.find((it) => it.key === event.key);
-      // By when the keys were pressed: a page that is busy hears of them late.
+      // The times at which the keys were pressed: a busy page gets the events late.
       if (chordUntil > event.timeStamp && place) {
         chordUntil = 0;
         go(`/${market}/${place.path}`);

@@ -14,7 +14,7 @@ export interface OrderDraft {
   more: readonly { store: string; parcels: string }[];
   fields: Record<string, string>;
   level: string;
-  /** One key an order: what was not answered is repeated without a second order. */
+  /** The idempotency key: a request without an answer can be repeated without a second order. */
   key: string;
 }
 
@@ -25,7 +25,7 @@ export interface ConsoleState {
   /** Do a command; asks first if it has a question. */
   run: (command: Command, confirm?: string) => void;
   say: (text: string) => void;
-  /** What was typed of a new order, for somebody who leaves the form and comes back. */
+  /** A new order that was left unfinished, for when the form is opened again. */
   draft: { current: OrderDraft | null };
 }
 

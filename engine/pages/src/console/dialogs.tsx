@@ -34,7 +34,7 @@ interface AskProps {
   onClose: () => void;
 }
 
-/** A question stays until its command is done: what was typed is not lost with a bad line. */
+/** A question stays open until its command is done, so that no input is lost on a bad line. */
 export function Ask({ question, onDo, onClose }: AskProps): JSX.Element {
   const [isBusy, setBusy] = useState(false);
   const [fault, setFault] = useState<string | null>(null);

@@ -78,7 +78,7 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
   const latest = useRef(props);
   latest.current = props;
   const hands = useRef<Hands<Row>>({ select: (key) => latest.current.onSelect(key), open: (row) => latest.current.onOpen(row) }).current;
-  // A key that follows another at once must not find the row that was selected before it.
+  // A ref, not the state: a key that follows another at once must act on the row just selected.
   const chosen = useRef(selected);
   chosen.current = selected;
   const index = rows.findIndex((row) => rowKey(row) === selected);
@@ -115,7 +115,7 @@ export function Grid<Row>(props: Props<Row>): JSX.Element {
     const row = rows[at];
     if (step !== undefined) move(step);
     else if (row && event.key === "Enter" && !isButton(event.target)) props.onOpen(row);
-    // A key that is held moves on, but acts once.
+    // While a key is held, its movement repeats; its action does not.
     else if (!(row && !event.repeat && props.onKey?.(row, event.key))) return;
     event.preventDefault();
     event.stopPropagation();

@@ -304,7 +304,7 @@ export class DriverApp {
         if (event.why !== "expired") toast(`The offer is gone: ${named(event.why).toLowerCase()}.`);
         break;
       case "job":
-        this.told(event.job, event.reason, event.answer);
+        this.showChange(event.job, event.reason, event.answer);
         break;
       case "report_settled":
         if (event.step === "returned") {
@@ -332,7 +332,7 @@ export class DriverApp {
     this.read();
   }
 
-  private told(job: string, reason: string | undefined, answer: { action: string; text?: string } | undefined): void {
+  private showChange(job: string, reason: string | undefined, answer: { action: string; text?: string } | undefined): void {
     if (answer) {
       const words = answer.text || ANSWERS[answer.action] || named(answer.action);
       this.answers.value = new Map(this.answers.value).set(job, words);

@@ -6,7 +6,7 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-/** Positions as Chromium gives them: a watch gets the present one, then only those that are new. */
+/** Positions as in Chromium: a watch reports the present position, then only new ones. */
 function standingStill() {
   let watches = 0;
   return {
@@ -30,7 +30,7 @@ test("a phone that stands still is reported again and again", async () => {
   stop();
   const before = position.mock.calls.length;
   vi.advanceTimersByTime(60_000);
-  // The engine takes a position for too old after a minute.
+  // After a minute the engine counts a position as too old.
   expect(before).toBeGreaterThanOrEqual(5);
   expect(position.mock.calls.length).toBe(before);
 });

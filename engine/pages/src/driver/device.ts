@@ -11,7 +11,7 @@ export const wasAwayMs = signal(0);
 
 const AWAY_AFTER_MS = 30_000;
 const FIX_TIMEOUT_MS = 30_000;
-// So many polls without a position: the watch is begun anew.
+// After this many polls without a position the watch is restarted.
 const SILENT_POLLS = 4;
 const NOW_TIMEOUT_MS = 4_000;
 
@@ -20,9 +20,9 @@ const NOW_TIMEOUT_MS = 4_000;
  * that stops it.
  *
  * A browser reports a position only when it changes. A driver who waits in a car park must be reported
- * too, so the position is also polled. Chromium answers a poll beside a watch only with a position
- * that is new to the watch, so a watch that has been silent for a while is begun anew: the first
- * position that a watch gets is the present one.
+ * too, so the position is also polled. Beside a watch, Chromium answers a poll only with a position
+ * that is new to the watch. A watch that has been silent for a while is therefore restarted: a new
+ * watch first reports the present position.
  */
 export function watchPosition(client: DriverClient): () => void {
   if (!("geolocation" in navigator)) {
@@ -42,7 +42,7 @@ export function watchPosition(client: DriverClient): () => void {
     place.value = error.code === error.PERMISSION_DENIED ? "denied" : "unavailable";
   };
   const begin = (): number => geolocation.watchPosition(found, failed, { enableHighAccuracy: true, maximumAge: 0, timeout: FIX_TIMEOUT_MS });
-  // The watch reports that no position can be found; a poll that has no answer by the next one says nothing.
+  // The watch reports that no position can be found. A poll that times out does not mean that.
   const unanswered = (error: GeolocationPositionError): void => {
     if (error.code !== error.TIMEOUT) failed(error);
   };
@@ -50,7 +50,7 @@ export function watchPosition(client: DriverClient): () => void {
   let timer = 0;
   const ask = (): void => {
     if (!document.hidden) {
-      // Not before the first position: that may take a phone long.
+      // Not before the first position, which may take a phone a long time.
       if (silentPolls >= SILENT_POLLS && isFound) {
         geolocation.clearWatch(watch);
         watch = begin();

@@ -56,7 +56,7 @@ export class Outbox {
   /** Report a handover: at once if it has no image, else as soon as its images are uploaded. */
   async add(handover: Handover): Promise<void> {
     if (!handover.proofs.some((it) => "image" in it)) {
-      this.tell(handover, handover.proofs);
+      this.reportAll(handover, handover.proofs);
       return;
     }
     this.keep([...this.waiting.value, handover]);
@@ -72,7 +72,7 @@ export class Outbox {
         const proofs: Proof[] = [];
         for (const proof of first.proofs)
           proofs.push("image" in proof ? { kind: proof.kind, value: await this.upload(blobOf(proof.image)) } : proof);
-        this.tell(first, proofs);
+        this.reportAll(first, proofs);
         this.keep(this.waiting.value.slice(1));
       }
     } finally {
@@ -97,7 +97,7 @@ export class Outbox {
     for (const said of this.returns.value) if (!isQueued(said.job)) this.report({ ...said, step: "returned" }, said.proofs[0]);
   }
 
-  private tell(handover: Handover, proofs: readonly Proof[]): void {
+  private reportAll(handover: Handover, proofs: readonly Proof[]): void {
     const { job, atMs, step } = handover;
     if (step === "returned") this.keepReturns([...this.returns.value.filter((it) => it.job !== job), { job, atMs, proofs, isDoubted: false }]);
     if (proofs.length === 0) this.report(handover, undefined);

@@ -72,8 +72,8 @@ export class Counter {
       this.pickups.value = pickups.items;
       this.returns.value = returns.items;
       this.problem.value = null;
-      // Unless this counter has said otherwise meanwhile.
-      if (closedBefore === this.closedUntilMs.value) this.#hearHours(pickups.items);
+      // Not if this counter has closed or opened the shop meanwhile.
+      if (closedBefore === this.closedUntilMs.value) this.#readHours(pickups.items);
       if (line.value.isUp) void this.queue.flush();
     } catch (error) {
       if (error instanceof ApiError) this.problem.value = inWords(error);
@@ -124,8 +124,8 @@ export class Counter {
     void this.refresh();
   }
 
-  /** Another counter may have closed or opened the shop. Until when it is closed the engine does not say. */
-  #hearHours(pickups: readonly Pickup[]): void {
+  /** Another counter may have closed or opened the shop. The engine does not say until when it is closed. */
+  #readHours(pickups: readonly Pickup[]): void {
     const states = new Set(pickups.filter(isOpen).map((it) => entryOf(it).state));
     if (states.has("closed")) this.closedUntilMs.value ??= Infinity;
     else if (states.has("waiting") || states.has("ready")) this.closedUntilMs.value = null;

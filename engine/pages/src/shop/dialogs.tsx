@@ -76,8 +76,8 @@ interface ChooseProps {
 }
 
 /**
- * A code alone does not say whose it is. Trying it on each order would count as wrong codes. The
- * same code scanned again changes nothing; an order's number chooses the order.
+ * Asks for the order that a code belongs to: trying the code on each order would count as wrong
+ * codes. Scanning the same code again changes nothing; scanning an order's number chooses that order.
  */
 export function ChooseDialog({ code, candidates, counter, onCode, onClose }: ChooseProps) {
   const [error, setError] = useState<string | null>(null);
@@ -100,7 +100,7 @@ export function ChooseDialog({ code, candidates, counter, onCode, onClose }: Cho
 
   return (
     <Dialog title={`Code ${code}: for which order?`} onClose={onClose}>
-      {/* No order has the focus: the Enter of a scan that comes twice would choose it. */}
+      {/* The list has the focus, not an order: the Enter of a repeated scan would choose that order. */}
       <ul class="shop-choices" tabIndex={-1} autofocus>
         {candidates.map((it) => (
           <li key={it.id}>

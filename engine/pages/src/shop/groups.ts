@@ -43,7 +43,7 @@ export type Meaning =
   | { kind: "code"; code: string; candidates: Pickup[] };
 
 /**
- * Tells what a typed or scanned text means: an order's number opens that order. Anything else is
+ * Interprets a typed or scanned text: an order's number opens that order. Anything else is
  * a driver's code; it belongs to a driver at the counter, or else to one on the way.
  */
 export function meaningOf(text: string, pickups: readonly Pickup[]): Meaning {

@@ -44,7 +44,7 @@ test("a reload keeps what waits", async () => {
   expect(sent).toEqual(["/a"]);
 });
 
-test("a refusal is told and does not hold up the others", async () => {
+test("a refusal is reported and does not hold up the others", async () => {
   const { made, sent, refused } = queue([new ApiError(409, "wrong_state", "collected")]);
   made.add(READY);
   made.add(SHORT);

@@ -77,8 +77,8 @@ export class ReportQueue {
   }
 
   #later(error: unknown): void {
-    const told = error instanceof ApiError ? error.retryAfterS : null;
-    const wait = told === null ? this.#retryMs : told * 1000;
+    const asked = error instanceof ApiError ? error.retryAfterS : null;
+    const wait = asked === null ? this.#retryMs : asked * 1000;
     this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS);
     if (!this.#isStopped) this.#timer = setTimeout(() => void this.flush(), wait);
   }

@@ -1,4 +1,4 @@
-/** Tells a scanned code from keys that are meant for a button. */
+/** Distinguishes a scanned code from keys that are meant for a button. */
 
 import { useEffect, useRef } from "preact/hooks";
 

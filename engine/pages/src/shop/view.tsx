@@ -87,8 +87,8 @@ function Header({ counter, session }: { counter: Counter; session: Session }) {
   );
 }
 
-/** Asks what a code or an order's number leads to; false if it leads to nothing. */
-function mean(text: string, counter: Counter): boolean {
+/** Opens the dialog for a code or an order's number; returns false if neither is known. */
+function openDialogFor(text: string, counter: Counter): boolean {
   const meaning = meaningOf(text, counter.pickups.value ?? []);
   if (meaning.kind === "code" && meaning.candidates.length === 0) return false;
   asking.value =
@@ -124,7 +124,7 @@ function CodeField({ counter }: { counter: Counter }) {
     const typed = text.trim();
     if (typed === "") return;
     setText("");
-    const isKnown = mean(typed, counter);
+    const isKnown = openDialogFor(typed, counter);
     setProblem(isKnown ? null : "No order has this number, and no driver is here or on the way.");
   }
 
@@ -323,12 +323,12 @@ function ReturnCard({ it, counter }: { it: Return; counter: Counter }) {
 
 function Asked({ counter }: { counter: Counter }) {
   const asked = asking.value;
-  // No scan presses a button of a dialog; the one that asks for an order takes scans itself.
+  // A scan must not press a button of a dialog. Only the dialog that asks for an order handles scans.
   useScans(() => undefined);
   if (asked === null) return null;
   const close = () => (asking.value = null);
   if (asked.what === "choose") {
-    return <ChooseDialog {...asked} counter={counter} onCode={(code) => mean(code, counter)} onClose={close} />;
+    return <ChooseDialog {...asked} counter={counter} onCode={(code) => openDialogFor(code, counter)} onClose={close} />;
   }
   const views = {
     handover: HandOverDialog,

@@ -19,7 +19,7 @@ test("an event that came while the list was read wins over the list", () => {
   expect(board.jobs.get("j2")?.state).toBe("queued");
 });
 
-test("a list read anew drops open jobs that are gone, and keeps what events have told", () => {
+test("a list read anew drops open jobs that are gone, and keeps what events have changed", () => {
   const board = new Board();
   readList(board, [job("gone"), job("stays")]);
   board.opened();

@@ -2,7 +2,7 @@
  * What the console knows of one market: jobs, drivers and alerts, kept current by events.
  *
  * Pure: it is given lists and events, and knows no network and no clock. A list may be older than
- * an event that came while it was read, so what an event has told since the stream was opened wins.
+ * an event that came while it was read, so what events have changed since the stream was opened wins.
  */
 
 import type { Alert, Driver, Job, LiveEvent } from "./types.ts";
@@ -22,24 +22,25 @@ export class Board {
   lastEvent: string | null = null;
   /** Events applied so far. */
   applied = 0;
-  private readonly told = new Set<string>();
+  /** Jobs and alerts that an event or an answer has changed since the stream was opened. */
+  private readonly fresh = new Set<string>();
   private readonly sequences = new Map<string, number>();
   private ended: string[] = [];
 
   /** A stream has been opened without a place to resume from: what is known may be old. */
   opened(): void {
-    this.told.clear();
+    this.fresh.clear();
   }
 
   /** Take open jobs of a market, a part of the list that is read after the stream was opened. */
   addJobs(jobs: Iterable<Job>): void {
-    for (const job of jobs) if (!this.told.has(job.id)) this.put(job);
+    for (const job of jobs) if (!this.fresh.has(job.id)) this.put(job);
   }
 
   /** The list of the open jobs has been read: what is not on it has ended meanwhile. */
   dropJobs(listed: ReadonlySet<string>): void {
     for (const job of [...this.jobs.values()])
-      if (!job.terminal && !listed.has(job.id) && !this.told.has(job.id)) this.jobs.delete(job.id);
+      if (!job.terminal && !listed.has(job.id) && !this.fresh.has(job.id)) this.jobs.delete(job.id);
   }
 
   /** Take the drivers of a market; positions that are newer than the list's stay. */
@@ -61,19 +62,19 @@ export class Board {
   loadAlerts(alerts: Iterable<Alert>): void {
     const listed = new Map([...alerts].map((alert) => [alert.id, alert]));
     for (const [id, alert] of this.alerts)
-      if (alert.state === "open" && !listed.has(id) && !this.told.has(id)) this.alerts.delete(id);
-    for (const [id, alert] of listed) if (!this.told.has(id)) this.alerts.set(id, alert);
+      if (alert.state === "open" && !listed.has(id) && !this.fresh.has(id)) this.alerts.delete(id);
+    for (const [id, alert] of listed) if (!this.fresh.has(id)) this.alerts.set(id, alert);
   }
 
   /** Take one job as a call has just answered it. */
   putJob(job: Job): void {
-    this.told.add(job.id);
+    this.fresh.add(job.id);
     this.put(job);
   }
 
   /** An alert was acknowledged. */
   acknowledged(alert: string): void {
-    this.told.add(alert);
+    this.fresh.add(alert);
     this.alerts.delete(alert);
   }
 
@@ -93,7 +94,7 @@ export class Board {
     if (id === undefined || event.data["pickup"] === undefined) return;
     if (event.sequence <= (this.sequences.get(id) ?? 0)) return;
     this.sequences.set(id, event.sequence);
-    this.told.add(id);
+    this.fresh.add(id);
     const before = this.jobs.get(id);
     this.put({ ...(event.data as unknown as Job), id });
     this.releaseDriver(id, before?.driver ?? null);
@@ -130,7 +131,7 @@ export class Board {
   private alertRaised(event: LiveEvent): void {
     const { kind, alert, ...details } = event.data as { kind?: string; alert?: string };
     const id = alert ?? event.id;
-    this.told.add(id);
+    this.fresh.add(id);
     this.alerts.set(id, {
       id,
       market: event.market,
@@ -142,7 +143,6 @@ export class Board {
       details,
     });
   }
-
 
   private editDriver(name: string, change: (driver: Driver) => Driver): void {
     const known = this.drivers.get(name);
@@ -158,7 +158,7 @@ export class Board {
     for (const id of this.ended.splice(0, this.ended.length - MAX_ENDED)) {
       this.jobs.delete(id);
       this.sequences.delete(id);
-      this.told.delete(id);
+      this.fresh.delete(id);
     }
   }
 }

@@ -74,7 +74,7 @@ export function MarketMap({ market, layers, isComplete, label, onPick }: Props):
     drawn.show(latest.current.layers);
     spots.current = drawn;
     map.current = made;
-    // A map must not move under the hand. One that nobody has moved shows all in a window of another size.
+    // The map never moves by itself once a user has moved it. Until then it shows everything in a window of any size.
     made.on("movestart", (event) => {
       if (event.originalEvent) fitsUntilMs.current = 0;
     });

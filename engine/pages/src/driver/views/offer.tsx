@@ -25,12 +25,12 @@ export function OfferCard({ app, offer }: { app: DriverApp; offer: OfferMessage 
   const [left, setLeft] = useState(total.current);
   const [isDeclining, setDeclining] = useState(false);
   useEffect(() => {
-    // It comes at any time: also under a thumb on its way to a button of the page.
+    // An offer can come at any time, also under a thumb that is about to press a button of the page.
     pauseTaps();
     const element = dialog.current;
     const open = (): void => element?.showModal();
     open();
-    // A browser lets a page refuse the phone's back button, but not again and again.
+    // A page can refuse the phone's back button once; at the next press the browser closes the dialog.
     element?.addEventListener("close", open);
     // The card is drawn: only now the driver has seen it.
     const frame = requestAnimationFrame(() => app.shown(offer));
