@@ -163,7 +163,7 @@ def test_no_folder_holds_more_files_than_a_subject() -> None:
             assert count <= MOST_FILES, f"{path.relative_to(ROOT)} holds {count} files"
 
 
-def test_no_folder_of_tests_or_scripts_wants_folders() -> None:
+def test_many_tests_or_scripts_are_sorted_into_folders() -> None:
     """Tests of several subjects, and scripts that change several things, are in folders.
 
     The parts that scripts include stay in one folder: they include each other.

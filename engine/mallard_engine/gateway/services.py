@@ -10,6 +10,7 @@ from mallard_engine.dispatch.dispatcher import Dispatcher
 from mallard_engine.gateway.auth.revocations import RevokedTokens
 from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_engine.gateway.proofs.image_store import ImageStore
+from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Storage
 
 
@@ -28,7 +29,9 @@ class Services:
     tokens: Tokens
     images: ImageStore
     revoked: RevokedTokens
-    # The policy of a market by the configuration alone.
+    metrics: Metrics
+    # The policy of a market by the configuration alone, without what operators have set: the
+    # dispatcher uses both.
     base_policy: Callable[[str], MarketPolicy]
     public_url: str = ""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)

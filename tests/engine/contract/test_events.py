@@ -7,7 +7,7 @@ from mallard_engine.core.event_ids import Place, event_id, read_event_id
 from mallard_protocol.events import ENDS, EventType
 
 MS = 1_800_000_000_000
-# As the contract lists them.
+# As docs/topics/events.md and the contract list them.
 OF_JOBS = (
     "created scheduled queued offered assigned arrived picked_up returning delivered returned"
     " cancelled expired lost failed held turned_round collected attempted transfer_started"

@@ -17,7 +17,6 @@ from mallard_engine.gateway.socket.timer_wheel import TimerWheel
 from mallard_engine.gateway.socket.timers import SocketTimeouts
 from mallard_engine.gateway.webhooks.sender import Sender
 from mallard_engine.gateway.webhooks.worker import WebhookWorker
-from mallard_engine.metrics import Metrics
 from mallard_protocol.messages import SocketJob
 
 
@@ -34,7 +33,6 @@ class SocketServices(Services):
     hub: Hub
     relay: Relay
     positions: PositionBatcher
-    metrics: Metrics
     streams: EventStreams
     sender: Sender
     webhooks: WebhookWorker
