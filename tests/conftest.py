@@ -17,8 +17,8 @@ import structlog
 from mallard_engine.storage import redis_storage
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.scripts import all_scripts
-from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
-from tests.stores import KIND, store_of_kind
+from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup
+from tests.redis_kinds import KIND, redis_of_kind
 from tests.support import Standstill
 
 # Both of these measure the machine: a test process that stands still for seconds fails them.
@@ -112,7 +112,7 @@ def redis_client(redis_server: EmbeddedServer) -> Iterator[redis.Redis]:
 @pytest.fixture(scope="session")
 def redis_group(redis_binary: Path | None) -> Iterator[SentinelGroup | ClusterGroup]:
     """The servers of the kind that `MALLARD_TEST_STORE` names."""
-    store = store_of_kind(redis_binary)
+    store = redis_of_kind(redis_binary)
     assert not isinstance(store, EmbeddedServer)
     with store:
         yield store

@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection
 from load_tests.credentials import Credentials
 from load_tests.faults.outage import MARKET, App, Seen, Shop
 from mallard_engine.workload.nodes import Node
-from mallard_engine.workload.stores import SentinelGroup
+from mallard_engine.workload.redis_groups import SentinelGroup
 
 _SETTINGS: Final = ("none", "replica", "disk")
 _DRIVERS: Final = 40

@@ -34,7 +34,7 @@ import redis
 from load_tests.credentials import Credentials
 from load_tests.faults.outage import MARKET, App, Seen, Shop
 from mallard_engine.workload.nodes import Node
-from mallard_engine.workload.stores import ClusterGroup, SentinelGroup, kill
+from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup, kill
 
 Group = SentinelGroup | ClusterGroup
 

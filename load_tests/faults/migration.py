@@ -20,7 +20,7 @@ from typing import Final
 
 from load_tests.faults.failover import KEY, Failovers, check
 from mallard_engine.workload.nodes import Node
-from mallard_engine.workload.stores import ClusterGroup, ask
+from mallard_engine.workload.redis_groups import ClusterGroup, ask
 
 _NODES: Final = 2
 _DOWN_AFTER_MS: Final = 2_000

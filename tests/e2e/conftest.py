@@ -21,7 +21,7 @@ from tests.e2e.app import App
 from tests.e2e.places import Place, read_place
 from tests.e2e.shop import Shop
 from tests.e2e.sweep import end_open_jobs, wait_until_drivers_are_gone
-from tests.stores import store_of_kind
+from tests.redis_kinds import redis_of_kind
 
 SECRET = "a secret that only the nodes of these tests know"
 # No offer or silence ends because the test's process stands still for a while, on a busy machine.
@@ -134,7 +134,7 @@ def nothing_outlives_its_test() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def nodes_redis(redis_binary: Path | None) -> Iterator[str]:
     """The Redis of these nodes alone: other tests wipe theirs."""
-    with store_of_kind(redis_binary) as store:
+    with redis_of_kind(redis_binary) as store:
         yield store.url
 
 

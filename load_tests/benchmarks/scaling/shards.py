@@ -21,7 +21,7 @@ from load_tests.faults.outage import App, Seen, Shop
 from load_tests.meters import process_cpu_s
 from load_tests.users.tables import table
 from mallard_engine.workload.nodes import Node
-from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
+from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup
 
 _WITHIN_S: Final = 60.0
 _WARM_S: Final = 3.0

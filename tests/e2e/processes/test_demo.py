@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.stores import KIND, store_of_kind
+from tests.redis_kinds import KIND, redis_of_kind
 
 _LINK = re.compile(r"(http://\S+)/(console|shop|driver)#(\S{24})")
 
@@ -22,7 +22,7 @@ def test_demo_with_killed_node_passes_its_audit(tmp_path: Path, redis_binary: Pa
     if not KIND:
         _run_demo(tmp_path, [])
         return
-    store = store_of_kind(redis_binary)
+    store = redis_of_kind(redis_binary)
     with store:
         _run_demo(tmp_path, ["--redis", store.url])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.workload.stores import ClusterGroup, SentinelGroup, kill
+from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup, kill
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, Frame, open_app

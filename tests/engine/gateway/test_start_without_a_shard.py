@@ -12,7 +12,7 @@ import pytest
 
 from load_tests.credentials import Credentials
 from mallard_engine.workload.nodes import Node
-from mallard_engine.workload.stores import ClusterGroup, kill
+from mallard_engine.workload.redis_groups import ClusterGroup, kill
 
 MALLS = {
     "phoenix": ("chandler-fashion-center", {"lat": 33.3197, "lon": -111.8412}),

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mallard_engine.storage.embedded.server import end_with_parent, free_port
-from mallard_engine.workload.stores import SERVICE, ask
+from mallard_engine.workload.redis_groups import SERVICE, ask
 
 _SECRET: Final = "duckling"
 _SENTINEL_NEEDS: Final = (

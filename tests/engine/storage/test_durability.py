@@ -24,7 +24,7 @@ from mallard_engine.storage.durability import WAIT_MS, NotDurable, server_of
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.fitness import inspect_url
 from mallard_engine.storage.redis_storage import RedisStorage
-from mallard_engine.workload.stores import SentinelGroup
+from mallard_engine.workload.redis_groups import SentinelGroup
 from mallard_protocol.lifecycle import JobState
 from tests.engine.storage.worlds import LAT, LON, MALL, MARKET, _body
 from tests.support import eventually

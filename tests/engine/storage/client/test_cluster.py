@@ -15,7 +15,7 @@ from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.client.streams import StreamReader
 from mallard_engine.storage.scripts import all_scripts, load_commands
-from mallard_engine.workload.stores import ClusterGroup, ask, kill
+from mallard_engine.workload.redis_groups import ClusterGroup, ask, kill
 from tests.engine.storage.proxy import store_proxy
 from tests.support import at_once, eventually
 

@@ -14,7 +14,7 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.client.sentinel import KnownMaster, SentinelWay
 from mallard_engine.storage.fitness import inspect_url
-from mallard_engine.workload.stores import DOWN_AFTER_MS, SERVICE, SentinelGroup, ask, kill
+from mallard_engine.workload.redis_groups import DOWN_AFTER_MS, SERVICE, SentinelGroup, ask, kill
 from tests.engine.storage.proxy import store_proxy
 from tests.support import eventually
 

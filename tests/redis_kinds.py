@@ -8,12 +8,12 @@ import os
 from pathlib import Path
 
 from mallard_engine.storage.embedded.server import EmbeddedServer
-from mallard_engine.workload.stores import ClusterGroup, SentinelGroup
+from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup
 
 KIND = os.environ.get("MALLARD_TEST_STORE", "")
 
 
-def store_of_kind(binary: Path | None) -> EmbeddedServer | SentinelGroup | ClusterGroup:
+def redis_of_kind(binary: Path | None) -> EmbeddedServer | SentinelGroup | ClusterGroup:
     """Return a Redis of that kind, to be started as a context manager."""
     match KIND:
         case "":
