@@ -25,6 +25,6 @@ def autogroup_after(*, is_of_its_own: bool) -> str:
 @pytest.mark.skipif(
     not Path("/proc/self/autogroup").exists(), reason="this system does not group by session"
 )
-def test_session_of_its_own_is_as_nice_as_its_process() -> None:
+def test_own_session_gets_the_niceness_of_its_process() -> None:
     assert autogroup_after(is_of_its_own=True).endswith(" nice 7")
     assert not autogroup_after(is_of_its_own=False).endswith(" nice 7")

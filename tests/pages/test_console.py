@@ -243,7 +243,7 @@ _COVERED = """(which) => {
 }"""
 
 
-async def test_bar_of_a_phone_shows_where_one_is(open_page: OpenPage) -> None:
+async def test_bar_on_a_phone_scrolls_to_the_open_place(open_page: OpenPage) -> None:
     async with open_page("/console#/phoenix/policy", size="phone", token=token()) as it:
         page = it.page
         here = '[aria-current="page"]'
@@ -318,7 +318,7 @@ async def test_question_that_was_not_answered_keeps_what_was_typed(
     assert await orders.state(job["id"]) == "cancelled"
 
 
-async def test_way_back_closes_a_question_and_keeps_a_new_order(
+async def test_back_button_closes_a_question_and_keeps_a_draft(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
     job = await orders.submit(place.order())

@@ -173,7 +173,7 @@ async def _nodes(node: Node, names: list[str]) -> bool:
     return sorted(name.decode() for name in found) == names
 
 
-async def test_unannounced_pause_reaches_all_by_the_markets_node(
+async def test_unannounced_pause_spreads_through_the_markets_owner(
     make_node: MakeNode,
 ) -> None:
     nodes = [await make_node("a"), await make_node("b")]
@@ -183,7 +183,7 @@ async def test_unannounced_pause_reaches_all_by_the_markets_node(
 
     await eventually(is_shared)
     owner, other = sorted(nodes, key=lambda node: MARKET not in node.dispatcher.share)
-    # As an older node does it, or one that dies before it tells.
+    # Like an older node, or one that dies before it announces the pause.
     args = {"mall": "", "store": "", "paused": True, "actor": "boss", "reason": ""}
     keys = KEYS.key("pauses")
     await owner.store.runner.transition("pause", KEYS, [keys], args)

@@ -49,7 +49,7 @@ async def test_failure_reaches_each_item_as_an_error_of_its_own() -> None:
     assert await batcher.add(1) == 2
 
 
-async def test_item_that_is_not_awaited_any_more_delays_no_other() -> None:
+async def test_cancelled_item_delays_no_other() -> None:
     call = Doubling()
     batcher = Batcher(call, 0.005, 10)
     gone, stays = batcher.add(0), batcher.add(1)

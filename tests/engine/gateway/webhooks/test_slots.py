@@ -100,7 +100,7 @@ async def test_endpoints_take_turns_to_be_asked() -> None:
     assert asked == (names * 3)[: 8 * MOST_ASKED]
 
 
-async def test_all_endpoints_are_asked_before_it_waits() -> None:
+async def test_all_endpoints_are_asked_before_a_pause() -> None:
     queues = Queues()
     deliveries = deliveries_to([f"wh{number}" for number in range(2 * MOST_ASKED + 1)], queues)
     assert [await deliveries.send_due() for _ in range(6)] == [True, True, False] * 2

@@ -56,7 +56,7 @@ def exceeds(rate: FrameRate, now_s: float, frames: int, size: int = 10) -> int |
     return counted.index(True) if True in counted else None
 
 
-def test_frames_that_the_node_held_up_count_as_if_in_time() -> None:
+def test_frames_that_the_node_delayed_count_as_sent_in_time() -> None:
     rate = FrameRate()
     assert not any(rate.count(50.0 + number / 20, 10) for number in range(100))
     rate.hold(55.0)
@@ -64,20 +64,20 @@ def test_frames_that_the_node_held_up_count_as_if_in_time() -> None:
     assert exceeds(rate, 75.0, 700) in range(595, 601)
 
 
-def test_bytes_that_the_node_held_up_count_as_if_in_time() -> None:
+def test_bytes_that_the_node_delayed_count_as_sent_in_time() -> None:
     rate = FrameRate()
     rate.hold(50.0)
     assert exceeds(rate, 60.0, 60, size=16_384) == 40 + 16
 
 
-def test_held_up_frames_end_with_the_input() -> None:
+def test_allowance_for_delayed_frames_ends_with_the_input() -> None:
     rate = FrameRate()
     rate.hold(50.0)
     rate.handled(70.0, is_all=True)
     assert exceeds(rate, 70.0, 300) == 200
 
 
-def test_held_up_frames_that_the_kernel_has_count_soon_after() -> None:
+def test_frames_delayed_in_the_kernel_count_for_a_second_more() -> None:
     soon = FrameRate()
     soon.hold(50.0)
     soon.handled(60.0, is_all=False)
@@ -98,7 +98,7 @@ def test_only_time_in_which_the_node_held_input_counts() -> None:
     assert exceeds(rate, 549.6, 300) in range(195, 205)
 
 
-def test_time_of_held_up_frames_is_bounded() -> None:
+def test_allowance_for_delayed_frames_is_bounded() -> None:
     rate = FrameRate()
     rate.hold(50.0)
     assert exceeds(rate, 10_000.0, 2_000) == 30 * 20 + 200
