@@ -70,7 +70,7 @@ class Exporter:
     """The archive of some markets.
 
     Args:
-        store: Where jobs are read.
+        store: The storage, from which jobs are read.
         queue: What is to be archived.
         targets: Each document is written to all of them.
         markets: The markets.

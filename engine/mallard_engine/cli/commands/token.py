@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
             )
     counter = roles.choices[Role.STORE.value]
     counter.add_argument("--mall", required=True, metavar="M", help="the shop's mall")
-    counter.add_argument("--store", required=True, metavar="S", help="the shop, a store of it")
+    counter.add_argument("--store", required=True, metavar="S", help="the id of the shop")
     for action in roles.choices.values():
         action.add_argument(
             "--ttl-s",

@@ -1,8 +1,8 @@
-"""Notes every call of an operator that may change something, before it is carried out.
+"""Records every call of an operator that may change something, before it is executed.
 
 The routing is the only place that calls handlers, and it passes every such call through here, so no
-operation can be forgotten. Without Redis the call is answered 503 and not carried out. Its
-outcome is noted afterwards; if that fails, the entry stays without one, and the log has it.
+operation can be forgotten. Without Redis the call is answered 503 and not executed. Its
+outcome is recorded afterwards; if that fails, the entry stays without one, and the log has it.
 """
 
 import secrets
@@ -51,10 +51,10 @@ class BodyCopy:
 
 
 class AuditedCalls:
-    """Carries out calls of operators and notes them.
+    """Executes calls of operators and records them.
 
     Args:
-        store: where they are noted.
+        store: the storage in which calls are recorded.
     """
 
     def __init__(self, store: Storage) -> None:

@@ -121,7 +121,7 @@ class Deliveries:
     """The deliveries of a node.
 
     Args:
-        store: the queues.
+        store: the storage of the queues.
         views: makes what readers see of events.
         sender: posts.
         metrics: counts.

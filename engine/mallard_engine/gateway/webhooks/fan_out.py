@@ -67,7 +67,7 @@ class FanOut:
     """Queues the events of the markets that this node has leased.
 
     Args:
-        store: the queues.
+        store: the storage of the queues.
         log: the events.
         tail: the reader of the events.
         endpoints: the endpoints that this node knows.
