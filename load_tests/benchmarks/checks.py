@@ -43,7 +43,7 @@ LIMITS: Final[Mapping[str, Limit]] = {
     "match_scripts": Limit("store calls from a wake to its offer", 2, "candidates, offer"),
     "match_calls": Limit("store calls of a match in all", 2, "explain goes with the offer"),
     "batch_calls": Limit("store calls of a batch of positions", 1, "one script"),
-    "match_redis": Limit("Redis time of a match / a bare GEOSEARCH", 200),
+    "match_redis": Limit("Redis time of a match / a GEOSEARCH of 256 drivers", 0.8),
     "position_redis": Limit("Redis time of a position / GEOADD + HSET", 8),
     "position_cpu": Limit("engine CPU of a position / a bare sink", 4),
     "cycle_cpu": Limit("engine CPU of a full cycle / the minimal program", 6),
