@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 MAX_FAILURES = 5
 # Records that are written at once.
 _RECORDS_AT_ONCE = 32
-# Jobs after which the event loop serves other tasks; jobs that are postponed at a time.
+# Jobs that are postponed after which the event loop serves other tasks, and at a time.
 _JOBS_AT_ONCE = 32
 _CALLS_AT_ONCE = 32
 _NO_HOLDS: Mapping[str, int] = {}
@@ -77,6 +77,10 @@ class UnservedJobs:
         """Return whether the job's data failed when it was looked at last."""
         return job in self._failures
 
+    def is_postponed(self, job: str, now_ms: int) -> bool:
+        """Return whether the job is postponed, and nothing has called for it since."""
+        return now_ms < self._postponed_ms.get(job, 0)
+
     def note_error(self, job: str, error: str) -> None:
         """Note why a job failed in this round."""
         self._errors[job] = error
@@ -114,9 +118,7 @@ class UnservedJobs:
         failures = {} if is_whole else self._failures
         calls: list[Callable[[], Awaitable[object]]] = []
         records: list[RoundRecord] = []
-        for number, job in enumerate(found.waiting):
-            if number % _JOBS_AT_ONCE == _JOBS_AT_ONCE - 1:
-                await asyncio.sleep(0)
+        for job in found.waiting:
             if count := self._failures.get(job.job, 0) + (job.job in failed):
                 failures[job.job] = count
             if count >= MAX_FAILURES:
@@ -126,6 +128,8 @@ class UnservedJobs:
                 continue
             again_ms = known_ms.get(job.job, 0)
             if not again_ms:
+                if len(calls) % _JOBS_AT_ONCE == _JOBS_AT_ONCE - 1:
+                    await asyncio.sleep(0)
                 again_ms = self._again_ms(job, now_ms, held_ms.get(job.job, 0))
                 calls.append(partial(self._retry_at, job, again_ms))
                 record = round_of(

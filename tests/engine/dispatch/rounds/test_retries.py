@@ -149,6 +149,30 @@ async def test_round_of_many_jobs_lets_other_tasks_run(
     assert most_at_once <= 32
 
 
+@pytest.mark.finding("A7")
+async def test_run_round_ranks_no_postponed_job_again(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await make_node(**KINDS["runs"])
+    await node.online("d", vehicle=Vehicle(equipment=()))
+    await queue_unservable(node, 100)
+    rounds = node.dispatcher._rounds.at(MALL.id)
+    rounds.wake(driver=True)
+    await eventually(lambda: len(rounds) == 101 and not rounds.is_running)
+    ranked: list[Any] = []
+    rank = Matcher.rank
+
+    def count_rank(self: Matcher, *args: Any) -> Any:
+        ranked.append(args)
+        return rank(self, *args)
+
+    monkeypatch.setattr(Matcher, "rank", count_rank)
+    rounds.wake(driver=True)
+    await rounds.next_round()
+    assert len(rounds) == 101
+    assert ranked == []
+
+
 async def test_retries_that_find_nothing_new_store_no_record(retrying: Node) -> None:
     ref = await retrying.submit(requires=("forklift",))
     await retried(retrying, ref)

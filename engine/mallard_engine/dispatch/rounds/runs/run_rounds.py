@@ -105,13 +105,18 @@ class RunRounds(MallRounds):
     async def _rankings(
         self, found: Found, unserved: Sequence[Waiting], failed: Collection[str]
     ) -> dict[str, Ranking]:
-        """Rank the drivers for each job whose time has come, for `explain`."""
+        """Rank the drivers for each job whose time has come, for `explain`.
+
+        The record of a job that is postponed already does not change.
+        """
         matcher = self._matcher(found, None)
         # Jobs whose time has not come are left out: ranking may fail on their data.
         due = [
             job
             for job in unserved
-            if job.job not in failed and self._unserved.is_time(job, found.now_ms)
+            if not self._unserved.is_postponed(job.job, found.now_ms)
+            and job.job not in failed
+            and self._unserved.is_time(job, found.now_ms)
         ]
         rankings = await ranked_in_parts(matcher, due)
         on_the_way = tuple(map(_kept_from_express, found.coming[:_SHOWN_ON_THE_WAY]))
