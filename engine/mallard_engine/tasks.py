@@ -1,10 +1,11 @@
 """Ends background tasks, and times periodic ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
+_T = TypeVar("_T")
 # A turn that is closer than this share of the interval is left out.
 _LEAST_REST: Final = 0.25
 # By event loop: when its first turn was asked for.
@@ -39,6 +40,17 @@ async def in_parts(calls: Sequence[Callable[[], Awaitable[object]]], most: int) 
     """
     for first in range(0, len(calls), most):
         await asyncio.gather(*[call() for call in calls[first : first + most]])
+
+
+async def cooperative(items: Iterable[_T], every: int) -> AsyncIterator[_T]:
+    """Iterate over items, and let other tasks run after each `every` of them.
+
+    For a loop that awaits nothing and may take many milliseconds.
+    """
+    for number, item in enumerate(items):
+        if number and not number % every:
+            await asyncio.sleep(0)
+        yield item
 
 
 async def turn(interval_s: float) -> None:

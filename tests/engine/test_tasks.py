@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.tasks import cancel, in_full, in_parts, turn
+from mallard_engine.tasks import cancel, cooperative, in_full, in_parts, turn
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -74,6 +74,23 @@ async def test_failure_ends_the_parts() -> None:
     with pytest.raises(ZeroDivisionError):
         await in_parts([partial(work, number) for number in range(10)], 4)
     assert begun == [0, 1, 2, 3]
+
+
+async def test_other_tasks_run_during_a_long_loop() -> None:
+    done: list[int] = []
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while len(done) < 10:
+            seen.append(len(done))
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    async for number in cooperative(range(10), 4):
+        done += [number]
+    await watching
+    assert done == [*range(10)]
+    assert seen == [4, 8]
 
 
 def test_periodic_tasks_run_at_the_same_moments() -> None:

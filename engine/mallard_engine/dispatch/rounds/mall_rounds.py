@@ -35,14 +35,15 @@ from mallard_engine.ports import (
     StoreUnavailable,
     TravelMatrixSource,
 )
+from mallard_engine.tasks import cooperative
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
 _often = RateLimitedLog(_log)
 
-# Jobs that are ranked before the event loop serves other tasks. A ranking evaluates about twenty
-# drivers in a tenth of a millisecond; the offer takes twice that.
-_RANK_BATCH = 8
+RANK_BATCH = 8
+"""Jobs that are ranked before the event loop serves other tasks. A ranking evaluates about twenty
+drivers in a tenth of a millisecond; the offer takes twice that."""
 # A round that served no job is followed by a pause of the same length, up to this.
 _LONGEST_REST_S = 0.25
 # Drivers at whom a retry looks at least.
@@ -306,7 +307,10 @@ class MallRounds:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
         try:
             matcher = self._matcher(found, travel)
-            rankings = await ranked_in_parts(matcher, jobs)
+            rankings = {
+                job.job: matcher.rank(job.need, job.asked)
+                async for job in cooperative(jobs, RANK_BATCH)
+            }
         except Exception:  # noqa: BLE001  the whole round finds out which job's data failed
             return None
         is_any = any(it.eligible for ranking in rankings.values() for it in ranking)
@@ -403,8 +407,8 @@ class MallRounds:
             travel = await self._ask(self._ahead, found, [job.need for job in jobs])
         matcher = self._matcher(found, travel)
         # At most as many jobs as drivers: further jobs would compete for drivers who have an offer.
-        drivers = len(found.near) or _RANK_BATCH
-        batch = min(drivers, _RANK_BATCH)
+        drivers = len(found.near) or RANK_BATCH
+        batch = min(drivers, RANK_BATCH)
         served = 0
         for start in range(0, len(jobs), batch):
             # The offers of one batch are sent in one write; a single offer is sent before other
@@ -417,7 +421,7 @@ class MallRounds:
                 served += sum(await asyncio.gather(first, *others))
             else:
                 served += await first
-                if start % _RANK_BATCH == _RANK_BATCH - 1:
+                if start % RANK_BATCH == RANK_BATCH - 1:
                     await asyncio.sleep(0)  # with one driver, a job without an offer awaits nothing
             if served >= drivers:
                 # Every driver that was found has an offer now; the next search serves the others.
@@ -482,17 +486,6 @@ class MallRounds:
 
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)
-
-
-async def ranked_in_parts(matcher: Matcher, jobs: Sequence[Waiting]) -> dict[str, Ranking]:
-    """Rank the drivers for each job. Other tasks run between parts: a thousand jobs may wait."""
-    rankings: dict[str, Ranking] = {}
-    for start in range(0, len(jobs), _RANK_BATCH):
-        if start:
-            await asyncio.sleep(0)
-        for job in jobs[start : start + _RANK_BATCH]:
-            rankings[job.job] = matcher.rank(job.need, job.asked)
-    return rankings
 
 
 def take(jobs: dict[str, None], most: int) -> list[str]:

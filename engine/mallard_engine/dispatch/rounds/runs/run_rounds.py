@@ -17,10 +17,11 @@ from mallard_engine.core.model import Near, RankedDriver, Waiting
 from mallard_engine.core.pickup.pickup_deadline import ready_no_sooner
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
-from mallard_engine.dispatch.rounds.mall_rounds import MallRounds, ranked_in_parts
+from mallard_engine.dispatch.rounds.mall_rounds import RANK_BATCH, MallRounds
 from mallard_engine.dispatch.rounds.retry_pace import RetryPace
 from mallard_engine.dispatch.rounds.runs.offers import NO_RUNS, RunOffers
 from mallard_engine.ports import Found, OfferPlan
+from mallard_engine.tasks import cooperative
 from mallard_protocol.codes import ServiceLevel, WhyNot
 
 # How many drivers on their way to the mall `explain` shows for an express job.
@@ -118,7 +119,9 @@ class RunRounds(MallRounds):
             and job.job not in failed
             and self._unserved.is_time(job, found.now_ms)
         ]
-        rankings = await ranked_in_parts(matcher, due)
+        rankings = {
+            job.job: matcher.rank(job.need, job.asked) async for job in cooperative(due, RANK_BATCH)
+        }
         on_the_way = tuple(map(_kept_from_express, found.coming[:_SHOWN_ON_THE_WAY]))
         for job in self._express(unserved):
             if job.job in rankings:
