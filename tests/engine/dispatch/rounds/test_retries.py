@@ -173,6 +173,21 @@ async def test_run_round_ranks_no_postponed_job_again(
     assert ranked == []
 
 
+@pytest.mark.finding("A7")
+async def test_run_round_reads_a_queue_that_is_still_long_once(make_node: MakeNode) -> None:
+    node = await make_node(**KINDS["runs"])
+    for number in range(12):
+        await node.online(f"d{number}", vehicle=Vehicle(equipment=()))
+    await queue_unservable(node, 300)
+    rounds = node.dispatcher._rounds.at(MALL.id)
+    rounds.wake(driver=True)
+    await eventually(lambda: len(rounds) == 301 and not rounds.is_running)
+    node.calls.clear()
+    rounds.wake(driver=True)
+    await rounds.next_round()
+    assert node.calls.count("candidates") == 1
+
+
 async def test_retries_that_find_nothing_new_store_no_record(retrying: Node) -> None:
     ref = await retrying.submit(requires=("forklift",))
     await retried(retrying, ref)

@@ -46,6 +46,8 @@ class RunRounds(MallRounds):
         self._runs = RunOffers(context, mall.market, apply_effects, tasks)
         # Of the jobs of the running round: until when they are held for pooling.
         self._held_ms: dict[str, int] = {}
+        self._jobs_at_first = _JOBS_AT_FIRST
+        self._drivers_at_first = 0
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
@@ -69,9 +71,17 @@ class RunRounds(MallRounds):
         if named is None:
             return served
         search = self._first_search()
-        search = replace(search, jobs=max(search.jobs, _JOBS_AT_FIRST))
+        search = replace(
+            search,
+            jobs=max(search.jobs, self._jobs_at_first),
+            drivers=max(search.drivers, self._drivers_at_first),
+        )
         while True:
             found = await self._look(search, search.jobs, named)
+            # A long queue is read once: the next round begins with what this one needs.
+            is_long = found.waiting_total > _JOBS_AT_FIRST
+            self._jobs_at_first = _JOBS_AT_MOST if is_long else _JOBS_AT_FIRST
+            self._drivers_at_first = search.drivers if is_long else 0
             if search.jobs < _JOBS_AT_MOST and found.waiting_total > len(found.waiting):
                 search = replace(search, jobs=_JOBS_AT_MOST)
                 continue
