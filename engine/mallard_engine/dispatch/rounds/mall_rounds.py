@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 
 import structlog
 
+from mallard_engine.core.matching.eligibility import servable
 from mallard_engine.core.matching.ranking import Matcher, Ranking, offerable
 from mallard_engine.core.matching.search_policy import (
+    JOBS_AT_FIRST,
     Search,
     end_reason,
     first_search,
@@ -22,6 +23,7 @@ from mallard_engine.core.model import Need, RoundRecord, Waiting
 from mallard_engine.core.places.markets import Mall
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.rounds.long_queue import LongQueue, Serve
+from mallard_engine.dispatch.rounds.named_jobs import Named, NamedJobs
 from mallard_engine.dispatch.rounds.offer_ladder import OfferLadder
 from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
 from mallard_engine.dispatch.rounds.round_memory import SeenDrivers
@@ -48,8 +50,6 @@ drivers in a tenth of a millisecond; the offer takes twice that."""
 _LONGEST_REST_S = 0.25
 # Drivers at whom a retry looks at least.
 _SEEN_BY_RETRIES = 32
-# New and due jobs that one round reads.
-_MOST_NAMED = 256
 
 
 class MallRounds:
@@ -91,18 +91,13 @@ class MallRounds:
         self._turns = ServiceTurns()
         self._rest = LongQueue(context.storage.offers, mall.market, mall.id)
         self._pass_looked_for = 0
-        # New and due jobs, which the next rounds read wherever they stand in the queue. New jobs
-        # come first, because thousands of jobs may fall due at once.
-        self._new: dict[str, None] = {}
-        self._due: dict[str, None] = {}
+        self._named = NamedJobs()
         # The service that was read last, where one call cannot read all; the one served last.
         self._after = ""
         self._served_last = ""
         self._pace = pace
         self._unserved = UnservedJobs(context, mall, apply_effects, tasks, pace)
         self._seen = SeenDrivers()
-        # Whether the next round was started by more than retries.
-        self._stirred = False
 
     def __len__(self) -> int:
         """The number of jobs in memory."""
@@ -126,12 +121,7 @@ class MallRounds:
             due: A job whose retry is due.
             driver: Whether a driver may have become free since the jobs were last ranked.
         """
-        if due:
-            self._due[due] = None
-        else:
-            self._stirred = True
-        if job:
-            self._new[job] = None
+        self._named.note(job, due, driver=driver)
         if driver:
             self._rest.begin(self._served_last)
         self._again = True
@@ -250,35 +240,41 @@ class MallRounds:
                 return served
             served += newly
 
-    async def _named_to_serve(self) -> list[str] | None:
+    async def _named_to_serve(self) -> Sequence[str] | None:
         """Return new and due jobs up to a limit; the next round takes the others.
 
-        None: the round was started by retries alone, and nothing has changed for any job.
+        None: the round was started by retries, or by new jobs behind many others, and there is
+        nothing to do for any job.
         """
-        is_retry, self._stirred = not self._stirred, False
-        named = take(self._new, _MOST_NAMED) + take(self._due, _MOST_NAMED)
-        self._unserved.called_for(named)
-        if self._new:
-            self._stirred = True
-        self._again = self._again or bool(self._new or self._due)
-        if is_retry and await self._is_in_vain(named):
+        named = self._named.take()
+        self._unserved.called_for(named.jobs)
+        self._again = self._again or bool(self._named)
+        if named.is_partial and await self._is_in_vain(named):
             return None
         self._seen.clear()
-        return named
+        return named.jobs
 
-    async def _is_in_vain(self, due: Sequence[str]) -> bool:
-        """Look at the due jobs and the drivers alone; return whether no job can be served.
+    async def _is_in_vain(self, named: Named) -> bool:
+        """Look at these jobs and the drivers alone; return whether no job can be served.
 
-        Postpones the jobs then. A whole round reads more: it is left to wake-ups, and to retries
-        that find other drivers here than the last round did.
+        Postpones the jobs then. A whole round reads more: it is left to wake-ups, to new jobs that
+        a driver here could take, and to retries that find other drivers here than the last round
+        did.
         """
         search = self._first_search()
         search = replace(search, drivers=max(search.drivers, _SEEN_BY_RETRIES))
-        found = await self._look(search, 0, due)
-        is_changed, has_moved = self._seen.note((*found.near, *found.coming))
-        if is_changed:
-            self._rest.begin(self._served_last)
-        if is_changed or has_moved:
+        found = await self._look(search, 0, named.jobs)
+        here = (*found.near, *found.coming)
+        if named.due:
+            is_changed, has_moved = self._seen.note(here)
+            if is_changed:
+                self._rest.begin(self._served_last)
+            if is_changed or has_moved:
+                return False
+        drivers = [near.driver for near in here]
+        arrived = [job for job in found.waiting if job.job in named.new]
+        may_serve = servable(arrived, lambda job: job, drivers, found.now_ms, self._policy)
+        if arrived and (may_serve or found.more):
             return False
         found = await self._collectable(found)
         jobs = [job for job in found.waiting if self._unserved.is_time(job, found.now_ms)]
@@ -326,7 +322,8 @@ class MallRounds:
         known = {job.job for job in found.waiting}
         served = await self._rest.serve(found, known, serve, self._pass_looked_for)
         if not (served or self._rest.is_done):
-            self._again = self._stirred = True
+            self._named.look_at_all()
+            self._again = True
         return served
 
     async def _serve_piece(self, piece: Found, failed: set[str]) -> int:
@@ -358,6 +355,7 @@ class MallRounds:
             after=self._after,
         )
         if jobs:
+            self._named.is_long = found.waiting_total > JOBS_AT_FIRST
             self._after = found.after
             self._seen.note((*found.near, *found.coming))
         if jobs or named:
@@ -486,14 +484,6 @@ class MallRounds:
 
     def _ref(self, job: Waiting) -> JobRef:
         return JobRef(job.job, self._mall.id)
-
-
-def take(jobs: dict[str, None], most: int) -> list[str]:
-    """Remove and return the first jobs, at most `most`."""
-    taken = list(islice(jobs, most))
-    for job in taken:
-        del jobs[job]
-    return taken
 
 
 def _resolve(over: asyncio.Future[None] | None) -> None:

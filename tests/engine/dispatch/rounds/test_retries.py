@@ -188,6 +188,34 @@ async def test_run_round_reads_a_queue_that_is_still_long_once(make_node: MakeNo
     assert node.calls.count("candidates") == 1
 
 
+@pytest.mark.finding("A7")
+@pytest.mark.parametrize("kind", ["sequential", "runs"])
+async def test_new_job_reads_a_long_queue_only_if_a_driver_may_take_it(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    node = await make_node(**KINDS[kind])
+    await node.online("d", vehicle=Vehicle(equipment=()))
+    await queue_unservable(node, 100)
+    rounds = node.dispatcher._rounds.at(MALL.id)
+    rounds.wake(driver=True)
+    await eventually(lambda: len(rounds) == 101 and not rounds.is_running)
+    read: list[int] = []
+    candidates = RedisOffers.candidates
+
+    async def count(self: RedisOffers, *args: Any, **kwargs: Any) -> Any:
+        read.append(kwargs["jobs"])
+        return await candidates(self, *args, **kwargs)
+
+    monkeypatch.setattr(RedisOffers, "candidates", count)
+    await node.submit(requires=("forklift",))
+    await eventually(lambda: len(rounds) == 102 and not rounds.is_running)
+    assert read
+    assert not any(read)
+    ref = await node.submit()
+    await node.offered(ref, "d")
+    assert any(read)
+
+
 async def test_retries_that_find_nothing_new_store_no_record(retrying: Node) -> None:
     ref = await retrying.submit(requires=("forklift",))
     await retried(retrying, ref)

@@ -23,7 +23,7 @@ from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
 from mallard_engine.dispatch.drivers.upcoming_drivers import UpcomingDrivers
 from mallard_engine.dispatch.rounds.batch.solver_thread import load_solver, solved
 from mallard_engine.dispatch.rounds.batch.unserved import UnservedInBatch
-from mallard_engine.dispatch.rounds.mall_rounds import take
+from mallard_engine.dispatch.rounds.named_jobs import take
 from mallard_engine.dispatch.rounds.retry_pace import STORAGE_AWAY_S, RetryPace
 from mallard_engine.dispatch.rounds.round_memory import SeenDrivers
 from mallard_engine.dispatch.rounds.runs.offers import NO_RUNS, RunOffers, RunsOffered
