@@ -6,8 +6,9 @@ app got an answer, so it does not repeat the call itself.
 """
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
@@ -82,6 +83,8 @@ class Confirmed:
         # By market, with their times, newest last.
         self._orders: _Kept[ConfirmedOrder] = {}
         self._steps: _Kept[ConfirmedStep] = {}
+        # By market: until when all that was confirmed is known to have been written.
+        self._written_s: dict[str, float] = {}
 
     @property
     def markets(self) -> Collection[str]:
@@ -98,10 +101,20 @@ class Confirmed:
         """Remember a step."""
         self._remember(self._steps, market, step)
 
+    @property
+    def now_s(self) -> float:
+        """The time by which items are remembered."""
+        return self._clock()
+
+    def nothing_lost(self, market: str, at_s: float) -> None:
+        """Note that until ``at_s`` the storage had lost nothing."""
+        self._written_s[market] = at_s
+
     async def restore(self, market: str) -> None:
         """Find what the storage has lost, and repeat it.
 
-        A failover forgets the last writes: the newest are looked for first, until some are known.
+        A failover forgets the last writes before it. The newest items are looked for first, until
+        some from before it are known; those from after it say nothing about these.
         What is refused is tried again by the next call: the driver may be unknown until the node
         has taken it back.
 
@@ -121,33 +134,37 @@ class Confirmed:
                 raise problem
 
     async def _report_lost_orders(self, market: str) -> None:
-        orders = list(dict.fromkeys(reversed(self._recent(self._orders, market))))
-        for start in range(0, len(orders), _ORDERS_AT_ONCE):
-            lost = await self._jobs.report_lost(market, orders[start : start + _ORDERS_AT_ONCE])
-            if not lost:
+        orders: dict[ConfirmedOrder, float] = {}
+        for at_s, order in reversed(self._recent(self._orders, market)):
+            orders.setdefault(order, at_s)
+        for some in _batches(list(orders.items()), _ORDERS_AT_ONCE):
+            lost = await self._jobs.report_lost(market, [order for order, _ in some])
+            if not lost and self._is_from_before(market, some[-1][1]):
                 return
             kept = [each for each in self._orders[market] if each[1].job not in lost]
             self._orders[market] = deque(kept, maxlen=_MOST)
 
     async def _forgotten(self, market: str) -> list[_Forgotten]:
         """Return the jobs whose last steps are gone, those first whose step came first."""
-        by_job: dict[str, list[ConfirmedStep]] = {}
-        for step in reversed(self._recent(self._steps, market)):
-            by_job.setdefault(step.job, []).insert(0, step)
+        by_job: dict[str, tuple[float, list[ConfirmedStep]]] = {}
+        for at_s, step in reversed(self._recent(self._steps, market)):
+            by_job.setdefault(step.job, (at_s, []))[1].insert(0, step)
         found: list[_Forgotten] = []
-        every = list(by_job.values())
-        for start in range(0, len(every), _JOBS_AT_ONCE):
-            some = every[start : start + _JOBS_AT_ONCE]
-            jobs = await asyncio.gather(*(self._job(steps[0].job) for steps in some))
+        for some in _batches(list(by_job.values()), _JOBS_AT_ONCE):
+            jobs = await asyncio.gather(*(self._job(steps[0].job) for _, steps in some))
             gone = [
                 _Forgotten(job, steps)
-                for job, steps in zip(jobs, some, strict=True)
+                for job, (_, steps) in zip(jobs, some, strict=True)
                 if job is None or not _has_come_further(job, steps[-1])
             ]
-            if not gone:
+            if not gone and self._is_from_before(market, some[-1][0]):
                 break
             found += gone
         return found[::-1]
+
+    def _is_from_before(self, market: str, at_s: float) -> bool:
+        """Whether an item was confirmed before the last loss of writes, for certain."""
+        return at_s <= self._written_s.get(market, -math.inf)
 
     async def _job(self, job: str) -> Job | None:
         try:
@@ -164,10 +181,10 @@ class Confirmed:
         self._drop_old(known)
         known.append((self._clock(), what))
 
-    def _recent(self, kept: _Kept[_T], market: str) -> list[_T]:
+    def _recent(self, kept: _Kept[_T], market: str) -> Sequence[tuple[float, _T]]:
         known = kept.get(market, deque())
         self._drop_old(known)
-        return [each for _, each in known]
+        return tuple(known)
 
     def _drop_old(self, known: deque[tuple[float, _T]]) -> None:
         since_s = self._clock() - _KEPT_S
@@ -188,6 +205,10 @@ class Confirmed:
             _log.warning("forgotten step not repeated", job=last.job, error=str(error))
         else:
             _log.warning("forgotten step repeated", job=last.job, state=last.state)
+
+
+def _batches(items: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 def _known_since(kept: _Kept[Any], since_s: float) -> set[str]:

@@ -131,8 +131,7 @@ class Dispatcher:
             self._disconnects,
             self._tasks,
             self._apply_effects,
-            self.recover_soon,
-            self._leases.hold,
+            self._leases,
             confirmed,
         )
 

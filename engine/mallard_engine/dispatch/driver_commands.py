@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from mallard_engine.core.model import Device, Driver, Vehicle
 from mallard_engine.core.pauses import MARKET
@@ -24,6 +25,7 @@ from mallard_engine.dispatch.drivers.upcoming_drivers import Block
 from mallard_engine.dispatch.etas.course import new_course
 from mallard_engine.dispatch.etas.live_etas import LiveEtas
 from mallard_engine.dispatch.etas.run_etas import RunEtas
+from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.ports import (
@@ -34,6 +36,7 @@ from mallard_engine.ports import (
     Hello,
     JobRef,
     NoSuchDriver,
+    NoSuchJob,
     OfferLive,
     OwnDriver,
     Refused,
@@ -43,6 +46,9 @@ from mallard_engine.ports import (
 from mallard_protocol.codes import CUSTOMER_PROBLEMS, ErrorCode, JobReason
 from mallard_protocol.lifecycle import JobState, Outcome, Step, Wish
 from mallard_protocol.messages import Barred, Proof
+
+# Refusals for which lost writes may be the reason: the step before this one may be among them.
+_DOUBTFUL: Final = frozenset({ErrorCode.NOT_YOURS, ErrorCode.STALE_ATTEMPT, ErrorCode.WRONG_STATE})
 
 
 class DriverCommands:
@@ -58,8 +64,7 @@ class DriverCommands:
         disconnects: Closed sockets that the storage does not know of yet.
         tasks: Background tasks.
         apply_effects: Applies effects in a market.
-        recover_soon: Called with a market whose drivers the node must take back.
-        hold_lease: Takes the node's lease of a market, unless it has it.
+        leases: The leases of this node.
         confirmed: Remembers the steps that were confirmed.
     """
 
@@ -74,8 +79,7 @@ class DriverCommands:
         disconnects: Disconnects,
         tasks: Tasks,
         apply_effects: ApplyEffects,
-        recover_soon: Callable[[str], None],
-        hold_lease: Callable[[str], Awaitable[None]],
+        leases: NodeLeases,
         confirmed: Confirmed,
     ) -> None:
         self._context = context
@@ -90,8 +94,7 @@ class DriverCommands:
         self._returns = returns
         self._disconnects = disconnects
         self._apply_effects = apply_effects
-        self._recover_soon = recover_soon
-        self._hold_lease = hold_lease
+        self._leases = leases
         self._confirmed = confirmed
         self._etas = RunEtas(context, tasks)
         self._live = LiveEtas(context, tasks)
@@ -115,7 +118,7 @@ class DriverCommands:
         self._disconnects.drop(market, driver)
         with self._reach.expecting(market, driver):
             try:
-                await self._hold_lease(market)
+                await self._leases.hold(market)
                 hello = await self._drivers.hello(
                     market,
                     driver,
@@ -126,7 +129,7 @@ class DriverCommands:
                     claims=claims,
                 )
             except StoreUnavailable:
-                self._recover_soon(market)  # the driver may be registered
+                self._leases.recover_soon(market)  # the driver may be registered
                 raise
             self._reach.connected(market, driver, hello.epoch)
         if located:
@@ -250,7 +253,42 @@ class DriverCommands:
         :meth:`mallard_engine.ports.Transfers.take_over`.
 
         Withdraws the live offer of a driver who reports custody of a parcel of another attempt.
+
+        Raises:
+            StoreUnavailable: also if the step may be refused only because of lost writes.
         """
+        progress = partial(self._progress, ref, driver, attempt, step, at_ms=at_ms, proof=proof)
+        progress = partial(progress, reason=reason, store=store, parcels=parcels, jobs=jobs)
+        market = self._context.places.market_of_mall(ref.mall).id
+        return await self._unless_forgotten(market, progress)
+
+    async def _unless_forgotten(
+        self, market: str, call: Callable[[], Awaitable[Answered]]
+    ) -> Answered:
+        """Refuse nothing while lost writes are not restored: the app would drop its report."""
+        known = self._leases.standing(market)
+        try:
+            return await call()
+        except (NoSuchJob, Refused) as refused:
+            is_doubtful = isinstance(refused, NoSuchJob) or refused.code in _DOUBTFUL
+            if is_doubtful and not await self._leases.has_kept(market, known):
+                raise StoreUnavailable("lost writes are being restored") from refused
+            raise
+
+    async def _progress(
+        self,
+        ref: JobRef,
+        driver: str,
+        attempt: int,
+        step: Step,
+        *,
+        at_ms: int | None,
+        proof: Proof | None,
+        reason: str,
+        store: str | None,
+        parcels: int | None,
+        jobs: Sequence[str] | None = None,
+    ) -> Answered:
         if step is Step.PICKED_UP and is_meeting(ref.mall):
             return await self._take_over(ref, driver, attempt, at_ms, proof, jobs)
         if jobs is not None:
@@ -292,7 +330,7 @@ class DriverCommands:
         if answered.driver.offer and answered.took_custody(ref.job, attempt):
             # The parcel on board takes the room for which the live offer was made.
             await self._withdraw(market, answered.driver.offer, "engine")
-        redo = partial(self.progress, ref, driver, attempt, step, at_ms=at_ms, proof=proof)
+        redo = partial(self._progress, ref, driver, attempt, step, at_ms=at_ms, proof=proof)
         redo = partial(redo, reason=reason, store=store, parcels=parcels)
         done = ConfirmedStep(ref.job, answered.job_state, redo, driver, attempt)
         self._confirmed.step(market, done)
@@ -393,7 +431,29 @@ class DriverCommands:
         attempt: int | None = None,
         at_ms: int | None = None,
     ) -> Answered:
-        """See :meth:`mallard_engine.ports.Jobs.problem` and `Returns.undelivered`."""
+        """See :meth:`mallard_engine.ports.Jobs.problem` and `Returns.undelivered`.
+
+        Raises:
+            StoreUnavailable: also if it may be refused only because of lost writes.
+        """
+        problem = partial(self._problem, market, driver, kind=kind, mall=mall, job=job, store=store)
+        problem = partial(problem, until_ms=until_ms, text=text, attempt=attempt, at_ms=at_ms)
+        return await self._unless_forgotten(market, problem)
+
+    async def _problem(
+        self,
+        market: str,
+        driver: str,
+        *,
+        kind: str,
+        mall: str,
+        job: str,
+        store: str,
+        until_ms: int | None,
+        text: str,
+        attempt: int | None,
+        at_ms: int | None,
+    ) -> Answered:
         if job and kind in CUSTOMER_PROBLEMS:
             known = await self._jobs.get(job)
             answered = await self._context.storage.returns.undelivered(

@@ -144,6 +144,22 @@ class NodeLeases:
             beat = await self._leases.beat(market, self._node)
             self._standings.setdefault(market, beat.standing)
 
+    def standing(self, market: str) -> Standing | None:
+        """Return the standing under which this node's drivers were last taken back."""
+        return self._standings.get(market)
+
+    async def has_kept(self, market: str, known: Standing | None) -> bool:
+        """Return whether the storage has kept, since ``known``, what this node has confirmed.
+
+        Renews the lease to find out. If not, what is lost is being restored.
+
+        Raises:
+            StoreUnavailable: unknown.
+        """
+        await self._renew(market)
+        is_as_known = known is None or self._standings.get(market) == known
+        return is_as_known and market not in self._recovering
+
     async def beat(self) -> None:
         """Renew presence and leases; give up leases that are no longer needed.
 
@@ -255,9 +271,12 @@ class NodeLeases:
         if self._is_empty(market) and not is_wanted and market not in self._confirmed.markets:
             await self._give_up(market)
             return
+        began_s = self._confirmed.now_s
         beat = await self._leases.beat(market, self._node)
         known = self._standings.setdefault(market, beat.standing)
         is_news = beat.standing != known or self._has_lost(market, beat.standing)
+        if not is_news:
+            self._confirmed.nothing_lost(market, began_s)
         if market in self._to_recover or is_news:
             self._start_recovery(market, beat.standing)
         for node in beat.dead:

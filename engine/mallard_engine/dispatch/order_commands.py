@@ -1,6 +1,7 @@
 """Commands of order services and operators: each is one transition and its effects."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -138,7 +139,9 @@ class OrderCommands:
         effects = await self._jobs.cancel(ref, actor, reason, code=code, note=note, plan=plan)
         self._apply_to_job(ref, effects)
         redo = partial(self.cancel, ref, actor, reason, code=code, note=note, job=job)
-        state = JobState.RETURNING if is_on_board else JobState.CANCELLED
+        self._confirm(ref, JobState.RETURNING if is_on_board else JobState.CANCELLED, redo)
+
+    def _confirm(self, ref: JobRef, state: JobState, redo: Callable[[], Awaitable[None]]) -> None:
         market = self._context.places.market_of_mall(ref.mall).id
         self._confirmed.step(market, ConfirmedStep(ref.job, state, redo))
 
@@ -160,6 +163,7 @@ class OrderCommands:
     async def received(self, ref: JobRef, actor: str) -> None:
         """See :meth:`mallard_engine.ports.Returns.received`."""
         self._apply_to_job(ref, await self._context.storage.returns.received(ref, actor))
+        self._confirm(ref, JobState.RETURNED, partial(self.received, ref, actor))
 
     async def return_place(self, job: Job) -> ReturnPlace | None:
         """Return where a job went back to; where it would now, if that is not stored."""
@@ -254,6 +258,7 @@ class OrderCommands:
     async def close(self, ref: JobRef, state: JobState, actor: str, reason: str) -> None:
         """See :meth:`mallard_engine.ports.Jobs.close`."""
         self._apply_to_job(ref, await self._jobs.close(ref, state, actor, reason))
+        self._confirm(ref, state, partial(self.close, ref, state, actor, reason))
 
     async def quote(self, mall: str, need: Need) -> RoundRecord:
         """Return the round that such a job would get now. Nothing is stored."""

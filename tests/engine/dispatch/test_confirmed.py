@@ -1,13 +1,16 @@
 """What a node has confirmed, after a failover that forgot it."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mallard_engine.ports import JobRef
+from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
+from mallard_engine.ports import ConfirmedOrder, JobRef, Refused, StoreUnavailable
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import KEYS, MARKET, Node, RecordingSink
@@ -65,6 +68,107 @@ async def test_forgotten_delivery_is_repeated(node: Node, sink: RecordingSink) -
     await node.is_in(ref, JobState.DELIVERED)
     assert not (await node.driver("d")).jobs
     assert await alerts(node) == []
+
+
+async def repeats(call: Callable[[], Awaitable[Any]]) -> None:
+    """Call as a client does: again while the storage is unavailable, and never after a refusal."""
+
+    async def has_answered() -> bool:
+        try:
+            await call()
+        except StoreUnavailable:
+            return False
+        return True
+
+    await eventually(has_answered)
+
+
+async def test_step_after_a_forgotten_one_is_not_refused(node: Node, sink: RecordingSink) -> None:
+    ref, attempt = await held(node, sink)
+    replica = await Replica.of(node)
+    await node.does(ref, "d", attempt, Step.PICKED_UP)
+    await replica.takes_over()
+    await repeats(lambda: node.does(ref, "d", attempt, Step.DELIVERED))
+    assert (await node.job(ref)).state is JobState.DELIVERED
+
+
+@pytest.mark.parametrize("report", ["step", "problem"])
+async def test_report_after_a_forgotten_accept_is_not_refused(
+    node: Node, sink: RecordingSink, report: str
+) -> None:
+    async def recover(market: str, rewound: bool) -> None:
+        await node.hello("d")  # as the gateway does
+
+    async def reports() -> None:
+        if report == "step":
+            await node.does(ref, "d", attempt, Step.DELIVERED)
+            return
+        await node.dispatcher.drivers.problem(
+            MARKET,
+            "d",
+            kind="no_answer",
+            mall=ref.mall,
+            job=ref.job,
+            store="",
+            until_ms=None,
+            text="",
+            attempt=attempt,
+        )
+
+    node.dispatcher.recover = recover
+    ref = await node.submit()
+    await node.waits(ref)
+    await node.online("d")
+    offer = await node.offered(ref, "d")
+    replica = await Replica.of(node)
+    attempt = (await node.accepts(offer)).attempt
+    await node.does(ref, "d", attempt, Step.PICKED_UP)
+    await replica.takes_over()
+    await repeats(reports)
+    job = await node.job(ref)
+    assert job.state is JobState.DELIVERED if report == "step" else job.problems
+
+
+async def turns(node: Node, ref: JobRef, attempt: int, step: Step) -> None:
+    """Take a parcel back, or report it as returned."""
+    at_ms = node.store.now_ms()
+    await node.dispatcher.drivers.progress(ref, "d", attempt, step, at_ms=at_ms, reason="")
+
+
+async def test_return_after_a_forgotten_turn_is_not_refused_for_its_state(
+    node: Node, sink: RecordingSink
+) -> None:
+    ref, attempt = await held(node, sink)
+    await node.does(ref, "d", attempt, Step.PICKED_UP)
+    replica = await Replica.of(node)
+    await turns(node, ref, attempt, Step.RETURNING)
+    await replica.takes_over()
+    with pytest.raises(Refused, match="no_position"):
+        await repeats(partial(turns, node, ref, attempt, Step.RETURNED))
+    assert (await node.job(ref)).state is JobState.RETURNING
+
+
+@pytest.mark.parametrize("by", ["shop", "operator"])
+async def test_forgotten_end_by_another_than_the_driver_is_repeated(
+    node: Node, sink: RecordingSink, by: str
+) -> None:
+    ref, attempt = await held(node, sink)
+    await node.does(ref, "d", attempt, Step.PICKED_UP)
+    await turns(node, ref, attempt, Step.RETURNING)
+    replica = await Replica.of(node)
+    if by == "shop":
+        await node.dispatcher.orders.received(ref, "kiosk")
+    else:
+        await node.dispatcher.orders.close(ref, JobState.RETURNED, "ops", "")
+    await replica.takes_over()
+    node.dispatcher.beat_now()
+    await node.is_in(ref, JobState.RETURNED)
+
+
+async def test_refusal_without_lost_writes_is_final(node: Node, sink: RecordingSink) -> None:
+    ref, attempt = await held(node, sink)
+    with pytest.raises(Refused, match="wrong_state"):
+        await node.does(ref, "d", attempt, Step.DELIVERED)
 
 
 async def test_step_that_is_not_forgotten_is_not_repeated(node: Node, sink: RecordingSink) -> None:
@@ -153,3 +257,67 @@ async def test_node_without_drivers_tells_of_its_orders(make_node: MakeNode, sha
         return await alerts(node) == [("job_lost", lost.job)]
 
     await eventually(is_raised)
+
+
+class Stored:
+    """The jobs of a storage that has lost those of ``lost``."""
+
+    def __init__(self, *lost: str) -> None:
+        self.lost = set(lost)
+        self.reported: set[str] = set()
+
+    async def get(self, job: str) -> SimpleNamespace:
+        state = JobState.ASSIGNED if job in self.lost else JobState.PICKED_UP
+        return SimpleNamespace(id=job, state=state, driver="d", terminal=False)
+
+    async def report_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Sequence[str]:
+        found = [order.job for order in orders if order.job in self.lost]
+        self.reported.update(found)
+        return found
+
+
+@dataclass
+class Memory:
+    """What a node has confirmed, one item after the other."""
+
+    stored: Stored
+    now_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        async def claim(*_: object) -> None: ...
+
+        self.confirmed = Confirmed(self.stored, lambda: self.now_s, claim)  # type: ignore[arg-type]
+
+    def order(self, job: str) -> None:
+        self.now_s += 0.01
+        order = SimpleNamespace(id=job, service="shop", external_id="", created_ms=0)
+        self.confirmed.order(MARKET, order)  # type: ignore[arg-type]
+
+    def pickup(self, job: str) -> None:
+        async def redo() -> None:
+            self.stored.lost.discard(job)
+
+        self.now_s += 0.01
+        self.confirmed.step(MARKET, ConfirmedStep(job, JobState.PICKED_UP, redo, "d", 1))
+
+
+async def test_lost_step_is_found_behind_many_later_ones() -> None:
+    memory = Memory(Stored("lost"))
+    memory.pickup("kept")
+    memory.confirmed.nothing_lost(MARKET, memory.now_s)
+    memory.pickup("lost")
+    for number in range(200):  # on the server that has taken over, before the node notices
+        memory.pickup(f"later-{number}")
+    await memory.confirmed.restore(MARKET)
+    assert not memory.stored.lost
+
+
+async def test_lost_order_is_found_behind_many_later_ones() -> None:
+    memory = Memory(Stored("lost"))
+    memory.order("kept")
+    memory.confirmed.nothing_lost(MARKET, memory.now_s)
+    memory.order("lost")
+    for number in range(600):
+        memory.order(f"later-{number}")
+    await memory.confirmed.restore(MARKET)
+    assert memory.stored.reported == {"lost"}
