@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { ProgressMessage } from "../src/contract.js";
 import type { Action } from "../src/driver/actions.js";
 import { RequestRefused, Stopped } from "../src/errors.js";
 import { events, only, Phone, sent, SERVER_MS, WELCOME } from "./phone.js";
@@ -62,6 +63,24 @@ test("a report that is refused for good fails and makes way", () => {
   const [settled] = only(refused, "settle");
   assert.ok(settled?.error instanceof RequestRefused && settled.error.missing[0] === "pin");
   assert.equal(phone.core.session.reports.size, 0);
+});
+
+test("a confirmed end that the engine has lost is reported again", () => {
+  const phone = new Phone();
+  const held = { job: "j", attempt: 3, state: "picked_up" };
+  phone.start();
+  phone.online({ state: "on_run", jobs: [held] });
+  const report = { job: "j", step: "delivered", proof: { kind: "code", value: "1234" } } as const;
+  const first = sent(phone.did(phone.core.progress(phone.now, 1, report)))[0] as ProgressMessage;
+  const done = { type: "reply", state: "available", job: "j", job_state: "delivered" };
+  phone.hears({ ...done, id: first.id, attempt: 3 });
+  phone.did(phone.core.closed(phone.now, 1, { reason: "lost", code: 1006 }));
+  phone.pass(5_000);
+  const again = sent(phone.online({ state: "on_run", jobs: [{ ...held, attempt: 4 }] }, 2));
+  const second = again.find(({ type }) => type === "progress") as ProgressMessage;
+  assert.deepEqual(second, { ...first, id: second.id, attempt: 4 });
+  phone.hears({ ...done, id: second.id, attempt: 4 }, 2);
+  assert.deepEqual([phone.core.session.view.jobs.size, phone.core.session.queued], [0, []]);
 });
 
 test("what was saved is reported by the next run of the app", () => {
@@ -187,8 +206,101 @@ test("fixes of a frame that could not be sent are kept", () => {
   phone.start();
   phone.online();
   const { actions } = phone.core.location(phone.now, { lat: 33, lon: -111 });
-  phone.core.unsent(only(actions, "send")[0]?.fixes ?? []);
+  phone.did(phone.core.unsent(phone.now, only(actions, "send")[0]?.fixes ?? []));
   assert.equal(phone.core.session.fixes.size, 1);
+});
+
+test("fixes that the engine refused for now wait for the time that it names", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  const fix = { lat: 33, lon: -111 };
+  const refused = only(phone.did(phone.core.location(phone.now, fix).actions), "send")[0];
+  phone.did(phone.core.unsent(phone.now, refused?.fixes ?? [], 20));
+  assert.equal(phone.core.session.fixes.size, 1);
+  phone.pass(8_000);
+  phone.did(phone.core.location(phone.now, fix).actions);
+  assert.deepEqual(sent(phone.passAlive(11_000)).filter(({ type }) => type === "location"), []);
+  const later = sent(phone.passAlive(1_000)).filter(({ type }) => type === "location");
+  assert.deepEqual(later.map((message) => message.type === "location" && message.fixes.length), [2]);
+});
+
+test("fixes that wait for that time survive a reconnect", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  const fix = { lat: 33, lon: -111 };
+  const refused = only(phone.did(phone.core.location(phone.now, fix).actions), "send")[0];
+  phone.did(phone.core.unsent(phone.now, refused?.fixes ?? [], 20));
+  phone.did(phone.core.closed(phone.now, 1, { reason: "lost", code: 1006 }));
+  phone.pass(5_000);
+  assert.deepEqual(sent(phone.online({}, 2)), []);
+  const later = sent(phone.passAlive(20_000, 2)).filter(({ type }) => type === "location");
+  assert.equal(later.length, 1);
+});
+
+test("fixes of several frames that come back are in order again", () => {
+  const phone = new Phone();
+  phone.start();
+  phone.online();
+  const frames = [0, 1].map(() => {
+    const { actions } = phone.core.location(phone.now, { lat: 33, lon: -111 });
+    return only([...phone.did(actions), ...phone.passAlive(5_000)], "send")[0]?.fixes ?? [];
+  });
+  for (const fixes of frames) phone.did(phone.core.unsent(phone.now, fixes, 20));
+  const times = phone.core.session.fixes.take().map(({ upMs }) => upMs);
+  assert.deepEqual(times, [1_000, 6_000]);
+});
+
+test("many stored fixes are sent as fast as a socket may send, and a status follows them", () => {
+  const phone = new Phone({ fixLimit: 5_000 });
+  phone.start();
+  for (let count = 0; count < 4_500; count += 1) {
+    phone.nowMs += 10;
+    phone.core.location(phone.now, { lat: 33, lon: -111 });
+  }
+  const types = (actions: Action[]): string[] =>
+    sent(actions)
+      .map(({ type }) => type)
+      .filter((type) => type === "location" || type === "status");
+  assert.equal(types(phone.online()).length, 20);
+  assert.deepEqual(types(phone.did(phone.core.status(phone.now, 1, "available"))), []);
+  assert.deepEqual(types(phone.pass(3_900)), []);
+  assert.equal(types(phone.pass(200)).length, 20);
+  const rest = types(phone.passAlive(4_000));
+  assert.deepEqual(rest, [...Array<string>(5).fill("location"), "status"]);
+});
+
+test("requests that wait for fixes keep their order", () => {
+  const phone = new Phone({ fixLimit: 5_000, requestTimeoutS: 60 });
+  phone.start();
+  for (let count = 0; count < 2_500; count += 1) {
+    phone.nowMs += 10;
+    phone.core.location(phone.now, { lat: 33, lon: -111 });
+  }
+  phone.online();
+  phone.did(phone.core.progress(phone.now, 1, { job: "j", attempt: 1, step: "returned" }));
+  // Time passes, but the timer has not fired when the next request comes.
+  phone.nowMs += 4_000;
+  phone.did(phone.core.status(phone.now, 2, "available"));
+  const types = sent(phone.actions).map(({ type }) => type);
+  assert.deepEqual(types.slice(-3), ["location", "progress", "status"]);
+});
+
+test("a status that waits for fixes is sent once, on the next connection if this one ends", () => {
+  const phone = new Phone({ fixLimit: 5_000, requestTimeoutS: 60 });
+  phone.start();
+  for (let count = 0; count < 2_500; count += 1) {
+    phone.nowMs += 10;
+    phone.core.location(phone.now, { lat: 33, lon: -111 });
+  }
+  phone.online();
+  phone.did(phone.core.status(phone.now, 1, "available"));
+  phone.did(phone.core.closed(phone.now, 1, { reason: "lost", code: 1006 }));
+  phone.pass(3_000);
+  phone.online({}, 2);
+  phone.passAlive(10_000, 2);
+  assert.equal(sent(phone.actions).filter(({ type }) => type === "status").length, 1);
 });
 
 test("a full buffer drops the oldest fix", () => {

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
+from mallard_client.driver.buffers import MAX_FIXES
+from mallard_client.driver.session import BURST_EVERY_S, BURST_FRAMES
 from mallard_client.errors import RequestRefused, Stopped
+from mallard_protocol.codes import RATE_BURST_BYTES, RATE_BYTES_PER_S, RATE_FRAMES_PER_S
 from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import Proof
+from mallard_protocol.messages import Location, Proof
 from tests.clients.conftest import CLOCK_MS, MakeApp
 from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job
 from tests.clients.waits import Waits
@@ -35,6 +39,38 @@ async def test_offline_fixes_are_sent_first_after_reconnecting(
     assert app.fixes_dropped == 10
     await socket.reply(await socket.read("status"))
     await going
+
+
+async def test_many_stored_fixes_are_sent_as_fast_as_a_socket_may_send(
+    engine: Counterpart, app_of: MakeApp, waits: Waits
+) -> None:
+    app = app_of(fix_limit=5_000)
+    for index in range(4_500):
+        app.location(33.4, -111.9, at_ms=CLOCK_MS + index)
+    going = asyncio.create_task(app.status(Wish.AVAILABLE))
+    waits.passing.clear()
+    socket = await engine.accepted()
+    await socket.welcome(state="offline", location_ms=2_500)
+    for count in range(45):
+        if count == 20:
+            await eventually(lambda: 4.0 in waits.seconds)
+            # Messages are read and answered meanwhile.
+            await socket.send("ping")
+            await socket.read("pong")
+            waits.passing.set()
+        assert len((await socket.read("location"))["fixes"]) == 100
+    await socket.reply(await socket.read("status"))
+    await going
+    assert waits.seconds.count(4.0) == 2
+
+
+def test_burst_of_stored_fixes_is_within_the_limits_of_a_socket() -> None:
+    fix = (SERVER_TIME_MS, -33.1234567, -111.1234567, 12.345678901234567) + 2 * (123.456789012345,)
+    frame = msgspec.json.encode(Location((fix,) * MAX_FIXES, now_ms=SERVER_TIME_MS))
+    size = BURST_FRAMES * len(frame)
+    assert size < 0.8 * RATE_BURST_BYTES  # the rest is for reports
+    assert size / BURST_EVERY_S < RATE_BYTES_PER_S
+    assert BURST_FRAMES / BURST_EVERY_S < RATE_FRAMES_PER_S
 
 
 async def test_fixes_are_sent_at_the_advised_interval(
@@ -94,6 +130,31 @@ async def test_offline_reports_keep_their_order_and_times(
     await socket.reply(report, job=JOB, job_state="delivered", attempt=3)
     await handed_over
     assert app.jobs == {}
+    assert app.unreported == 0
+
+
+@pytest.mark.parametrize("step", [Step.DELIVERED, Step.RETURNED])
+async def test_confirmed_end_that_the_engine_has_lost_is_reported_again(
+    engine: Counterpart, app_of: MakeApp, step: Step
+) -> None:
+    app = app_of()
+    before = "returning" if step is Step.RETURNED else "picked_up"
+    held = a_job(attempt=3, state=before)
+    socket = await engine.accepted()
+    await socket.welcome(state="on_run", jobs=[held])
+    await app.online()
+    ended = app.progress(JOB, step, at_ms=CLOCK_MS + 1, proof=Proof("code", "1234"))
+    first = await socket.read("progress")
+    await socket.reply(first, job=JOB, job_state=step, attempt=3)
+    await ended
+    # The node that has confirmed it died together with the store's server.
+    socket.abort()
+    socket = await engine.accepted()
+    await socket.welcome(state="on_run", jobs=[a_job(attempt=4, state=before)])
+    again = await socket.read("progress")
+    assert again == {**first, "id": again["id"], "attempt": 4}
+    await socket.reply(again, job=JOB, job_state=step, attempt=4)
+    await eventually(lambda: app.jobs == {})
     assert app.unreported == 0
 
 

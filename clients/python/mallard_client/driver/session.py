@@ -4,7 +4,8 @@ import asyncio
 import logging
 import random
 from collections import deque
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
 
@@ -23,7 +24,7 @@ from mallard_client.driver.events import (
 from mallard_client.driver.socket import Link, OnReply
 from mallard_client.driver.state import DriverView, Push
 from mallard_client.driver.state_keeper import Intent, Keeping
-from mallard_client.errors import LinkLost, NoAnswer, RequestRefused
+from mallard_client.errors import LinkLost, NoAnswer, QueueFull, RequestRefused
 from mallard_client.tokens import Sleep
 from mallard_client.waiting import first_of, outcome_unless
 from mallard_protocol.codes import LOCATION_MS, ErrorCode, StateWhy
@@ -47,6 +48,13 @@ from mallard_protocol.messages import (
 )
 
 _MAX_OFFERS = 8
+_LAST_STEPS = frozenset({Step.DELIVERED, Step.RETURNED})
+# More jobs than a driver ends while writes may still be lost.
+_MAX_ENDED = 50
+# Stored fixes are sent in bursts. One takes three quarters of what a socket may send at once, which
+# is refilled before the next: see the constants RATE_ of the contract.
+BURST_FRAMES = 20
+BURST_EVERY_S = 4.0
 
 _log = logging.getLogger(__name__)
 
@@ -104,6 +112,8 @@ class AppSession:
         self._announcer = announcer
         self._keeping = keeping
         self._last_offer: str | None = None
+        # The confirmed last steps of jobs, which the engine may lose.
+        self._ended: dict[str, Report] = {}
         # When each job's last timed step was.
         self._last_timed: dict[str, Moment] = {}
         self._advised_every_ms = LOCATION_MS
@@ -118,6 +128,9 @@ class AppSession:
         self._asked: Intent | None = None
         self._replaced = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._bursting = asyncio.Lock()
+        # Whether a full burst of fixes was sent, after which the next one must wait.
+        self._burst_sent = False
         self._recall()
         self._announced = self._current_state()
 
@@ -152,6 +165,25 @@ class AppSession:
         self.reports.add(report)
         self._keep()
 
+    def _report_again(self, welcome: Welcome) -> None:
+        """Report the end of each job that the engine has confirmed, and has lost since."""
+        for detail in welcome.jobs:
+            ended = self._ended.pop(detail.job, None)
+            if ended is None:
+                continue
+            again = replace(ended, attempt=detail.attempt, answer=None)
+            with suppress(QueueFull):
+                if detail.state in BEFORE_PICKUP:
+                    self.add_report(replace(again, step=Step.PICKED_UP, proof=None))
+                self.add_report(again)
+
+    def _note_end(self, report: Report, reply: Reply) -> None:
+        if report.step not in _LAST_STEPS or reply.job_state != report.step:
+            return
+        self._ended[report.job] = report
+        if len(self._ended) > _MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def happened(self, job: str, step: Step, at_ms: int | None) -> Moment:
         """Return when a step happened. One not later than the last is a repeat to the engine."""
         at = self.clock.happened(at_ms)
@@ -174,16 +206,21 @@ class AppSession:
         )
 
     async def welcomed(self, welcome: Welcome, link: Link) -> None:
-        """Apply a welcome, then send the buffered fixes, on which `status` depends."""
+        """Apply a welcome, then send the buffered fixes, on which `status` depends.
+
+        If there are many, the rest follows later, so that messages are read meanwhile.
+        """
         if self._keeping.belongs_to_another(welcome):
             self._discard_other_driver()
         self._set_pace(welcome.location_ms)
         self.view.apply_welcome(welcome)
+        self._report_again(welcome)
         self.emit(welcome)
         self._note_changes()
         if welcome.offer is not None:
             await self._offered(welcome.offer, link)
-        await self.flush(link)
+        if not await self._send_burst(link):
+            self._fix_came.set()
         self._forgotten = self._must_restate(welcome)
         self._wish_unsent.set()
 
@@ -209,20 +246,37 @@ class AppSession:
             self.emit(message)
 
     async def flush(self, link: Link) -> None:
-        """Send every fix that waits, oldest first. Raises `LinkLost`; what was not sent is kept."""
+        """Send every fix that waits, oldest first, no faster than a socket may.
+
+        Raises `LinkLost`; what was not sent is kept.
+        """
         async with self._flushing:
+            while not await self._send_burst(link):
+                await self._sleep(BURST_EVERY_S)
+                self._burst_sent = False
+
+    async def _send_burst(self, link: Link) -> bool:
+        """Send fixes that wait, unless a burst was just sent; return whether none is left."""
+        async with self._bursting:
             self._fix_came.clear()
-            while fixes := self.fixes.take():
-                on_wire = tuple(fix.on_wire(self.clock.offset_ms) for fix in fixes)
-                sent = False
-                try:
-                    await link.send(Location(on_wire, now_ms=max(0, self.clock.now_ms())))
-                    sent = True
-                finally:
-                    if not sent:
-                        self.fixes.put_back(fixes)
-                self.view.fixes_sent()
-                self._note_changes()
+            for _ in range(0 if self._burst_sent else BURST_FRAMES):
+                if not (fixes := self.fixes.take()):
+                    return True
+                await self._send_frame(fixes, link)
+            self._burst_sent = len(self.fixes) > 0
+            return not self._burst_sent
+
+    async def _send_frame(self, fixes: tuple[LocalFix, ...], link: Link) -> None:
+        on_wire = tuple(fix.on_wire(self.clock.offset_ms) for fix in fixes)
+        sent = False
+        try:
+            await link.send(Location(on_wire, now_ms=max(0, self.clock.now_ms())))
+            sent = True
+        finally:
+            if not sent:
+                self.fixes.put_back(fixes)
+        self.view.fixes_sent()
+        self._note_changes()
 
     async def send_fixes(self, connection: Connection) -> None:
         """Send new fixes in batches, at the advised interval, without end."""
@@ -263,6 +317,7 @@ class AppSession:
             if reply.attempt is not UNSET and reply.job_state not in BEFORE_PICKUP:
                 self.reports.renumber(report.job, report.attempt, reply.attempt)
             self.view.apply_reported(report.job, reply)
+            self._note_end(report, reply)
             if self.reports.is_first(report):
                 self.reports.answered(reply)
                 self._settled(report, reply=reply)
@@ -442,5 +497,6 @@ class AppSession:
         _log.warning(
             "dropped reports that another driver left on this device: %d", self.reports.clear()
         )
+        self._ended.clear()
         self.intent = None
         self.view = DriverView()

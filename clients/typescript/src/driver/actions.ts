@@ -9,7 +9,7 @@ import type { HeldJob } from "./view.js";
 /**
  * `link` numbers the connections: the core ignores what happens on one that it has given up.
  *
- * `send`: `fixes` are those in the frame; a shell that can no longer send it passes them to `unsent`.
+ * `send`: `fixes` are those in the frame; a shell passes them to `unsent` if the engine did not take them.
  * `close`: with `abort` the connection is dead. `ping`: the shell's transport can ping by itself; it calls `ponged`. `token`: ask the provider.
  * `save`: before the call that caused it returns. `offer`: one more for `offers`. `settle`: resolve
  * or reject the app's call.

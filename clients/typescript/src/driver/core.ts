@@ -101,9 +101,9 @@ export class DriverCore {
     return this.after(now, () => this.connection.closed(link, ending));
   }
 
-  /** The fixes of a frame that could not be sent any more. */
-  unsent(fixes: readonly LocalFix[]): void {
-    this.session.fixes.putBack(fixes);
+  /** Keep the fixes of a frame that the engine has not taken; it wants none for `afterS`. */
+  unsent(now: Now, fixes: readonly LocalFix[], afterS?: number): Action[] {
+    return this.after(now, () => this.session.keepFixes(fixes, afterS));
   }
 
   tokenGiven(now: Now, ask: number, token: unknown): Action[] {

@@ -113,9 +113,9 @@ export class FixBuffer {
     return this.fixes.splice(0, MAX_FIXES);
   }
 
-  /** Put back fixes that could not be sent, before the others, while there is room. */
+  /** Put back fixes that could not be sent, in the order of time, while there is room. */
   putBack(fixes: readonly LocalFix[]): void {
-    this.fixes.unshift(...fixes);
+    this.fixes = [...fixes, ...this.fixes].sort((one, other) => one.upMs - other.upMs);
     this.trim();
   }
 

@@ -46,6 +46,11 @@ export class ReportQueue {
     return this.reports.length;
   }
 
+  /** Whether there is no room for a report and one that precedes it. */
+  get isFull(): boolean {
+    return this.reports.length + 2 > MAX_REPORTS;
+  }
+
   get first(): Report | undefined {
     return this.reports[0];
   }

@@ -37,6 +37,15 @@ export interface SessionOptions {
 const LOCATION_MS = 4_000;
 const FIRST_RETRY_S = 0.5;
 const LONGEST_RETRY_S = 30;
+const LAST_STEPS: readonly string[] = ["delivered", "returned"];
+// More jobs than a driver ends while writes may still be lost.
+const MAX_ENDED = 50;
+// A misconfigured proxy must not keep fixes back for a day.
+const LONGEST_HOLD_S = 60;
+// Stored fixes are sent in bursts. One takes three quarters of what a socket may send at once, and is
+// refilled before the next.
+const BURST_FRAMES = 20;
+const BURST_EVERY_MS = 4_000;
 
 /**
  * Whether a report is over. All fixes precede one that needs a position: the driver must move first,
@@ -56,7 +65,13 @@ export class Session implements ConnectionListener {
   private readonly jitter: FullJitter;
   private advisedEveryMs = LOCATION_MS;
   private fixesAtMs = 0;
+  /** The uptime before which the engine wants no fixes; only those that a request needs are sent. */
+  private heldUntilMs = 0;
+  /** The uptime before which no further burst of fixes is sent. */
+  private burstAtMs = 0;
   private lastOffer?: string;
+  /** The confirmed last steps of jobs, which the engine may lose. */
+  private readonly ended = new Map<string, Report>();
   private reporting?: { report: Report; request: Request };
   /** The app's `status` that is not answered yet. */
   private asked?: Request;
@@ -134,16 +149,18 @@ export class Session implements ConnectionListener {
     this.owner = owner;
     this.setPace(welcome.location_ms);
     this.view.applyWelcome(welcome);
+    this.reportAgain(welcome);
     this.out.emit(welcome);
     this.noteChanges();
     if (welcome.offer !== null) this.offeredNow(welcome.offer);
-    this.flush();
+    if (this.clock.upMs >= this.heldUntilMs) this.flush();
     this.forgotten = this.mustRestate(welcome);
     // Not yet connected at the first welcome: `connected` follows.
     this.restate();
   }
 
   connected(): void {
+    this.sendFixes();
     this.report();
     this.restate();
   }
@@ -192,27 +209,51 @@ export class Session implements ConnectionListener {
     return kept;
   }
 
-  /** Send every fix that waits, oldest first. */
-  flush(): void {
-    for (let fixes = this.fixes.take(); fixes.length; fixes = this.fixes.take()) {
+  /** Keep fixes that the engine has not taken; it wants none for `afterS`. */
+  keepFixes(fixes: readonly LocalFix[], afterS = 0): void {
+    this.fixes.putBack(fixes);
+    const heldUntilMs = this.clock.upMs + Math.min(afterS, LONGEST_HOLD_S) * 1000;
+    this.heldUntilMs = Math.max(this.heldUntilMs, heldUntilMs);
+    this.sendFixes();
+  }
+
+  /**
+   * Send the fixes that wait, oldest first, no faster than a socket may; return whether none is left.
+   * The rest follows by itself.
+   */
+  flush(): boolean {
+    const { upMs } = this.clock;
+    for (let frames = 0; upMs >= this.burstAtMs; frames += 1) {
+      if (frames === BURST_FRAMES) {
+        this.burstAtMs = upMs + BURST_EVERY_MS;
+        break;
+      }
+      const fixes = this.fixes.take();
+      if (!fixes.length) break;
       const now_ms = Math.max(0, Math.round(this.clock.wallMs));
       const wire = fixes.map((fix) => onWire(fix, this.clock));
       this.connection.send({ type: "location", fixes: wire, now_ms }, fixes);
       this.view.fixesSent();
     }
     this.noteChanges();
+    if (this.fixes.size) {
+      this.fixesAtMs = this.burstAtMs;
+      this.sendFixes();
+    }
+    return !this.fixes.size;
   }
 
   /** Send new fixes in batches, at the advised interval. */
   private sendFixes(): void {
     if (!this.connection.connected || !this.fixes.size) return;
     const { upMs } = this.clock;
-    if (upMs < this.fixesAtMs) {
-      this.timers.set("fixes", this.fixesAtMs, () => this.sendFixes());
+    const notBeforeMs = Math.max(this.fixesAtMs, this.heldUntilMs);
+    if (upMs < notBeforeMs) {
+      this.timers.set("fixes", notBeforeMs, () => this.sendFixes());
       return;
     }
     this.fixesAtMs = upMs + this.locationMs;
-    this.flush();
+    if (this.flush()) this.connection.fixesSent();
   }
 
   /** Change the interval between fixes, including a wait that has begun. */
@@ -231,6 +272,27 @@ export class Session implements ConnectionListener {
     this.queueChanged();
     this.keep();
     this.report();
+  }
+
+  /** Report the end of each job that the engine has confirmed, and has lost since. */
+  private reportAgain(welcome: WelcomeMessage): void {
+    for (const { job, attempt, state } of welcome.jobs) {
+      const ended = this.ended.get(job);
+      if (ended === undefined || this.reports.isFull) continue;
+      this.ended.delete(job);
+      const again = { ...ended, attempt, call: undefined };
+      if (BEFORE_PICKUP.includes(state)) {
+        this.reports.add({ ...again, step: "picked_up", proof: undefined });
+      }
+      this.addReport(again);
+    }
+  }
+
+  private noteEnd(report: Report, reply: ReplyMessage): void {
+    if (!LAST_STEPS.includes(report.step) || reply.job_state !== report.step) return;
+    this.ended.set(report.job, report);
+    const [oldest] = this.ended.keys();
+    if (this.ended.size > MAX_ENDED && oldest !== undefined) this.ended.delete(oldest);
   }
 
   /** Deliver the first report; the next one follows its answer. */
@@ -265,6 +327,7 @@ export class Session implements ConnectionListener {
       this.reports.renumber(report.job, report.attempt, reply.attempt);
     }
     this.view.applyReported(report.job, reply);
+    this.noteEnd(report, reply);
     this.settled(report, reply, undefined);
   }
 
@@ -445,6 +508,7 @@ export class Session implements ConnectionListener {
     if (this.reporting !== undefined) this.connection.abandon(this.reporting.request);
     this.reporting = undefined;
     this.queueChanged();
+    this.ended.clear();
     this.intent = undefined;
     this.view = new DriverView();
   }

@@ -154,7 +154,7 @@ export class Shell {
         this.connect(action);
         break;
       case "send":
-        if (!this.open.get(action.link)?.send(action.frame)) this.core.unsent(action.fixes ?? []);
+        this.send(action);
         break;
       case "ping":
         this.open.get(action.link)?.ping();
@@ -183,6 +183,13 @@ export class Shell {
         break;
       }
     }
+  }
+
+  private send({ link, frame, fixes }: Action & { do: "send" }): void {
+    const giveBack = (afterS?: number): void => {
+      if (fixes !== undefined) this.do(this.core.unsent(this.now(), fixes, afterS));
+    };
+    if (!this.open.get(link)?.send(frame, giveBack)) giveBack();
   }
 
   private connect(action: Action & { do: "connect" }): void {

@@ -25,7 +25,8 @@ export interface ConnectionListener {
   connected(): void;
   received(message: ServerMessage): void;
   applyState(reply: { state: string }): void;
-  flush(): void;
+  /** Send the fixes that wait; return whether none is left. `fixesSent` is called after the last. */
+  flush(): boolean;
 }
 
 export interface ConnectionOptions {
@@ -220,6 +221,14 @@ export class Connection {
     request.onFailure(why);
   }
 
+  /** All fixes are sent: send the requests that waited for them. */
+  fixesSent(): void {
+    for (const request of this.requests.filter(({ waits }) => waits)) {
+      request.waits = false;
+      this.sendRequest(request);
+    }
+  }
+
   // Connecting
 
   private tryOnce(): void {
@@ -281,6 +290,7 @@ export class Connection {
     this.checking = false;
     this.tokens.stopRenewing();
     this.requests = this.requests.filter((each) => !each.ofLink);
+    for (const request of this.requests) request.waits = false;
     this.timers.clear("welcome", "silent", "idle", "pong", "answer", "http");
   }
 
@@ -366,9 +376,18 @@ export class Connection {
   }
 
   private ask(request: Request): void {
+    if (this.link === undefined || request.over) return;
+    if (request.afterFixes) {
+      request.waits = !this.listener.flush();
+      if (request.waits) return;
+      this.fixesSent();
+    }
+    this.sendRequest(request);
+  }
+
+  private sendRequest(request: Request): void {
     const { link } = this;
-    if (link === undefined || request.over) return;
-    if (request.afterFixes) this.listener.flush();
+    if (link === undefined) return;
     this.out.push({ do: "send", link: link.number, frame: link.ask(request) });
     if (!this.timers.has("answer")) this.watchAnswers();
   }

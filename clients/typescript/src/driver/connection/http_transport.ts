@@ -3,19 +3,33 @@
  * would have delivered, so that the session sees no difference.
  *
  * Requests are sent one after the other. The state is polled every few seconds and passed on as a
- * `welcome` when it has changed.
+ * `welcome` when it has changed. Fixes that the engine has not taken are given back.
  */
 
 import type { ClientMessage, DriverReply, DriverTruth, Problem } from "../../contract.js";
 import { RETRY_CODES } from "../../contract.js";
-import { fetchWithin, isProblem } from "../../http/request.js";
-import type { Connect, ConnectionEvents, OpenConnection } from "./transport.js";
+import { fetchWithin, isProblem, retryAfterS } from "../../http/request.js";
+import type { Connect, ConnectionEvents, GiveBack, OpenConnection } from "./transport.js";
 import { httpUrl } from "./transport.js";
 
 const POLL_MS = 8_000;
 const ANSWER_WITHIN_MS = 10_000;
 const TOKEN_EXPIRED = 4005;
 const WRONG_SCOPE = 4503;
+// Refusals after which the same request may work later, whatever their code.
+const LATER = [429, 503];
+
+/** What the engine has answered; a refusal has a `Problem` as its content. */
+interface Answer {
+  content: unknown;
+  refusal?: Refusal;
+}
+
+interface Refusal {
+  problem: Problem;
+  retry: boolean;
+  retryAfterS?: number;
+}
 
 export function overHttp(fetcher: typeof fetch): Connect {
   return (url, _subprotocol, token, events) =>
@@ -25,7 +39,11 @@ export function overHttp(fetcher: typeof fetch): Connect {
 class HttpConnection implements OpenConnection {
   private queue: Promise<void>;
   private waiting = 0;
+  /** How many frames were sent, and up to which one fixes are not passed on. */
+  private sent = 0;
+  private refusedTo = 0;
   private isOver = false;
+  private isWelcomed = false;
   private shown = "";
   private state = "offline";
   private poll?: ReturnType<typeof setTimeout>;
@@ -39,11 +57,15 @@ class HttpConnection implements OpenConnection {
     this.queue = Promise.resolve().then(() => events.opened(false));
   }
 
-  send(frame: string | Uint8Array): boolean {
+  send(frame: string | Uint8Array, giveBack: GiveBack = () => undefined): boolean {
     if (this.isOver) return false;
     this.waiting += 1;
+    const number = (this.sent += 1);
     this.queue = this.queue.then(async () => {
-      if (!this.isOver) await this.take(JSON.parse(String(frame)) as ClientMessage);
+      const message = JSON.parse(String(frame)) as ClientMessage;
+      // The engine has refused fixes since it was sent: it would refuse these as well.
+      if (message.type === "location" && number <= this.refusedTo) giveBack();
+      else await this.take(message, giveBack);
       this.waiting -= 1;
     });
     return true;
@@ -58,14 +80,18 @@ class HttpConnection implements OpenConnection {
     clearTimeout(this.poll);
   }
 
-  private async take(message: ClientMessage): Promise<void> {
+  private async take(message: ClientMessage, giveBack: GiveBack): Promise<void> {
     switch (message.type) {
       case "hello":
         await this.look();
         break;
-      case "location":
-        await this.call("/locations", { fixes: message.fixes });
+      case "location": {
+        const answer = await this.call("/locations", { fixes: message.fixes });
+        if (answer !== undefined && !answer.refusal?.retry) break;
+        this.refusedTo = this.sent;
+        giveBack(answer?.refusal?.retryAfterS);
         break;
+      }
       case "auth":
         this.token = message.token;
         this.tell({ type: "reply", id: message.id, state: this.state });
@@ -96,17 +122,29 @@ class HttpConnection implements OpenConnection {
   /** Poll the driver's state, and pass it on if it has changed. */
   private async look(): Promise<void> {
     clearTimeout(this.poll);
-    const truth = (await this.call("/state")) as DriverTruth | undefined;
-    if (truth === undefined || this.isOver) return;
-    const shown = JSON.stringify({ ...truth, server_time_ms: 0 });
-    this.state = truth.state;
-    if (shown !== this.shown) this.tell({ ...truth, type: "welcome", session: "http" });
-    else this.tell({ type: "ping" });
-    this.shown = shown;
+    const answer = await this.call("/state");
+    if (answer === undefined || this.isOver) return;
+    const { content, refusal } = answer;
+    if (refusal === undefined) {
+      const truth = content as DriverTruth;
+      const shown = JSON.stringify({ ...truth, server_time_ms: 0 });
+      this.state = truth.state;
+      if (shown !== this.shown) this.tell({ ...truth, type: "welcome", session: "http" });
+      else this.tell({ type: "ping" });
+      this.shown = shown;
+      this.isWelcomed = true;
+    } else if (this.isWelcomed) {
+      this.tell({ type: "ping" });
+    } else {
+      const { problem, retryAfterS } = refusal;
+      this.end({ reason: problem.detail, httpStatus: problem.status, retryAfterS });
+      return;
+    }
+    const waitMs = Math.max(POLL_MS, (refusal?.retryAfterS ?? 0) * 1000);
     this.poll = setTimeout(() => {
       if (this.waiting) this.lookLater();
       else this.queue = this.queue.then(() => this.look());
-    }, POLL_MS);
+    }, waitMs);
   }
 
   private lookLater(): void {
@@ -116,19 +154,20 @@ class HttpConnection implements OpenConnection {
   private async request(id: number, path: string, body: object): Promise<void> {
     const answer = await this.call(path, body);
     if (answer === undefined || this.isOver) return;
-    if (!isProblem(answer)) {
-      this.state = (answer as DriverReply).state;
+    if (answer.refusal === undefined) {
+      const reply = answer.content as DriverReply;
+      this.state = reply.state;
       this.shown = "";
-      this.tell({ ...(answer as DriverReply), type: "reply", id });
+      this.tell({ ...reply, type: "reply", id });
       return;
     }
-    const { code, detail, missing, tries_left } = answer as Problem;
-    const retry = RETRY_CODES.includes(code);
+    const { problem, retry } = answer.refusal;
+    const { code, detail, missing, tries_left } = problem;
     this.tell({ type: "error", id, code, message: detail, retry, missing, tries_left });
   }
 
   /** Call the engine; undefined when the connection has ended with it. */
-  private async call(path: string, body?: object): Promise<unknown> {
+  private async call(path: string, body?: object): Promise<Answer | undefined> {
     if (this.isOver) return undefined;
     let answer: Response;
     let content: unknown;
@@ -148,16 +187,22 @@ class HttpConnection implements OpenConnection {
       this.end({ reason: `no answer over HTTP: ${error}` });
       return undefined;
     }
-    if (answer.ok) return content;
-    const { status } = answer;
+    if (answer.ok) return { content };
+    const { status, headers } = answer;
+    const waitS = retryAfterS(headers.get("Retry-After"), headers.get("Date"));
     if (!isProblem(content)) {
-      this.end({ reason: `something else answered with ${status}`, httpStatus: status });
+      const reason = `something else answered with ${status}`;
+      this.end({ reason, httpStatus: status, retryAfterS: waitS });
     } else if (status === 401) {
       this.end({ reason: content.detail, code: TOKEN_EXPIRED });
     } else if (status === 403) {
       this.end({ reason: content.detail, code: WRONG_SCOPE });
+    } else if (status === 500) {
+      // As a socket does that the engine fails on.
+      this.end({ reason: content.detail, httpStatus: status });
     } else {
-      return content;
+      const retry = LATER.includes(status) || RETRY_CODES.includes(content.code);
+      return { content, refusal: { problem: content, retry, retryAfterS: waitS } };
     }
     return undefined;
   }

@@ -37,6 +37,8 @@ export interface Request extends Settling {
   deadlineMs: number;
   /** Whether all buffered fixes must precede it. */
   afterFixes: boolean;
+  /** Whether it waits for them on this connection. */
+  waits?: boolean;
   /** Whether it ends with its connection instead. */
   ofLink?: boolean;
   /** Answered, timed out or given up: not repeated. A late answer still counts. */

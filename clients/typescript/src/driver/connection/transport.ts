@@ -12,10 +12,16 @@ export interface ConnectionEvents {
   closed(ending: Ending): void;
 }
 
+/** Called if the engine has not taken a frame of fixes; it wants none for `afterS`. */
+export type GiveBack = (afterS?: number) => void;
+
 /** An open connection. */
 export interface OpenConnection {
-  /** Send a frame; return false if the connection cannot any more. */
-  send(frame: Frame): boolean;
+  /**
+   * Send a frame; return false if the connection cannot any more. `giveBack` is called if the engine
+   * did not take the frame, as far as the connection learns of it.
+   */
+  send(frame: Frame, giveBack?: GiveBack): boolean;
   ping(): void;
   /** Close it; `abort`: it is dead, so that no goodbye would be answered. */
   close(abort: boolean): void;
