@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from mallard_client.driver.buffers import MAX_FIXES
 from mallard_client.driver.session import BURST_EVERY_S, BURST_FRAMES
 from mallard_client.errors import RequestRefused, Stopped
 from mallard_protocol.codes import RATE_BURST_BYTES, RATE_BYTES_PER_S, RATE_FRAMES_PER_S
 from mallard_protocol.lifecycle import Step, Wish
-from mallard_protocol.messages import Location, Proof
+from mallard_protocol.messages import MAX_FIXES, Location, Proof
 from tests.clients.conftest import CLOCK_MS, MakeApp
 from tests.clients.counterpart import SERVER_TIME_MS, Counterpart, a_job
 from tests.clients.waits import Waits
