@@ -12,6 +12,7 @@ import { toast } from "../shared/components.tsx";
 import { session, signOut, type Session } from "../shared/session.ts";
 import { named } from "../shared/words.ts";
 import { alarm, hush } from "./alarm.ts";
+import { Drafts } from "./drafts.ts";
 import { Outbox, type Handover, type Proof } from "./outbox.ts";
 import { takePosition } from "./device.ts";
 import { KeptRun } from "./kept-run.ts";
@@ -52,6 +53,7 @@ export class DriverApp {
   readonly client: DriverClient;
   readonly outbox: Outbox;
   readonly requests: Requests;
+  readonly drafts: Drafts;
   private readonly kept: KeptRun;
   /** What is held is known; before, it is what the phone has kept. */
   private isWelcomed = false;
@@ -71,6 +73,7 @@ export class DriverApp {
     });
     this.outbox = new Outbox(`mallard.outbox.${who.market}.${who.sub}`, (image) => this.upload(image), (handover, proof) => this.handOver(handover, proof));
     this.requests = new Requests(`mallard.requests.${who.market}.${who.sub}`, this.world());
+    this.drafts = new Drafts(`mallard.drafts.${who.market}.${who.sub}`);
     this.kept = new KeptRun(`mallard.run.${who.market}.${who.sub}`);
     const { jobs, taken } = this.kept.read();
     this.jobs.value = jobs;
@@ -94,6 +97,7 @@ export class DriverApp {
   async leave(): Promise<void> {
     await this.stop();
     this.kept.write({ jobs: [], taken: [] });
+    this.drafts.end();
   }
 
   serverNowMs(): number {
@@ -165,6 +169,7 @@ export class DriverApp {
   /** Hand over with proofs; images are uploaded first, when there is a line. */
   async handover(handover: Omit<Handover, "atMs">): Promise<void> {
     const said = { ...handover, atMs: this.serverNowMs() };
+    this.drafts.give(said.job, said.step);
     // The engine believes a return only from a driver whom it has seen at the place.
     if (handover.step === "returned") await takePosition(this.client);
     try {
@@ -187,6 +192,7 @@ export class DriverApp {
     const [first] = this.outbox.waiting.value;
     if (first && error instanceof ApiError && !error.isTemporary && error.status !== 401) {
       this.outbox.drop(first.job);
+      this.drafts.takeBack(first.job, first.step);
       toast(`The photo was not accepted: ${error.message} Take another one.`, "danger");
     } else {
       this.trySoon();
@@ -319,6 +325,7 @@ export class DriverApp {
         // Of several proofs each but the last is answered so; the next is on its way.
         if (event.refusal?.code === "proof_needed" && this.client.queued.some((it) => it.job === event.job)) break;
         if (event.refusal) {
+          if (event.step === "delivered" || event.step === "returned") this.proofRefused(event.job, event.step, event.refusal.code);
           this.taken.value = this.taken.value.filter((it) => it.job !== event.job || it.step !== event.step);
           toast(refusals(event.refusal.code, event.refusal.message, event.refusal.triesLeft, event.step), "danger");
         }
@@ -330,6 +337,11 @@ export class DriverApp {
         break;
     }
     this.read();
+  }
+
+  private proofRefused(job: string, step: "delivered" | "returned", code: string): void {
+    this.drafts.takeBack(job, step);
+    if (code === "wrong_code" && this.drafts.of(job, step).pin) this.drafts.change(job, step, { pin: "" });
   }
 
   private showChange(job: string, reason: string | undefined, answer: { action: string; text?: string } | undefined): void {
@@ -352,6 +364,7 @@ export class DriverApp {
     this.queued.value = [...client.queued];
     if (!this.isWelcomed) return;
     this.jobs.value = [...client.jobs.values()];
+    this.drafts.keepOnly((job) => client.jobs.has(job));
     for (const [job, detail] of this.details) if (client.jobs.get(job)?.detail !== detail) this.forget(job);
     this.kept.write({ jobs: this.jobs.value, taken: this.taken.value });
   }

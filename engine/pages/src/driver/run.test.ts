@@ -55,6 +55,14 @@ test("what is collected leaves the mall, and doors follow by expected time", () 
   ]);
 });
 
+test("a door at which the driver is stays in front", () => {
+  const jobs = [held("new", "assigned"), ...["a", "b"].map((job) => held(job, "picked_up", { stores: [] }))];
+  const order = (front?: string): string[] => stopsOf(jobs, front).map((it) => (it.kind === "mall" ? "mall" : it.job.job));
+  expect(order()).toEqual(["mall", "a", "b"]);
+  expect(order("b")).toEqual(["b", "mall", "a"]);
+  expect(order("new")).toEqual(["mall", "a", "b"]);
+});
+
 test("missing, short and collected shops are done with", () => {
   for (const state of ["missing", "short", "collected"])
     expect(isToCollect(held("a", "picked_up"), shop("x", { state, collected_parcels: state === "missing" ? 0 : 1 }))).toBe(false);

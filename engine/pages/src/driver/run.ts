@@ -98,18 +98,26 @@ function after(job: HeldJob, report: QueuedReport): HeldJob {
   return { ...job, state, detail: { ...job.detail, state, stores } };
 }
 
-/** Returns the stops of a run, the next one first. */
-export function stopsOf(jobs: Iterable<HeldJob>): Stop[] {
+/**
+ * Returns the stops of a run, the next one first.
+ *
+ * Args:
+ *   front: a job at whose door the driver is; an order that comes then does not take its place.
+ */
+export function stopsOf(jobs: Iterable<HeldJob>, front?: string): Stop[] {
   const held = [...jobs];
   const transfers = held.filter((job) => job.detail.kind === "transfer");
   const orders = held.filter((job) => job.detail.kind !== "transfer");
   const returns = orders.filter((job) => job.state === "returning");
   const doors = orders.filter((job) => job.state === "picked_up" && !job.detail.stores.some((it) => isToCollect(job, it)));
   const byDoor = (job: HeldJob): number => job.detail.eta.dropoff_ms ?? job.detail.dropoff.deadline_ms;
+  doors.sort((a, b) => byDoor(a) - byDoor(b));
+  const door = (job: HeldJob): Stop => ({ kind: "door", job });
   return [
+    ...doors.filter((job) => job.job === front).map(door),
     ...transfers.map((job): Stop => ({ kind: "meeting", job })),
     ...malls(orders.filter((job) => job.detail.stores.some((it) => isToCollect(job, it)))),
-    ...doors.sort((a, b) => byDoor(a) - byDoor(b)).map((job): Stop => ({ kind: "door", job })),
+    ...doors.filter((job) => job.job !== front).map(door),
     ...returns.map((job): Stop => ({ kind: "return", job })),
   ];
 }

@@ -73,7 +73,15 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
         </Button>
         <Button size="large" onClick={() => setAsked("trouble")}>Cannot deliver</Button>
       </div>
-      {asked === "proof" ? <ProofForm wanted={needed} onClose={close} onDone={deliver} /> : null}
+      {asked === "proof" ? (
+        <ProofForm
+          wanted={needed}
+          draft={app.drafts.of(job.job, "delivered")}
+          onDraft={(change) => app.drafts.change(job.job, "delivered", change)}
+          onClose={close}
+          onDone={deliver}
+        />
+      ) : null}
       {asked === "trouble" ? (
         <Dialog title="What went wrong?" onClose={close}>
           <div class="choices">

@@ -3,6 +3,7 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Dialog, Field } from "../../shared/components.tsx";
+import type { Draft } from "../drafts.ts";
 import type { GivenProof } from "../outbox.ts";
 
 // A phone's photo has 4 MB; a parcel at a door is recognisable with far less.
@@ -12,15 +13,15 @@ const JPEG_QUALITY = 0.8;
 interface Props {
   /** Of `pin`, `photo`, `signature`, `age_check`. */
   wanted: readonly string[];
+  /** What was given before. */
+  draft: Draft;
+  onDraft: (change: Draft) => void;
   onDone: (proofs: GivenProof[]) => void;
   onClose: () => void;
 }
 
-export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
-  const [pin, setPin] = useState("");
-  const [photo, setPhoto] = useState<string | null>(null);
-  const [signature, setSignature] = useState<string | null>(null);
-  const [isOld, setOld] = useState(false);
+export function ProofForm({ wanted, draft, onDraft, onDone, onClose }: Props): JSX.Element {
+  const { pin = "", photo = null, signature = null, isOld = false } = draft;
   const [fault, setFault] = useState<string | null>(null);
   const asks = (kind: string): boolean => wanted.includes(kind);
   const isComplete =
@@ -28,8 +29,8 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
   const done = (): void => {
     const proofs: GivenProof[] = [];
     if (asks("age_check")) proofs.push({ kind: "age_checked" });
-    if (photo !== null) proofs.push({ kind: "photo", image: photo });
-    if (signature !== null) proofs.push({ kind: "signature", image: signature });
+    if (asks("photo") && photo !== null) proofs.push({ kind: "photo", image: photo });
+    if (asks("signature") && signature !== null) proofs.push({ kind: "signature", image: signature });
     // Last: a wrong PIN leaves the other proofs given.
     if (asks("pin")) proofs.push({ kind: "code", value: pin.trim() });
     onDone(proofs);
@@ -45,12 +46,12 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
       >
         {asks("age_check") ? (
           <label class="check">
-            <input type="checkbox" checked={isOld} onChange={(event) => setOld(event.currentTarget.checked)} />
+            <input type="checkbox" checked={isOld} onChange={(event) => onDraft({ isOld: event.currentTarget.checked })} />
             <span>I have seen an ID; the person is old enough</span>
           </label>
         ) : null}
         {asks("pin") ? (
-          <Field label="The customer’s PIN" inputMode="numeric" autocomplete="off" required value={pin} onInput={(event) => setPin(event.currentTarget.value)} />
+          <Field label="The customer’s PIN" inputMode="numeric" autocomplete="off" required value={pin} onInput={(event) => onDraft({ pin: event.currentTarget.value })} />
         ) : null}
         {asks("photo") ? (
           <label class="photo">
@@ -66,11 +67,11 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
                 shrink(file).then(
                   (image) => {
                     setFault(null);
-                    setPhoto(image);
+                    onDraft({ photo: image });
                   },
                   () => {
                     setFault("This file is not a photo.");
-                    setPhoto(null);
+                    onDraft({ photo: null });
                   },
                 );
               }}
@@ -87,7 +88,7 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
             </span>
           </label>
         ) : null}
-        {asks("signature") ? <SignaturePad onChange={setSignature} /> : null}
+        {asks("signature") ? <SignaturePad drawn={signature} onChange={(image) => onDraft({ signature: image })} /> : null}
         <div class="proof-actions">
           <Button size="large" kind="quiet" onClick={onClose}>Back</Button>
           <Button type="submit" kind="primary" size="large" disabled={!isComplete}>Delivered</Button>
@@ -97,13 +98,18 @@ export function ProofForm({ wanted, onDone, onClose }: Props): JSX.Element {
   );
 }
 
-function SignaturePad({ onChange }: { onChange: (image: string | null) => void }): JSX.Element {
+function SignaturePad({ drawn, onChange }: { drawn: string | null; onChange: (image: string | null) => void }): JSX.Element {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
     const element = canvas.current;
     const pen = element?.getContext("2d");
     if (!element || !pen) return;
     blank(element, pen);
+    if (drawn !== null) {
+      const before = new Image();
+      before.onload = () => pen.drawImage(before, 0, 0);
+      before.src = drawn;
+    }
     let isDown = false;
     const at = (event: PointerEvent): [number, number] => {
       const box = element.getBoundingClientRect();

@@ -57,6 +57,8 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
       {asked === "photo" ? (
         <ProofForm
           wanted={["photo"]}
+          draft={app.drafts.of(job.job, "returned")}
+          onDraft={(change) => app.drafts.change(job.job, "returned", change)}
           onClose={close}
           onDone={(proofs) => {
             close();

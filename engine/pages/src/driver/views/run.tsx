@@ -1,6 +1,7 @@
 /** The run: the next stop large, the others below it. */
 
 import type { JSX } from "preact";
+import { useRef } from "preact/hooks";
 import { Card } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { clock, count, until } from "../../shared/words.ts";
@@ -16,8 +17,14 @@ export function Run({ app }: { app: DriverApp }): JSX.Element {
   // A return that is said once more was doubted: it is not done with.
   const doubted = new Set(app.outbox.returns.value.filter((it) => it.isDoubted).map((it) => it.job));
   const reports = [...app.taken.value, ...app.queued.value.filter((it) => it.step !== "returned" || !doubted.has(it.job))];
-  const stops = stopsOf(asReported(app.jobs.value, reports, app.outbox.waiting.value.map((it) => it.job)));
+  const jobs = asReported(app.jobs.value, reports, app.outbox.waiting.value.map((it) => it.job));
+  const arrived = reports.filter((it) => it.step === "at_door").map((it) => it.job);
+  const begun = jobs.map((it) => it.job).filter((job) => arrived.includes(job) || app.drafts.has(job));
+  // The door that was in front stays there; one of the later stops does not jump under the finger.
+  const front = useRef(begun[0]);
+  const stops = stopsOf(jobs, begun.find((job) => job === front.current));
   const [next, ...later] = stops;
+  front.current = next?.kind === "door" ? next.job.job : undefined;
   return (
     <section class="run" aria-labelledby="run-title">
       <h1 id="run-title" class="visually-hidden">Your run</h1>
