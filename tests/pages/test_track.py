@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from playwright.async_api import expect
+
 from tests.e2e.app import App
 from tests.e2e.conftest import Node
 from tests.e2e.places import Place
@@ -81,3 +83,19 @@ async def test_lost_connection_is_shown(open_page: OpenPage, orders: Shop, place
         await it.page.context.set_offline(False)
         await it.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         await it.page.locator("body:not(.is-stale)").wait_for()
+
+
+async def test_link_that_has_the_focus_keeps_it_when_the_page_is_read_again(
+    open_page: OpenPage, orders: Shop, new_app: NewApp, place: Place
+) -> None:
+    job = await orders.submit(place.order())
+    app = new_app()
+    await app.online(*place.north(300))
+    (held,) = await app.accept(await app.expect("offer"))
+    async with open_page(job["tracking_url"], size="phone") as it:
+        link = it.page.get_by_role("link", name="Show on a map")
+        await link.focus()
+        await app.step(held, "picked_up")
+        await it.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await it.page.get_by_role("heading", name="On its way to you").wait_for()
+        await expect(link).to_be_focused()

@@ -249,6 +249,7 @@ def _returns() -> ShopReturnList:
 _HERON: Final = TrackedDriver("Blue Heron", "bike", 33.31, -111.87, 90.0, _at(-1))
 _UNSEEN: Final = TrackedDriver("Blue Heron", "bike", None, None, None, None)
 _TRACKED: Final[Mapping[str, Tracking]] = {
+    "looking": Tracking("queued", Eta(None, None), None, None),
     "on-its-way": Tracking("picked_up", Eta(_at(-9), _at(14)), _HERON, 1),
     "at-the-shop": Tracking("at_mall", Eta(_at(2), _at(25)), _UNSEEN, None),
     "delivered": Tracking("delivered", Eta(_at(-30), _at(-2)), None, None),
@@ -319,6 +320,8 @@ STATES: Final[Mapping[str, State]] = {
     "driver-no-offers": _driver("no-offers", "No offers right now"),
     "shop-list": _shop(),
     "shop-short": _shop("Short…"),
+    "shop-handover": _shop("Hand over"),
+    "track-looking": State("/track/looking", "Looking for a driver"),
     "track-on-its-way": State("/track/on-its-way", "On its way to you"),
     "track-at-the-shop": State("/track/at-the-shop", "The driver is at the shop"),
     "track-delivered": State("/track/delivered", "Thank you"),

@@ -171,7 +171,10 @@ export class DriverApp {
     const said = { ...handover, atMs: this.serverNowMs() };
     this.drafts.give(said.job, said.step);
     // The engine believes a return only from a driver whom it has seen at the place.
-    if (handover.step === "returned") await takePosition(this.client);
+    if (handover.step === "returned") {
+      this.isBusy.value = true;
+      await takePosition(this.client).finally(() => (this.isBusy.value = false));
+    }
     try {
       await this.outbox.add(said);
     } catch (error) {
@@ -247,6 +250,7 @@ export class DriverApp {
       case "problem": {
         const { what, job, attempt, store, atMs } = asked;
         await client.problem(what as ProblemKind, { job, attempt, store, at_ms: this.onDevice(atMs), ...until } as never);
+        toast(`Reported: ${(PROBLEMS[what] ?? named(what)).toLowerCase()}.`);
       }
     }
   }
@@ -399,6 +403,18 @@ export class DriverApp {
     return String(answer.proof);
   }
 }
+
+/** As the buttons say it. */
+const PROBLEMS: Record<string, string> = {
+  customer_unreachable: "No one answers",
+  refused: "The customer refuses it",
+  wrong_address: "The address is wrong",
+  not_ready: "Not ready yet",
+  store_closed: "The shop is closed",
+  does_not_fit: "It does not fit",
+  partial: "Fewer parcels",
+  unsafe: "You are not safe",
+};
 
 const TOO_LATE: Record<Asked["kind"], string> = {
   accept: "Too late: the offer is gone.",

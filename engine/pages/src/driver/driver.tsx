@@ -85,6 +85,7 @@ function LineState({ line }: { line: Line }): JSX.Element {
 function Menu({ app, onClose, onEmergency }: { app: DriverApp; onClose: () => void; onEmergency: () => void }): JSX.Element {
   const who = session.value;
   const isIdle = app.jobs.value.length === 0;
+  const isOffline = isIdle && app.state.value === "offline";
   const close = (act: () => void | Promise<void>) => () => {
     onClose();
     void act();
@@ -92,12 +93,12 @@ function Menu({ app, onClose, onEmergency }: { app: DriverApp; onClose: () => vo
   return (
     <Dialog title={who?.sub ?? "Driver"} onClose={onClose}>
       <div class="choices">
-        {app.state.value === "paused" ? (
+        {isOffline ? null : app.state.value === "paused" ? (
           <Button size="large" onClick={close(() => app.goOnline(null))}>Resume offers</Button>
         ) : (
           <Button size="large" onClick={close(() => app.pause())}>Pause offers</Button>
         )}
-        {isIdle ? <Button size="large" onClick={close(() => app.goOffline())}>Go offline</Button> : null}
+        {isIdle && !isOffline ? <Button size="large" onClick={close(() => app.goOffline())}>Go offline</Button> : null}
         <Button size="large" onClick={onEmergency}>Breakdown, accident, danger</Button>
         <Button
           size="large"

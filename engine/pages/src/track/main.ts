@@ -21,8 +21,11 @@ async function update(): Promise<void> {
   document.body.classList.toggle("is-stale", missed > 1);
   if (fresh === null || fresh.innerHTML === shown) return;
   shown = fresh.innerHTML;
+  // The page has one link at most: who was on it stays there.
+  const isOnLink = main.querySelector("a:focus") !== null;
   main.replaceChildren(...fresh.childNodes);
   localise();
+  if (isOnLink) main.querySelector("a")?.focus({ preventScroll: true });
 }
 
 /** Writes each time in the reader's own zone and notation. */

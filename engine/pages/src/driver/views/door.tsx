@@ -36,8 +36,9 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
     void app.handover({ job: job.job, step: "delivered", proofs });
   };
   const needed = mustLeave ? [...new Set([...wanted.filter((it) => it !== "pin" && it !== "signature"), "photo"])] : wanted;
+  const action = mustLeave ? "Left at the door" : "Delivered";
   return (
-    <Card aria-label="Deliver">
+    <Card tabIndex={-1} aria-label="Deliver">
       <p class="stop-kind">Deliver</p>
       <h2 class="stop-title breaks">{dropoff.name ?? "Customer"}</h2>
       <p class="stop-address breaks">{dropoff.address ?? `${dropoff.lat.toFixed(5)}, ${dropoff.lon.toFixed(5)}`}</p>
@@ -69,13 +70,14 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
           </Button>
         )}
         <Button kind="primary" size="large" onClick={() => (needed.length > 0 ? setAsked("proof") : deliver([]))}>
-          {mustLeave ? "Left at the door" : "Delivered"}
+          {action}
         </Button>
         <Button size="large" onClick={() => setAsked("trouble")}>Cannot deliver</Button>
       </div>
       {asked === "proof" ? (
         <ProofForm
           wanted={needed}
+          action={action}
           draft={app.drafts.of(job.job, "delivered")}
           onDraft={(change) => app.drafts.change(job.job, "delivered", change)}
           onClose={close}
@@ -119,7 +121,7 @@ export function Door({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elemen
             >
               Yes, bring it back
             </Button>
-            <Button size="large" onClick={close}>No</Button>
+            <Button size="large" autofocus onClick={close}>No</Button>
           </div>
         </Dialog>
       ) : null}

@@ -1,11 +1,12 @@
 /** Without orders: going online, with what and until when; and why no offers come. */
 
-import type { JSX } from "preact";
+import type { JSX, RefObject } from "preact";
 import { Button, Card } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { clock, named } from "../../shared/words.ts";
 import { allowSound } from "../alarm.ts";
 import type { DriverApp, Vehicle } from "../app.ts";
+import { useFocus } from "../focus.ts";
 
 const KINDS: [Vehicle["kind"], string][] = [["car", "Car"], ["van", "Van"], ["bike", "Bike"], ["foot", "On foot"]];
 const HOUR_MS = 3_600_000;
@@ -24,10 +25,11 @@ const WHY: Record<string, string> = {
 export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Vehicle; onVehicle: (next: Vehicle) => void }): JSX.Element {
   const state = app.state.value;
   const isOn = state === "available" || state === "offered";
-  if (isOn) return <Waiting app={app} />;
+  const title = useFocus<HTMLHeadingElement>([isOn]);
+  if (isOn) return <Waiting app={app} title={title} />;
   return (
     <section class="idle" aria-labelledby="idle-title">
-      <h1 id="idle-title">{state === "paused" ? "You are paused" : "Ready to drive?"}</h1>
+      <h1 ref={title} tabIndex={-1} id="idle-title">{state === "paused" ? "You are paused" : "Ready to drive?"}</h1>
       <Card>
         <fieldset class="choose">
           <legend>Vehicle</legend>
@@ -76,7 +78,7 @@ export function Idle({ app, vehicle, onVehicle }: { app: DriverApp; vehicle: Veh
   );
 }
 
-function Waiting({ app }: { app: DriverApp }): JSX.Element {
+function Waiting({ app, title }: { app: DriverApp; title: RefObject<HTMLHeadingElement | null> }): JSX.Element {
   const barred = app.barred.value;
   return (
     <section class="idle" aria-labelledby="idle-title">
@@ -84,7 +86,7 @@ function Waiting({ app }: { app: DriverApp }): JSX.Element {
         <i />
         <i />
       </div>
-      <h1 id="idle-title">{barred ? "No offers right now" : "Waiting for an offer"}</h1>
+      <h1 ref={title} tabIndex={-1} id="idle-title">{barred ? "No offers right now" : "Waiting for an offer"}</h1>
       {barred ? <Why app={app} /> : <p class="muted">Keep this page open and in front. It rings and vibrates when an offer comes.</p>}
       <div class="thumb">
         <Button size="large" busy={app.isBusy.value} onClick={() => void app.goOffline()}>

@@ -15,7 +15,7 @@ export function MallStopCard({ app, stop }: { app: DriverApp; stop: MallStop }):
   const parcels = stop.shops.reduce((sum, shop) => sum + shop.pickups.reduce((all, it) => all + it.visit.parcels, 0), 0);
   const [next, ...later] = stop.shops;
   return (
-    <Card aria-label={`Collect at ${stop.mall.name}`}>
+    <Card tabIndex={-1} aria-label={`Collect at ${stop.mall.name}`}>
       <p class="stop-kind">Collect</p>
       <h2 class="stop-title">{stop.mall.name}</h2>
       <p class="muted">Gate {stop.mall.gate} · {count(parcels, "parcel")} from {count(stop.shops.length, "shop")}</p>
@@ -153,7 +153,9 @@ function Collect({ app, pickup }: { app: DriverApp; pickup: Pickup }): JSX.Eleme
               </Button>
             ))}
           </div>
-          <Button size="large" kind="quiet" onClick={close}>Back</Button>
+          <div class="choices">
+            <Button size="large" kind="quiet" onClick={close}>Back</Button>
+          </div>
         </Dialog>
       ) : null}
     </div>
@@ -182,7 +184,7 @@ function GiveUp({ app, stop }: { app: DriverApp; stop: MallStop }): JSX.Element 
             >
               Give back
             </Button>
-            <Button size="large" onClick={() => setAsked(false)}>Keep</Button>
+            <Button size="large" autofocus onClick={() => setAsked(false)}>Keep</Button>
           </div>
         </Dialog>
       ) : null}

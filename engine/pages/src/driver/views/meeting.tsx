@@ -13,7 +13,7 @@ export function Meeting({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Ele
   const [code, setCode] = useState("");
   const at = job.detail.mall;
   return (
-    <Card aria-label="Meet a driver">
+    <Card tabIndex={-1} aria-label="Meet a driver">
       <p class="stop-kind">Take over</p>
       <h2 class="stop-title">From another driver</h2>
       <p class="muted">{count(job.detail.carries?.length ?? job.detail.parcels.count, "order")} on board. Ask for the code, count the parcels, then confirm that you have them.</p>

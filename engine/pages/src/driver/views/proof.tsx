@@ -13,6 +13,8 @@ const JPEG_QUALITY = 0.8;
 interface Props {
   /** Of `pin`, `photo`, `signature`, `age_check`. */
   wanted: readonly string[];
+  /** What the button reports. */
+  action: string;
   /** What was given before. */
   draft: Draft;
   onDraft: (change: Draft) => void;
@@ -20,7 +22,7 @@ interface Props {
   onClose: () => void;
 }
 
-export function ProofForm({ wanted, draft, onDraft, onDone, onClose }: Props): JSX.Element {
+export function ProofForm({ wanted, action, draft, onDraft, onDone, onClose }: Props): JSX.Element {
   const { pin = "", photo = null, signature = null, isOld = false } = draft;
   const [fault, setFault] = useState<string | null>(null);
   const asks = (kind: string): boolean => wanted.includes(kind);
@@ -91,7 +93,7 @@ export function ProofForm({ wanted, draft, onDraft, onDone, onClose }: Props): J
         {asks("signature") ? <SignaturePad drawn={signature} onChange={(image) => onDraft({ signature: image })} /> : null}
         <div class="proof-actions">
           <Button size="large" kind="quiet" onClick={onClose}>Back</Button>
-          <Button type="submit" kind="primary" size="large" disabled={!isComplete}>Delivered</Button>
+          <Button type="submit" kind="primary" size="large" disabled={!isComplete}>{action}</Button>
         </div>
       </form>
     </Dialog>

@@ -20,7 +20,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
   const mall = to?.mall === job.detail.mall.id ? job.detail.mall.name : placeName(to?.mall ?? "");
   const close = (): void => setAsked("no");
   return (
-    <Card aria-label="Bring back">
+    <Card tabIndex={-1} aria-label="Bring back">
       <p class="stop-kind stop-kind-back">Bring back</p>
       <h2 class="stop-title breaks">{to ? (to.kind === "station" ? `Station: ${mall}` : `${shop}, ${mall}`) : "Return place not decided yet"}</h2>
       <p class="muted">
@@ -34,7 +34,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
       ) : null}
       <div class="stop-actions">
         {to ? <a class="button button-large" href={directions(to.lat, to.lon)} target="_blank" rel="noreferrer">Navigate</a> : null}
-        <Button kind="primary" size="large" disabled={!to} onClick={() => setAsked("code")}>Parcels returned</Button>
+        <Button kind="primary" size="large" disabled={!to} busy={app.isBusy.value} onClick={() => setAsked("code")}>Parcels returned</Button>
         <Button size="large" kind="quiet" onClick={() => app.step(job, "resume", { at_ms: Date.now() })}>The customer wants it after all</Button>
       </div>
       {asked === "code" ? (
@@ -57,6 +57,7 @@ export function Return({ app, job }: { app: DriverApp; job: HeldJob }): JSX.Elem
       {asked === "photo" ? (
         <ProofForm
           wanted={["photo"]}
+          action="Parcels returned"
           draft={app.drafts.of(job.job, "returned")}
           onDraft={(change) => app.drafts.change(job.job, "returned", change)}
           onClose={close}

@@ -6,6 +6,7 @@ import { Card } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { clock, count, until } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
+import { useFocus } from "../focus.ts";
 import { asReported, stopsOf, type Stop } from "../run.ts";
 import { Door } from "./door.tsx";
 import { Why } from "./idle.tsx";
@@ -25,10 +26,11 @@ export function Run({ app }: { app: DriverApp }): JSX.Element {
   const stops = stopsOf(jobs, begun.find((job) => job === front.current));
   const [next, ...later] = stops;
   front.current = next?.kind === "door" ? next.job.job : undefined;
+  const section = useFocus<HTMLElement>([stops.map(keyOf).join(), reports.length], ".card");
   return (
-    <section class="run" aria-labelledby="run-title">
+    <section ref={section} class="run" aria-labelledby="run-title">
       <h1 id="run-title" class="visually-hidden">Your run</h1>
-      {next ? <StopView key={keyOf(next)} app={app} stop={next} /> : <Card><p>Nothing is left to do. Your reports will be sent when you are back online.</p></Card>}
+      {next ? <StopView key={keyOf(next)} app={app} stop={next} /> : <Card tabIndex={-1}><p>Nothing is left to do. Your reports will be sent when you are back online.</p></Card>}
       {later.length > 0 ? (
         <>
           <h2 class="run-later">Then {count(later.length, "stop")}</h2>
