@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from tests.e2e.places import Place
 from tests.e2e.shop import Shop
@@ -13,7 +13,8 @@ from tests.pages.conftest import OpenPage
 from tests.pages.recorded.people import opened_person
 from tests.pages.test_driver_page import accept_order, go_online, new_driver, phone, press
 
-_TURNED = {"width": 844, "height": 390}
+_UPRIGHT = ViewportSize(width=390, height=844)
+_TURNED = ViewportSize(width=844, height=390)
 
 
 @pytest.mark.parametrize(
@@ -92,13 +93,31 @@ async def test_reported_problem_is_confirmed(
         await press(page, "Cannot deliver")
         await press(page, "No one answers")
         await page.get_by_text("Reported: no one answers.").wait_for()
-        # At the bottom it would lie on what is pressed next.
-        above = await page.locator(".toast").first.bounding_box()
-        assert above is not None
-        assert above["y"] < 200
         dismiss = await page.get_by_role("button", name="Dismiss").first.bounding_box()
         assert dismiss is not None
         assert min(dismiss["width"], dismiss["height"]) >= 44
+
+
+async def test_message_does_not_lie_on_the_button_of_an_idle_driver(
+    open_page: OpenPage, place: Place, orders: Shop
+) -> None:
+    _, token = new_driver()
+    async with open_page("/driver", **phone(place, token)) as it:
+        page = it.page
+        await go_online(page)
+        job = await orders.submit(place.order())
+        await page.get_by_role("button", name="Accept").wait_for()
+        await orders.cancel(job["id"])
+        message = page.locator(".toast", has_text="The offer is gone")
+        await message.wait_for()
+        for size in (_UPRIGHT, _TURNED):
+            await page.set_viewport_size(size)
+            await settled(page)
+            above = await message.bounding_box()
+            button = await page.get_by_role("button", name="Go offline").bounding_box()
+            assert above is not None
+            assert button is not None
+            assert above["y"] + above["height"] <= button["y"]
 
 
 async def test_return_by_photo_is_a_return(open_page: OpenPage, place: Place, orders: Shop) -> None:
