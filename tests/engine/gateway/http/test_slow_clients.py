@@ -1,13 +1,18 @@
 """Clients with a valid token that send or read slowly keep no other client waiting."""
 
 import asyncio
+import contextlib
+import io
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
 from mallard_engine.gateway.http.rate_limits import RateLimitMiddleware
+from mallard_engine.gateway.http.transport import protocol
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import Caller, order, upload
@@ -121,3 +126,56 @@ async def test_request_runs_within_its_slot_once_its_body_is_there(node: Running
     may_end.set()
     await asyncio.gather(*requests)
     assert len(slots) == 0
+
+
+def photo() -> bytes:
+    """A PNG of some 240 KB."""
+    noise = Image.frombytes("RGB", (283, 283), random.Random(1).randbytes(283 * 283 * 3))
+    written = io.BytesIO()
+    noise.save(written, "PNG")
+    return written.getvalue()
+
+
+async def trickle(raw: RawClient, data: bytes, size: int, every_s: float) -> bool:
+    """Send in pieces; return whether the connection stayed open."""
+    for start in range(0, len(data), size):
+        with contextlib.suppress(ConnectionResetError):
+            raw.send(data[start : start + size])
+            await asyncio.sleep(every_s)
+            continue
+        return False
+    return True
+
+
+async def test_photo_from_a_bad_network_arrives(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "BODY_WITHIN_S", 3.0)
+    image = photo()
+    async with await RawClient.open(node.server.port) as raw:
+        raw.send(head(node, "/v1/driver/proofs", "ann", len(image), Role.DRIVER))
+        await trickle(raw, image, 40_000, 0.7)
+        assert (await raw.answer()).status == 201
+
+
+@pytest.mark.parametrize(
+    ("sub", "size", "longest_s"),
+    [
+        pytest.param("ann", 1_000, 60.0, id="too little each time"),
+        pytest.param("ann", 20_000, 1.0, id="too long in all"),
+        pytest.param("", 20_000, 60.0, id="no token"),
+    ],
+)
+async def test_slow_body_is_cut(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch, sub: str, size: int, longest_s: float
+) -> None:
+    monkeypatch.setattr(protocol, "BODY_WITHIN_S", 0.4)
+    monkeypatch.setattr(protocol, "MAX_BODY_S", longest_s)
+    start = head(node, "/v1/driver/proofs", sub, 2_000_000, Role.DRIVER)
+    if not sub:
+        start = start.replace(b"Authorization", b"X-Authorization")
+    async with await RawClient.open(node.server.port) as raw:
+        raw.send(start)
+        sent = asyncio.create_task(trickle(raw, bytes(2_000_000), size, 0.1))
+        await raw.rest()
+        assert not await sent

@@ -4,6 +4,8 @@
   written, and reading pauses while one waits. So a connection holds one request and one segment.
 - A head must be complete within 5 s and 16 KiB, a body within 5 s more, and the next request must
   begin within 5 s of the last response. An empty line does not count as a beginning.
+- A client with a valid token may take a minute for its body while enough of it arrives, because a
+  phone may have a bad network.
 - A client that does not read its response is disconnected.
 - An ambiguous request is refused with 400 (`head`).
 - A finished request leaves no reference cycles, so the garbage collector has nothing to find.
@@ -51,6 +53,9 @@ from mallard_protocol.codes import ProblemCode
 
 HEAD_WITHIN_S: Final = 5.0
 BODY_WITHIN_S: Final = 5.0
+MAX_BODY_S: Final = 60.0
+MIN_BODY_BYTES: Final = 16_384
+"""What must arrive of a body within each `BODY_WITHIN_S`, up to `MAX_BODY_S`. Needs a token."""
 KEEP_ALIVE_S: Final = 5.0
 UNSENT_WITHIN_S: Final = 5.0
 # A client whose connection ends with an error may still be sending. Its input is read and discarded
@@ -102,6 +107,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._is_over = False  # no more input is parsed
         self._wants_upgrade = False
         self._unread = 0
+        self._body_bytes = 0  # that have arrived on this connection
         self._deadline: TimerHandle | None = None
         self._slow: TimerHandle | None = None
         self._pause: TimerHandle | None = None
@@ -237,7 +243,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if self._in_head:  # the parser disagrees about the end of the head
             raise Malformed
         if self._in_body:
-            self._wait_at_most(BODY_WITHIN_S, self._on_too_slow)
+            self._expect_body(self.loop.time())
 
     def _upgrade(self, head: bytes) -> None:
         """Switch to WebSocket, or treat a request for any other upgrade as a plain one."""
@@ -253,6 +259,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
     def _take_body(self) -> None:
         taken, ends = self._framing.body(self._rest)
         piece, self._rest = self._rest[:taken], self._rest[taken:]
+        self._body_bytes += taken
         self.parser.feed_data(piece)
         if self._in_body is ends:  # the parser disagrees about the end of the body
             raise Malformed
@@ -390,6 +397,20 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._unread += size
         if self._unread > _MAX_DISCARDED_BYTES:
             abort(self.transport)
+
+    def _expect_body(self, since_s: float) -> None:
+        self._wait_at_most(
+            BODY_WITHIN_S, partial(self._check_body, since_s, self._body_bytes + MIN_BODY_BYTES)
+        )
+
+    def _check_body(self, since_s: float, wanted: int) -> None:
+        """Let a client with a token continue, unless it is too slow now or overall."""
+        has_token = self._peer is not None and not self._peer.is_unauthenticated
+        is_over = self.loop.time() - since_s + BODY_WITHIN_S > MAX_BODY_S
+        if has_token and self._body_bytes >= wanted and not is_over:
+            self._expect_body(since_s)
+        else:
+            self._on_too_slow()
 
     def _on_too_slow(self) -> None:
         self._limits.refuse("slow")
