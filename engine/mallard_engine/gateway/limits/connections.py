@@ -166,14 +166,15 @@ class Connections:
 
 
 class Peer:
-    """One connection as `Connections` counts it."""
+    """One connection as `Connections` counts it. `slow_body_s`: see `allow_slow_body`."""
 
-    __slots__ = ("_abort", "_connections", "address", "has_token", "held")
+    __slots__ = ("_abort", "_connections", "address", "has_token", "held", "slow_body_s")
 
     def __init__(self, connections: Connections, address: str, abort: Callable[[], None]) -> None:
         self.address = address
         self.held = 0
         self.has_token = False
+        self.slow_body_s = 0.0
         self._connections: Connections | None = connections
         self._abort: Callable[[], None] | None = abort
 
@@ -251,3 +252,10 @@ def mark_authenticated(scope: Mapping[str, Any]) -> None:
     peer = scope.get("state", {}).get(PEER)
     if peer is not None:
         peer.mark_authenticated()
+
+
+def allow_slow_body(scope: Mapping[str, Any], longest_s: float) -> None:
+    """Let the body of this request take so long, instead of a few seconds, if it keeps coming."""
+    peer = scope.get("state", {}).get(PEER)
+    if peer is not None:
+        peer.slow_body_s = longest_s

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 from starlette.types import Message, Receive, Scope, Send
 
+from mallard_engine.gateway.http.endpoints import proofs
 from mallard_engine.gateway.http.rate_limits import RateLimitMiddleware
 from mallard_engine.gateway.http.transport import protocol
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
-from tests.engine.gateway.http_support import Caller, order, upload
+from tests.engine.gateway.http_support import PNG, Caller, order, upload
 from tests.engine.gateway.raw_client import RawClient
 from tests.support import eventually
 
@@ -159,23 +160,32 @@ async def test_photo_from_a_bad_network_arrives(
 
 
 @pytest.mark.parametrize(
-    ("sub", "size", "longest_s"),
+    ("path", "role", "size", "longest_s"),
     [
-        pytest.param("ann", 1_000, 60.0, id="too little each time"),
-        pytest.param("ann", 20_000, 1.0, id="too long in all"),
-        pytest.param("", 20_000, 60.0, id="no token"),
+        pytest.param("/v1/driver/proofs", Role.DRIVER, 1_000, 60.0, id="too little each time"),
+        pytest.param("/v1/driver/proofs", Role.DRIVER, 20_000, 1.0, id="too long in all"),
+        pytest.param("/v1/driver/proofs", None, 20_000, 60.0, id="no token"),
+        pytest.param("/v1/jobs:batch", Role.ORDERS, 20_000, 60.0, id="no image"),
     ],
 )
 async def test_slow_body_is_cut(
-    node: RunningNode, monkeypatch: pytest.MonkeyPatch, sub: str, size: int, longest_s: float
+    node: RunningNode,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    role: Role | None,
+    size: int,
+    longest_s: float,
 ) -> None:
     monkeypatch.setattr(protocol, "BODY_WITHIN_S", 0.4)
-    monkeypatch.setattr(protocol, "MAX_BODY_S", longest_s)
-    start = head(node, "/v1/driver/proofs", sub, 2_000_000, Role.DRIVER)
-    if not sub:
+    monkeypatch.setattr(proofs, "_READ_WITHIN_S", longest_s)
+    start = head(node, path, "ann", 1_000_000, role or Role.DRIVER)
+    if role is None:
         start = start.replace(b"Authorization", b"X-Authorization")
     async with await RawClient.open(node.server.port) as raw:
+        # The time that one request was allowed is not that of the next one.
+        small = head(node, "/v1/driver/proofs", "ann", len(PNG), Role.DRIVER)
+        assert (await raw.ask(small + PNG)).status == 201
         raw.send(start)
-        sent = asyncio.create_task(trickle(raw, bytes(2_000_000), size, 0.1))
+        sent = asyncio.create_task(trickle(raw, b" " * 1_000_000, size, 0.1))
         await raw.rest()
         assert not await sent

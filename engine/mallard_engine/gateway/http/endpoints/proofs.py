@@ -17,6 +17,7 @@ from mallard_engine.gateway.http.problems import HttpProblem, not_found
 from mallard_engine.gateway.http.rate_limits import slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_image, too_slow
 from mallard_engine.gateway.http.routing import Handler, PublicHandler
+from mallard_engine.gateway.limits.connections import allow_slow_body
 from mallard_engine.gateway.limits.large_bodies import GaveWay, NoSlot
 from mallard_engine.gateway.proofs.image import BadImage, NotAnImage
 from mallard_engine.gateway.proofs.image_store import ImageStore
@@ -27,7 +28,7 @@ from mallard_engine.ports import TooManyImages
 from mallard_protocol.codes import MOST_UNUSED_PROOFS, PROOF_MEDIA_TYPES, ProblemCode
 from mallard_protocol.resources import FieldError, JobProof, JobProofList, UploadedProof
 
-# A slow phone; a connection that sends nothing is not kept for its 2 MiB.
+# A phone with a bad network; one that sends hardly anything is disconnected earlier.
 _READ_WITHIN_S: Final = 60.0
 _EPOCH_S: Final = re.compile(r"[0-9]{1,12}")
 _NAMES: Final = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
@@ -67,6 +68,7 @@ class ProofsApi:
             raise WrongScope("the token's market is not served here")
         if slot := slot_of(request):
             slot.release()  # a slow phone must not keep others waiting
+        allow_slow_body(request.scope, _READ_WITHIN_S)
         try:
             async with self._images.upload(market, principal.sub) as body:
                 async with asyncio.timeout(_READ_WITHIN_S), body.reading():
