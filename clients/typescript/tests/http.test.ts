@@ -156,6 +156,28 @@ test("a stream whose events are gone fails with the oldest", async () => {
   assert.ok(error instanceof ApiProblem && error.oldest === "e9");
 });
 
+test("no call, wait or stream leaves a listener on the app's signal", async () => {
+  const { signal } = new AbortController();
+  const listeners = new Set<unknown>();
+  signal.addEventListener = (_: string, listener: unknown) => void listeners.add(listener);
+  signal.removeEventListener = (_: string, listener: unknown) => void listeners.delete(listener);
+  const event = 'id: e1\ndata: {"id": "e1", "type": "job.queued", "sequence": 1}\n\n';
+  const gone = problem(410, "events_trimmed");
+  const { options } = engine(
+    problem(503, "draining"), json(JOB), new Response(event), new Response(event), gone,
+  );
+  const orders = new OrdersClient("https://e", "t", { fetch: options.fetch, random: () => 0 });
+  await orders.get("j", { signal });
+  assert.equal(listeners.size, 0);
+  const seen = [];
+  const reading = async (): Promise<void> => {
+    for await (const { id } of orders.events("m", { after: "e0", signal })) seen.push(id);
+  };
+  await assert.rejects(reading, ApiProblem);
+  assert.equal(seen.length, 2);
+  assert.equal(listeners.size, 0);
+});
+
 test("an event stream is parsed in pieces of any size", () => {
   const text = "\ufeff".slice(1) + ": c\r\nid: 1\r\nevent: a\r\ndata: x\r\ndata: y\r\n\r\ndata:z\n\nid\ndata\n\rdata: q\r\r";
   for (let size = 1; size <= text.length; size += 1) {

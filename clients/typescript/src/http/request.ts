@@ -104,18 +104,27 @@ export class Caller {
    */
   async stream(url: string, last?: string, silentMs = 0, signal?: AbortSignal): Promise<Streaming> {
     const stop = new AbortController();
-    signal?.addEventListener("abort", () => stop.abort(), { once: true });
-    const headers: Record<string, string> = {
-      Accept: "text/event-stream",
-      Authorization: await this.authorization(),
-      ...(last !== undefined && { "Last-Event-ID": last }),
-    };
-    const stream = await this.opened(url, headers, stop);
-    const watched = silenced(stream, silentMs, () => stop.abort());
-    if (stream.status === 200) return watched;
-    let text = "";
-    for await (const piece of watched.chunks) text += piece;
-    throw problemOf(stream.status, (name) => stream.header(name), text);
+    const unlink = linked(signal, stop);
+    try {
+      const headers: Record<string, string> = {
+        Accept: "text/event-stream",
+        Authorization: await this.authorization(),
+        ...(last !== undefined && { "Last-Event-ID": last }),
+      };
+      const stream = await this.opened(url, headers, stop);
+      const watched = silenced(stream, silentMs, () => stop.abort());
+      const close = (): void => {
+        unlink();
+        watched.close();
+      };
+      if (stream.status === 200) return { ...watched, close };
+      let text = "";
+      for await (const piece of watched.chunks) text += piece;
+      throw problemOf(stream.status, (name) => stream.header(name), text);
+    } catch (error) {
+      unlink();
+      throw error;
+    }
   }
 
   private async opened(
@@ -163,9 +172,11 @@ export class Caller {
   private async tryOnce<T>(method: string, path: string, call: Call): Promise<Tagged<T>> {
     const baseUrl = this.servers.next();
     const withinMs = (ANSWER_WITHIN_S + (call.longerS ?? 0)) * 1000;
+    const stop = new AbortController();
+    const unlink = linked(call.signal, stop);
     try {
       const url = baseUrl + path + query(call.params);
-      const answer = await this.send(url, method, call, withinMs);
+      const answer = await this.send(url, method, { ...call, signal: stop.signal }, withinMs);
       const text = await textOf(answer);
       this.servers.note(baseUrl, true);
       if (!answer.ok) throw problemOf(answer.status, (name) => answer.headers.get(name), text);
@@ -173,8 +184,21 @@ export class Caller {
     } catch (error) {
       if (error instanceof Unreachable) this.servers.note(baseUrl, false);
       throw error;
+    } finally {
+      unlink();
     }
   }
+}
+
+/**
+ * Abort `own` with a signal, until the returned function is called. One signal may serve thousands of
+ * calls, and would keep what each of them leaves on it.
+ */
+function linked(signal: AbortSignal | undefined, own: AbortController): () => void {
+  const stop = (): void => own.abort(signal?.reason);
+  if (signal?.aborted) stop();
+  signal?.addEventListener("abort", stop, { once: true });
+  return () => signal?.removeEventListener("abort", stop);
 }
 
 /** Fetch, with a limit for the head of the answer and for each part of what follows. */
@@ -279,11 +303,14 @@ function parsed(text: string): unknown {
 
 function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, seconds * 1000);
     const stop = (): void => {
       clearTimeout(timer);
       reject(signal?.reason);
     };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, seconds * 1000);
     signal?.addEventListener("abort", stop, { once: true });
   });
 }

@@ -8,6 +8,7 @@ import { Board } from "./core/board.ts";
 import { exceptions } from "./core/exceptions.ts";
 import { namesOf, type Names } from "./core/places.ts";
 import { now } from "../shared/now.ts";
+import { pause } from "../shared/pause.ts";
 import type { Alert, Driver, Job, Market } from "./core/types.ts";
 
 export const OPEN_STATES = "scheduled,queued,offered,assigned,at_mall,picked_up,returning";
@@ -164,11 +165,4 @@ export function centre(market: Market): [number, number] {
   const lons = ring.map((point) => point[0] ?? 0);
   const lats = ring.map((point) => point[1] ?? 0);
   return [(Math.min(...lons) + Math.max(...lons)) / 2, (Math.min(...lats) + Math.max(...lats)) / 2];
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-  });
 }
