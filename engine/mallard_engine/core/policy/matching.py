@@ -95,7 +95,7 @@ class PoolingPolicy:
         "run. 0: jobs are not held. Lower it where customers expect delivery within hours.",
     )
     hold_margin_s: float = bounded(
-        300.0,
+        120.0,
         0,
         86_400,
         "s",
