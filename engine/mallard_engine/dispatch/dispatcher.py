@@ -18,12 +18,17 @@ from mallard_engine.dispatch.driver_commands import DriverCommands
 from mallard_engine.dispatch.drivers.disconnects import Disconnects
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach
 from mallard_engine.dispatch.drivers.geofence_arrivals import GeofenceArrivals
+from mallard_engine.dispatch.drivers.plans import DriverPlans
+from mallard_engine.dispatch.etas.live_etas import LiveEtas
+from mallard_engine.dispatch.etas.run_etas import RunEtas
 from mallard_engine.dispatch.leases import NodeLeases
+from mallard_engine.dispatch.offer_commands import OfferCommands
 from mallard_engine.dispatch.order_commands import OrderCommands
 from mallard_engine.dispatch.reassignment import Reassignments
 from mallard_engine.dispatch.returns import Returns
 from mallard_engine.dispatch.rounds.round_scheduler import RoundScheduler
 from mallard_engine.dispatch.shop_commands import ShopCommands
+from mallard_engine.dispatch.step_commands import StepCommands
 from mallard_engine.dispatch.sweeper import Sweeper
 from mallard_engine.dispatch.transfers import Transfers
 from mallard_engine.metrics import Metrics
@@ -35,7 +40,8 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """The dispatcher of one node for all markets.
 
-    Its commands are those of ``orders``, ``shops``, ``drivers``, ``transfers`` and ``controls``.
+    Its commands are those of ``orders``, ``shops``, ``drivers``, ``offers``, ``steps``,
+    ``transfers`` and ``controls``.
 
     Call `start` inside a running loop. Other nodes may take this node's drivers out of matching, if
     its lease expires or the storage is unavailable. ``recover(market, rewound)``, if set, is called
@@ -121,15 +127,29 @@ class Dispatcher:
         )
         self.shops = ShopCommands(self._context, self._apply_effects, confirmed)
         self.transfers = Transfers(self._context, self._tasks, self._apply_effects)
+        self._plans = DriverPlans(
+            self._rounds.upcoming,
+            arrivals,
+            RunEtas(self._context, self._tasks),
+            LiveEtas(self._context, self._tasks),
+        )
+        self.offers = OfferCommands(self._context, self._plans, self._apply_effects)
         self.drivers = DriverCommands(
             self._context,
             node,
-            self._rounds,
+            self.offers,
+            self._plans,
             self._reach,
-            arrivals,
-            returns,
             self._disconnects,
-            self._tasks,
+            self._apply_effects,
+            self._leases,
+        )
+        self.steps = StepCommands(
+            self._context,
+            self.offers,
+            self._plans,
+            self._reach,
+            returns,
             self._apply_effects,
             self._leases,
             confirmed,
@@ -186,7 +206,7 @@ class Dispatcher:
     def _apply_effects(self, market: str, effects: Effects) -> None:
         for push in effects.pushes:
             if push.kind is PushKind.JOB:
-                self.drivers.job_pushed(market, push.driver, push.state, push.reason)
+                self._plans.job_pushed(market, push.driver, push.state, push.reason)
         for mall, job in effects.queued:
             self._rounds.wake(mall, job)
         queued_at = {mall for mall, _ in effects.queued}

@@ -12,6 +12,7 @@ from mallard_engine.core.model import Job, LiveOffer
 from mallard_engine.core.pickup.pickup_plan import run_tour, service_times
 from mallard_engine.core.pickup.store_tour import Tour
 from mallard_engine.dispatch.dispatcher import Dispatcher
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.ports import DriverFix, JobRef, Push, PushKind, Refused, Storage
 from mallard_engine.simulation.scenario import Scenario, Shift, SimulatedOrder, Trip
 from mallard_engine.simulation.virtual.clock import VirtualClock
@@ -124,7 +125,7 @@ class ShiftDriver:
         self._considered = offer.offer
         self._closed.clear()
         try:
-            await self._dispatcher.drivers.offer_ack(market, driver, offer.offer)
+            await self._dispatcher.offers.ack(market, driver, offer.offer)
         except Refused:  # closed before the driver saw it
             return ()
         answer = draw_by_acceptance(self.shift.acceptance, self._rng)
@@ -132,9 +133,9 @@ class ShiftDriver:
             return ()
         try:
             if answer is Answer.ACCEPT:
-                return (await self._dispatcher.drivers.accept(market, driver, offer.offer)).jobs
+                return (await self._dispatcher.offers.accept(market, driver, offer.offer)).jobs
             if answer is Answer.DECLINE:
-                await self._dispatcher.drivers.decline(market, driver, offer.offer, "")
+                await self._dispatcher.offers.decline(market, driver, offer.offer, "")
         except Refused:  # closed meanwhile
             pass
         return ()
@@ -233,6 +234,5 @@ class ShiftDriver:
         """Report a step after the fix of where it happened, as a driver app does."""
         await self._dispatcher.drivers.positions(self._scenario.market, [self.fix()])
         ref = JobRef(job.id, job.mall)
-        await self._dispatcher.drivers.progress(
-            ref, self.shift.driver, job.attempt, step, at_ms=None, reason="", store=store
-        )
+        report = StepReport(ref, self.shift.driver, job.attempt, step, store=store)
+        await self._dispatcher.steps.progress(report)

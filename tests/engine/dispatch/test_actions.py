@@ -187,7 +187,7 @@ async def test_unknown_ids_are_refused(node: Node) -> None:
     with pytest.raises(NoSuchJob):
         await node.dispatcher.orders.assign(nothing, "d", "boss")
     with pytest.raises(Refused, match="not_yours"):
-        await node.dispatcher.drivers.accept(MARKET, "d", "offer_none")
+        await node.dispatcher.offers.accept(MARKET, "d", "offer_none")
 
 
 async def test_round_takes_the_next_free_driver(node: Node, sink: RecordingSink) -> None:

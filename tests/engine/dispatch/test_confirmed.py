@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.ports import ConfirmedOrder, JobRef, Refused, StoreUnavailable
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
@@ -103,7 +104,7 @@ async def test_report_after_a_forgotten_accept_is_not_refused(
         if report == "step":
             await node.does(ref, "d", attempt, Step.DELIVERED)
             return
-        await node.dispatcher.drivers.problem(
+        await node.dispatcher.steps.problem(
             MARKET,
             "d",
             kind="no_answer",
@@ -132,7 +133,8 @@ async def test_report_after_a_forgotten_accept_is_not_refused(
 async def turns(node: Node, ref: JobRef, attempt: int, step: Step) -> None:
     """Take a parcel back, or report it as returned."""
     at_ms = node.store.now_ms()
-    await node.dispatcher.drivers.progress(ref, "d", attempt, step, at_ms=at_ms, reason="")
+    report = StepReport(ref, "d", attempt, step, at_ms=at_ms)
+    await node.dispatcher.steps.progress(report)
 
 
 async def test_return_after_a_forgotten_turn_is_not_refused_for_its_state(

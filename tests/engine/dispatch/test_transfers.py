@@ -4,6 +4,7 @@ import pytest
 
 from mallard_engine.core.model import Driver, Job, RankedDriver, RoundRecord, Vehicle
 from mallard_engine.core.places.meeting import is_meeting
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.ports import Answered, JobRef, OfferPlan, PlannedJob, Stop
 from mallard_engine.storage.calls.leases import LEASE_MS
@@ -29,7 +30,7 @@ async def loaded(node: Node, driver: str = "d1", count: int = 2) -> list[JobRef]
 
 
 async def breaks_down(node: Node, driver: str = "d1") -> None:
-    await node.dispatcher.drivers.problem(
+    await node.dispatcher.steps.problem(
         MARKET, driver, kind="breakdown", mall="", job="", store="", until_ms=None, text=""
     )
 
@@ -50,15 +51,9 @@ async def take_over(node: Node, transfer: JobRef, job: Job, driver: str) -> list
 
 
 async def handed_over(node: Node, transfer: JobRef, job: Job, driver: str) -> Answered:
-    return await node.dispatcher.drivers.progress(
-        transfer,
-        driver,
-        job.attempt,
-        Step.PICKED_UP,
-        at_ms=None,
-        proof=Proof("code", (await node.job(transfer)).code),
-        reason="",
-    )
+    proof = Proof("code", (await node.job(transfer)).code)
+    report = StepReport(transfer, driver, job.attempt, Step.PICKED_UP, proof=proof)
+    return await node.dispatcher.steps.progress(report)
 
 
 @pytest.mark.parametrize(

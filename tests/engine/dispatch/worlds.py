@@ -12,6 +12,7 @@ from mallard_engine.core.model import Driver, Job, LiveOffer, RoundRecord, Submi
 from mallard_engine.core.places.markets import Places, Store
 from mallard_engine.core.policy import CostWeights, MarketPolicy
 from mallard_engine.dispatch.dispatcher import Dispatcher
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, Hello, JobRef, Push
 from mallard_engine.storage.calls.leases import RedisLeases
@@ -255,20 +256,19 @@ class Node:
         return (await self.store.drivers.snapshot(MARKET, driver)).driver
 
     async def acknowledges(self, offer: LiveOffer) -> None:
-        await self.dispatcher.drivers.offer_ack(MARKET, offer.driver, offer.offer)
+        await self.dispatcher.offers.ack(MARKET, offer.driver, offer.offer)
 
     async def accepts(self, offer: LiveOffer) -> Job:
-        (job,) = (await self.dispatcher.drivers.accept(MARKET, offer.driver, offer.offer)).jobs
+        (job,) = (await self.dispatcher.offers.accept(MARKET, offer.driver, offer.offer)).jobs
         return job
 
     async def declines(self, offer: LiveOffer) -> None:
-        await self.dispatcher.drivers.decline(MARKET, offer.driver, offer.offer, "")
+        await self.dispatcher.offers.decline(MARKET, offer.driver, offer.offer, "")
 
     async def does(self, ref: JobRef, driver: str, attempt: int, *steps: Step) -> None:
         for step in steps:
-            await self.dispatcher.drivers.progress(
-                ref, driver, attempt, step, at_ms=None, proof=Proof("age_checked"), reason=""
-            )
+            report = StepReport(ref, driver, attempt, step, proof=Proof("age_checked"))
+            await self.dispatcher.steps.progress(report)
 
     async def delivers(self, offer: LiveOffer) -> None:
         """Accept an offer and deliver its job."""

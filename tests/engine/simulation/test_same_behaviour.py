@@ -34,8 +34,9 @@ from mallard_engine.demo.demo_run import DemoRun
 from mallard_engine.demo.plan import Plan
 from mallard_engine.demo.screen import Screen
 from mallard_engine.dispatch.driver_commands import DriverCommands
+from mallard_engine.dispatch.offer_commands import OfferCommands
+from mallard_engine.dispatch.step_commands import StepCommands, StepReport
 from mallard_engine.gateway.stated_vehicles import stated_vehicle
-from mallard_engine.ports import JobRef
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import Scenario
 from mallard_engine.simulation.scenarios import mallday
@@ -214,8 +215,8 @@ def test_readme_driver_of_a_mall_day_sends_what_the_program_does(
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(program("driver")["main"]("ws://127.0.0.1:1", "token"))
     ran: list[tuple[object, ...]] = []
-    status, accept = DriverCommands.status, DriverCommands.accept
-    progress = DriverCommands.progress
+    status, accept = DriverCommands.status, OfferCommands.accept
+    progress = StepCommands.progress
 
     async def note_status(self: Any, market: str, driver: str, wish: Any, until_ms: Any) -> Any:
         ran.append((wish, until_ms is not None))
@@ -226,13 +227,13 @@ def test_readme_driver_of_a_mall_day_sends_what_the_program_does(
         ran.append(("run" if len(answered.jobs) > 1 else "more", "accepted"))
         return answered
 
-    async def note_step(self: Any, ref: JobRef, driver: str, n: int, step: Step, **how: Any) -> Any:
-        ran.append((ref.job.rpartition(".")[2], step))
-        return await progress(self, ref, driver, n, step, **how)
+    async def note_step(self: Any, report: StepReport) -> Any:
+        ran.append((report.ref.job.rpartition(".")[2], report.step))
+        return await progress(self, report)
 
     monkeypatch.setattr(DriverCommands, "status", note_status)
-    monkeypatch.setattr(DriverCommands, "accept", note_accept)
-    monkeypatch.setattr(DriverCommands, "progress", note_step)
+    monkeypatch.setattr(OfferCommands, "accept", note_accept)
+    monkeypatch.setattr(StepCommands, "progress", note_step)
     simulate(a_day_with_an_added_order(), redis_url)
     assert ran[: len(AppWithAddedJob.sent)] == AppWithAddedJob.sent
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.contract.advice import ERROR_ADVICE
 from mallard_engine.core.matching.search_policy import held_until_ms
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.gateway.driver_reports import problem_reported, reason_given
 from mallard_engine.gateway.orders.ready_time import hold_parcels
 from mallard_engine.gateway.socket.services import SocketServices
@@ -101,13 +102,11 @@ class Requests:
 
     async def _offer_ack(self, request: OfferAck) -> None:
         session = self._session
-        await self._services.dispatcher.drivers.offer_ack(
-            session.market, session.driver, request.offer
-        )
+        await self._services.dispatcher.offers.ack(session.market, session.driver, request.offer)
 
     async def _accept(self, request: Accept) -> Reply:
         session, services = self._session, self._services
-        answered = await services.dispatcher.drivers.accept(
+        answered = await services.dispatcher.offers.accept(
             session.market, session.driver, request.offer
         )
         return self._reply(request.id, answered, jobs=tuple(map(services.full, answered.jobs)))
@@ -115,7 +114,7 @@ class Requests:
     async def _decline(self, request: Decline) -> Reply:
         session = self._session
         reason = "" if request.reason is UNSET else request.reason
-        answered = await self._services.dispatcher.drivers.decline(
+        answered = await self._services.dispatcher.offers.decline(
             session.market, session.driver, request.offer, reason
         )
         if answered.effects.changed_jobs:
@@ -131,7 +130,7 @@ class Requests:
         if request.step is Step.RETURNED:
             # Its fixes say whether it has been at the place.
             await self._services.positions.flush(self._session.market, self._session.driver)
-        answered = await self._services.dispatcher.drivers.progress(
+        report = StepReport(
             await self._ref(request.job),
             self._session.driver,
             request.attempt,
@@ -143,6 +142,7 @@ class Requests:
             parcels=None if request.parcels is UNSET else request.parcels,
             jobs=None if request.jobs is UNSET else request.jobs,
         )
+        answered = await self._services.dispatcher.steps.progress(report)
         if request.step in _WITH_REASON and answered.effects.changed_jobs:
             reason_given(
                 self._services.metrics,
@@ -177,7 +177,7 @@ class Requests:
             raise Refused(ErrorCode.BAD_FIELD)
         reported_ms = None if request.until_ms is UNSET else request.until_ms
         until_ms = held_until_ms(request.kind, reported_ms, self._services.store.now_ms())
-        answered = await self._services.dispatcher.drivers.problem(
+        answered = await self._services.dispatcher.steps.problem(
             session.market,
             session.driver,
             kind=request.kind,

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from mallard_engine.core.model import TRANSFER, Job
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.ports import JobRef, NoSuchJob, Push, PushKind, Refused
 from mallard_engine.simulation.bad_day.orders import PICKUP_CODE
 from mallard_engine.simulation.bad_day.people import People
@@ -214,7 +215,7 @@ class BadDayDriver(ShiftDriver):
         self._people.happened(BadEvent.BREAKDOWN)
         self._is_gone = True
         await self._dispatcher.drivers.positions(self._scenario.market, [self.fix()])
-        await self._dispatcher.drivers.problem(
+        await self._dispatcher.steps.problem(
             self._scenario.market,
             self.shift.driver,
             kind="breakdown",
@@ -372,18 +373,19 @@ class BadDayDriver(ShiftDriver):
         async def report() -> bool:
             await self._dispatcher.drivers.positions(self._scenario.market, [self.fix()])
             attempt = max(job.attempt, self._attempts.get(job.id, 0))
+            report = StepReport(
+                JobRef(job.id, job.mall),
+                self.shift.driver,
+                attempt,
+                step,
+                at_ms=at_ms,
+                proof=proof,
+                reason=reason,
+                store=store,
+                parcels=parcels,
+            )
             try:
-                answered = await self._dispatcher.drivers.progress(
-                    JobRef(job.id, job.mall),
-                    self.shift.driver,
-                    attempt,
-                    step,
-                    at_ms=at_ms,
-                    proof=proof,
-                    reason=reason,
-                    store=store,
-                    parcels=parcels,
-                )
+                answered = await self._dispatcher.steps.progress(report)
             except (Refused, NoSuchJob) as refused:
                 self._people.refused[step.value, str(refused)] += 1
                 return False
@@ -409,7 +411,7 @@ class BadDayDriver(ShiftDriver):
 
         async def report() -> None:
             try:
-                await self._dispatcher.drivers.problem(
+                await self._dispatcher.steps.problem(
                     self._scenario.market,
                     self.shift.driver,
                     kind=kind,

@@ -47,9 +47,9 @@ async def test_inaccurate_position_is_no_arrival(node: Node) -> None:
 
 async def test_disconnected_drivers_leave_no_state(node: Node) -> None:
     hello = await node.online("d", 20)
-    assert len(node.dispatcher.drivers._arrivals) == 1
+    assert len(node.dispatcher.drivers._plans.arrivals) == 1
     node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
-    assert len(node.dispatcher.drivers._arrivals) == 0
+    assert len(node.dispatcher.drivers._plans.arrivals) == 0
 
 
 async def test_http_reports_arrive_and_leave_no_state(node: Node) -> None:
@@ -58,7 +58,7 @@ async def test_http_reports_arrive_and_leave_no_state(node: Node) -> None:
     node.dispatcher.drivers.socket_closed(MARKET, "d", hello.epoch)
     await node.moves("d", 40)
     await node.is_in(ref, S.AT_MALL)
-    assert len(node.dispatcher.drivers._arrivals) == 0
+    assert len(node.dispatcher.drivers._plans.arrivals) == 0
 
 
 async def test_driver_passing_the_mall_does_not_arrive(node: Node) -> None:
@@ -84,7 +84,7 @@ async def test_driver_who_left_arrives_again(node: Node) -> None:
     await node.online("d", 20)
     for north_m in (600, 620, 640):
         await node.moves("d", north_m)
-    assert len(node.dispatcher.drivers._arrivals) == 0
+    assert len(node.dispatcher.drivers._plans.arrivals) == 0
     ref = await node.submit()
     await node.accepts(await node.offered(ref, "d"))
     await node.moves("d", 20)

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from mallard_engine.core.model import Job, Vehicle
+from mallard_engine.dispatch.step_commands import StepReport
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
@@ -138,9 +139,8 @@ async def test_eta_counts_the_shops_that_are_left(make_node: MakeNode) -> None:
     left_ms = []
     for store, north_m in zip(stores, (1.0, 2.0), strict=True):
         was = await node.job(ref)
-        await node.dispatcher.drivers.progress(
-            ref, "ann", job.attempt, Step.COLLECTED, at_ms=None, reason="", store=store
-        )
+        report = StepReport(ref, "ann", job.attempt, Step.COLLECTED, store=store)
+        await node.dispatcher.steps.progress(report)
         await node.moves("ann", north_m)
         now = await moved(node, ref, was)
         assert now.eta_dropoff_ms is not None

@@ -205,7 +205,7 @@ async def test_job_of_a_shop_held_past_its_window_expires(
 
 
 async def hold(node: Node, driver: str, store: str, until_ms: int) -> None:
-    await node.dispatcher.drivers.problem(
+    await node.dispatcher.steps.problem(
         MARKET,
         driver,
         kind="not_ready",

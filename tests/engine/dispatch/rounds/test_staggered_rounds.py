@@ -157,7 +157,7 @@ async def test_decline_or_suspension_keeps_the_other_offers(
     make_node: MakeNode, sink: RecordingSink
 ) -> None:
     node, ref = await three_asked(make_node, sink)
-    await node.dispatcher.drivers.decline(MARKET, "d1", sink.offers[1].offer, "offline")
+    await node.dispatcher.offers.decline(MARKET, "d1", sink.offers[1].offer, "offline")
     await node.dispatcher.drivers.suspend(MARKET, "d2", "")
     assert (await node.job(ref)).state is JobState.OFFERED
     await node.accepts(sink.offers[0])

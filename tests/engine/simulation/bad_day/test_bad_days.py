@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.dispatch.driver_commands import DriverCommands
+from mallard_engine.dispatch.step_commands import StepCommands, StepReport
 from mallard_engine.ports import Answered, JobRef
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import MINUTE_MS, Day, Scenario
@@ -95,35 +95,31 @@ def test_planted_search_for_absent_parcels_is_found(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A report of missing parcels that only gives the job up sends the next driver."""
-    problem = DriverCommands.problem
+    problem = StepCommands.problem
 
     async def gives_up(self: Any, market: str, driver: str, **report: Any) -> Answered:
         if report["kind"] != "missing":
             return await problem(self, market, driver, **report)
         ref, attempt = JobRef(report["job"], report["mall"]), report["attempt"]
-        done: Answered = await self.progress(
-            ref, driver, attempt, Step.GIVE_UP, at_ms=None, reason=""
-        )
+        done: Answered = await self.progress(StepReport(ref, driver, attempt, Step.GIVE_UP))
         return done
 
-    monkeypatch.setattr(DriverCommands, "problem", gives_up)
+    monkeypatch.setattr(StepCommands, "problem", gives_up)
     day = simulate(scenario(BadDay(1, {BadEvent.MISSING: 1.0})), redis_url)
     assert day.accounts is not None
     assert day.accounts.in_vain
 
 
 def test_planted_loss_of_a_return_is_found(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    progress = DriverCommands.progress
+    progress = StepCommands.progress
 
-    async def forgets_returns(
-        self: Any, ref: JobRef, driver: str, attempt: int, step: Step, **report: Any
-    ) -> Answered:
-        if step is not Step.RETURNED:
-            return await progress(self, ref, driver, attempt, step, **report)
-        kept: Answered = await self.alive("phoenix", driver)
+    async def forgets_returns(self: Any, report: StepReport) -> Answered:
+        if report.step is not Step.RETURNED:
+            return await progress(self, report)
+        kept: Answered = await self._context.storage.drivers.alive("phoenix", report.driver)
         return kept
 
-    monkeypatch.setattr(DriverCommands, "progress", forgets_returns)
+    monkeypatch.setattr(StepCommands, "progress", forgets_returns)
     day = simulate(scenario(BadDay(1, {BadEvent.REFUSED: 1.0})), redis_url)
     assert day.accounts is not None
     assert any("brought back" in wrong for wrong in day.accounts.wrongs)

@@ -225,7 +225,7 @@ async def test_bundle_is_offered_to_one_driver_as_a_whole(make_node: MakeNode) -
     assert record is not None
     assert (record.run, record.why) == ((near.job, far.job), "bundle")
     assert "company" in {term.name for term in record.candidates[0].terms}
-    jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
+    jobs = (await node.dispatcher.offers.accept(MARKET, "d", offer.offer)).jobs
     assert {job.id for job in jobs} == {far.job, near.job}
     # The driver becomes free when it has delivered the last job.
     assert len(node.dispatcher._rounds.upcoming) == 1

@@ -94,7 +94,7 @@ async def test_custody_on_a_node_without_runs_stops_add_ons(make_node: MakeNode,
     await new.does(ref_of(lost), "d", (await new.store.jobs.get(lost.id)).attempt, Step.DELIVERED)
     await new.does(ref_of(second), "d", second.attempt, Step.DELIVERED)
     assert not (await new.driver("d")).jobs
-    assert len(new.dispatcher.drivers._etas) == 0
+    assert len(new.dispatcher.drivers._plans.etas) == 0
 
 
 async def test_arrival_at_a_node_without_runs_stops_adding_jobs(

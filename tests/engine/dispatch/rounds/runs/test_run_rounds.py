@@ -111,7 +111,7 @@ async def test_claimed_parcels_have_drop_off_times_in_order(
     """A driver without a network has collected jobs that were taken off it meanwhile."""
     node = await pooling(make_node, round_)
     refs, offer = await run_of_three(node)
-    jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
+    jobs = (await node.dispatcher.offers.accept(MARKET, "d", offer.offer)).jobs
     await node.wish("d", Wish.PAUSED)
     for job in jobs:
         await node.dispatcher.orders.unassign(JobRef(job.id, MALL.id), job.attempt, "boss", "")
@@ -129,7 +129,7 @@ async def test_claimed_parcels_have_drop_off_times_in_order(
     await eventually(are_known)
     for job in await asyncio.gather(*(node.store.jobs.get(job.id) for job in jobs)):
         await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.DELIVERED)
-    assert len(node.dispatcher.drivers._etas) == 0
+    assert len(node.dispatcher.drivers._plans.etas) == 0
 
 
 async def test_hold_that_becomes_shorter_ends_sooner(make_node: MakeNode, round_: str) -> None:
@@ -163,7 +163,7 @@ async def test_hold_that_becomes_shorter_ends_sooner(make_node: MakeNode, round_
 async def test_etas_of_an_accepted_run_are_updated(make_node: MakeNode, round_: str) -> None:
     node = await pooling(make_node, round_)
     _, offer = await run_of_three(node)
-    jobs = (await node.dispatcher.drivers.accept(MARKET, "d", offer.offer)).jobs
+    jobs = (await node.dispatcher.offers.accept(MARKET, "d", offer.offer)).jobs
     assert [job.id for job in jobs] == [job.job for job in offer.jobs]
     assert [job.eta_dropoff_ms for job in jobs] == [job.eta_dropoff_ms for job in offer.jobs]
     for job in jobs:
@@ -181,7 +181,7 @@ async def test_etas_of_an_accepted_run_are_updated(make_node: MakeNode, round_: 
     for job in (second, last):
         await node.does(JobRef(job.id, MALL.id), "d", job.attempt, Step.DELIVERED)
     assert not (await node.driver("d")).jobs
-    assert len(node.dispatcher.drivers._etas) == 0
+    assert len(node.dispatcher.drivers._plans.etas) == 0
 
 
 async def test_declined_run_is_offered_to_the_next_driver(make_node: MakeNode, round_: str) -> None:
