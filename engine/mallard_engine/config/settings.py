@@ -172,7 +172,8 @@ class Settings:
         1e6,
         "requests/s",
         "Requests of one order service, and of each of its tokens, to one node (a quote counts as "
-        "four); 0: no limit. Raise it for a service with more orders.",
+        "four, each 8 KiB of a body as one more, at most eight); 0: no limit. Raise it for a "
+        "service with more orders.",
     )
     service_burst: int = bounded(
         1000,

@@ -30,7 +30,7 @@ from mallard_engine.gateway.limits.fair_semaphore import FairSemaphore
 from mallard_engine.gateway.limits.token_buckets import Buckets, Level, Rate
 from mallard_engine.gateway.pages.routes import is_page
 from mallard_engine.logs import CountingLog
-from mallard_protocol.codes import ProblemCode, Role
+from mallard_protocol.codes import MAX_BODY_BYTES, ProblemCode, Role
 
 _limited = CountingLog(structlog.get_logger(__name__), "requests limited")
 
@@ -40,8 +40,13 @@ _COSTS: Final = {(it.method.upper(), it.path): it.cost for it in OPERATIONS if i
 # Requests are mostly CPU work, so higher limits add waiting time for others and no throughput.
 _CONCURRENT_OF_ONE_SERVICE: Final = 4
 _CONCURRENT: Final = 16
-# Delays each 429, so that a client that ignores it is bounded on each of its connections.
+# Delays each 429, so that a client that ignores it is bounded on each of its connections. Without
+# the delay, two connections that kept posting 59 KiB to a full quota used a third of a core.
 _REFUSED_AFTER_S: Final = 0.25
+_TOO_MANY_REQUESTS: Final = 429
+# Parsing and storing 64 KiB takes about as long as eight common requests.
+_BYTES_OF_ONE_REQUEST: Final = 8 * 1024
+_MAX_COST_OF_BODY: Final = MAX_BODY_BYTES // _BYTES_OF_ONE_REQUEST
 _SLOT: Final = "mallard.slot"
 _CHARGE: Final = "mallard.charge"
 
@@ -110,6 +115,28 @@ class RateLimiter:
 
         The fields are those of draft-ietf-httpapi-ratelimit-headers-10.
         """
+        now_s = self._clock()
+        counted = self._buckets_of(principal, token)
+        levels = {name: buckets.look(key, now_s, cost) for name, buckets, key in counted}
+        fields = _fields({name: buckets.rate for name, buckets, _ in counted}, levels)
+        for name, level in levels.items():
+            if level.wait_s:
+                raise self._refused(name, level, fields)
+        for _, buckets, key in counted:
+            buckets.take(key, now_s, cost)
+        return fields
+
+    def charge_body(self, principal: Principal, token: str, size: int) -> None:
+        """Count the body of a request that was charged before, `size` bytes.
+
+        A client may not have stated the size in advance, so the buckets may owe this much.
+        """
+        if cost := cost_of_body(size):
+            now_s = self._clock()
+            for _, buckets, key in self._buckets_of(principal, token):
+                buckets.owe(key, now_s, cost)
+
+    def _buckets_of(self, principal: Principal, token: str) -> list[tuple[str, Buckets, Hashable]]:
         kinds: list[tuple[str, Buckets, Hashable]]
         if principal.role is Role.DRIVER:
             kinds = [("driver", self._driver, (principal.market, principal.sub))]
@@ -120,16 +147,7 @@ class RateLimiter:
                 ("token", self._token, hash(token)),
                 ("service", self._service, (principal.role, principal.sub)),
             ]
-        now_s = self._clock()
-        counted = [it for it in kinds if it[1].rate.per_s]
-        levels = {name: buckets.look(key, now_s, cost) for name, buckets, key in counted}
-        fields = _fields({name: buckets.rate for name, buckets, _ in counted}, levels)
-        for name, level in levels.items():
-            if level.wait_s:
-                raise self._refused(name, level, fields)
-        for _, buckets, key in counted:
-            buckets.take(key, now_s, cost)
-        return fields
+        return [it for it in kinds if it[1].rate.per_s]
 
     def charge_address(self, scope: Scope) -> None:
         """Count a request without a valid token. Raises `HttpProblem` 429."""
@@ -215,29 +233,33 @@ class _Receiving:
     """Receives a request's body, without its slot while the body has not arrived.
 
     Otherwise a few services that send a byte a second would hold all slots for as long as a body
-    may take.
+    may take. A complete body is passed to `charge` with its size in bytes.
     """
 
-    __slots__ = ("_receive", "_slot", "_was_held")
+    __slots__ = ("_charge", "_receive", "_size", "_slot", "_was_held")
 
-    def __init__(self, receive: Receive, slot: RequestSlot) -> None:
+    def __init__(self, receive: Receive, slot: RequestSlot, charge: Callable[[int], None]) -> None:
         self._receive = receive
         self._slot = slot
+        self._charge = charge
+        self._size = 0
         self._was_held = False
 
     async def __call__(self) -> Message:
         slot = self._slot
-        if slot.is_held:
-            message = received_already(self._receive)
-            if message is not None:
-                return message
-            slot.release()
-            self._was_held = True
-        message = await self._receive()
-        is_last = message["type"] == "http.request" and not message.get("more_body", False)
-        if self._was_held and is_last:
-            self._was_held = False
-            await slot.acquire()
+        message = received_already(self._receive) if slot.is_held else None
+        if message is None:
+            if slot.is_held:
+                slot.release()
+                self._was_held = True
+            message = await self._receive()
+        if message["type"] == "http.request":
+            self._size += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._charge(self._size)
+                if self._was_held:
+                    self._was_held = False
+                    await slot.acquire()
         return message
 
 
@@ -247,13 +269,19 @@ def slot_of(request: Request) -> RequestSlot | None:
     return slot
 
 
-def charge_of(request: Request) -> Callable[[], dict[str, str]] | None:
+def charge_of(request: Request) -> Callable[[float], dict[str, str]] | None:
     """Return what counts one more request of the same caller; None if nothing is counted.
 
-    It returns the new `RateLimit` fields and raises `HttpProblem` 429.
+    It takes the cost of that request, returns the new `RateLimit` fields, and raises `HttpProblem`
+    429.
     """
-    charge: Callable[[], dict[str, str]] | None = request.scope.get(_CHARGE)
+    charge: Callable[[float], dict[str, str]] | None = request.scope.get(_CHARGE)
     return charge
+
+
+def cost_of_body(size: int) -> int:
+    """Return what a body of `size` bytes costs beside the request that brings it, at most eight."""
+    return min(size // _BYTES_OF_ONE_REQUEST, _MAX_COST_OF_BODY)
 
 
 class RateLimitMiddleware:
@@ -292,10 +320,11 @@ class RateLimitMiddleware:
             return
         slot = RequestSlot(self._limiter.concurrency, caller)
         scope[_SLOT] = slot
-        scope[_CHARGE] = partial(self._limiter.charge, principal, token, 1.0)
+        scope[_CHARGE] = partial(self._limiter.charge, principal, token)
+        receiving = _Receiving(receive, slot, partial(self._limiter.charge_body, principal, token))
         try:
             await slot.acquire()
-            await self._app(scope, _Receiving(receive, slot), _answering(send, fields, slot))
+            await self._app(scope, receiving, _answering(send, fields, slot))
         finally:
             slot.release()
             if waits:
@@ -328,11 +357,16 @@ def _asks_to_wait(query: bytes) -> bool:
 
 
 def _answering(send: Send, fields: Mapping[str, str], slot: RequestSlot) -> Send:
-    """Return what sends a response with these fields, after the slot has been released."""
+    """Return what sends a response with these fields, after the slot has been released.
+
+    A 429 is delayed here as well: that of a full quota follows after most of the work.
+    """
 
     async def send_with_fields(message: Message) -> None:
         if message["type"] == "http.response.start":
             slot.release()  # the client may read nothing for seconds
+            if message["status"] == _TOO_MANY_REQUESTS:
+                await asyncio.sleep(_REFUSED_AFTER_S)
             headers = MutableHeaders(scope=message)
             for name, value in fields.items():
                 headers.setdefault(name, value)

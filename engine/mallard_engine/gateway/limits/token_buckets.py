@@ -55,14 +55,21 @@ class Buckets:
 
     def take(self, key: object, now_s: float, cost: float = 1.0) -> Level:
         """Take `cost` if the bucket holds it."""
-        full_s = max(self._full_at.get(key, now_s), now_s) - now_s
-        level = self._level(full_s, cost)
+        level = self.look(key, now_s, cost)
         if not level.wait_s:
-            self._full_at[key] = now_s + level.full_s
-            self._full_at.move_to_end(key)
-            if len(self._full_at) > self._max_keys:
-                self._full_at.popitem(last=False)
+            self._set(key, now_s + level.full_s)
         return level
+
+    def owe(self, key: object, now_s: float, cost: float) -> None:
+        """Take `cost` whether the bucket holds it or not: later requests wait for the rest."""
+        full_at_s = max(self._full_at.get(key, now_s), now_s)
+        self._set(key, full_at_s + cost / self.rate.per_s)
+
+    def _set(self, key: object, full_at_s: float) -> None:
+        self._full_at[key] = full_at_s
+        self._full_at.move_to_end(key)
+        if len(self._full_at) > self._max_keys:
+            self._full_at.popitem(last=False)
 
     def _level(self, full_s: float, cost: float) -> Level:
         per_s, burst = self.rate.per_s, self.rate.burst

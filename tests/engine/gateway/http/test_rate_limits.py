@@ -1,8 +1,9 @@
 """Rate limits over HTTP and on handshakes, on a real node."""
 
 import asyncio
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -134,3 +135,46 @@ async def test_full_quota_is_429_quota_exceeded(engine_node: EngineNode) -> None
     assert (await shop.submit()).status_code == 201
     metrics = (await shop.node.http.get("/metrics")).text
     assert 'mallard_quota_refusals_total{quota="open_jobs"} 1.0' in metrics
+
+
+@pytest.mark.finding("A10")
+async def test_refusals_by_a_quota_are_delayed(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_open_jobs=1))
+    assert (await shop.submit()).status_code == 201
+    began_s = time.monotonic()
+    codes = [(await shop.submit()).status_code for _ in range(5)]
+    assert codes == [429] * 5
+    assert time.monotonic() - began_s > 1
+
+
+_LONG = {f"note-{number}": "x" * 500 for number in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stated", "left"),
+    [({}, True, 9), (_LONG, True, 8), (_LONG, False, 8)],
+    ids=["short", "long", "long-of-unstated-length"],
+)
+async def test_each_8_kib_of_a_body_counts_as_a_request(
+    engine_node: EngineNode, metadata: dict[str, str], stated: bool, left: int
+) -> None:
+    shop = Caller(await engine_node(service_rate_per_s=0.01, service_burst=10))
+    body = json.dumps(order(metadata=metadata)).encode()
+    content = body if stated else _in_parts(body)
+    headers = shop.node.bearer("shop", Role.ORDERS) | {"Idempotency-Key": "k"}
+    answer = await shop.node.http.post("/v1/jobs", content=content, headers=headers)
+    assert answer.status_code == 201
+    assert f";r={left - 1};" in (await shop.get("/v1/markets")).headers["ratelimit"]
+
+
+async def _in_parts(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), 1000):
+        yield body[at : at + 1000]
+
+
+async def test_each_order_of_a_list_counts_by_its_size(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_rate_per_s=0.01, service_burst=10))
+    long = [{"key": f"key-{n}", "job": order(metadata=_LONG)} for n in range(6)]
+    answer = await shop.post("/v1/jobs:batch", {"items": long})
+    # The list itself takes one and seven for its 64 KiB, and so two are left for another order.
+    assert [it["status"] for it in answer.json()["items"]] == [201, 201, 429, 429, 429, 429]

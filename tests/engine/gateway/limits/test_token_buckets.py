@@ -32,3 +32,11 @@ def test_number_of_keys_is_bounded() -> None:
     for n in range(10_000):
         buckets.take(n, 0.0)
     assert len(buckets) == 100
+
+
+def test_debt_delays_later_requests() -> None:
+    buckets = Buckets(Rate(1, 2))
+    buckets.owe("a", 0.0, 5.0)
+    assert buckets.look("a", 0.0) == (4.0, 0, 5.0)
+    assert buckets.take("a", 3.9).wait_s == pytest.approx(0.1)
+    assert not buckets.take("a", 4.0).wait_s

@@ -20,7 +20,7 @@ from mallard_engine.gateway.http.driver_names import names_for
 from mallard_engine.gateway.http.endpoints.jobs.access import job_named, view_of
 from mallard_engine.gateway.http.parameters import checked_key
 from mallard_engine.gateway.http.problems import problem_body, problem_of
-from mallard_engine.gateway.http.rate_limits import charge_of, slot_of
+from mallard_engine.gateway.http.rate_limits import charge_of, cost_of_body, slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body, too_slow
 from mallard_engine.gateway.http.routing import Handler
 from mallard_engine.gateway.http.submissions import Submissions
@@ -75,7 +75,7 @@ class BatchesApi:
         value = await asyncio.to_thread(parse_json_body, data, MAX_BATCH_BYTES, _MOST_CONTAINERS)
         asked = patch_as(value, BatchRequest)
         items = _Items(request)
-        done = [await items.run(self._submitter(item, principal)) for item in asked.items]
+        done = [await self._submit(item, principal, items) for item in asked.items]
         jobs = [it.job for it in done if isinstance(it, Submitted)]
         names = await names_for(principal, self._store, *jobs)
         results = tuple(
@@ -100,16 +100,18 @@ class BatchesApi:
             raise too_slow() from None
         return data
 
-    def _submitter(
-        self, item: BatchItem, principal: Principal
-    ) -> Callable[[], Awaitable[Submitted]]:
+    async def _submit(
+        self, item: BatchItem, principal: Principal, items: "_Items"
+    ) -> Submitted | Problem:
+        size = len(msgspec.json.encode(item.job))
+
         async def submit() -> Submitted:
             key = checked_key(item.key)
-            if len(msgspec.json.encode(item.job)) > MAX_BODY_BYTES:
+            if size > MAX_BODY_BYTES:
                 raise BodyTooLarge(f"over {MAX_BODY_BYTES} bytes")
             return await self._submissions.submit(item.job, principal, key=key)
 
-        return submit
+        return await items.run(submit, size)
 
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel up to 100 jobs, each with its own result."""
@@ -145,10 +147,10 @@ class _Items:
         if slot := slot_of(request):
             slot.release()  # from here on the semaphores of the malls limit the work
 
-    async def run(self, item: Callable[[], Awaitable[T]]) -> T | Problem:
-        """Return the result of an item, or its problem."""
+    async def run(self, item: Callable[[], Awaitable[T]], size: int = 0) -> T | Problem:
+        """Return the result of an item of `size` bytes, or its problem."""
         try:
-            self._pay()
+            self._pay(size)
             return await item()
         except Exception as error:  # noqa: BLE001 - one item must not end the others
             problem = problem_of(error)
@@ -158,10 +160,10 @@ class _Items:
                 self.headers["Retry-After"] = retry_after
             return problem_body(problem)
 
-    def _pay(self) -> None:
+    def _pay(self, size: int) -> None:
         is_first, self._is_first = self._is_first, False
         if not is_first and self._charge is not None:
-            self.headers |= self._charge()
+            self.headers |= self._charge(1 + cost_of_body(size))
         if asyncio.get_running_loop().time() > self._until:
             raise StoreUnavailable("the store answers too slowly")
 
