@@ -73,6 +73,19 @@ class Principal:
     markets: frozenset[str] | None = None
     issued_ms: int = 0
 
+    @property
+    def caller(self) -> tuple[str, ...]:
+        """Who has a share of its own of what a node limits.
+
+        A subject is one caller within its role, and a driver within its market. All tokens of a
+        shop are one caller, whatever their subjects.
+        """
+        if self.shop is not None:
+            return (self.role.value, *self.shop)
+        if self.role is Role.DRIVER:
+            return (self.role.value, self.market or "", self.sub)
+        return (self.role.value, self.sub)
+
     def reaches(self, market: str) -> bool:
         """Whether the token concerns this market."""
         if self.markets is not None:

@@ -3,10 +3,10 @@
 A flash sale submits hundreds of orders of one mall within a moment. Without a limit they would keep
 the event loop busy for as long as all of them take, and every other order of the node would wait
 for the last one. The orders of another mall have another key and do not wait. At the same mall,
-the services take turns, so another service waits for a few orders only.
+the callers take turns, so another caller waits for a few orders only.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class KeyedSemaphore:
     """A `FairSemaphore` for each key, created on first use and dropped after the last.
 
     Args:
-        limit: tasks that may hold one key at a time. The waiting tasks of one service acquire it in
+        limit: tasks that may hold one key at a time. The waiting tasks of one caller acquire it in
             FIFO order.
         max_waiting: tasks that may wait for one key.
     """
@@ -42,8 +42,8 @@ class KeyedSemaphore:
         return sum(entry.users for entry in self._entries.values())
 
     @asynccontextmanager
-    async def acquire(self, key: str, service: str) -> AsyncIterator[None]:
-        """Hold the key within the context, for this service.
+    async def acquire(self, key: str, caller: Hashable) -> AsyncIterator[None]:
+        """Hold the key within the context, for this caller.
 
         Raises:
             QueueFull: too many tasks wait for this key already; raised without waiting.
@@ -53,11 +53,11 @@ class KeyedSemaphore:
             raise QueueFull(key)
         entry.users += 1
         try:
-            await entry.semaphore.acquire(service)
+            await entry.semaphore.acquire(caller)
             try:
                 yield
             finally:
-                entry.semaphore.release(service)
+                entry.semaphore.release(caller)
         finally:
             entry.users -= 1
             if not entry.users:

@@ -38,7 +38,7 @@ _limited = CountingLog(structlog.get_logger(__name__), "requests limited")
 _UNLIMITED_PATHS: Final = frozenset(it.path for it in OPERATIONS if not it.cost)
 _COSTS: Final = {(it.method.upper(), it.path): it.cost for it in OPERATIONS if it.cost != 1}
 # Requests are mostly CPU work, so higher limits add waiting time for others and no throughput.
-_CONCURRENT_OF_ONE_SERVICE: Final = 4
+_CONCURRENT_OF_ONE_CALLER: Final = 4
 _CONCURRENT: Final = 16
 # Delays each 429, so that a client that ignores it is bounded on each of its connections. Without
 # the delay, two connections that kept posting 59 KiB to a full quota used a third of a core.
@@ -107,8 +107,8 @@ class RateLimiter:
         self._shop = Buckets(limits.shop)
         self._connects = Buckets(limits.connects)
         self._address = Buckets(limits.address)
-        self._waits: Counter[str] = Counter()
-        self.concurrency = FairSemaphore(_CONCURRENT_OF_ONE_SERVICE, _CONCURRENT)
+        self._waits: Counter[Hashable] = Counter()
+        self.concurrency = FairSemaphore(_CONCURRENT_OF_ONE_CALLER, _CONCURRENT)
 
     def charge(self, principal: Principal, token: str, cost: float) -> dict[str, str]:
         """Count a request; return the `RateLimit` fields. Raises `HttpProblem` 429.
@@ -139,13 +139,13 @@ class RateLimiter:
     def _buckets_of(self, principal: Principal, token: str) -> list[tuple[str, Buckets, Hashable]]:
         kinds: list[tuple[str, Buckets, Hashable]]
         if principal.role is Role.DRIVER:
-            kinds = [("driver", self._driver, (principal.market, principal.sub))]
+            kinds = [("driver", self._driver, principal.caller)]
         elif principal.shop is not None:
-            kinds = [("shop", self._shop, principal.shop)]  # all tokens of a shop together
+            kinds = [("shop", self._shop, principal.caller)]
         else:
             kinds = [
                 ("token", self._token, hash(token)),
-                ("service", self._service, (principal.role, principal.sub)),
+                ("service", self._service, principal.caller),
             ]
         return [it for it in kinds if it[1].rate.per_s]
 
@@ -181,21 +181,21 @@ class RateLimiter:
             self._count("connects")
         return not level.wait_s
 
-    def begin_wait(self, service: str) -> None:
+    def begin_wait(self, caller: Hashable) -> None:
         """Count a request that waits (`wait_s`). Raises `HttpProblem` 429."""
         limits = self._limits
         if limits.waits and (
-            self._waits[service] >= limits.waits_of_one or self._waits.total() >= limits.waits
+            self._waits[caller] >= limits.waits_of_one or self._waits.total() >= limits.waits
         ):
             self._count("waits")
             raise _problem(1.0, "too many requests wait already: ask without wait_s")
-        self._waits[service] += 1
+        self._waits[caller] += 1
 
-    def end_wait(self, service: str) -> None:
+    def end_wait(self, caller: Hashable) -> None:
         """Count the end of a wait."""
-        self._waits[service] -= 1
-        if not self._waits[service]:
-            del self._waits[service]
+        self._waits[caller] -= 1
+        if not self._waits[caller]:
+            del self._waits[caller]
 
     def _refused(self, kind: str, level: Level, fields: Mapping[str, str]) -> HttpProblem:
         self._count(kind)
@@ -207,26 +207,26 @@ class RateLimiter:
 
 
 class RequestSlot:
-    """A request's place in the fair semaphore of all services, released while it only waits."""
+    """A request's place in the fair semaphore of all callers, released while it only waits."""
 
-    __slots__ = ("_semaphore", "_service", "is_held")
+    __slots__ = ("_caller", "_semaphore", "is_held")
 
-    def __init__(self, semaphore: FairSemaphore, service: str) -> None:
+    def __init__(self, semaphore: FairSemaphore, caller: Hashable) -> None:
         self._semaphore = semaphore
-        self._service = service
+        self._caller = caller
         self.is_held = False
 
     async def acquire(self) -> None:
         """Wait for the semaphore unless the request holds it already."""
         if not self.is_held:
-            await self._semaphore.acquire(self._service)
+            await self._semaphore.acquire(self._caller)
             self.is_held = True
 
     def release(self) -> None:
         """Release the semaphore if the request holds it."""
         if self.is_held:
             self.is_held = False
-            self._semaphore.release(self._service)
+            self._semaphore.release(self._caller)
 
 
 class _Receiving:
@@ -305,7 +305,6 @@ class RateLimitMiddleware:
         try:
             token = bearer(Headers(scope=scope).getlist("authorization"))
             principal = self._tokens.verify(token)
-            caller = _caller_of(principal)
         except BadToken:
             await self._answer_unauthenticated(scope, receive, send)
             return
@@ -314,11 +313,11 @@ class RateLimitMiddleware:
             fields = self._limiter.charge(principal, token, cost)
             waits = _asks_to_wait(scope["query_string"])
             if waits:
-                self._limiter.begin_wait(caller)
+                self._limiter.begin_wait(principal.caller)
         except HttpProblem as problem:
             await _refuse(problem, scope, receive, send)
             return
-        slot = RequestSlot(self._limiter.concurrency, caller)
+        slot = RequestSlot(self._limiter.concurrency, principal.caller)
         scope[_SLOT] = slot
         scope[_CHARGE] = partial(self._limiter.charge, principal, token)
         receiving = _Receiving(receive, slot, partial(self._limiter.charge_body, principal, token))
@@ -328,7 +327,7 @@ class RateLimitMiddleware:
         finally:
             slot.release()
             if waits:
-                self._limiter.end_wait(caller)
+                self._limiter.end_wait(principal.caller)
 
     async def _answer_unauthenticated(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -342,14 +341,6 @@ class RateLimitMiddleware:
 async def _refuse(problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
     await asyncio.sleep(_REFUSED_AFTER_S)
     await problem_response(problem)(scope, receive, send)
-
-
-def _caller_of(principal: Principal) -> str:
-    """Return whom a request's waits and its slot count for: a shop, or the token's subject.
-
-    A shop's tokens may have any subject, also that of an order service.
-    """
-    return " ".join(principal.shop) if principal.shop else principal.sub
 
 
 def _asks_to_wait(query: bytes) -> bool:

@@ -58,7 +58,7 @@ class Submissions:
         asked = body_as(value, JobRequest)
         require_mall(principal, self._services.places, asked.pickup.mall)
         self._require_store(asked.pickup.mall)
-        async with self._per_mall.acquire(asked.pickup.mall, principal.sub):
+        async with self._per_mall.acquire(asked.pickup.mall, principal.caller):
             mall, level = asked.pickup.mall, asked.service_level or None
             with closing(self._orders.speculate(mall, level)) as early:
                 # One loop iteration sends the speculative read; Redis answers it meanwhile.

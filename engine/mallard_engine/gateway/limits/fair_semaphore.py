@@ -1,73 +1,74 @@
-"""Limits concurrent work and shares it fairly between order services."""
+"""Limits concurrent work and shares it fairly between callers."""
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Hashable
 
 
 class FairSemaphore:
-    """A semaphore whose waiters are served round-robin by service.
+    """A semaphore whose waiters are served round-robin by caller.
 
-    One service with a thousand waiting requests delays a request of another service by a few.
+    One caller with a thousand waiting requests delays a request of another by a few.
 
     Args:
-        limit_of_one: requests of one service that may run at a time.
-        limit: requests of all services that may run at a time.
+        limit_of_one: requests of one caller that may run at a time.
+        limit: requests of all callers that may run at a time.
     """
 
     def __init__(self, limit_of_one: int, limit: int) -> None:
         self._limit_of_one = limit_of_one
         self._limit = limit
-        self._running: dict[str, int] = {}
+        self._running: dict[Hashable, int] = {}
         self._total = 0
-        # The first service is served next.
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        # The first caller is served next.
+        self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     def __len__(self) -> int:
         """Number of requests that run or wait."""
         return self._total + sum(map(len, self._waiting.values()))
 
-    async def acquire(self, service: str) -> None:
-        """Wait until a request of this service may run."""
-        if service not in self._waiting and self._has_room(service):
-            self._start(service)
+    async def acquire(self, caller: Hashable) -> None:
+        """Wait until a request of this caller may run."""
+        if caller not in self._waiting and self._has_room(caller):
+            self._start(caller)
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(service, deque()).append(waiter)
+        self._waiting.setdefault(caller, deque()).append(waiter)
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.release(service)  # acquired just before the cancellation
+                self.release(caller)  # acquired just before the cancellation
             raise
 
-    def release(self, service: str) -> None:
-        """End a request of this service and start those that now may run."""
+    def release(self, caller: Hashable) -> None:
+        """End a request of this caller and start those that now may run."""
         self._total -= 1
-        self._running[service] -= 1
-        if not self._running[service]:
-            del self._running[service]
+        self._running[caller] -= 1
+        if not self._running[caller]:
+            del self._running[caller]
         for name in list(self._waiting):
             if self._total >= self._limit:
                 return
             if self._has_room(name):
                 self._start_next(name)
 
-    def _has_room(self, service: str) -> bool:
-        return self._total < self._limit and self._running.get(service, 0) < self._limit_of_one
+    def _has_room(self, caller: Hashable) -> bool:
+        return self._total < self._limit and self._running.get(caller, 0) < self._limit_of_one
 
-    def _start(self, service: str) -> None:
+    def _start(self, caller: Hashable) -> None:
         self._total += 1
-        self._running[service] = self._running.get(service, 0) + 1
+        self._running[caller] = self._running.get(caller, 0) + 1
 
-    def _start_next(self, service: str) -> None:
-        queue = self._waiting[service]
+    def _start_next(self, caller: Hashable) -> None:
+        queue = self._waiting[caller]
         while queue:
             waiter = queue.popleft()
             if not waiter.done():
-                self._start(service)
+                self._start(caller)
                 waiter.set_result(None)
                 break
         if queue:
-            self._waiting.move_to_end(service)
+            self._waiting.move_to_end(caller)
         else:
-            del self._waiting[service]
+            del self._waiting[caller]

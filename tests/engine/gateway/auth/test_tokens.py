@@ -367,6 +367,22 @@ def test_claims_of_a_driver_survive_the_token() -> None:
     )
 
 
+def test_equal_subjects_are_callers_of_their_own() -> None:
+    of_driver, of_shop = {"role": "driver"}, {"role": "store", "mall": "north"}
+    claims = [
+        CLAIMS,
+        CLAIMS | {"role": "operator"},
+        CLAIMS | of_driver | {"market": "phoenix"},
+        CLAIMS | of_driver | {"market": "las-vegas"},
+        CLAIMS | of_shop | {"store": "shop"},
+        CLAIMS | of_shop | {"store": "lego"},
+    ]
+    callers = [tokens(SECRET).verify(signed(each)).caller for each in claims]
+    assert len(set(callers)) == len(claims)
+    till = CLAIMS | of_shop | {"store": "lego", "sub": "till-2"}
+    assert tokens(SECRET).verify(signed(till)).caller == callers[-1]
+
+
 def test_principal_has_one_role() -> None:
     principal = tokens(SECRET).verify(GOOD)
     principal.require(Role.OPERATOR, Role.ORDERS)

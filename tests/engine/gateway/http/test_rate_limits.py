@@ -84,6 +84,18 @@ async def test_shop_named_as_a_service_takes_none_of_its_waits(engine_node: Engi
     assert (await waits).status_code == 200
 
 
+async def test_operator_named_as_a_service_takes_none_of_its_waits(
+    engine_node: EngineNode,
+) -> None:
+    node = await engine_node(service_waits=1)
+    shop, operator = Caller(node), Caller(node, role=Role.OPERATOR)
+    job = (await shop.submit()).json()["id"]
+    waits = asyncio.create_task(operator.get(f"/v1/jobs/{job}", wait_s=2))
+    await asyncio.sleep(0.1)
+    assert (await shop.get(f"/v1/jobs/{job}", wait_s=1)).status_code == 200
+    assert (await waits).status_code == 200
+
+
 async def test_bad_tokens_of_an_address_are_limited(engine_node: EngineNode) -> None:
     node = await engine_node(address_rate_per_s=0.1, address_burst=3)
     bad = {"Authorization": "Bearer nonsense"}

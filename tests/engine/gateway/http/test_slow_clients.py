@@ -56,6 +56,14 @@ async def test_slow_bodies_keep_no_other_request_waiting(node: RunningNode, path
         assert (await Caller(node).get("/v1/markets")).status_code == 200
 
 
+async def test_slow_lists_of_an_operator_delay_no_service_of_its_name(node: RunningNode) -> None:
+    slow = slow_bodies(node, "/v1/jobs:batch", callers=1, role=Role.OPERATOR, first=b" " * 70_000)
+    async with slow, asyncio.timeout(_SOON_S):
+        items = {"items": [{"key": "one", "job": order()}]}
+        answer = await Caller(node, "slow-0").post("/v1/jobs:batch", items)
+        assert answer.json()["items"][0]["status"] == 201
+
+
 async def test_slow_list_gives_way_to_a_list_of_another_service(node: RunningNode) -> None:
     async with slow_bodies(node, "/v1/jobs:batch", callers=4, first=b" " * 70_000) as clients:
         async with asyncio.timeout(_SOON_S):
@@ -89,6 +97,41 @@ async def test_unread_responses_keep_no_other_request_waiting(engine_node: Engin
         await eventually(lambda: len(node.server.server_state.tasks) >= 16)
         async with asyncio.timeout(1):
             assert (await Caller(node).get("/v1/markets")).status_code == 200
+
+
+async def test_driver_named_as_a_service_takes_none_of_its_slots(node: RunningNode) -> None:
+    running: list[str] = []
+    may_end = asyncio.Event()
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        running.append(scope["path"])
+        await may_end.wait()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    def scope(path: str, role: Role) -> Scope:
+        token = node.token("shop", role).encode()
+        headers = [(b"authorization", b"Bearer " + token)]
+        return {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "query_string": b"",
+            "headers": headers,
+        }
+
+    middleware = RateLimitMiddleware(app, node.node.tokens, node.node.limiter)
+    scopes = [scope("/v1/driver/state", Role.DRIVER) for _ in range(5)]
+    scopes.append(scope("/v1/markets", Role.ORDERS))
+    requests = [asyncio.create_task(middleware(each, receive, send)) for each in scopes]
+    await asyncio.sleep(0.05)
+    assert running == ["/v1/driver/state"] * 4 + ["/v1/markets"]
+    may_end.set()
+    await asyncio.gather(*requests)
 
 
 async def test_request_runs_within_its_slot_once_its_body_is_there(node: RunningNode) -> None:

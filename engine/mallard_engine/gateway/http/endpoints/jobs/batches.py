@@ -45,7 +45,7 @@ from mallard_protocol.resources import CancelRequest, Job, Problem
 _LONGEST_S: Final = 20.0
 _CREATED: Final = 201
 # Lists that are read at a time, 1 MiB each.
-_BODIES_OF_ONE_SERVICE: Final = 4
+_BODIES_OF_ONE_CALLER: Final = 4
 _BODIES: Final = 16
 # A hundred orders with every optional field are half of this. A MiB of small maps would take
 # 1.5 s to parse.
@@ -62,7 +62,7 @@ class BatchesApi:
         self._services = services
         self._store = services.store
         self._submissions = submissions
-        self._bodies = LargeBodies(_BODIES_OF_ONE_SERVICE, _BODIES)
+        self._bodies = LargeBodies(_BODIES_OF_ONE_CALLER, _BODIES)
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
@@ -91,7 +91,7 @@ class BatchesApi:
         if slot:
             slot.release()  # a request that waits to be read keeps no other from running
         try:
-            async with self._bodies.hold(principal.sub) as body:
+            async with self._bodies.hold(principal.caller) as body:
                 async with body.reading():
                     data = await read_body(request, max_bytes=MAX_BATCH_BYTES)
                 if slot:
