@@ -28,6 +28,9 @@ _BEAT_S: Final = 1.0
 _CHANGES_S: Final = 0.05
 # The longest delay until this node sees a delivery that another node has queued.
 _POLL_S: Final = 0.1
+# The delay after a call that failed, doubled for each that fails after it.
+_RETRY_S: Final = 0.1
+_LONGEST_RETRY_S: Final = 1.0
 
 
 class WebhookWorker:
@@ -176,16 +179,25 @@ class WebhookWorker:
             await self._webhooks.announced(name)
 
     async def _send(self) -> None:
+        retry_s = _RETRY_S
         while True:
             try:
-                if await self.deliveries.send_due():
-                    # Deliveries that fall due meanwhile share the next call.
-                    await asyncio.sleep(0.01)
-                    continue
-            except StoreUnavailable as problem:
-                _often.warning("webhooks wait for Redis", reason=str(problem))
+                more = await self.deliveries.send_due()
             except Exception as error:  # noqa: BLE001 - other deliveries must continue
-                _often.error("webhook deliveries failed unexpectedly", example={"exc_info": error})
+                if isinstance(error, StoreUnavailable):
+                    _often.warning("webhooks wait for Redis", reason=str(error))
+                else:
+                    _often.error(
+                        "webhook deliveries failed unexpectedly", example={"exc_info": error}
+                    )
+                await asyncio.sleep(retry_s)
+                retry_s = min(retry_s * 2, _LONGEST_RETRY_S)
+                continue
+            retry_s = _RETRY_S
+            if more:
+                # Deliveries that fall due meanwhile share the next call.
+                await asyncio.sleep(0.01)
+                continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._wake.wait()

@@ -1,6 +1,8 @@
 """What an endpoint receives, and what becomes of what it does not take."""
 
 import asyncio
+import itertools
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,7 @@ from standardwebhooks import WebhookVerificationError
 
 from mallard_engine.dispatch.etas import live_etas
 from mallard_engine.gateway.webhooks.deliveries import NEW_SLOTS
+from mallard_engine.ports import StoreUnavailable, WaitingDelivery
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
@@ -289,6 +292,32 @@ async def test_event_that_was_queued_before_the_lease_is_sent_with_it(
         await create(node, receiver.url)
     await node.submit()
     await receiver.hears(3)
+
+
+async def test_failed_call_to_the_store_is_repeated_later_each_time(
+    node: RunningNode, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mallard_engine.gateway.webhooks.worker._POLL_S", 300)
+    clock = asyncio.get_running_loop().time
+    webhooks = node.node.store.webhooks
+    take, failed_s = webhooks.take, list[float]()
+
+    async def fails_thrice(*args: Any) -> Sequence[WaitingDelivery]:
+        if len(failed_s) < 3:
+            failed_s.append(clock())
+            raise StoreUnavailable("cut")
+        if len(failed_s) == 3:
+            failed_s.append(clock())
+        return await take(*args)
+
+    monkeypatch.setattr(webhooks, "take", fails_thrice)
+    await create(node, receiver.url)
+    await node.submit()
+    await receiver.hears(1)
+    waits_s = [after - before for before, after in itertools.pairwise(failed_s)]
+    assert all(
+        wait_s > least_s - 0.01 for wait_s, least_s in zip(waits_s, (0.1, 0.2, 0.4), strict=True)
+    )
 
 
 async def test_other_node_takes_over_what_a_dead_one_held(
