@@ -8,6 +8,8 @@ from mallard_protocol.codes import BACKOFF_FIRST_S, BACKOFF_MAX_S, CLOSE_ADVICE,
 # In the contract, every close code from here on means that a retry cannot help.
 _FIRST_STOP_CODE = 4500
 _LAST_STOP_CODE = 4999
+# A misconfigured proxy must not send a client away for a day.
+_LONGEST_RETRY_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class FullJitter:
     def reset(self) -> None:
         """Reset the limit after a successful try."""
         self._limit_s = self._first_s
+
+
+def bounded_s(retry_after_s: float | None) -> float:
+    """Return how long a client waits for a ``Retry-After``, in seconds; None: there is none."""
+    return min(retry_after_s or 0.0, _LONGEST_RETRY_AFTER_S)
 
 
 def may_reconnect(close_code: int) -> bool:

@@ -33,3 +33,11 @@ export class FullJitter {
     this.limitS = this.firstS;
   }
 }
+
+// A misconfigured proxy must not send a client away for a day.
+const LONGEST_RETRY_AFTER_S = 60;
+
+/** How long a client waits for a `Retry-After`, in seconds. */
+export function boundedS(retryAfterS = 0): number {
+  return Math.min(retryAfterS, LONGEST_RETRY_AFTER_S);
+}

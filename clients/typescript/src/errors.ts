@@ -12,7 +12,8 @@ export class ClientError extends Error {
  * The engine answered a driver's request with `error`.
  *
  * `retry`: the same request may work later; `missing`: the kinds of proof that `proof_needed` asks
- * for; `triesLeft`: how many wrong values `wrong_code` still allows.
+ * for; `triesLeft`: how many wrong values `wrong_code` still allows; `retryAfterS`: the `Retry-After`
+ * of a refusal over HTTP.
  */
 export class RequestRefused extends ClientError {
   override readonly name = "RequestRefused";
@@ -23,6 +24,7 @@ export class RequestRefused extends ClientError {
     readonly retry: boolean,
     readonly missing: readonly string[] = [],
     readonly triesLeft?: number,
+    readonly retryAfterS?: number,
   ) {
     super(message ? `${code}: ${message}` : code);
   }

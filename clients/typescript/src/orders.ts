@@ -13,6 +13,7 @@
  * `BadAnswer` if something else did; all are `CallFailed`.
  */
 
+import { boundedS } from "./backoff.js";
 import type {
   AnswerRequest,
   BatchResult,
@@ -39,7 +40,7 @@ import type {
   WebhookPatch,
 } from "./contract.js";
 import { MAX_WAIT_S } from "./contract.js";
-import { CallFailed } from "./errors.js";
+import { ApiProblem, CallFailed } from "./errors.js";
 import { type EventOptions, follow } from "./http/events.js";
 import { Caller, type ClientOptions, mayPass, path, type Tagged } from "./http/request.js";
 
@@ -160,6 +161,7 @@ export class OrdersClient {
     const leftS = (): number => Math.max(0, untilMs - performance.now()) / 1000;
     while (true) {
       const askedMs = performance.now();
+      let pauseS = ASK_AGAIN_S;
       const waitS = Math.min(MAX_WAIT_S, Math.floor(leftS()));
       try {
         const seen = await this.get(job, { waitS: waitS || undefined, signal });
@@ -167,9 +169,11 @@ export class OrdersClient {
         if (arrived || !leftS()) return seen;
       } catch (error) {
         if (!(error instanceof CallFailed) || !leftS() || !mayPass(error)) throw error;
+        // The call has waited, but not for longer than its own time.
+        if (error instanceof ApiProblem) pauseS = Math.max(pauseS, boundedS(error.retryAfterS));
       }
-      if (performance.now() - askedMs < ASK_AGAIN_S * 1000) {
-        await this.caller.sleep(Math.min(ASK_AGAIN_S, leftS()), signal);
+      if (performance.now() - askedMs < pauseS * 1000) {
+        await this.caller.sleep(Math.min(pauseS, leftS()), signal);
       }
     }
   }

@@ -62,6 +62,28 @@ test("a submission is repeated under one key", async () => {
   assert.deepEqual(waits, [0.1, 0.2, 2.4]);
 });
 
+test("a wait asks again after the time that the engine names, within bounds", async () => {
+  const { sent, waits, options } = engine(
+    problem(503, "draining", { "Retry-After": "70" }),
+    problem(503, "draining"),
+    json({ ...JOB, terminal: true }),
+  );
+  const job = await new OrdersClient("https://e", "t", { ...options, tries: 1 }).wait("j", { timeoutS: 600 });
+  assert.equal(job.terminal, true);
+  assert.equal(sent.length, 3);
+  assert.deepEqual(waits, [60, 1]);
+});
+
+test("a stream that is refused for now is resumed within a minute", async () => {
+  const { waits, options } = engine(
+    problem(503, "draining", { "Retry-After": "86400" }),
+    problem(401, "unauthenticated"),
+  );
+  const events = new OrdersClient("https://e", "t", options).events("phoenix");
+  await assert.rejects(events.next(), ApiProblem);
+  assert.deepEqual(waits, [60.1]);
+});
+
 test("the error of a submission has its key", async () => {
   const { options } = engine(problem(422, "invalid_fields"));
   const error = await new OrdersClient("https://e", "t", options)

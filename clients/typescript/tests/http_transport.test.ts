@@ -21,7 +21,7 @@ function problem(status: number, code: string, headers: Record<string, string> =
 
 /** A connection to an engine that gives these answers in turn. */
 function connected(...answers: Array<Response | Error>) {
-  const received: Array<{ type: string; code?: string; retry?: boolean }> = [];
+  const received: Array<{ type: string; code?: string; retry?: boolean; retry_after_s?: number }> = [];
   const endings: Ending[] = [];
   const kept: Array<number | undefined> = [];
   const asked: string[] = [];
@@ -113,13 +113,25 @@ test("a step is refused for good only by an answer that no repetition changes", 
   assert.deepEqual(received.map(({ retry }) => retry), [true, true, true, false]);
 });
 
+test("a refused step carries the time to wait", async () => {
+  const step = { type: "progress", id: 1, job: "j", attempt: 1, step: "delivered", at_ms: 0 };
+  const { send, received } = connected(
+    problem(503, "store_unavailable", { "Retry-After": "2" }),
+    problem(409, "wrong_state"),
+  );
+  send(step as ClientMessage);
+  send(step as ClientMessage);
+  await settled();
+  assert.deepEqual(received.map(({ retry_after_s }) => retry_after_s), [2, undefined]);
+});
+
 test("a step that the engine failed on is repeated over another connection", async () => {
   const step = { type: "progress", id: 1, job: "j", attempt: 1, step: "delivered", at_ms: 0 };
-  const { send, received, endings } = connected(problem(500, "internal"));
+  const { send, received, endings } = connected(problem(500, "internal", { "Retry-After": "4" }));
   send(step as ClientMessage);
   await settled();
   assert.deepEqual(received, []);
-  assert.equal(endings[0]?.httpStatus, 500);
+  assert.deepEqual(endings, [{ reason: "why", httpStatus: 500, retryAfterS: 4 }]);
 });
 
 test("a refusal of the state is no welcome", async () => {
@@ -150,4 +162,23 @@ test("a refusal of a later look at the state does not end the connection", async
   await settled();
   assert.deepEqual(received.map(({ type }) => type), ["welcome", "ping", "welcome"]);
   assert.deepEqual(endings, []);
+});
+
+test("a look at the state is put off while the session still trusts the connection", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { send, asked } = connected(
+    answer(WELCOME),
+    problem(429, "rate_limited", { "Retry-After": "86400" }),
+    answer(WELCOME),
+  );
+  send(HELLO);
+  await settled();
+  context.mock.timers.tick(8_000);
+  await settled();
+  context.mock.timers.tick(39_000);
+  await settled();
+  assert.equal(asked.length, 2);
+  context.mock.timers.tick(1_000);
+  await settled();
+  assert.equal(asked.length, 3);
 });

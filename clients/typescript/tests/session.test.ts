@@ -36,6 +36,22 @@ test("a push with an old seq changes nothing", () => {
   assert.deepEqual([phone.core.session.view.state, phone.core.session.view.barred?.why], ["paused", "suspended"]);
 });
 
+test("a step that is refused for now is repeated after the time that the engine names", () => {
+  const phone = online(RUN);
+  const refused = (message: unknown, retry_after_s?: number) =>
+    phone.hears({
+      type: "error", id: idOf(message), code: "store_unavailable", message: "", retry: true, retry_after_s,
+    } as never);
+  const steps = (ms: number) => sent(phone.passAlive(ms)).filter(({ type }) => type === "progress");
+  const [first] = sent(phone.core.progress(phone.now, 1, { job: "j", step: "delivered" }));
+  refused(first, 7);
+  assert.equal(steps(7_400).length, 0);
+  const [second] = steps(200);
+  refused(second, 86_400);
+  assert.equal(steps(60_900).length, 0);
+  assert.equal(steps(200).length, 1);
+});
+
 test("what another driver left on the phone is dropped", () => {
   const phone = online(RUN);
   phone.core.progress(phone.now, 1, { job: "j", step: "delivered" });

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from mallard_client.errors import ApiProblem, Unreachable
+from mallard_client.http.event_stream import Resume
 from mallard_client.http.request import (
     Caller,
     Failure,
@@ -17,6 +18,7 @@ from mallard_client.http.request import (
     Steps,
     retry_after_s,
 )
+from mallard_client.http.server_pool import Servers
 from mallard_client.orders import requests
 from mallard_client.orders.requests import JobFilter
 from mallard_protocol.resources import Job
@@ -109,6 +111,28 @@ def test_wait_gives_up_in_time() -> None:
     job, log = _walk(steps, clock, ("queued", 20), ("queued", 5))
     assert job.state == "queued"
     assert log == ["ask 20 within 30", "ask 5 within 15"]
+
+
+def test_wait_asks_again_after_the_time_that_the_server_names_within_bounds() -> None:
+    clock = _Clock()
+    steps = requests.wait(_caller(clock), "j", for_end=False, timeout_s=600)
+    asked: list[float] = []
+
+    def answer(_request: Request) -> Response:
+        asked.append(clock.now_s)
+        if len(asked) == 1:
+            return Response(503, b"", 3_600.0)
+        return Response(200, json.dumps(a_job_resource(state="assigned")).encode())
+
+    assert _finished(steps, clock, answer).state == "assigned"
+    assert asked == [0, 60]
+
+
+def test_stream_that_is_refused_for_now_is_resumed_within_a_minute() -> None:
+    resume = Resume(Servers(["http://a"]), _Highest(), "/v1/events", {})
+    resume.url()
+    assert resume.refused(503, b"", 86_400.0) == 60.2
+    assert resume.refused(503, b"", 7.0) == 7.4
 
 
 def test_waits_grow_respect_retry_after_and_skip_silent_servers() -> None:

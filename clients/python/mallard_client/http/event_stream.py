@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from mallard_client.backoff import FullJitter
+from mallard_client.backoff import FullJitter, bounded_s
 from mallard_client.errors import BadAnswer
 from mallard_client.http.request import may_pass, problem_of
 from mallard_client.http.server_pool import Servers
@@ -90,7 +90,7 @@ class Resume:
         if not may_pass(problem):
             raise problem
         self.servers.note(self._base_url, answered=bool(problem.code))
-        return self._jitter.next_s() + (retry_after_s or 0)
+        return self._jitter.next_s() + bounded_s(retry_after_s)
 
     def closed(self) -> float:
         """Note that the stream ended in good order; return how long to wait, in seconds."""

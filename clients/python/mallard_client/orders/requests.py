@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from msgspec import UNSET, Struct
 
-from mallard_client.errors import CallFailed
+from mallard_client.backoff import bounded_s
+from mallard_client.errors import ApiProblem, CallFailed
 from mallard_client.http.request import Caller, Pause, Steps, Tagged, may_pass, path_of
 from mallard_protocol.changes import (
     BatchResult,
@@ -163,7 +164,9 @@ def wait(caller: Caller, job: str, *, for_end: bool = False, timeout_s: float = 
             left_s = until - caller.clock()
             if left_s <= 0 or not may_pass(failure):
                 raise
-            yield Pause(min(_ASK_AGAIN_S, left_s))
+            wish_s = failure.retry_after_s if isinstance(failure, ApiProblem) else None
+            # The call has waited, but not for longer than its own time.
+            yield Pause(min(max(_ASK_AGAIN_S, bounded_s(wish_s)), left_s))
             continue
         now = caller.clock()
         arrived = seen.terminal or (not for_end and seen.state in _ASSIGNED)

@@ -1,6 +1,6 @@
 /** The part of a driver app's session that outlives connections: state, buffers, wanted status. Pure. */
 
-import { FullJitter, type Random } from "../backoff.js";
+import { boundedS, FullJitter, type Random } from "../backoff.js";
 import type {
   App,
   Device,
@@ -40,8 +40,6 @@ const LONGEST_RETRY_S = 30;
 const LAST_STEPS: readonly string[] = ["delivered", "returned"];
 // More jobs than a driver ends while writes may still be lost.
 const MAX_ENDED = 50;
-// A misconfigured proxy must not keep fixes back for a day.
-const LONGEST_HOLD_S = 60;
 // Stored fixes are sent in bursts. One takes three quarters of what a socket may send at once, and is
 // refilled before the next.
 const BURST_FRAMES = 20;
@@ -212,7 +210,7 @@ export class Session implements ConnectionListener {
   /** Keep fixes that the engine has not taken; it wants none for `afterS`. */
   keepFixes(fixes: readonly LocalFix[], afterS = 0): void {
     this.fixes.putBack(fixes);
-    const heldUntilMs = this.clock.upMs + Math.min(afterS, LONGEST_HOLD_S) * 1000;
+    const heldUntilMs = this.clock.upMs + boundedS(afterS) * 1000;
     this.heldUntilMs = Math.max(this.heldUntilMs, heldUntilMs);
     this.sendFixes();
   }
@@ -338,7 +336,8 @@ export class Session implements ConnectionListener {
     }
     if (this.reporting?.report !== report) return;
     this.connection.abandon(this.reporting.request);
-    this.timers.set("report", this.clock.upMs + this.jitter.nextS() * 1000, () => this.report());
+    const waitS = this.jitter.nextS() + boundedS(refusal.retryAfterS);
+    this.timers.set("report", this.clock.upMs + waitS * 1000, () => this.report());
   }
 
   private settled(report: Report, reply?: ReplyMessage, refusal?: RequestRefused): void {
@@ -440,7 +439,7 @@ export class Session implements ConnectionListener {
         this.applyState(reply);
       },
       onRefusal: (refusal) => {
-        if (refusal.retry) later(this.jitter.nextS());
+        if (refusal.retry) later(this.jitter.nextS() + boundedS(refusal.retryAfterS));
         else this.out.emit({ type: "wish_refused", wish: intent.wish, refusal });
       },
       onFailure: (error) => {

@@ -6,7 +6,7 @@
  * is in a header: an `EventSource` would need it in the address.
  */
 
-import { FullJitter } from "../backoff.js";
+import { boundedS, FullJitter } from "../backoff.js";
 import type { EventMessage, Job } from "../contract.js";
 import { ENDS } from "../contract.js";
 import { ApiProblem, BadAnswer, CallFailed } from "../errors.js";
@@ -66,7 +66,7 @@ export async function* follow(
       const resumes = error instanceof CallFailed && !(error instanceof BadAnswer) && mayPass(error);
       if (!resumes) throw error;
       caller.servers.note(baseUrl, error instanceof ApiProblem && error.code !== "");
-      if (error instanceof ApiProblem) waitS = error.retryAfterS ?? 0;
+      if (error instanceof ApiProblem) waitS = boundedS(error.retryAfterS);
     }
     await caller.sleep(jitter.nextS() + waitS, signal).catch(() => undefined);
   }

@@ -6,13 +6,21 @@
  * `welcome` when it has changed. Fixes that the engine has not taken are given back.
  */
 
-import type { ClientMessage, DriverReply, DriverTruth, Problem } from "../../contract.js";
+import type {
+  ClientMessage,
+  DriverReply,
+  DriverTruth,
+  ErrorMessage,
+  Problem,
+} from "../../contract.js";
 import { RETRY_CODES } from "../../contract.js";
 import { fetchWithin, isProblem, retryAfterS } from "../../http/request.js";
 import type { Connect, ConnectionEvents, GiveBack, OpenConnection } from "./transport.js";
 import { httpUrl } from "./transport.js";
 
 const POLL_MS = 8_000;
+// Less than two ping intervals, after which a session without a frame takes the engine for gone.
+const LONGEST_POLL_MS = 40_000;
 const ANSWER_WITHIN_MS = 10_000;
 const TOKEN_EXPIRED = 4005;
 const WRONG_SCOPE = 4503;
@@ -29,6 +37,11 @@ interface Refusal {
   problem: Problem;
   retry: boolean;
   retryAfterS?: number;
+}
+
+/** An `error` that stands for a refusal over HTTP. */
+export interface HttpErrorMessage extends ErrorMessage {
+  retry_after_s?: number;
 }
 
 export function overHttp(fetcher: typeof fetch): Connect {
@@ -140,7 +153,8 @@ class HttpConnection implements OpenConnection {
       this.end({ reason: problem.detail, httpStatus: problem.status, retryAfterS });
       return;
     }
-    const waitMs = Math.max(POLL_MS, (refusal?.retryAfterS ?? 0) * 1000);
+    const wishMs = (refusal?.retryAfterS ?? 0) * 1000;
+    const waitMs = Math.min(Math.max(POLL_MS, wishMs), LONGEST_POLL_MS);
     this.poll = setTimeout(() => {
       if (this.waiting) this.lookLater();
       else this.queue = this.queue.then(() => this.look());
@@ -161,9 +175,10 @@ class HttpConnection implements OpenConnection {
       this.tell({ ...reply, type: "reply", id });
       return;
     }
-    const { problem, retry } = answer.refusal;
-    const { code, detail, missing, tries_left } = problem;
-    this.tell({ type: "error", id, code, message: detail, retry, missing, tries_left });
+    const { problem, retry, retryAfterS: retry_after_s } = answer.refusal;
+    const { code, detail: message, missing, tries_left } = problem;
+    const given = { id, code, message, retry, missing, tries_left, retry_after_s };
+    this.tell({ type: "error", ...given } satisfies HttpErrorMessage);
   }
 
   /** Call the engine; undefined when the connection has ended with it. */
@@ -199,7 +214,7 @@ class HttpConnection implements OpenConnection {
       this.end({ reason: content.detail, code: WRONG_SCOPE });
     } else if (status === 500) {
       // As a socket does that the engine fails on.
-      this.end({ reason: content.detail, httpStatus: status });
+      this.end({ reason: content.detail, httpStatus: status, retryAfterS: waitS });
     } else {
       const retry = LATER.includes(status) || RETRY_CODES.includes(content.code);
       return { content, refusal: { problem: content, retry, retryAfterS: waitS } };

@@ -4,6 +4,7 @@ import type { Codec, Frame } from "../../codec.js";
 import type { ClientMessage, ErrorMessage, ReplyMessage } from "../../contract.js";
 import { RequestRefused } from "../../errors.js";
 import type { Transport } from "../events.js";
+import type { HttpErrorMessage } from "./http_transport.js";
 
 // The most requests that are remembered, as an answer counts even after its call has ended.
 const MAX_WAITING = 256;
@@ -113,7 +114,7 @@ export class Link {
   }
 }
 
-function refusalOf(error: ErrorMessage): RequestRefused {
-  const { code, message, retry, missing, tries_left } = error;
-  return new RequestRefused(code, message, retry, missing ?? [], tries_left);
+function refusalOf(error: HttpErrorMessage): RequestRefused {
+  const { code, message, retry, missing, tries_left, retry_after_s } = error;
+  return new RequestRefused(code, message, retry, missing ?? [], tries_left, retry_after_s);
 }
