@@ -202,6 +202,8 @@ class StoreMachine(RuleBasedStateMachine):
         if effects is not None:
             freed = {driver.driver for driver in effects.freed}
             invariants.check_effects(before, self.seen, effects.malls, freed)
+            is_empty = not any(self.seen.queues.values())
+            assert is_empty or not effects.nothing_waits, "L1: freed drivers start no round"
 
     def pass_time(self, ms: int) -> None:
         """Advance the time; live nodes have renewed their leases meanwhile."""

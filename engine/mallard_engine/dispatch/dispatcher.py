@@ -213,7 +213,7 @@ class Dispatcher:
         for mall in effects.malls:
             # Also if no job was queued: a driver there has room now, or a shop has opened.
             self._rounds.wake(mall, driver=mall not in queued_at)
-        if effects.freed:
+        if effects.freed and not effects.nothing_waits:
             self._reach.freed(market, effects.freed)
         for late in effects.late:
             self._tasks.start(self._reassignments.look(market, late), f"reassign {late.job}")

@@ -107,7 +107,9 @@ class DriverCommands:
                 raise
             self._reach.connected(market, driver, hello.epoch)
         if located:
-            self._reach.moved(market, located, ["ok"])
+            # The effects wake the malls in reach of a driver who is free by this hello.
+            wakes = hello.driver.wish is Wish.AVAILABLE and not hello.effects.freed
+            self._reach.moved(market, located, ["ok"], wakes=wakes)
             self._plans.arrivals.moved(market, located, ["ok"])
         self._apply_effects(market, hello.effects)
         return hello

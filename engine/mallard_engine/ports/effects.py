@@ -84,6 +84,7 @@ class Effects:
         alerts: The kinds of alerts for operators.
         hand_overs: Drivers whose parcels are to be handed over to another one, and why.
         shops: What a shop's lack of parcels did to jobs (`held` or `failed`), and the reason.
+        nothing_waits: Whether the drivers of `freed` need no round: no job of the market waits.
     """
 
     now_ms: int = 0
@@ -98,6 +99,7 @@ class Effects:
     alerts: tuple[str, ...] = ()
     hand_overs: tuple[tuple[str, str], ...] = ()
     shops: tuple[tuple[str, str], ...] = ()
+    nothing_waits: bool = False
 
     @property
     def changed_jobs(self) -> bool:

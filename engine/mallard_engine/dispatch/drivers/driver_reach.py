@@ -18,10 +18,14 @@ AT_MALL_M = 70.0
 
 
 class LocatedFix(NamedTuple):
-    """A fix and its safe region; None if the fix is known to be invalid."""
+    """A fix and its safe region; None if the fix is known to be invalid.
+
+    ``reloads``: how many there had been then. Malls or radii may change with each.
+    """
 
     fix: DriverFix
     region: SafeRegion | None
+    reloads: int
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class DriverReach:
         self._drivers: dict[tuple[str, str], _ConnectedDriver] = {}
         self._expected: Counter[tuple[str, str]] = Counter()
         self._sockets: Counter[str] = Counter()
+        self._reloads = 0
 
     def __len__(self) -> int:
         return len(self._drivers)
@@ -66,11 +71,13 @@ class DriverReach:
         for fix in fixes:
             region = None if fix.fault else self._region(market, fix)
             is_outside = region is not None and not region.inside
-            located.append(LocatedFix(fix._replace(fault="outside") if is_outside else fix, region))
+            placed = fix._replace(fault="outside") if is_outside else fix
+            located.append(LocatedFix(placed, region, self._reloads))
         return located
 
     def reload(self) -> None:
         """Forget all regions: malls or radii have changed."""
+        self._reloads += 1
         for known in self._drivers.values():
             known.region = None
 
@@ -125,24 +132,32 @@ class DriverReach:
         points = {driver.driver: (driver.lat, driver.lon) for driver in drivers}
         self._rounds.wake_waiting(market, malls, points)
 
-    def moved(self, market: str, located: Sequence[LocatedFix], verdicts: Sequence[str]) -> None:
-        """Store the accepted fixes and wake the malls that came into reach."""
+    def moved(
+        self,
+        market: str,
+        located: Sequence[LocatedFix],
+        verdicts: Sequence[str],
+        *,
+        wakes: bool = True,
+    ) -> None:
+        """Store the accepted fixes and wake the malls that came into reach, if it ``wakes``."""
         new: set[str] = set()
         points: dict[str, tuple[float, float]] = {}
         now_s = asyncio.get_running_loop().time()
-        for (fix, region), verdict in zip(located, verdicts, strict=True):
+        for (fix, region, reloads), verdict in zip(located, verdicts, strict=True):
             known = self._drivers.get((market, fix.driver))
             if known is None or verdict != "ok":
                 continue
             known.fix, known.fix_s = fix, now_s
-            # No region is known after a hello or a reload.
-            current = region if known.region is not None else None
-            malls = (current or self._region(market, fix)).malls
+            current = region if reloads == self._reloads else None
+            current = current or self._region(market, fix)
+            known.region = known.region or current  # it has none since its hello
+            malls = current.malls
             if malls is not known.malls and malls != known.malls:
                 new.update(newly_in_reach(malls, known.malls))
                 points[fix.driver] = (fix.lat, fix.lon)
                 known.malls = malls
-        if new:
+        if new and wakes:
             self._rounds.wake_waiting(market, new, points)
 
     def _region(self, market: str, fix: DriverFix) -> SafeRegion:

@@ -45,7 +45,7 @@ class GeofenceArrivals:
             for each, verdict in zip(located, verdicts, strict=True)
             if verdict == "ok" and each.fix.acc_m <= _MAX_ACC_M
         }
-        for driver, (fix, region) in newest.items():
+        for driver, (fix, region, _) in newest.items():
             mall = region.at_mall if region is not None else None
             known = self._near.get((market, driver))
             if known is not None and known.mall != mall:

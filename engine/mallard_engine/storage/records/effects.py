@@ -25,6 +25,7 @@ class _Effects(msgspec.Struct):
     alerts: list[str] = []
     hand_overs: list[tuple[str, str]] = []
     shops: list[tuple[str, str]] = []
+    nothing_waits: bool = False
 
 
 class _PushBody(msgspec.Struct):
@@ -91,4 +92,5 @@ def read_effects(packed: bytes, pushes: Sequence[bytes]) -> Effects:
         alerts=tuple(effects.alerts),
         hand_overs=tuple(effects.hand_overs),
         shops=tuple(effects.shops),
+        nothing_waits=effects.nothing_waits,
     )

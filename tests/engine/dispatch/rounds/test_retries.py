@@ -138,11 +138,11 @@ async def test_round_of_many_jobs_lets_other_tasks_run(
         finally:
             running -= 1
 
-    await node.online("d", vehicle=Vehicle(equipment=()))
     with monkeypatch.context() as patch:
         patch.setattr(Matcher, "rank", count_rank)
         patch.setattr(RedisDeadlines, "retry_later", count_retry)
         ref = await queue_unservable(node, 100)
+        await node.online("d", vehicle=Vehicle(equipment=()))
         await retried(node, ref)
     assert sum(ranked_in_a_turn) >= 100
     assert max(ranked_in_a_turn) <= 16

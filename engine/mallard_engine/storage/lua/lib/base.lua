@@ -27,6 +27,8 @@ local effects = { now = now, malls = {}, queued = {}, freed = {}, due = {}, over
 local pushes = {}
 
 local function reply(verdict, ...)
+  -- Spares the caller a look at the queues of all malls in reach.
+  if effects.freed[1] and redis.call('HLEN', K.waiting) == 0 then effects.nothing_waits = true end
   return { verdict, cmsgpack.pack(effects), pushes, ... }
 end
 
