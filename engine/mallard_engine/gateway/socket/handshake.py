@@ -55,7 +55,7 @@ def admit_hello(
         if hello.token is UNSET:
             raise AdmissionDenied(Close.BAD_TOKEN)
         admitted = services.admission.admit(hello.token)
-    if services.admission.is_revoked(admitted):
+    elif services.admission.is_revoked(admitted):
         raise AdmissionDenied(Close.BAD_TOKEN)
     if not services.limiter.may_connect(admitted.market, admitted.driver):
         raise AdmissionDenied(Close.RATE)

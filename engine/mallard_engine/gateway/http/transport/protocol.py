@@ -369,7 +369,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if peer is not None:
             peer.charge(_HANDSHAKE_COST_S)
         cast(DriverSocketProtocol, protocol).take_over(
-            self.transport, peer, self.url, self.headers, self._rest
+            self.transport, peer, self.scope, self.url, self._rest
         )
         self._release()
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import struct
 from asyncio import TimerHandle
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, cast
@@ -113,16 +113,28 @@ class DriverSocketProtocol(WebSocketsSansIOProtocol):
         self,
         transport: asyncio.Transport,
         peer: Peer | None,
+        scope: Mapping[str, Any],
         url: bytes,
-        headers: Sequence[Header],
         early: bytes,
     ) -> None:
-        """Start with a handshake that the HTTP protocol has read, and the input after it."""
+        """Start with a handshake that the HTTP protocol has read, and the input after it.
+
+        Args:
+            transport: the connection; its unsent bytes are limited already.
+            peer: the connection as `Connections` counts it.
+            scope: the request's.
+            url: its target.
+            early: the input after its head.
+        """
         self._peer = peer
         self._early = early
-        limit_unsent_time(transport, UNSENT_WITHIN_S)
-        self.connection_made(transport)
+        # As in `connection_made`, without asking the system for the addresses once more.
+        self.connections.add(self)
+        self.transport = transport
+        self.server, self.client = scope["server"], scope["client"]
+        self.scheme = "wss" if scope["scheme"] == "https" else "ws"
         transport.set_protocol(self)
+        headers = scope["headers"]
         # The names are in lower case, as ASGI requires; the library does not change them.
         lines = b"".join([b"%s: %s\r\n" % header for header in headers])
         head = b"GET %s HTTP/1.1\r\n%s\r\n" % (url, lines)
