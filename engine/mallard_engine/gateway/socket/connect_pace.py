@@ -9,8 +9,8 @@ A hello that waits holds no lock: the requests and pushes of connected drivers n
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Final
 
 # Hellos at a time: enough to share the round trips to Redis, few enough for offers in between.
@@ -60,14 +60,19 @@ class ConnectPace:
         wait_s = max(self._wait_s, _LONGEST_WAIT_S)
         return int((wait_s + self._draw() * _SPREAD * wait_s) * 1000)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn of a hello, and hold it for the block.
+    def turn(self) -> "_Turn":
+        """Return a context that waits for the turn of a hello, and holds it. It raises `NoTurn`."""
+        return _Turn(self)
+
+    async def begin(self) -> bool:
+        """Wait for a turn; return whether the hello had to wait.
 
         Raises:
             NoTurn: it did not come in time.
         """
-        is_busy = self._turns.locked()
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return False
         self.waiting += 1
         try:
             async with asyncio.timeout(_LONGEST_WAIT_S):
@@ -76,11 +81,12 @@ class ConnectPace:
             raise NoTurn from None
         finally:
             self.waiting -= 1
-        try:
-            yield
-        finally:
-            self._turns.release()
-            self._note(is_busy=is_busy)
+        return True
+
+    def end(self, *, has_waited: bool) -> None:
+        """Give a turn back."""
+        self._turns.release()
+        self._note(is_busy=has_waited)
 
     @property
     def _wait_s(self) -> float:
@@ -92,3 +98,24 @@ class ConnectPace:
         if is_busy and self._last_s:
             self.each_s += _NEWEST * (min(now_s - self._last_s, _SLOWEST_S) - self.each_s)
         self._last_s = now_s
+
+
+class _Turn:
+    """A turn of `ConnectPace`. A generator would cost more than a turn without a queue."""
+
+    __slots__ = ("_has_waited", "_pace")
+
+    def __init__(self, pace: ConnectPace) -> None:
+        self._pace = pace
+        self._has_waited = False
+
+    async def __aenter__(self) -> None:
+        self._has_waited = await self._pace.begin()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pace.end(has_waited=self._has_waited)
