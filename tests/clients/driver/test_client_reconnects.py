@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from mallard_client.driver.session import BURST_EVERY_S, BURST_FRAMES
+from mallard_client.driver.reporting.fix_sender import BURST_EVERY_S, BURST_FRAMES
 from mallard_client.errors import RequestRefused, Stopped
 from mallard_protocol.codes import RATE_BURST_BYTES, RATE_BYTES_PER_S, RATE_FRAMES_PER_S
 from mallard_protocol.lifecycle import Step, Wish

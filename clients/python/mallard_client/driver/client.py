@@ -25,12 +25,13 @@ from typing import Literal, Self
 from msgspec import UNSET
 
 from mallard_client.backoff import Backoff
-from mallard_client.driver.buffers import Report, clean_fix
 from mallard_client.driver.clock import Clock, uptime_ms, wall_clock_ms
 from mallard_client.driver.connection import Connection, Transport
 from mallard_client.driver.events import Announcer, Event, EventStream, Listener
 from mallard_client.driver.lifetime import Lifetime
 from mallard_client.driver.proof_upload import ProofUpload
+from mallard_client.driver.reporting.fixes import clean_fix
+from mallard_client.driver.reporting.reports import Report
 from mallard_client.driver.session import AppOptions, AppSession
 from mallard_client.driver.socket import Liveness
 from mallard_client.driver.state import HeldJob
@@ -290,7 +291,7 @@ class DriverClient:
         nothing, if the place is invalid.
         """
         at = self._session.clock.happened(None if at_ms is None else round(at_ms))
-        return self._session.add_fix(clean_fix(at.ms, lat, lon, acc_m, heading_deg, speed_mps))
+        return self._session.sender.add(clean_fix(at.ms, lat, lon, acc_m, heading_deg, speed_mps))
 
     async def status(self, wish: Wish | WishName, *, until_ms: int | None = None) -> Reply:
         """Set the status that the driver wants, and until when; sent after all fixes so far.

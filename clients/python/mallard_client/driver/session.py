@@ -5,12 +5,11 @@ import logging
 import random
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
 from mallard_client.backoff import FullJitter
-from mallard_client.driver.buffers import FixBuffer, LocalFix, Report, ReportQueue
 from mallard_client.driver.clock import Clock, Moment
 from mallard_client.driver.connection import Connection
 from mallard_client.driver.events import (
@@ -21,13 +20,17 @@ from mallard_client.driver.events import (
     ReportSettled,
     WishRefused,
 )
+from mallard_client.driver.reporting.ended_jobs import EndedJobs
+from mallard_client.driver.reporting.fix_sender import FixSender
+from mallard_client.driver.reporting.fixes import FixBuffer
+from mallard_client.driver.reporting.reports import Report, ReportQueue
 from mallard_client.driver.socket import Link, OnReply
 from mallard_client.driver.state import DriverView, Push
 from mallard_client.driver.state_keeper import Intent, Keeping
-from mallard_client.errors import LinkLost, NoAnswer, QueueFull, RequestRefused
+from mallard_client.errors import NoAnswer, QueueFull, RequestRefused
 from mallard_client.tokens import Sleep
-from mallard_client.waiting import first_of, outcome_unless
-from mallard_protocol.codes import LOCATION_MS, ErrorCode, StateWhy
+from mallard_client.waiting import outcome_unless
+from mallard_protocol.codes import ErrorCode, StateWhy
 from mallard_protocol.lifecycle import BEFORE_PICKUP, TIMED_STEPS, DriverState, Step, Wish
 from mallard_protocol.messages import (
     App,
@@ -35,7 +38,6 @@ from mallard_protocol.messages import (
     Drain,
     Error,
     Hello,
-    Location,
     Offer,
     OfferAck,
     Pace,
@@ -48,13 +50,6 @@ from mallard_protocol.messages import (
 )
 
 _MAX_OFFERS = 8
-_LAST_STEPS = frozenset({Step.DELIVERED, Step.RETURNED})
-# More jobs than a driver ends while writes may still be lost.
-_MAX_ENDED = 50
-# Stored fixes are sent in bursts. One takes three quarters of what a socket may send at once, which
-# is refilled before the next: see the constants RATE_ of the contract.
-BURST_FRAMES = 20
-BURST_EVERY_S = 4.0
 
 _log = logging.getLogger(__name__)
 
@@ -103,6 +98,9 @@ class AppSession:
         self.view = DriverView()
         self.reports = ReportQueue()
         self.fixes = FixBuffer(options.fix_limit)
+        self.sender = FixSender(
+            self.fixes, options.location_every_ms, self._fixes_sent, clock=clock, sleep=sleep
+        )
         self.intent: Intent | None = None
         # A driver has one live offer at a time: older ones are over, even if unread.
         self.offers: deque[Offer] = deque(maxlen=_MAX_OFFERS)
@@ -112,25 +110,17 @@ class AppSession:
         self._announcer = announcer
         self._keeping = keeping
         self._last_offer: str | None = None
-        # The confirmed last steps of jobs, which the engine may lose.
-        self._ended: dict[str, Report] = {}
+        self._ended = EndedJobs()
         # When each job's last timed step was.
         self._last_timed: dict[str, Moment] = {}
-        self._advised_every_ms = LOCATION_MS
         self._jitter = FullJitter(rng)
         self._sleep = sleep
-        self._fix_came = asyncio.Event()
-        self._paced = asyncio.Event()
         # Whether the engine has forgotten the wanted status.
         self._forgotten = False
         self._wish_unsent = asyncio.Event()
         # The app's status that is not answered yet; the event ends what a newer one replaces.
         self._asked: Intent | None = None
         self._replaced = asyncio.Event()
-        self._flushing = asyncio.Lock()
-        self._bursting = asyncio.Lock()
-        # Whether a full burst of fixes was sent, after which the next one must wait.
-        self._burst_sent = False
         self._recall()
         self._announced = self._current_state()
 
@@ -142,7 +132,7 @@ class AppSession:
     @property
     def location_ms(self) -> int:
         """The interval between fixes."""
-        return self._options.location_every_ms or self._advised_every_ms
+        return self.sender.every_ms
 
     def on_server_ms(self, at_ms: int | None) -> int | UnsetType:
         """A time by the device's clock as the socket carries it: by the server's."""
@@ -152,37 +142,11 @@ class AppSession:
         """Pass an event to the listeners."""
         self._announcer.emit(event)
 
-    def add_fix(self, fix: LocalFix | None) -> bool:
-        """Queue a fix until it is sent; return False if it is invalid."""
-        kept = self.fixes.add(fix)
-        if kept:
-            self._fix_came.set()
-        return kept
-
     def add_report(self, report: Report) -> None:
         """Keep a report until the engine has answered it. Raises `QueueFull`, `ValueError`."""
         report.check(self.clock)
         self.reports.add(report)
         self._keep()
-
-    def _report_again(self, welcome: Welcome) -> None:
-        """Report the end of each job that the engine has confirmed, and has lost since."""
-        for detail in welcome.jobs:
-            ended = self._ended.pop(detail.job, None)
-            if ended is None:
-                continue
-            again = replace(ended, attempt=detail.attempt, answer=None)
-            with suppress(QueueFull):
-                if detail.state in BEFORE_PICKUP:
-                    self.add_report(replace(again, step=Step.PICKED_UP, proof=None))
-                self.add_report(again)
-
-    def _note_end(self, report: Report, reply: Reply) -> None:
-        if report.step not in _LAST_STEPS or reply.job_state != report.step:
-            return
-        self._ended[report.job] = report
-        if len(self._ended) > _MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
 
     def happened(self, job: str, step: Step, at_ms: int | None) -> Moment:
         """Return when a step happened. One not later than the last is a repeat to the engine."""
@@ -212,15 +176,17 @@ class AppSession:
         """
         if self._keeping.belongs_to_another(welcome):
             self._discard_other_driver()
-        self._set_pace(welcome.location_ms)
+        self.sender.set_pace(welcome.location_ms)
         self.view.apply_welcome(welcome)
-        self._report_again(welcome)
+        for held in welcome.jobs:
+            with suppress(QueueFull):
+                for report in self._ended.take_lost(held):
+                    self.add_report(report)
         self.emit(welcome)
         self._note_changes()
         if welcome.offer is not None:
             await self._offered(welcome.offer, link)
-        if not await self._send_burst(link):
-            self._fix_came.set()
+        await self.sender.welcomed(link)
         self._forgotten = self._must_restate(welcome)
         self._wish_unsent.set()
 
@@ -240,57 +206,18 @@ class AppSession:
             if isinstance(message, Offer):
                 await self._offered(message, link)
         elif isinstance(message, Pace):
-            self._set_pace(message.location_ms)
+            self.sender.set_pace(message.location_ms)
             self.emit(message)
         elif isinstance(message, Drain) or (isinstance(message, Error) and message.id is None):
             self.emit(message)
 
-    async def flush(self, link: Link) -> None:
-        """Send every fix that waits, oldest first, no faster than a socket may.
-
-        Raises `LinkLost`; what was not sent is kept.
-        """
-        async with self._flushing:
-            while not await self._send_burst(link):
-                await self._sleep(BURST_EVERY_S)
-                self._burst_sent = False
-
-    async def _send_burst(self, link: Link) -> bool:
-        """Send fixes that wait, unless a burst was just sent; return whether none is left."""
-        async with self._bursting:
-            self._fix_came.clear()
-            for _ in range(0 if self._burst_sent else BURST_FRAMES):
-                if not (fixes := self.fixes.take()):
-                    return True
-                await self._send_frame(fixes, link)
-            self._burst_sent = len(self.fixes) > 0
-            return not self._burst_sent
-
-    async def _send_frame(self, fixes: tuple[LocalFix, ...], link: Link) -> None:
-        on_wire = tuple(fix.on_wire(self.clock.offset_ms) for fix in fixes)
-        sent = False
-        try:
-            await link.send(Location(on_wire, now_ms=max(0, self.clock.now_ms())))
-            sent = True
-        finally:
-            if not sent:
-                self.fixes.put_back(fixes)
-        self.view.fixes_sent()
-        self._note_changes()
-
     async def send_fixes(self, connection: Connection) -> None:
         """Send new fixes in batches, at the advised interval, without end."""
-        while True:
-            await self._fix_came.wait()
-            link = await connection.linked()
-            try:
-                await self.flush(link)
-            except LinkLost:
-                connection.lose(link)
-                self._fix_came.set()
-                continue
-            self._paced.clear()
-            await first_of(self._sleep(self.location_ms / 1000), self._paced.wait())
+        await self.sender.run(connection)
+
+    def _fixes_sent(self) -> None:
+        self.view.fixes_sent()
+        self._note_changes()
 
     async def send_reports(self, connection: Connection) -> None:
         """Deliver the first report, then the next, over any number of sockets, without end."""
@@ -317,7 +244,7 @@ class AppSession:
             if reply.attempt is not UNSET and reply.job_state not in BEFORE_PICKUP:
                 self.reports.renumber(report.job, report.attempt, reply.attempt)
             self.view.apply_reported(report.job, reply)
-            self._note_end(report, reply)
+            self._ended.note(report, reply)
             if self.reports.is_first(report):
                 self.reports.answered(reply)
                 self._settled(report, reply=reply)
@@ -330,7 +257,9 @@ class AppSession:
 
         async def prepare(link: Link) -> None:
             if report.step is Step.RETURNED:
-                await self.flush(link)  # its fixes say whether the driver has been at the place
+                await self.sender.flush(
+                    link
+                )  # its fixes say whether the driver has been at the place
             if not self.reports.is_first(report):
                 raise _Obsolete
 
@@ -399,7 +328,7 @@ class AppSession:
             return Status(request_id, intent.wish, until)
 
         async def prepare(link: Link) -> None:
-            await self.flush(link)
+            await self.sender.flush(link)
             if replaced.is_set():
                 raise why
 
@@ -453,12 +382,6 @@ class AppSession:
             self.turned.set()
         if self._options.auto_acknowledge:
             await link.send(OfferAck(offer.offer))
-
-    def _set_pace(self, location_ms: int) -> None:
-        """Change the interval between fixes, including a wait that has begun."""
-        if location_ms > 0 and location_ms != self._advised_every_ms:
-            self._advised_every_ms = location_ms
-            self._paced.set()
 
     def _must_restate(self, welcome: Welcome) -> bool:
         """Whether the engine has forgotten what the driver wants."""

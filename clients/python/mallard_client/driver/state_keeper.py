@@ -4,8 +4,8 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mallard_client.driver.buffers import Report
 from mallard_client.driver.clock import Clock, Moment
+from mallard_client.driver.reporting.reports import Report
 from mallard_client.driver.saved_state import (
     Saved,
     SavedReport,

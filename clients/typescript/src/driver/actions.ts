@@ -3,7 +3,7 @@
 import type { Frame } from "../codec.js";
 import type { OfferMessage, ReplyMessage } from "../contract.js";
 import type { DriverEvent, Transport } from "./events.js";
-import type { LocalFix } from "./fixes.js";
+import type { LocalFix } from "./reporting/fixes.js";
 import type { HeldJob } from "./view.js";
 
 /**

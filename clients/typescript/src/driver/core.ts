@@ -13,10 +13,10 @@ import { Aborted, Stopped } from "../errors.js";
 import { type Action, Outbox } from "./actions.js";
 import { Clock, type Now } from "./clock.js";
 import { Connection, type ConnectionOptions } from "./connection/connection.js";
-import { cleanFix, type LocalFix, type Reading } from "./fixes.js";
+import { cleanFix, type LocalFix, type Reading } from "./reporting/fixes.js";
 import type { Request, Settling } from "./connection/link.js";
 import type { Ending } from "./connection/reconnect.js";
-import type { Report } from "./reports.js";
+import type { Report } from "./reporting/reports.js";
 import { Session, type SessionOptions } from "./session.js";
 import { Timers } from "./timers.js";
 import type { HeldJob } from "./view.js";
@@ -103,7 +103,7 @@ export class DriverCore {
 
   /** Keep the fixes of a frame that the engine has not taken; it wants none for `afterS`. */
   unsent(now: Now, fixes: readonly LocalFix[], afterS?: number): Action[] {
-    return this.after(now, () => this.session.keepFixes(fixes, afterS));
+    return this.after(now, () => this.session.sender.putBack(fixes, afterS));
   }
 
   tokenGiven(now: Now, ask: number, token: unknown): Action[] {
@@ -132,7 +132,7 @@ export class DriverCore {
   location(now: Now, reading: Reading): { kept: boolean; actions: Action[] } {
     let kept = false;
     const actions = this.after(now, () => {
-      kept = this.session.addFix(cleanFix(reading, this.clock));
+      kept = this.session.sender.add(cleanFix(reading, this.clock));
     });
     return { kept, actions };
   }

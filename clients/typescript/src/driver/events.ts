@@ -11,7 +11,7 @@ import type {
   Wish,
 } from "../contract.js";
 import type { RequestRefused, Stopped } from "../errors.js";
-import type { QueuedReport } from "./reports.js";
+import type { QueuedReport } from "./reporting/reports.js";
 import type { HeldJob, Push } from "./view.js";
 
 /** A connection is being opened; `attempt` counts from 1 since the last welcome. */

@@ -7,7 +7,7 @@
 
 import type { Held, Wish } from "../contract.js";
 import type { Clock, Moment } from "./clock.js";
-import type { Report } from "./reports.js";
+import type { Report } from "./reporting/reports.js";
 
 /** What the driver wants, and until when. */
 export interface Intent {

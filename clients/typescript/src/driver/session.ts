@@ -16,9 +16,16 @@ import { NoAnswer, type RequestRefused } from "../errors.js";
 import type { Outbox } from "./actions.js";
 import type { Clock } from "./clock.js";
 import type { Connection, ConnectionListener } from "./connection/connection.js";
-import { FixBuffer, type LocalFix, onWire } from "./fixes.js";
+import { EndedJobs } from "./reporting/ended_jobs.js";
+import { FixSender } from "./reporting/fix_sender.js";
+import { FixBuffer } from "./reporting/fixes.js";
 import type { Request, Settling } from "./connection/link.js";
-import { type QueuedReport, type Report, reportMessage, ReportQueue } from "./reports.js";
+import {
+  type QueuedReport,
+  type Report,
+  reportMessage,
+  ReportQueue,
+} from "./reporting/reports.js";
 import { decodeSaved, encodeSaved, type Intent } from "./saved.js";
 import type { Timers } from "./timers.js";
 import { DriverView, type HeldJob } from "./view.js";
@@ -34,16 +41,8 @@ export interface SessionOptions {
   random: Random;
 }
 
-const LOCATION_MS = 4_000;
 const FIRST_RETRY_S = 0.5;
 const LONGEST_RETRY_S = 30;
-const LAST_STEPS: readonly string[] = ["delivered", "returned"];
-// More jobs than a driver ends while writes may still be lost.
-const MAX_ENDED = 50;
-// Stored fixes are sent in bursts. One takes three quarters of what a socket may send at once, and is
-// refilled before the next.
-const BURST_FRAMES = 20;
-const BURST_EVERY_MS = 4_000;
 
 /**
  * Whether a report is over. All fixes precede one that needs a position: the driver must move first,
@@ -57,19 +56,13 @@ export class Session implements ConnectionListener {
   view = new DriverView();
   readonly reports = new ReportQueue();
   readonly fixes: FixBuffer;
+  readonly sender: FixSender;
   intent?: Intent;
   /** The connection that this session listens to. */
   connection!: Connection;
   private readonly jitter: FullJitter;
-  private advisedEveryMs = LOCATION_MS;
-  private fixesAtMs = 0;
-  /** The uptime before which the engine wants no fixes; only those that a request needs are sent. */
-  private heldUntilMs = 0;
-  /** The uptime before which no further burst of fixes is sent. */
-  private burstAtMs = 0;
   private lastOffer?: string;
-  /** The confirmed last steps of jobs, which the engine may lose. */
-  private readonly ended = new Map<string, Report>();
+  private readonly ended = new EndedJobs();
   private reporting?: { report: Report; request: Request };
   /** The app's `status` that is not answered yet. */
   private asked?: Request;
@@ -89,6 +82,14 @@ export class Session implements ConnectionListener {
     private readonly out: Outbox,
   ) {
     this.fixes = new FixBuffer(options.fixLimit);
+    this.sender = new FixSender(
+      this.fixes,
+      options.locationEveryMs,
+      clock,
+      timers,
+      () => this.connection,
+      (sent) => this.flushed(sent),
+    );
     this.jitter = new FullJitter(options.random, FIRST_RETRY_S, LONGEST_RETRY_S);
     this.announcedDriver = JSON.stringify([this.view.state, this.view.barred]);
     this.announcedJobs = this.view.jobs;
@@ -100,7 +101,7 @@ export class Session implements ConnectionListener {
 
   /** The interval between fixes. */
   get locationMs(): number {
-    return this.options.locationEveryMs ?? this.advisedEveryMs;
+    return this.sender.everyMs;
   }
 
   get deadlineMs(): number {
@@ -145,20 +146,22 @@ export class Session implements ConnectionListener {
     const owner = [welcome.market, welcome.driver] as const;
     if (this.owner !== undefined && String(this.owner) !== String(owner)) this.discardOtherDriver();
     this.owner = owner;
-    this.setPace(welcome.location_ms);
+    this.sender.setPace(welcome.location_ms);
     this.view.applyWelcome(welcome);
-    this.reportAgain(welcome);
+    for (const held of welcome.jobs) {
+      if (!this.reports.isFull) this.addReport(...this.ended.takeLost(held));
+    }
     this.out.emit(welcome);
     this.noteChanges();
     if (welcome.offer !== null) this.offeredNow(welcome.offer);
-    if (this.clock.upMs >= this.heldUntilMs) this.flush();
+    this.sender.welcomed();
     this.forgotten = this.mustRestate(welcome);
     // Not yet connected at the first welcome: `connected` follows.
     this.restate();
   }
 
   connected(): void {
-    this.sendFixes();
+    this.sender.send();
     this.report();
     this.restate();
   }
@@ -180,7 +183,7 @@ export class Session implements ConnectionListener {
         if (message.type === "offer") this.offeredNow(message);
         break;
       case "pace":
-        this.setPace(message.location_ms);
+        this.sender.setPace(message.location_ms);
         this.out.emit(message);
         break;
       case "drain":
@@ -198,99 +201,24 @@ export class Session implements ConnectionListener {
     this.noteChanges();
   }
 
-  // Fixes
-
-  /** Queue a fix until it is sent; return whether it was kept. */
-  addFix(fix: LocalFix | undefined): boolean {
-    const kept = this.fixes.add(fix);
-    if (kept) this.sendFixes();
-    return kept;
-  }
-
-  /** Keep fixes that the engine has not taken; it wants none for `afterS`. */
-  keepFixes(fixes: readonly LocalFix[], afterS = 0): void {
-    this.fixes.putBack(fixes);
-    const heldUntilMs = this.clock.upMs + boundedS(afterS) * 1000;
-    this.heldUntilMs = Math.max(this.heldUntilMs, heldUntilMs);
-    this.sendFixes();
-  }
-
-  /**
-   * Send the fixes that wait, oldest first, no faster than a socket may; return whether none is left.
-   * The rest follows by itself.
-   */
   flush(): boolean {
-    const { upMs } = this.clock;
-    for (let frames = 0; upMs >= this.burstAtMs; frames += 1) {
-      if (frames === BURST_FRAMES) {
-        this.burstAtMs = upMs + BURST_EVERY_MS;
-        break;
-      }
-      const fixes = this.fixes.take();
-      if (!fixes.length) break;
-      const now_ms = Math.max(0, Math.round(this.clock.wallMs));
-      const wire = fixes.map((fix) => onWire(fix, this.clock));
-      this.connection.send({ type: "location", fixes: wire, now_ms }, fixes);
-      this.view.fixesSent();
-    }
+    return this.sender.flush();
+  }
+
+  private flushed(sent: boolean): void {
+    if (sent) this.view.fixesSent();
     this.noteChanges();
-    if (this.fixes.size) {
-      this.fixesAtMs = this.burstAtMs;
-      this.sendFixes();
-    }
-    return !this.fixes.size;
-  }
-
-  /** Send new fixes in batches, at the advised interval. */
-  private sendFixes(): void {
-    if (!this.connection.connected || !this.fixes.size) return;
-    const { upMs } = this.clock;
-    const notBeforeMs = Math.max(this.fixesAtMs, this.heldUntilMs);
-    if (upMs < notBeforeMs) {
-      this.timers.set("fixes", notBeforeMs, () => this.sendFixes());
-      return;
-    }
-    this.fixesAtMs = upMs + this.locationMs;
-    if (this.flush()) this.connection.fixesSent();
-  }
-
-  /** Change the interval between fixes, including a wait that has begun. */
-  private setPace(locationMs: number): void {
-    if (locationMs <= 0 || locationMs === this.advisedEveryMs) return;
-    this.advisedEveryMs = locationMs;
-    this.fixesAtMs = 0;
-    this.sendFixes();
   }
 
   // Reports
 
-  /** Keep a report until the engine has answered it. Throws `QueueFull`. */
-  addReport(report: Report): void {
-    this.reports.add(report);
+  /** Keep reports until the engine has answered them. Throws `QueueFull`. */
+  addReport(...reports: Report[]): void {
+    if (!reports.length) return;
+    for (const report of reports) this.reports.add(report);
     this.queueChanged();
     this.keep();
     this.report();
-  }
-
-  /** Report the end of each job that the engine has confirmed, and has lost since. */
-  private reportAgain(welcome: WelcomeMessage): void {
-    for (const { job, attempt, state } of welcome.jobs) {
-      const ended = this.ended.get(job);
-      if (ended === undefined || this.reports.isFull) continue;
-      this.ended.delete(job);
-      const again = { ...ended, attempt, call: undefined };
-      if (BEFORE_PICKUP.includes(state)) {
-        this.reports.add({ ...again, step: "picked_up", proof: undefined });
-      }
-      this.addReport(again);
-    }
-  }
-
-  private noteEnd(report: Report, reply: ReplyMessage): void {
-    if (!LAST_STEPS.includes(report.step) || reply.job_state !== report.step) return;
-    this.ended.set(report.job, report);
-    const [oldest] = this.ended.keys();
-    if (this.ended.size > MAX_ENDED && oldest !== undefined) this.ended.delete(oldest);
   }
 
   /** Deliver the first report; the next one follows its answer. */
@@ -325,7 +253,7 @@ export class Session implements ConnectionListener {
       this.reports.renumber(report.job, report.attempt, reply.attempt);
     }
     this.view.applyReported(report.job, reply);
-    this.noteEnd(report, reply);
+    this.ended.note(report, reply);
     this.settled(report, reply, undefined);
   }
 

@@ -8,7 +8,7 @@ import { Aborted, NoAnswer, Stopped } from "../../errors.js";
 import type { Outbox } from "../actions.js";
 import type { Clock } from "../clock.js";
 import type { Transport } from "../events.js";
-import type { LocalFix } from "../fixes.js";
+import type { LocalFix } from "../reporting/fixes.js";
 import { Link, type Liveness, type Request } from "./link.js";
 import { type Backoff, type Ending, LOST, ReconnectPolicy } from "./reconnect.js";
 import type { Timers } from "../timers.js";

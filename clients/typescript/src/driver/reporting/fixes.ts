@@ -1,8 +1,8 @@
 /** Cleans the position readings of a device, and keeps those that were not sent yet. Pure. */
 
-import type { Fix } from "../contract.js";
-import { MAX_FIXES } from "../contract.js";
-import type { Clock } from "./clock.js";
+import type { Fix } from "../../contract.js";
+import { MAX_FIXES } from "../../contract.js";
+import type { Clock } from "../clock.js";
 
 /**
  * A reading of the device. `at_ms`: by its wall clock; missing: now. Platforms write -1, NaN or null

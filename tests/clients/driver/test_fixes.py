@@ -1,6 +1,6 @@
-"""Fixes and reports that wait."""
+"""Fixes that wait."""
 
-from mallard_client.driver.buffers import FixBuffer, LocalFix
+from mallard_client.driver.reporting.fixes import FixBuffer, LocalFix
 
 
 def _fixes(first: int, end: int) -> tuple[LocalFix, ...]:

@@ -1,8 +1,8 @@
 /** The progress reports that the engine has not answered yet, in the order in which they happened. */
 
-import type { ProgressMessage, Proof, Step } from "../contract.js";
-import { QueueFull } from "../errors.js";
-import type { Clock, Moment } from "./clock.js";
+import type { ProgressMessage, Proof, Step } from "../../contract.js";
+import { QueueFull } from "../../errors.js";
+import type { Clock, Moment } from "../clock.js";
 
 // More steps than a driver makes in a day. A full queue refuses new reports and drops none.
 const MAX_REPORTS = 1_000;

@@ -1,0 +1,1 @@
+"""What a driver reports, fixes and steps, until the engine has it."""
