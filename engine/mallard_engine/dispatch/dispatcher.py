@@ -195,6 +195,10 @@ class Dispatcher:
         if is_reported:
             await self._leases.leave()
 
+    async def has_lost_lately(self, market: str) -> bool:
+        """See :meth:`mallard_engine.dispatch.leases.NodeLeases.has_lost_lately`."""
+        return await self._leases.has_lost_lately(market)
+
     def recover_soon(self, market: str) -> None:
         """Take a market's drivers back with the next heartbeat, because a reply was lost."""
         self._leases.recover_soon(market)

@@ -15,7 +15,7 @@ import structlog
 from mallard_engine.core.shares import share
 from mallard_engine.dispatch.confirmed import Confirmed
 from mallard_engine.dispatch.context import ApplyEffects, Context, Tasks
-from mallard_engine.ports import Standing, StoreUnavailable
+from mallard_engine.ports import Beat, Standing, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -27,6 +27,9 @@ _AT_ONCE: Final = 100
 _STEADY_S: Final = 1.5
 # A longer gap between answers is an interruption, for example because the process was frozen.
 _GAP_S: Final = 1.0
+# How long after a loss of writes any node may still repeat what it has confirmed: it notices within
+# a heartbeat, takes back the drivers of thousands of sockets, and then repeats the rest.
+_RESTORING_MS: Final = 10_000
 
 
 class NodeLeases:
@@ -151,14 +154,26 @@ class NodeLeases:
     async def has_kept(self, market: str, known: Standing | None) -> bool:
         """Return whether the storage has kept, since ``known``, what this node has confirmed.
 
-        Renews the lease to find out. If not, what is lost is being restored.
+        If not, what is lost is being restored.
 
         Raises:
             StoreUnavailable: unknown.
         """
-        await self._renew(market)
-        is_as_known = known is None or self._standings.get(market) == known
-        return is_as_known and market not in self._recovering
+        has_lost = await self.has_lost_lately(market)
+        return not has_lost and (known is None or self._standings.get(market) == known)
+
+    async def has_lost_lately(self, market: str) -> bool:
+        """Return whether lost writes of a market may still be restored, by this node or another.
+
+        Renews the lease, or takes it, to notice a loss that no node has noticed yet. The next
+        heartbeat gives up a lease that is not needed.
+
+        Raises:
+            StoreUnavailable: unknown.
+        """
+        beat = await self._beat(market)
+        lost_ms = beat.standing.lost_ms
+        return market in self._recovering or bool(lost_ms and beat.now_ms < lost_ms + _RESTORING_MS)
 
     async def beat(self) -> None:
         """Renew presence and leases; give up leases that are no longer needed.
@@ -270,7 +285,10 @@ class NodeLeases:
         is_wanted = market in self._to_recover or market in self._recovering
         if self._is_empty(market) and not is_wanted and market not in self._confirmed.markets:
             await self._give_up(market)
-            return
+        else:
+            await self._beat(market)
+
+    async def _beat(self, market: str) -> Beat:
         began_s = self._confirmed.now_s
         beat = await self._leases.beat(market, self._node)
         known = self._standings.setdefault(market, beat.standing)
@@ -282,6 +300,7 @@ class NodeLeases:
         for node in beat.dead:
             if node != self._node:
                 await self.reap(market, node)
+        return beat
 
     async def _give_up(self, market: str) -> None:
         # A hello from now on takes the lease again, after it was given up.

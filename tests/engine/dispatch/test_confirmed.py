@@ -40,6 +40,11 @@ class Replica:
             *(self.call("RESTORE", *each, "REPLACE") for each in self._restored()),
         )
 
+    async def is_promoted(self) -> None:
+        """Replace everything, as another server than before."""
+        await self.takes_over()
+        await self.call("HSET", KEYS.key("lineage"), "server", "another")
+
     def _restored(self) -> Iterable[tuple[bytes, int, bytes]]:
         return ((name, 0, value) for name, value in self.keys.items())
 
@@ -91,6 +96,42 @@ async def test_step_after_a_forgotten_one_is_not_refused(node: Node, sink: Recor
     await replica.takes_over()
     await repeats(lambda: node.does(ref, "d", attempt, Step.DELIVERED))
     assert (await node.job(ref)).state is JobState.DELIVERED
+
+
+async def test_node_without_a_lease_refuses_nothing_while_another_restores(
+    make_node: MakeNode,
+) -> None:
+    node, other = await make_node("a"), await make_node("b")
+    ref, attempt = await held(node, node.sink)
+    replica = await Replica.of(node)
+    await node.does(ref, "d", attempt, Step.PICKED_UP)
+    await replica.is_promoted()
+    assert MARKET not in other.dispatcher._leases.held
+    # The first one notices the loss; after it nothing is news to this node.
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await other.does(ref, "d", attempt, Step.DELIVERED)
+    await repeats(lambda: other.does(ref, "d", attempt, Step.DELIVERED))
+    assert (await node.job(ref)).state is JobState.DELIVERED
+
+
+async def test_lease_that_a_refusal_has_taken_is_given_up(make_node: MakeNode) -> None:
+    node, other = await make_node("a"), await make_node("b")
+    ref, attempt = await held(node, node.sink)
+    with pytest.raises(Refused, match="wrong_state"):
+        await other.does(ref, "d", attempt, Step.DELIVERED)
+    assert MARKET in other.dispatcher._leases.held
+    await eventually(lambda: MARKET not in other.dispatcher._leases.held)
+
+
+async def test_refusal_is_final_once_all_is_restored(
+    node: Node, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mallard_engine.dispatch.leases._RESTORING_MS", 500)
+    ref, attempt = await held(node, sink)
+    await (await Replica.of(node)).is_promoted()
+    with pytest.raises(Refused, match="wrong_state"):
+        await repeats(lambda: node.does(ref, "d", attempt, Step.DELIVERED))
 
 
 @pytest.mark.parametrize("report", ["step", "problem"])

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from mallard_engine.contract.operations.table import OPERATIONS
 from mallard_engine.gateway.http.audited_calls import AuditedCalls
+from mallard_engine.gateway.http.doubtful_refusals import DoubtfulRefusals
 from mallard_engine.gateway.http.endpoints.control.alerts import AlertsApi
 from mallard_engine.gateway.http.endpoints.control.audit import AuditApi
 from mallard_engine.gateway.http.endpoints.control.nodes import NodesApi
@@ -42,6 +43,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         with_metrics: whether `/metrics` is served here; False if it has a port of its own.
     """
     health, submissions = HealthApi(services).handlers(), Submissions(services)
+    doubtful = DoubtfulRefusals(services)
     proofs = ProofsApi(services, services.images, services.public_url)
     tracking = TrackingApi(services)
     if not with_metrics:
@@ -50,7 +52,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         [it for it in OPERATIONS if with_metrics or it.name != _METRICS],
         services.tokens,
         JobsApi(services, submissions).handlers()
-        | BatchesApi(services, submissions).handlers()
+        | BatchesApi(services, submissions, doubtful.check).handlers()
         | EventsApi(services).handlers()
         | WebhooksApi(services).handlers()
         | OperatorsApi(services).handlers()
@@ -74,6 +76,7 @@ def api_routes(services: SocketServices, *, with_metrics: bool) -> list[Route]:
         | tracking.public_handlers()
         | SessionApi(services).public_handlers(),
         AuditedCalls(services.store),
+        doubtful.check,
     )
 
 

@@ -7,7 +7,7 @@ differ from its documents.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,12 +30,20 @@ PublicHandler = Callable[[Request], Awaitable[Response]]
 """Serves an operation that takes none."""
 
 
+class RefusalCheck(Protocol):
+    """Looks at the refusals of calls that change something; see `DoubtfulRefusals.check`."""
+
+    async def __call__(self, error: Exception, request: Request, principal: Principal) -> None:
+        """Raise what is to be answered instead."""
+
+
 def bind(
     operations: Iterable[Operation],
     tokens: Tokens,
     handlers: Mapping[str, Handler],
     public: Mapping[str, PublicHandler],
     audited: AuditedCalls | None = None,
+    check: RefusalCheck | None = None,
 ) -> list[Route]:
     """Return the routes of a table of operations.
 
@@ -47,6 +55,7 @@ def bind(
         handlers: the handlers of operations that take a token, by the operation's name.
         public: the handlers of operations that take none, by the operation's name.
         audited: what notes the calls of operators; None: the operations have none.
+        check: called with each refusal of a call that changes something.
 
     Raises:
         ValueError: operations and handlers differ.
@@ -66,7 +75,7 @@ def bind(
             handler = handlers[operation.name]
             endpoints[operation.path][operation.method.upper()] = _Method(operation, handler)
     for path, methods in endpoints.items():
-        routes.append(Route(path, _Endpoint(tokens, methods, audited)))
+        routes.append(Route(path, _Endpoint(tokens, methods, audited, check)))
     return routes
 
 
@@ -98,10 +107,15 @@ class _Endpoint:
     """The ASGI application of one path: checks token and query, then calls the handler."""
 
     def __init__(
-        self, tokens: Tokens, methods: Mapping[str, _Method], audited: AuditedCalls | None
+        self,
+        tokens: Tokens,
+        methods: Mapping[str, _Method],
+        audited: AuditedCalls | None,
+        check: RefusalCheck | None,
     ) -> None:
         self._tokens = tokens
         self._audited = audited
+        self._check = check
         self._methods: Final = dict(sorted(methods.items()))
         if "GET" in methods:
             self._methods["HEAD"] = methods["GET"]
@@ -134,7 +148,7 @@ class _Endpoint:
                 request,
                 principal,
                 operation=method.name,
-                market=_market_named(request),
+                market=market_named(request),
                 body=body,
                 call=partial(self._call, method, request, principal),
             )
@@ -143,18 +157,23 @@ class _Endpoint:
         return response
 
     async def _call(self, method: _Method, request: Request, principal: Principal) -> Response:
-        if principal.markets is not None and (market := _market_named(request)) is not None:
+        if principal.markets is not None and (market := market_named(request)) is not None:
             principal.require_market(market)
         check_query(request, method.query_names)
         if method.changes and not method.has_body:
             await check_no_body(request)
-        response = await method.handler(request, principal)
+        try:
+            response = await method.handler(request, principal)
+        except Exception as error:
+            if method.changes and self._check is not None:
+                await self._check(error, request, principal)
+            raise
         if response.status_code not in _OTHER_STATUSES:
             response.status_code = method.status
         return response
 
 
-def _market_named(request: Request) -> str | None:
+def market_named(request: Request) -> str | None:
     """Return the market that the request names, in its path, its query or the id of its resource.
 
     The ids of jobs and alerts hold their market.

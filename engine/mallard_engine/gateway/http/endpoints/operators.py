@@ -103,11 +103,11 @@ class OperatorsApi:
                 at=at,
                 actor=principal.sub,
             )
-        except NoSuchDriver:
-            raise invalid_fields(FieldError("/driver", "unknown driver")) from None
+        except NoSuchDriver as error:
+            raise invalid_fields(FieldError("/driver", "unknown driver")) from error
         except NotOnBoard as refused:
             detail = "the driver does not have it on board"
-            raise invalid_fields(FieldError(f"/jobs/{refused.place}", detail)) from None
+            raise invalid_fields(FieldError(f"/jobs/{refused.place}", detail)) from refused
         except NothingOnBoard:
             raise HttpProblem(ProblemCode.WRONG_STATE, "the driver has nothing on board") from None
         except TransferOpen as other:
@@ -123,8 +123,8 @@ class OperatorsApi:
         job = await job_of(request, principal, self._store)
         try:
             await self._dispatcher.orders.assign(ref_of(job), body.driver, principal.sub)
-        except NoSuchDriver:
-            raise invalid_fields(FieldError("/driver", "unknown driver")) from None
+        except NoSuchDriver as error:
+            raise invalid_fields(FieldError("/driver", "unknown driver")) from error
         return await self._current(request, job, principal)
 
     async def unassign(self, request: Request, principal: Principal) -> Response:

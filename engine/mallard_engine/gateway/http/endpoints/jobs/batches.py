@@ -7,6 +7,7 @@ repeats the request, and the keys keep the jobs that exist.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -22,7 +23,7 @@ from mallard_engine.gateway.http.parameters import checked_key
 from mallard_engine.gateway.http.problems import problem_body, problem_of
 from mallard_engine.gateway.http.rate_limits import charge_of, cost_of_body, slot_of
 from mallard_engine.gateway.http.request_parsing import JsonResponse, read_body, too_slow
-from mallard_engine.gateway.http.routing import Handler
+from mallard_engine.gateway.http.routing import Handler, RefusalCheck
 from mallard_engine.gateway.http.submissions import Submissions
 from mallard_engine.gateway.http.views.jobs import job_view
 from mallard_engine.gateway.limits.large_bodies import GaveWay, LargeBodies
@@ -58,10 +59,11 @@ _log = structlog.get_logger(__name__)
 class BatchesApi:
     """Handlers of lists of orders and cancellations."""
 
-    def __init__(self, services: Services, submissions: Submissions) -> None:
+    def __init__(self, services: Services, submissions: Submissions, check: RefusalCheck) -> None:
         self._services = services
         self._store = services.store
         self._submissions = submissions
+        self._check = check
         self._bodies = LargeBodies(_BODIES_OF_ONE_CALLER, _BODIES)
 
     def handlers(self) -> dict[str, Handler]:
@@ -74,7 +76,7 @@ class BatchesApi:
         # Parsing takes tens of milliseconds, for which other requests should not wait.
         value = await asyncio.to_thread(parse_json_body, data, MAX_BATCH_BYTES, _MOST_CONTAINERS)
         asked = patch_as(value, BatchRequest)
-        items = _Items(request)
+        items = self._items(request, principal)
         done = [await self._submit(item, principal, items) for item in asked.items]
         jobs = [it.job for it in done if isinstance(it, Submitted)]
         names = await names_for(principal, self._store, *jobs)
@@ -116,7 +118,7 @@ class BatchesApi:
     async def cancel(self, request: Request, principal: Principal) -> Response:
         """Cancel up to 100 jobs, each with its own result."""
         asked = body_as(parse_json_body(await read_body(request)), CancelBatchRequest)
-        items = _Items(request)
+        items = self._items(request, principal)
         one = CancelRequest(asked.reason, asked.note)
 
         def canceller(job_id: str) -> Callable[[], Awaitable[CancelResult]]:
@@ -135,11 +137,15 @@ class BatchesApi:
         )
         return JsonResponse(CancelResults(results), items.headers)
 
+    def _items(self, request: Request, principal: Principal) -> "_Items":
+        return _Items(request, partial(self._check, request=request, principal=principal))
+
 
 class _Items:
     """Runs the items of one request, each charged to the rate limits as a request of its own."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, check: Callable[[Exception], Awaitable[None]]) -> None:
+        self._check = check
         self._charge = charge_of(request)
         self._until = asyncio.get_running_loop().time() + _LONGEST_S
         self._is_first = True  # already charged with the request itself
@@ -151,7 +157,11 @@ class _Items:
         """Return the result of an item of `size` bytes, or its problem."""
         try:
             self._pay(size)
-            return await item()
+            try:
+                return await item()
+            except Exception as error:
+                await self._check(error)
+                raise
         except Exception as error:  # noqa: BLE001 - one item must not end the others
             problem = problem_of(error)
             if problem.code is ProblemCode.INTERNAL:
