@@ -179,6 +179,8 @@ class AnswerAction(StrEnum):
 
 # The problems of a delivery, each of which counts as a delivery attempt, once a visit.
 CUSTOMER_PROBLEMS = ("customer_unreachable", "refused", "wrong_address")
+# The problems that alert operators, with a job or without one.
+DANGERS = ("unsafe", "accident")
 # The attempt after which the parcels go back.
 MOST_DELIVERY_ATTEMPTS = 3
 

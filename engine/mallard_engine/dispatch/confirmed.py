@@ -1,14 +1,16 @@
 """Remembers what a node confirmed in the last minute, to repeat what a failover has lost.
 
-An order that is gone becomes an alert, as its service must submit it again. A driver's step or a
-cancellation is repeated, as a client would that got no answer: each is idempotent and fenced. The
-app got an answer, so it does not repeat the call itself.
+An order that is gone becomes an alert, as its service must submit it again. A driver's step, its
+problem or a cancellation is repeated, as a client would that got no answer. The app got an answer,
+so it does not repeat the call itself. Steps and cancellations are idempotent and fenced. A problem
+is repeated only if its event is gone.
 """
 
 import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
@@ -16,6 +18,7 @@ import structlog
 from mallard_engine.core.model import Job
 from mallard_engine.ports import (
     ConfirmedOrder,
+    EventLog,
     Jobs,
     NoSuchJob,
     Refused,
@@ -55,11 +58,30 @@ class ConfirmedStep(NamedTuple):
     attempt: int = 0
 
 
-class _Forgotten(NamedTuple):
-    """A job as stored (None if it is gone), and its confirmed steps."""
+class ConfirmedProblem(NamedTuple):
+    """A driver's problem that was written as ``event``. ``redo`` repeats it.
 
-    job: Job | None
-    steps: Sequence[ConfirmedStep]
+    ``job``: empty if it is not about one.
+    """
+
+    job: str
+    driver: str
+    event: str
+    redo: Callable[[], Awaitable[Any]]
+
+
+_Report = ConfirmedStep | ConfirmedProblem
+
+
+class _Forgotten(NamedTuple):
+    """What was confirmed to a driver of one job and is gone, in order.
+
+    ``claim``: the last step, if the driver's accept is gone as well and it has the parcels.
+    """
+
+    driver: str
+    claim: ConfirmedStep | None
+    reports: Sequence[_Report]
 
 
 class Confirmed:
@@ -67,6 +89,7 @@ class Confirmed:
 
     Args:
         jobs: The jobs in the storage.
+        events: The events in the storage.
         clock: Seconds.
         claim: Records that a driver has a job's parcels on board: market, driver, job, attempt.
     """
@@ -74,15 +97,17 @@ class Confirmed:
     def __init__(
         self,
         jobs: Jobs,
+        events: EventLog,
         clock: Callable[[], float],
         claim: Callable[[str, str, str, int], Awaitable[None]],
     ) -> None:
         self._jobs = jobs
+        self._events = events
         self._clock = clock
         self._claim = claim
         # By market, with their times, newest last.
         self._orders: _Kept[ConfirmedOrder] = {}
-        self._steps: _Kept[ConfirmedStep] = {}
+        self._reports: _Kept[_Report] = {}
         # By market: until when all that was confirmed is known to have been written.
         self._written_s: dict[str, float] = {}
 
@@ -90,7 +115,7 @@ class Confirmed:
     def markets(self) -> Collection[str]:
         """The markets in which this node has confirmed something lately."""
         since_s = self._clock() - _KEPT_S
-        return _known_since(self._orders, since_s) | _known_since(self._steps, since_s)
+        return _known_since(self._orders, since_s) | _known_since(self._reports, since_s)
 
     def order(self, market: str, job: Job) -> None:
         """Remember a new order."""
@@ -99,7 +124,11 @@ class Confirmed:
 
     def step(self, market: str, step: ConfirmedStep) -> None:
         """Remember a step."""
-        self._remember(self._steps, market, step)
+        self._remember(self._reports, market, step)
+
+    def problem(self, market: str, problem: ConfirmedProblem) -> None:
+        """Remember a problem."""
+        self._remember(self._reports, market, problem)
 
     @property
     def now_s(self) -> float:
@@ -124,7 +153,7 @@ class Confirmed:
         await self._report_lost_orders(market)
         by_driver: dict[str, list[_Forgotten]] = {}
         for each in await self._forgotten(market):
-            by_driver.setdefault(each.steps[-1].driver, []).append(each)
+            by_driver.setdefault(each.driver, []).append(each)
         done = await asyncio.gather(
             *(self._restore_all(market, them) for them in by_driver.values()),
             return_exceptions=True,
@@ -145,22 +174,36 @@ class Confirmed:
             self._orders[market] = deque(kept, maxlen=_MOST)
 
     async def _forgotten(self, market: str) -> list[_Forgotten]:
-        """Return the jobs whose last steps are gone, those first whose step came first."""
-        by_job: dict[str, tuple[float, list[ConfirmedStep]]] = {}
-        for at_s, step in reversed(self._recent(self._steps, market)):
-            by_job.setdefault(step.job, (at_s, []))[1].insert(0, step)
+        """Return what is gone, by job; those jobs first whose last report came first."""
+        by_job: dict[str | _Report, tuple[float, list[_Report]]] = {}
+        for at_s, report in reversed(self._recent(self._reports, market)):
+            # A problem without a job stands for itself.
+            by_job.setdefault(report.job or report, (at_s, []))[1].insert(0, report)
         found: list[_Forgotten] = []
         for some in _batches(list(by_job.values()), _JOBS_AT_ONCE):
-            jobs = await asyncio.gather(*(self._job(steps[0].job) for _, steps in some))
-            gone = [
-                _Forgotten(job, steps)
-                for job, (_, steps) in zip(jobs, some, strict=True)
-                if job is None or not _has_come_further(job, steps[-1])
-            ]
+            looked = await asyncio.gather(*(self._look(market, reports) for _, reports in some))
+            gone = [each for each in looked if each.claim or each.reports]
             if not gone and self._is_from_before(market, some[-1][0]):
                 break
             found += gone
         return found[::-1]
+
+    async def _look(self, market: str, reports: Sequence[_Report]) -> _Forgotten:
+        """Return what is gone of the reports of one job."""
+        gone: list[_Report] = [
+            it
+            for it in reports
+            if isinstance(it, ConfirmedProblem) and not await self._events.has(market, it.event)
+        ]
+        claim = None
+        if steps := [it for it in reports if isinstance(it, ConfirmedStep)]:
+            job, last = await self._job(steps[0].job), steps[-1]
+            if job is None or not _has_come_further(job, last):
+                gone += _after(steps, job)
+                is_with_driver = job is not None and job.driver == last.driver
+                if last.driver and last.state in _TAKEN and not is_with_driver:
+                    claim = last
+        return _Forgotten(reports[-1].driver, claim, [it for it in reports if it in gone])
 
     def _is_from_before(self, market: str, at_s: float) -> bool:
         """Whether an item was confirmed before the last loss of writes, for certain."""
@@ -174,7 +217,7 @@ class Confirmed:
 
     async def _restore_all(self, market: str, forgotten: Sequence[_Forgotten]) -> None:
         for each in forgotten:
-            await self._restore_job(market, each.job, each.steps)
+            await self._restore_job(market, each)
 
     def _remember(self, kept: _Kept[Any], market: str, what: Any) -> None:
         known = kept.setdefault(market, deque(maxlen=_MOST))
@@ -191,20 +234,33 @@ class Confirmed:
         while known and known[0][0] < since_s:
             known.popleft()
 
-    async def _restore_job(
-        self, market: str, job: Job | None, steps: Sequence[ConfirmedStep]
-    ) -> None:
-        last = steps[-1]
-        try:
-            if last.driver and last.state in _TAKEN and (job is None or job.driver != last.driver):
-                # The accept is lost as well. If the job is unknown, this raises an alert.
-                await self._claim(market, last.driver, last.job, last.attempt)
-            for step in _after(steps, job):
-                await step.redo()
-        except (NoSuchJob, Refused, WrongState) as error:
-            _log.warning("forgotten step not repeated", job=last.job, error=str(error))
-        else:
-            _log.warning("forgotten step repeated", job=last.job, state=last.state)
+    async def _restore_job(self, market: str, forgotten: _Forgotten) -> None:
+        is_refused = False
+        if (last := forgotten.claim) is not None:
+            # If the job is unknown, this raises an alert.
+            claim = partial(self._claim, market, last.driver, last.job, last.attempt)
+            is_refused = not await _is_repeated(last, claim)
+        for report in forgotten.reports:
+            if isinstance(report, ConfirmedProblem):
+                if await _is_repeated(report, report.redo):
+                    self._forget(market, report)
+            elif not is_refused:
+                is_refused = not await _is_repeated(report, report.redo)
+
+    def _forget(self, market: str, problem: ConfirmedProblem) -> None:
+        """Forget a problem that is remembered anew: repeated again, it might be a second one."""
+        kept = [each for each in self._reports[market] if each[1] is not problem]
+        self._reports[market] = deque(kept, maxlen=_MOST)
+
+
+async def _is_repeated(report: _Report, redo: Callable[[], Awaitable[Any]]) -> bool:
+    try:
+        await redo()
+    except (NoSuchJob, Refused, WrongState) as error:
+        _log.warning("forgotten report not repeated", job=report.job, error=str(error))
+        return False
+    _log.warning("forgotten report repeated", job=report.job)
+    return True
 
 
 def _batches(items: Sequence[_T], size: int) -> Iterable[Sequence[_T]]:

@@ -88,7 +88,9 @@ class Dispatcher:
         self._storage = storage
         self._tasks = Tasks()
         self._rounds = RoundScheduler(self._context, self._apply_effects, self._tasks)
-        confirmed = Confirmed(storage.jobs, self._context.runtime.clock, self._claim)
+        confirmed = Confirmed(
+            storage.jobs, storage.event_log, self._context.runtime.clock, self._claim
+        )
         returns = Returns(self._context, self._apply_effects)
         self.controls = MarketControls(self._context, node, self._rounds, self._apply_effects)
         self._reach = DriverReach(self._context, self._rounds)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from mallard_engine.core.places.meeting import is_meeting
-from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
+from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedProblem, ConfirmedStep
 from mallard_engine.dispatch.context import ApplyEffects, Context
 from mallard_engine.dispatch.drivers.driver_reach import DriverReach
 from mallard_engine.dispatch.drivers.plans import DriverPlans
@@ -23,7 +23,7 @@ from mallard_engine.ports import (
     Refused,
     StoreUnavailable,
 )
-from mallard_protocol.codes import CUSTOMER_PROBLEMS, ErrorCode
+from mallard_protocol.codes import CUSTOMER_PROBLEMS, DANGERS, ErrorCode
 from mallard_protocol.lifecycle import JobState, Step
 from mallard_protocol.messages import Proof
 
@@ -50,6 +50,24 @@ class StepReport:
     jobs: Sequence[str] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemReport:
+    """A driver's report of a problem; see :meth:`mallard_engine.ports.Jobs.problem`.
+
+    ``mall``, ``job``, ``store``: empty if it is not about one.
+    """
+
+    driver: str
+    kind: str
+    mall: str = ""
+    job: str = ""
+    store: str = ""
+    until_ms: int | None = None
+    text: str = ""
+    attempt: int | None = None
+    at_ms: int | None = None
+
+
 class StepCommands:
     """Executes commands of drivers on their jobs and applies their effects.
 
@@ -61,7 +79,7 @@ class StepCommands:
         returns: The way back of jobs.
         apply_effects: Applies effects in a market.
         leases: The leases of this node.
-        confirmed: Remembers the steps that were confirmed.
+        confirmed: Remembers the steps and problems that were confirmed.
     """
 
     def __init__(
@@ -217,53 +235,56 @@ class StepCommands:
             plan=plan,
         )
 
-    async def problem(
-        self,
-        market: str,
-        driver: str,
-        *,
-        kind: str,
-        mall: str,
-        job: str,
-        store: str,
-        until_ms: int | None,
-        text: str,
-        attempt: int | None = None,
-        at_ms: int | None = None,
-    ) -> Answered:
-        """See :meth:`mallard_engine.ports.Jobs.problem` and `Returns.undelivered`.
+    async def problem(self, market: str, report: ProblemReport) -> Answered:
+        """Record a problem; see also :meth:`mallard_engine.ports.Returns.undelivered`.
 
         Raises:
             StoreUnavailable: also if it may be refused only because of lost writes.
         """
         async with self._unless_forgotten(market):
-            if job and kind in CUSTOMER_PROBLEMS:
-                known = await self._jobs.get(job)
-                answered = await self._context.storage.returns.undelivered(
-                    JobRef(job, known.mall),
-                    driver,
-                    kind=kind,
-                    store=store,
-                    until_ms=until_ms,
-                    text=text,
-                    attempt=attempt,
-                    at_ms=at_ms,
-                    plan=await self._returns.plan(known),
-                )
-            else:
-                answered = await self._jobs.problem(
-                    market,
-                    driver,
-                    kind=kind,
-                    mall=mall,
-                    job=job,
-                    store=store,
-                    until_ms=until_ms,
-                    text=text,
-                    attempt=attempt,
-                    at_ms=at_ms,
-                )
-                if store:
-                    self._plans.live.changed(market, driver)
+            return await self._problem(market, report)
+
+    async def _problem(self, market: str, report: ProblemReport) -> Answered:
+        job, driver = report.job, report.driver
+        if job and report.kind in CUSTOMER_PROBLEMS:
+            known = await self._jobs.get(job)
+            answered = await self._context.storage.returns.undelivered(
+                JobRef(job, known.mall),
+                driver,
+                kind=report.kind,
+                store=report.store,
+                until_ms=report.until_ms,
+                text=report.text,
+                attempt=report.attempt,
+                at_ms=report.at_ms,
+                plan=await self._returns.plan(known),
+            )
+        else:
+            answered = await self._jobs.problem(
+                market,
+                driver,
+                kind=report.kind,
+                mall=report.mall,
+                job=job,
+                store=report.store,
+                until_ms=report.until_ms,
+                text=report.text,
+                attempt=report.attempt,
+                at_ms=report.at_ms,
+            )
+            if report.store:
+                self._plans.live.changed(market, driver)
         self._apply_effects(market, answered.effects)
+        if event := answered.effects.event:
+            redo = partial(self._problem_again, market, report)
+            self._confirmed.problem(market, ConfirmedProblem(job, driver, event, redo))
         return answered
+
+    async def _problem_again(self, market: str, report: ProblemReport) -> None:
+        """Repeat a problem. A danger is told to operators even if the job has been lost as well."""
+        try:
+            await self._problem(market, report)
+        except (NoSuchJob, Refused):
+            if not report.job or report.kind not in DANGERS:
+                raise
+            await self._problem(market, replace(report, job="", attempt=None))

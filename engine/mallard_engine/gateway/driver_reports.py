@@ -4,15 +4,12 @@ The driver's text is not logged, since it may name a customer; `GET /v1/jobs/{id
 show it. A repeated report is neither logged nor counted.
 """
 
-from typing import Final
-
 import structlog
 
 from mallard_engine.gateway.socket.session import Session
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.metrics import Metrics
-
-_ALERTS: Final = frozenset({"unsafe", "accident"})
+from mallard_protocol.codes import DANGERS
 
 # A driver may report many times a second.
 _log = RateLimitedLog(structlog.get_logger(__name__))
@@ -24,7 +21,7 @@ def problem_reported(
     """Log and count a problem that a driver has reported."""
     metrics.problem(kind)
     _log.write(
-        "warning" if kind in _ALERTS else "info",
+        "warning" if kind in DANGERS else "info",
         "problem reported",
         market=session.market,
         driver=session.driver,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.dispatch.confirmed import Confirmed, ConfirmedStep
-from mallard_engine.dispatch.step_commands import StepReport
+from mallard_engine.dispatch.step_commands import ProblemReport, StepReport
 from mallard_engine.ports import ConfirmedOrder, JobRef, Refused, StoreUnavailable
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
@@ -145,17 +145,10 @@ async def test_report_after_a_forgotten_accept_is_not_refused(
         if report == "step":
             await node.does(ref, "d", attempt, Step.DELIVERED)
             return
-        await node.dispatcher.steps.problem(
-            MARKET,
-            "d",
-            kind="no_answer",
-            mall=ref.mall,
-            job=ref.job,
-            store="",
-            until_ms=None,
-            text="",
-            attempt=attempt,
+        problem = ProblemReport(
+            driver="d", kind="no_answer", mall=ref.mall, job=ref.job, attempt=attempt
         )
+        await node.dispatcher.steps.problem(MARKET, problem)
 
     node.dispatcher.recover = recover
     ref = await node.submit()
@@ -246,6 +239,83 @@ async def test_parcel_of_a_forgotten_accept_stays_with_its_driver(
     assert await alerts(node) == [("custody_after_lost_writes", ref.job)]
 
 
+async def says(node: Node, kind: str, **about: Any) -> None:
+    await node.dispatcher.steps.problem(MARKET, ProblemReport(driver="d", kind=kind, **about))
+
+
+async def problems(node: Node, ref: JobRef) -> list[tuple[str, str]]:
+    return [(it.kind, it.state) for it in (await node.job(ref)).problems]
+
+
+async def settles(node: Node) -> None:
+    """Wait until a heartbeat has restored what was lost."""
+    known = len(node.recovered)
+    node.dispatcher.beat_now()
+    await eventually(lambda: len(node.recovered) > known)
+    await eventually(lambda: not node.dispatcher._leases._recovering)
+
+
+@pytest.mark.parametrize("kind", ["not_ready", "customer_unreachable", "unsafe"])
+async def test_forgotten_problem_of_a_job_is_repeated_once(
+    node: Node, sink: RecordingSink, kind: str
+) -> None:
+    ref, attempt = await held(node, sink)
+    await node.does(ref, "d", attempt, Step.PICKED_UP)
+    replica = await Replica.of(node)
+    await says(node, kind, mall=ref.mall, job=ref.job, attempt=attempt)
+    await replica.takes_over()
+    assert await problems(node, ref) == []
+    for _ in range(2):
+        await settles(node)
+        assert await problems(node, ref) == [(kind, "open")]
+    assert await alerts(node) == ([(kind, ref.job)] if kind == "unsafe" else [])
+
+
+async def test_forgotten_problem_without_a_job_is_repeated_once(
+    node: Node, sink: RecordingSink
+) -> None:
+    await node.online("d")
+    await says(node, "unsafe")
+    replica = await Replica.of(node)
+    await says(node, "accident")
+    await replica.takes_over()
+    for _ in range(2):
+        await settles(node)
+        assert sorted(await alerts(node)) == [("accident", ""), ("unsafe", "")]
+
+
+async def test_forgotten_problem_is_repeated_between_its_steps(
+    node: Node, sink: RecordingSink
+) -> None:
+    ref, attempt = await held(node, sink)
+    replica = await Replica.of(node)
+    await node.does(ref, "d", attempt, Step.AT_MALL)
+    await says(node, "not_ready", mall=ref.mall, job=ref.job, store="lego", attempt=attempt)
+    await node.does(ref, "d", attempt, Step.PICKED_UP, Step.DELIVERED)
+    await replica.takes_over()
+    node.dispatcher.beat_now()
+    await node.is_in(ref, JobState.DELIVERED)
+    assert [kind for kind, _ in await problems(node, ref)] == ["not_ready"]
+
+
+async def test_forgotten_danger_is_told_though_its_job_is_with_another(
+    node: Node, sink: RecordingSink
+) -> None:
+    await node.online("d")
+    ref = await node.submit()
+    offer = await node.offered(ref, "d")
+    replica = await Replica.of(node)
+    attempt = (await node.accepts(offer)).attempt
+    await says(node, "accident", mall=ref.mall, job=ref.job, attempt=attempt)
+    await replica.takes_over()
+    node.dispatcher.beat_now()
+
+    async def is_told() -> bool:
+        return ("accident", "") in await alerts(node)
+
+    await eventually(is_told)
+
+
 async def test_forgotten_cancellation_is_repeated(node: Node) -> None:
     ref = await node.submit()
     await node.waits(ref)
@@ -313,6 +383,9 @@ class Stored:
         state = JobState.ASSIGNED if job in self.lost else JobState.PICKED_UP
         return SimpleNamespace(id=job, state=state, driver="d", terminal=False)
 
+    async def has(self, market: str, event: str) -> bool:
+        return event not in self.lost
+
     async def report_lost(self, market: str, orders: Sequence[ConfirmedOrder]) -> Sequence[str]:
         found = [order.job for order in orders if order.job in self.lost]
         self.reported.update(found)
@@ -329,7 +402,7 @@ class Memory:
     def __post_init__(self) -> None:
         async def claim(*_: object) -> None: ...
 
-        self.confirmed = Confirmed(self.stored, lambda: self.now_s, claim)  # type: ignore[arg-type]
+        self.confirmed = Confirmed(self.stored, self.stored, lambda: self.now_s, claim)  # type: ignore[arg-type]
 
     def order(self, job: str) -> None:
         self.now_s += 0.01

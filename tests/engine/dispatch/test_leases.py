@@ -49,7 +49,7 @@ class Sharer:
             self._recover,
             self._note_change,
             self.woken.append,
-            Confirmed(self.store.jobs, time.monotonic, _claim_nothing),
+            Confirmed(self.store.jobs, self.store.event_log, time.monotonic, _claim_nothing),
         )
 
     async def _recover(self, market: str, rewound: bool) -> None: ...

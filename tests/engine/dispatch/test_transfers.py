@@ -4,7 +4,7 @@ import pytest
 
 from mallard_engine.core.model import Driver, Job, RankedDriver, RoundRecord, Vehicle
 from mallard_engine.core.places.meeting import is_meeting
-from mallard_engine.dispatch.step_commands import StepReport
+from mallard_engine.dispatch.step_commands import ProblemReport, StepReport
 from mallard_engine.dispatch.transfers import NothingOnBoard, NotOnBoard
 from mallard_engine.ports import Answered, JobRef, OfferPlan, PlannedJob, Stop
 from mallard_engine.storage.calls.leases import LEASE_MS
@@ -30,9 +30,7 @@ async def loaded(node: Node, driver: str = "d1", count: int = 2) -> list[JobRef]
 
 
 async def breaks_down(node: Node, driver: str = "d1") -> None:
-    await node.dispatcher.steps.problem(
-        MARKET, driver, kind="breakdown", mall="", job="", store="", until_ms=None, text=""
-    )
+    await node.dispatcher.steps.problem(MARKET, ProblemReport(driver=driver, kind="breakdown"))
 
 
 async def transfer_of(node: Node, ref: JobRef) -> JobRef:

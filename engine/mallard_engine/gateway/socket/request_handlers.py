@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType, structs
 
 from mallard_engine.contract.advice import ERROR_ADVICE
 from mallard_engine.core.matching.search_policy import held_until_ms
-from mallard_engine.dispatch.step_commands import StepReport
+from mallard_engine.dispatch.step_commands import ProblemReport, StepReport
 from mallard_engine.gateway.driver_reports import problem_reported, reason_given
 from mallard_engine.gateway.orders.ready_time import hold_parcels
 from mallard_engine.gateway.socket.services import SocketServices
@@ -177,9 +177,8 @@ class Requests:
             raise Refused(ErrorCode.BAD_FIELD)
         reported_ms = None if request.until_ms is UNSET else request.until_ms
         until_ms = held_until_ms(request.kind, reported_ms, self._services.store.now_ms())
-        answered = await self._services.dispatcher.steps.problem(
-            session.market,
-            session.driver,
+        report = ProblemReport(
+            driver=session.driver,
             kind=request.kind,
             mall=mall,
             job=job,
@@ -189,6 +188,7 @@ class Requests:
             attempt=None if request.attempt is UNSET else request.attempt,
             at_ms=None if request.at_ms is UNSET else request.at_ms,
         )
+        answered = await self._services.dispatcher.steps.problem(session.market, report)
         if answered.is_new:
             problem_reported(
                 self._services.metrics, session, kind=request.kind, job=job, store=store

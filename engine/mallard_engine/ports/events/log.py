@@ -27,6 +27,9 @@ class EventLog(Protocol):
     async def read(self, market: str, after: Place, limit: int) -> Sequence[MarketEvent]:
         """Return at most ``limit`` events after a place, oldest first."""
 
+    async def has(self, market: str, event: str) -> bool:
+        """Whether an event is kept, given as :attr:`Effects.event` names it."""
+
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
         """Return what follows the place of each market, in order; wait up to ``block_ms``.
 

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from mallard_engine.core.model import TRANSFER, Job
-from mallard_engine.dispatch.step_commands import StepReport
+from mallard_engine.dispatch.step_commands import ProblemReport, StepReport
 from mallard_engine.ports import JobRef, NoSuchJob, Push, PushKind, Refused
 from mallard_engine.simulation.bad_day.orders import PICKUP_CODE
 from mallard_engine.simulation.bad_day.people import People
@@ -216,14 +216,7 @@ class BadDayDriver(ShiftDriver):
         self._is_gone = True
         await self._dispatcher.drivers.positions(self._scenario.market, [self.fix()])
         await self._dispatcher.steps.problem(
-            self._scenario.market,
-            self.shift.driver,
-            kind="breakdown",
-            mall="",
-            job="",
-            store="",
-            until_ms=None,
-            text="",
+            self._scenario.market, ProblemReport(driver=self.shift.driver, kind="breakdown")
         )
         until_ms = self._clock.now_ms() + _HELP_MS
         while self._clock.now_ms() < until_ms and await self._mine():
@@ -411,18 +404,17 @@ class BadDayDriver(ShiftDriver):
 
         async def report() -> None:
             try:
-                await self._dispatcher.steps.problem(
-                    self._scenario.market,
-                    self.shift.driver,
+                report = ProblemReport(
+                    driver=self.shift.driver,
                     kind=kind,
                     mall=job.mall,
                     job=job.id,
                     store=store,
                     until_ms=until_ms,
-                    text="",
                     attempt=max(job.attempt, self._attempts.get(job.id, 0)),
                     at_ms=at_ms,
                 )
+                await self._dispatcher.steps.problem(self._scenario.market, report)
             except (Refused, NoSuchJob) as refused:
                 self._people.refused[kind, str(refused)] += 1
             else:

@@ -3,6 +3,7 @@
 import asyncio
 
 from mallard_engine.core.model import Vehicle
+from mallard_engine.dispatch.step_commands import ProblemReport
 from mallard_engine.ports import JobRef
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
@@ -205,16 +206,10 @@ async def test_job_of_a_shop_held_past_its_window_expires(
 
 
 async def hold(node: Node, driver: str, store: str, until_ms: int) -> None:
-    await node.dispatcher.steps.problem(
-        MARKET,
-        driver,
-        kind="not_ready",
-        mall=MALL.id,
-        job="",
-        store=store,
-        until_ms=until_ms,
-        text="",
+    report = ProblemReport(
+        driver=driver, kind="not_ready", mall=MALL.id, store=store, until_ms=until_ms
     )
+    await node.dispatcher.steps.problem(MARKET, report)
 
 
 async def test_held_shop_delays_only_its_own_jobs(

@@ -49,6 +49,9 @@ class Log(EventLog):
         await asyncio.sleep(0)
         return [it for it in self.events if it.place > after][:limit]
 
+    async def has(self, market: str, event: str) -> bool:
+        return any(str(it.place) == event for it in self.events)
+
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
         self._check()
         self.tails += 1

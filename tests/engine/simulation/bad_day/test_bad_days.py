@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mallard_engine.core.places.markets import Places
-from mallard_engine.dispatch.step_commands import StepCommands, StepReport
+from mallard_engine.dispatch.step_commands import ProblemReport, StepCommands, StepReport
 from mallard_engine.ports import Answered, JobRef
 from mallard_engine.simulation.run_day import simulate
 from mallard_engine.simulation.scenario import MINUTE_MS, Day, Scenario
@@ -97,11 +97,13 @@ def test_planted_search_for_absent_parcels_is_found(
     """A report of missing parcels that only gives the job up sends the next driver."""
     problem = StepCommands.problem
 
-    async def gives_up(self: Any, market: str, driver: str, **report: Any) -> Answered:
-        if report["kind"] != "missing":
-            return await problem(self, market, driver, **report)
-        ref, attempt = JobRef(report["job"], report["mall"]), report["attempt"]
-        done: Answered = await self.progress(StepReport(ref, driver, attempt, Step.GIVE_UP))
+    async def gives_up(self: Any, market: str, report: ProblemReport) -> Answered:
+        if report.kind != "missing" or report.attempt is None:
+            return await problem(self, market, report)
+        step = StepReport(
+            JobRef(report.job, report.mall), report.driver, report.attempt, Step.GIVE_UP
+        )
+        done: Answered = await self.progress(step)
         return done
 
     monkeypatch.setattr(StepCommands, "problem", gives_up)

@@ -48,6 +48,10 @@ class RedisEventLog(EventLog):
         entries = await self._runner.link.call("XRANGE", key, f"({after}", "+", "COUNT", limit)
         return [read_event(market, *entry) for entry in entries]
 
+    async def has(self, market: str, event: str) -> bool:
+        key = self._runner.keys[market].key("events")
+        return bool(await self._runner.link.call("XRANGE", key, event, event))
+
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
         for market in after:
             if market not in self._moves:
