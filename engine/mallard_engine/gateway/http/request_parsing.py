@@ -1,6 +1,6 @@
 """Reads request bodies within bounds and encodes responses as JSON."""
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -70,12 +70,19 @@ def received_already(receive: Receive) -> Message | None:
     return None
 
 
+def _ignored(_size: int) -> None:
+    pass
+
+
 async def read_body(
-    request: Request, types: frozenset[str] = JSON_TYPES, max_bytes: int = MAX_BODY_BYTES
+    request: Request,
+    types: frozenset[str] = JSON_TYPES,
+    max_bytes: int = MAX_BODY_BYTES,
+    received: Callable[[int], None] = _ignored,
 ) -> bytes:
     """Read a JSON body of up to `max_bytes`; more is never held in memory.
 
-    A missing `Content-Type` means JSON.
+    A missing `Content-Type` means JSON. `received` is called with the size of each part.
 
     Raises:
         HttpProblem: 413 or 415.
@@ -83,7 +90,7 @@ async def read_body(
     media_type = request.headers.get("content-type", "application/json").partition(";")[0]
     if media_type.strip().lower() not in types:
         raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, f"send {' or '.join(sorted(types))}")
-    return await _read(request, max_bytes)
+    return await _read(request, max_bytes, received)
 
 
 class _Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,7 +121,7 @@ async def read_image(request: Request) -> bytes:
     return await _read(request, MAX_PROOF_BYTES)
 
 
-async def _read(request: Request, most: int) -> bytes:
+async def _read(request: Request, most: int, received: Callable[[int], None] = _ignored) -> bytes:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise HttpProblem(ProblemCode.UNSUPPORTED_MEDIA_TYPE, "send the body uncompressed")
     claimed = request.headers.get("content-length", "")
@@ -124,6 +131,7 @@ async def _read(request: Request, most: int) -> bytes:
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
+        received(len(chunk))
         if size > most_read:
             raise _too_large(most, unread=True)
         if size <= most:

@@ -75,6 +75,25 @@ async def test_slow_list_gives_way_to_a_list_of_another_service(node: RunningNod
         assert int(gave_way.headers["retry-after"]) == 1
 
 
+async def test_one_slow_list_of_each_of_many_services_delays_that_of_another_briefly(
+    node: RunningNode,
+) -> None:
+    async with AsyncExitStack() as stack:
+        clients = []
+        for number in range(16):
+            raw = await stack.enter_async_context(await RawClient.open(node.server.port))
+            raw.send(head(node, "/v1/jobs:batch", f"slow-{number}", 1_000_000) + b" " * 70_000)
+            clients.append(raw)
+        await eventually(lambda: len(node.server.server_state.tasks) >= 16)
+        async with asyncio.timeout(_SOON_S):
+            items = {"items": [{"key": "one", "job": order()}]}
+            answer = await Caller(node).post("/v1/jobs:batch", items)
+        assert answer.json()["items"][0]["status"] == 201
+        gave_way = await clients[0].answer()
+        assert gave_way.status == 429
+        assert int(gave_way.headers["retry-after"]) == 1
+
+
 async def test_slow_image_gives_way_to_that_of_another_driver(node: RunningNode) -> None:
     slow = slow_bodies(node, "/v1/driver/proofs", callers=16, role=Role.DRIVER)
     async with slow as clients, asyncio.timeout(_SOON_S):

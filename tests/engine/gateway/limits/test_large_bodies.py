@@ -3,6 +3,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from mallard_engine.gateway.limits import large_bodies
 from mallard_engine.gateway.limits.large_bodies import BodySlot, GaveWay, LargeBodies, NoSlot
 
 pytestmark = pytest.mark.finding("A9")
@@ -61,6 +62,50 @@ async def test_equal_callers_take_nothing_from_each_other() -> None:
     assert late[0].slot is not None
     assert not made[1].task.done()
     await end(bodies, *made, *late)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_bodies, "_GRACE_S", 0.05)
+    monkeypatch.setattr(large_bodies, "_LOOK_EVERY_S", 0.01)
+
+
+async def test_slow_body_gives_way_to_a_caller_that_has_none(quick: None) -> None:
+    bodies = LargeBodies(limit_of_one=4, limit=2, least_per_s=1_000)
+    made = await begun(bodies, "ab")
+    assert made[0].slot is not None
+    made[0].slot.received(1_000_000)
+    late = await begun(bodies, "c")
+    assert late[0].slot is None
+    async with asyncio.timeout(1):
+        with pytest.raises(GaveWay):
+            await made[1].task
+    await settle()
+    assert late[0].slot is not None
+    assert not made[0].task.done()
+    await end(bodies, *made, *late)
+
+
+async def test_body_that_arrives_fast_enough_does_not_give_way(quick: None) -> None:
+    bodies = LargeBodies(limit_of_one=4, limit=2, least_per_s=1_000)
+    made = await begun(bodies, "ab")
+    for body in made:
+        assert body.slot is not None
+        body.slot.received(10_000)
+    late = await begun(bodies, "c")
+    await asyncio.sleep(0.2)
+    assert late[0].slot is None
+    assert not any(body.task.done() for body in made)
+    await end(bodies, *made, *late)
+
+
+async def test_slow_body_does_not_give_way_to_a_caller_that_has_one(quick: None) -> None:
+    bodies = LargeBodies(limit_of_one=4, limit=2, least_per_s=1_000)
+    made = await begun(bodies, "abb")
+    await asyncio.sleep(0.2)
+    assert made[2].slot is None
+    assert not any(body.task.done() for body in made)
+    await end(bodies, *made)
 
 
 async def test_body_over_the_limit_of_its_caller_waits_for_its_own() -> None:

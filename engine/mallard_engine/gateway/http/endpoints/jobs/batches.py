@@ -48,6 +48,8 @@ _CREATED: Final = 201
 # Lists that are read at a time, 1 MiB each.
 _BODIES_OF_ONE_CALLER: Final = 4
 _BODIES: Final = 16
+# A list that arrives more slowly gives way. The longest would take 16 s, and is cut after 5 s.
+_LEAST_PER_S: Final = 64 * 1024
 # A hundred orders with every optional field are half of this. A MiB of small maps would take
 # 1.5 s to parse.
 _MOST_CONTAINERS: Final = 5_000
@@ -64,7 +66,7 @@ class BatchesApi:
         self._store = services.store
         self._submissions = submissions
         self._check = check
-        self._bodies = LargeBodies(_BODIES_OF_ONE_CALLER, _BODIES)
+        self._bodies = LargeBodies(_BODIES_OF_ONE_CALLER, _BODIES, least_per_s=_LEAST_PER_S)
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by the operation's name."""
@@ -95,7 +97,9 @@ class BatchesApi:
         try:
             async with self._bodies.hold(principal.caller) as body:
                 async with body.reading():
-                    data = await read_body(request, max_bytes=MAX_BATCH_BYTES)
+                    data = await read_body(
+                        request, max_bytes=MAX_BATCH_BYTES, received=body.received
+                    )
                 if slot:
                     await slot.acquire()
         except GaveWay:
