@@ -12,12 +12,12 @@ import { toast } from "../shared/components.tsx";
 import { session, signOut, type Session } from "../shared/session.ts";
 import { named } from "../shared/words.ts";
 import { alarm, hush } from "./alarm.ts";
-import { Drafts } from "./drafts.ts";
-import { Outbox, type Handover, type Proof } from "./outbox.ts";
+import { Drafts } from "./kept/drafts.ts";
+import { Outbox, type Handover, type Proof } from "./kept/outbox.ts";
 import { takePosition } from "./device.ts";
-import { KeptRun } from "./kept-run.ts";
+import { KeptRun } from "./kept/run.ts";
 import { refusals } from "./refusals.ts";
-import { Requests, type Asked, type Wish } from "./requests.ts";
+import { Requests, type Asked, type Wish } from "./kept/requests.ts";
 
 export type Line = { is: "connecting" } | { is: "online"; over: string } | { is: "away"; untilMs: number; why: string } | { is: "stopped"; why: string };
 

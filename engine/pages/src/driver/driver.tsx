@@ -7,7 +7,7 @@ import { now } from "../shared/now.ts";
 import { session, signOut } from "../shared/session.ts";
 import { clock, count, duration, named, placeName } from "../shared/words.ts";
 import { DriverApp, type Line, type Vehicle } from "./app.ts";
-import type { Asked } from "./requests.ts";
+import type { Asked } from "./kept/requests.ts";
 import { followVisibility, keepAwake, place, wasAwayMs, watchPosition } from "./device.ts";
 import { Emergency } from "./views/emergency.tsx";
 import { Idle } from "./views/idle.tsx";

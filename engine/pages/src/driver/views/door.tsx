@@ -7,7 +7,7 @@ import { Button, Card, Dialog } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { clock, count, until } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
-import type { GivenProof } from "../outbox.ts";
+import type { GivenProof } from "../kept/outbox.ts";
 import { directions, proofsWanted } from "../run.ts";
 import { Emergency } from "./emergency.tsx";
 import { ProofForm } from "./proof.tsx";

@@ -6,7 +6,7 @@ import { now } from "../../shared/now.ts";
 import { clock, named } from "../../shared/words.ts";
 import { allowSound } from "../alarm.ts";
 import type { DriverApp, Vehicle } from "../app.ts";
-import { useFocus } from "../focus.ts";
+import { useFocus } from "./focus.ts";
 
 const KINDS: [Vehicle["kind"], string][] = [["car", "Car"], ["van", "Van"], ["bike", "Bike"], ["foot", "On foot"]];
 const HOUR_MS = 3_600_000;

@@ -3,8 +3,8 @@
 import type { JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Button, Dialog, Field } from "../../shared/components.tsx";
-import type { Draft } from "../drafts.ts";
-import type { GivenProof } from "../outbox.ts";
+import type { Draft } from "../kept/drafts.ts";
+import type { GivenProof } from "../kept/outbox.ts";
 
 // A phone's photo has 4 MB; a parcel at a door is recognisable with far less.
 const LONGEST_SIDE_PX = 1280;

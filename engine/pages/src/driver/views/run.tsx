@@ -6,7 +6,7 @@ import { Card } from "../../shared/components.tsx";
 import { now } from "../../shared/now.ts";
 import { clock, count, until } from "../../shared/words.ts";
 import type { DriverApp } from "../app.ts";
-import { useFocus } from "../focus.ts";
+import { useFocus } from "./focus.ts";
 import { asReported, stopsOf, type Stop } from "../run.ts";
 import { Door } from "./door.tsx";
 import { Why } from "./idle.tsx";

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { KeptRun, type Run } from "./kept-run.ts";
+import { KeptRun, type Run } from "./run.ts";
 
 const AREA = new Map<string, string>();
 const STORE = {
