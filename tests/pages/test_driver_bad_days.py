@@ -24,12 +24,14 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Json, Shop
 from tests.pages.browser import Watched, check_looks, opened
 from tests.pages.conftest import SETTINGS, OpenPage
-from tests.pages.test_driver_page import (
+from tests.pages.driver_app import (
     NETWORK_FAULTS,
     accept_order,
+    at_door,
     go_online,
     new_driver,
     one_delivery,
+    online_driver,
     phone,
     photograph,
     press,
@@ -316,13 +318,8 @@ async def test_problem_and_wish_outlive_a_killed_tab(
 async def test_return_refused_away_from_the_place_is_reported_again(
     open_page: OpenPage, place: Place, orders: Shop, operator: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
-        job = await accept_order(page, orders, place.order())
-        await press(page, "Collected")
-        await page.get_by_text("Ada Private").wait_for()
+    async with online_driver(open_page, place) as page:
+        job = await at_door(page, orders, place.order())
         far = place.north(2_000)
         await page.context.set_geolocation(
             Geolocation(latitude=far[0], longitude=far[1], accuracy=8)

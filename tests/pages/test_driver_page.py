@@ -2,78 +2,36 @@
 
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
-import httpx2
-from playwright.async_api import FilePayload, Geolocation, Locator, Page, expect
+from playwright.async_api import Geolocation, expect
 
 from tests.e2e.app import App
-from tests.e2e.conftest import make_token
 from tests.e2e.places import Place
-from tests.e2e.shop import Json, Shop
+from tests.e2e.shop import Shop
 from tests.pages.browser import SIZES, check_looks, settled
 from tests.pages.conftest import OpenPage
-from tests.support import GUARD_S, eventually
+from tests.pages.driver_app import (
+    NETWORK_FAULTS,
+    PIN,
+    accept_order,
+    at_door,
+    field_of,
+    go_online,
+    new_driver,
+    one_delivery,
+    online_driver,
+    order_with_proofs,
+    phone,
+    photograph,
+    press,
+    reaches,
+    shop_returns,
+    sign,
+)
 
 NewApp = Callable[..., App]
-NETWORK_FAULTS = ["ERR_INTERNET_DISCONNECTED", "WebSocket connection to", "Failed to load resource"]
-
-
-def new_driver(**claims: Any) -> tuple[str, str]:
-    """Return a driver's name and token."""
-    name = f"driver-{uuid.uuid4().hex[:12]}"
-    return name, make_token(name, "driver", **({"market": "phoenix"} | claims))
-
-
-def at(place: Place, metres: float) -> dict[str, float]:
-    lat, lon = place.north(metres)
-    return {"latitude": lat, "longitude": lon, "accuracy": 8}
-
-
-def phone(place: Place, token: str) -> dict[str, Any]:
-    """Return the options of a page: a phone in front of the mall.
-
-    At the gate the engine would detect the arrival, perhaps before a slow test reports it.
-    """
-    return {
-        "size": "phone",
-        "token": token,
-        "geolocation": at(place, 60),
-        "permissions": ["geolocation"],
-    }
-
-
-async def press(page: Page, name: str) -> None:
-    await page.get_by_role("button", name=re.compile(f"^{name}")).first.click()
-
-
-async def go_online(page: Page) -> None:
-    await press(page, "Go online")
-    await page.get_by_text("Waiting for an offer").wait_for()
-
-
-async def accept_order(page: Page, orders: Shop, body: Json) -> Json:
-    job = await orders.submit(body)
-    await press(page, "Accept")
-    await press(page, "I am at the mall")
-    await page.get_by_role("button", name=re.compile("^Collected")).first.wait_for()
-    return job
-
-
-async def reaches(orders: Shop, job: Json, state: str, timeout_s: float = GUARD_S) -> None:
-    async def reached() -> bool:
-        return await orders.state(job["id"]) == state
-
-    await eventually(reached, timeout_s)
-
-
-async def one_delivery(orders: Shop, job: Json, timeout_s: float = GUARD_S) -> None:
-    """The order is delivered, and each of its steps was taken once."""
-    await reaches(orders, job, "delivered", timeout_s)
-    states = [entry["state"] for entry in (await orders.job(job["id"]))["timeline"]]
-    assert states.count("picked_up") == states.count("delivered") == states.count("assigned") == 1
 
 
 async def test_order_is_delivered_with_a_thumb(
@@ -143,15 +101,13 @@ async def test_offline_and_killed_in_the_middle_of_a_run(
 async def test_clock_set_back_and_forth_changes_nothing(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        await go_online(it.page)
-        await it.page.evaluate("const now = Date.now; Date.now = () => now() + 3 * 3_600_000")
-        job = await accept_order(it.page, orders, place.order())
-        await it.page.evaluate("Date.now = () => 1_000_000_000_000")
-        await press(it.page, "Collected")
-        await it.page.get_by_text("Ada Private").wait_for()
-        await press(it.page, "Delivered")
+    async with online_driver(open_page, place) as page:
+        await page.evaluate("const now = Date.now; Date.now = () => now() + 3 * 3_600_000")
+        job = await accept_order(page, orders, place.order())
+        await page.evaluate("Date.now = () => 1_000_000_000_000")
+        await press(page, "Collected")
+        await page.get_by_text("Ada Private").wait_for()
+        await press(page, "Delivered")
         await one_delivery(orders, job)
         timeline = (await orders.job(job["id"]))["timeline"]
         assert all(entry["occurred_at"][:4] >= "2026" for entry in timeline)
@@ -187,10 +143,7 @@ async def test_expired_token_asks_for_another_one(open_page: OpenPage, place: Pl
 async def test_driver_reports_a_short_shop_and_returns_the_rest(
     open_page: OpenPage, place: Place, orders: Shop, operator: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
+    async with online_driver(open_page, place) as page:
         stores = [{"store": place.stores[0], "parcels": 3}]
         body = place.order(pickup={"mall": place.mall, "stores": stores}, parcels={"count": 3})
         job = await accept_order(page, orders, body)
@@ -216,25 +169,9 @@ async def test_driver_reports_a_short_shop_and_returns_the_rest(
         await reaches(orders, job, "returned")
 
 
-async def shop_returns(http: httpx2.AsyncClient, place: Place) -> dict[str, str]:
-    """Return the codes of the returns to the first store, as its counter shows them."""
-    token = make_token("counter", "store", mall=place.mall, store=place.stores[0])
-    answer = await http.get(
-        f"/v1/stores/{place.mall}/{place.stores[0]}/returns",
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    assert answer.status_code == 200, answer.text
-    return {item["id"]: item["code"] for item in answer.json()["items"]}
-
-
 async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, orders: Shop) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
-        body = place.order(proof_required=["pin", "photo", "signature"])
-        body["dropoff"]["pin"] = "4711"
-        job = await accept_order(page, orders, body)
+    async with online_driver(open_page, place) as page:
+        job = await accept_order(page, orders, order_with_proofs(place))
         await press(page, "Collected")
         await press(page, "Delivered")
         done = page.get_by_role("dialog").get_by_role("button", name="Delivered")
@@ -258,7 +195,7 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
         await done.click()
         await page.get_by_text("The code is wrong. 2 tries left.").wait_for()
         await press(page, "Delivered")
-        await page.get_by_label("PIN").fill("4711")
+        await page.get_by_label("PIN").fill(PIN)
         await photograph(page, await page.screenshot())
         await sign(page)
         await done.click()
@@ -267,44 +204,11 @@ async def test_photo_and_pin_are_asked_for(open_page: OpenPage, place: Place, or
     assert proofs >= {"photo", "signature", "code"}
 
 
-async def photograph(page: Page, content: bytes, fault: str | None = None) -> None:
-    """Give the page a file as the camera would; wait until it is shown, or the fault."""
-    taken = FilePayload(name="door.png", mimeType="image/png", buffer=content)
-    await page.locator("input[type=file]").set_input_files(taken)
-    if fault is not None:
-        await page.get_by_role("alert").get_by_text(fault).wait_for()
-        return
-    photo = page.get_by_role("img", name="The photo")
-    await photo.wait_for()
-    await photo.evaluate("(it) => it.decode()")
-
-
-def field_of(page: Page) -> Locator:
-    return page.get_by_label("Signature field")
-
-
-async def sign(page: Page) -> None:
-    """Draw a line on the signature field, where it is at this moment."""
-    field = field_of(page)
-    await field.scroll_into_view_if_needed()
-    box = await field.bounding_box()
-    assert box is not None
-    await page.mouse.move(box["x"] + 20, box["y"] + 20)
-    await page.mouse.down()
-    await page.mouse.move(box["x"] + 120, box["y"] + 60)
-    await page.mouse.up()
-
-
 async def test_breakdown_is_taken_over_by_another_driver(
     open_page: OpenPage, place: Place, orders: Shop, new_app: NewApp
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
-        job = await accept_order(page, orders, place.order())
-        await press(page, "Collected")
-        await page.get_by_text("Ada Private").wait_for()
+    async with online_driver(open_page, place) as page:
+        job = await at_door(page, orders, place.order())
         second = new_app()
         await second.online(*place.north(300))
         await press(page, "Cannot deliver")

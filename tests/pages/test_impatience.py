@@ -10,8 +10,15 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 from tests.pages.browser import settled
 from tests.pages.conftest import OpenPage
+from tests.pages.driver_app import (
+    accept_order,
+    new_driver,
+    online_driver,
+    phone,
+    press,
+    reaches,
+)
 from tests.pages.focus import select_row
-from tests.pages.test_driver_page import accept_order, go_online, new_driver, phone, press, reaches
 from tests.pages.test_shop import card, counter_token, order_of, said
 
 # Returns whether the offer's first button takes a tap as soon as it is drawn, on a phone that takes
@@ -61,48 +68,42 @@ async def pressed_by_double_tap(page: Page, target: Locator) -> str | None:
 async def test_second_tap_does_not_press_what_has_moved_there(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        await go_online(it.page)
-        job = await accept_order(it.page, orders, place.order())
-        await press(it.page, "Collected")
+    async with online_driver(open_page, place) as page:
+        job = await accept_order(page, orders, place.order())
+        await press(page, "Collected")
         # "Delivered" comes to where the first tap was.
-        door = it.page.get_by_role("button", name="I am at the door")
-        assert await pressed_by_double_tap(it.page, door) is None
-        await press(it.page, "Delivered")
+        door = page.get_by_role("button", name="I am at the door")
+        assert await pressed_by_double_tap(page, door) is None
+        await press(page, "Delivered")
         await reaches(orders, job, "delivered")
 
 
 async def test_offer_does_not_take_the_tap_that_was_meant_for_the_page(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        await go_online(it.page)
-        await it.page.evaluate(_OFFER_TAKES_TAPS)
+    async with online_driver(open_page, place) as page:
+        await page.evaluate(_OFFER_TAKES_TAPS)
         await orders.submit(place.order())
-        assert await it.page.evaluate("window.takesTaps") is False
-        await press(it.page, "Accept")
-        await it.page.get_by_role("button", name="I am at the mall").wait_for()
+        assert await page.evaluate("window.takesTaps") is False
+        await press(page, "Accept")
+        await page.get_by_role("button", name="I am at the mall").wait_for()
 
 
 async def test_offer_stays_over_everything_until_it_is_answered(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        await go_online(it.page)
+    async with online_driver(open_page, place) as page:
         await orders.submit(place.order())
-        shown = it.page.get_by_role("dialog")
+        shown = page.get_by_role("dialog")
         await shown.wait_for()
         # Like the back button of a phone, which a page can refuse once.
         for _ in range(3):
-            await it.page.keyboard.press("Escape")
-            await settled(it.page)
+            await page.keyboard.press("Escape")
+            await settled(page)
         await expect(shown).to_have_count(1)
         assert await shown.evaluate("(it) => it.matches(':modal')")
-        await press(it.page, "Accept")
-        await it.page.get_by_role("button", name="I am at the mall").wait_for()
+        await press(page, "Accept")
+        await page.get_by_role("button", name="I am at the mall").wait_for()
 
 
 async def test_small_buttons_of_the_driver_app_fit_a_thumb(

@@ -10,8 +10,8 @@ from tests.e2e.places import Place
 from tests.e2e.shop import Shop
 from tests.pages.browser import settled
 from tests.pages.conftest import OpenPage
+from tests.pages.driver_app import accept_order, new_driver, online_driver, phone, press
 from tests.pages.recorded.people import opened_person
-from tests.pages.test_driver_page import accept_order, go_online, new_driver, phone, press
 
 _UPRIGHT = ViewportSize(width=390, height=844)
 _TURNED = ViewportSize(width=844, height=390)
@@ -73,21 +73,16 @@ async def test_focus_goes_on_with_the_run(open_page: OpenPage, place: Place, ord
 async def test_question_with_a_red_button_has_its_focus_on_no(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        await go_online(it.page)
-        await accept_order(it.page, orders, place.order())
-        await press(it.page, "I cannot take")
-        await expect(it.page.get_by_role("button", name="Keep")).to_be_focused()
+    async with online_driver(open_page, place) as page:
+        await accept_order(page, orders, place.order())
+        await press(page, "I cannot take")
+        await expect(page.get_by_role("button", name="Keep")).to_be_focused()
 
 
 async def test_reported_problem_is_confirmed(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
+    async with online_driver(open_page, place) as page:
         await accept_order(page, orders, place.order())
         await press(page, "Collected")
         await press(page, "Cannot deliver")
@@ -101,10 +96,7 @@ async def test_reported_problem_is_confirmed(
 async def test_message_does_not_lie_on_the_button_of_an_idle_driver(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
+    async with online_driver(open_page, place) as page:
         job = await orders.submit(place.order())
         await page.get_by_role("button", name="Accept").wait_for()
         await orders.cancel(job["id"])
@@ -121,10 +113,7 @@ async def test_message_does_not_lie_on_the_button_of_an_idle_driver(
 
 
 async def test_return_by_photo_is_a_return(open_page: OpenPage, place: Place, orders: Shop) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
+    async with online_driver(open_page, place) as page:
         await accept_order(page, orders, place.order())
         await press(page, "Collected")
         await press(page, "Cannot deliver")

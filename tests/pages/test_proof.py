@@ -5,39 +5,28 @@ from collections.abc import Awaitable, Callable
 from playwright.async_api import Locator, Page, expect
 
 from tests.e2e.places import Place
-from tests.e2e.shop import Json, Shop
+from tests.e2e.shop import Shop
 from tests.pages.browser import settled
 from tests.pages.conftest import OpenPage
-from tests.pages.test_driver_page import (
-    accept_order,
+from tests.pages.driver_app import (
+    PIN,
+    at_door,
     go_online,
     new_driver,
     one_delivery,
+    online_driver,
+    order_with_proofs,
     phone,
     photograph,
     press,
     sign,
 )
 
-PIN = "4711"
 KEPT = "Object.keys(localStorage).filter((it) => it.startsWith('mallard.drafts'))"
-
-
-def order_with_proofs(place: Place) -> Json:
-    body = place.order(proof_required=["pin", "photo", "signature"])
-    body["dropoff"]["pin"] = PIN
-    return body
 
 
 def done(page: Page) -> Locator:
     return page.get_by_role("dialog").get_by_role("button", name="Delivered")
-
-
-async def at_door(page: Page, orders: Shop, body: Json) -> Json:
-    job = await accept_order(page, orders, body)
-    await press(page, "Collected")
-    await page.get_by_text("Ada Private").wait_for()
-    return job
 
 
 async def give_proofs(page: Page, pin: str = PIN) -> None:
@@ -94,10 +83,7 @@ async def test_proof_outlives_the_dialog_and_the_tab(
 async def test_wrong_pin_asks_for_the_pin_alone(
     open_page: OpenPage, place: Place, orders: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
+    async with online_driver(open_page, place) as page:
         job = await at_door(page, orders, order_with_proofs(place))
         await give_proofs(page, "1234")
         await done(page).click()
@@ -112,10 +98,7 @@ async def test_wrong_pin_asks_for_the_pin_alone(
 async def test_proof_is_forgotten_with_its_order_and_its_driver(
     open_page: OpenPage, place: Place, orders: Shop, operator: Shop
 ) -> None:
-    _, token = new_driver()
-    async with open_page("/driver", **phone(place, token)) as it:
-        page = it.page
-        await go_online(page)
+    async with online_driver(open_page, place) as page:
         job = await at_door(page, orders, order_with_proofs(place))
         await give_proofs(page)
         await press(page, "Back")

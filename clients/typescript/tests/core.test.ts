@@ -255,10 +255,7 @@ test("fixes of several frames that come back are in order again", () => {
 test("many stored fixes are sent as fast as a socket may send, and a status follows them", () => {
   const phone = new Phone({ fixLimit: 5_000 });
   phone.start();
-  for (let count = 0; count < 4_500; count += 1) {
-    phone.nowMs += 10;
-    phone.core.location(phone.now, { lat: 33, lon: -111 });
-  }
+  phone.takeFixes(4_500);
   const types = (actions: Action[]): string[] =>
     sent(actions)
       .map(({ type }) => type)
@@ -274,10 +271,7 @@ test("many stored fixes are sent as fast as a socket may send, and a status foll
 test("requests that wait for fixes keep their order", () => {
   const phone = new Phone({ fixLimit: 5_000, requestTimeoutS: 60 });
   phone.start();
-  for (let count = 0; count < 2_500; count += 1) {
-    phone.nowMs += 10;
-    phone.core.location(phone.now, { lat: 33, lon: -111 });
-  }
+  phone.takeFixes(2_500);
   phone.online();
   phone.did(phone.core.progress(phone.now, 1, { job: "j", attempt: 1, step: "returned" }));
   // Time passes, but the timer has not fired when the next request comes.
@@ -290,10 +284,7 @@ test("requests that wait for fixes keep their order", () => {
 test("a status that waits for fixes is sent once, on the next connection if this one ends", () => {
   const phone = new Phone({ fixLimit: 5_000, requestTimeoutS: 60 });
   phone.start();
-  for (let count = 0; count < 2_500; count += 1) {
-    phone.nowMs += 10;
-    phone.core.location(phone.now, { lat: 33, lon: -111 });
-  }
+  phone.takeFixes(2_500);
   phone.online();
   phone.did(phone.core.status(phone.now, 1, "available"));
   phone.did(phone.core.closed(phone.now, 1, { reason: "lost", code: 1006 }));

@@ -1,7 +1,8 @@
 """A shop hands parcels over against the driver's code, and says what it has of a job."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +37,16 @@ async def submitted(node: RunningNode, body: Mapping[str, Any] | None = None) ->
     return job
 
 
+@asynccontextmanager
+async def holder(
+    node: RunningNode, body: Mapping[str, Any] | None = None
+) -> AsyncIterator[tuple[DriverApp, dict[str, Any]]]:
+    """Sign a driver in near the mall, who takes an order; yield the app and the full job."""
+    async with open_app(node.ws, node.token("ann")) as ann:
+        await ann.go_online(position=NEAR)
+        yield ann, await taken(ann, await submitted(node, body))
+
+
 async def hand_over(counter: Counter, job: str, code: str, **more: Any) -> httpx2.Response:
     path = f"{counter.path}/pickups/{job}/handover"
     return await counter.post(path, {"code": code, **more})
@@ -51,10 +62,8 @@ def wrong(code: str, number: int = 1) -> str:
 
 async def test_handover_has_the_effect_of_the_drivers_report(node: RunningNode) -> None:
     counter = Counter(node)
-    async with open_app(node.ws, node.token("ann")) as ann:
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        code = (await taken(ann, job))["handover_code"]
+    async with holder(node) as (ann, full):
+        job, code = full["job"], full["handover_code"]
         done = await hand_over(counter, job, code)
         assert done.status_code == 200, done.text
         (own,) = done.json()["stores"]
@@ -78,10 +87,8 @@ async def test_handover_has_the_effect_of_the_drivers_report(node: RunningNode) 
 
 async def test_each_shop_hands_over_its_own(node: RunningNode) -> None:
     counter, other = Counter(node), Counter(node, store="apple")
-    async with open_app(node.ws, node.token("ann")) as ann:
-        await ann.go_online(position=NEAR)
-        job = await submitted(node, order(pickup=TWO))
-        code = (await taken(ann, job))["handover_code"]
+    async with holder(node, order(pickup=TWO)) as (_, full):
+        job, code = full["job"], full["handover_code"]
         first = (await hand_over(counter, job, code, parcels=3)).json()
         assert first["stores"][0]["state"] == "collected"
         (waiting,) = (await other.get(f"{other.path}/pickups")).json()["items"]
@@ -92,20 +99,16 @@ async def test_each_shop_hands_over_its_own(node: RunningNode) -> None:
 
 async def test_fewer_parcels_are_short(node: RunningNode) -> None:
     counter = Counter(node)
-    async with open_app(node.ws, node.token("ann")) as ann:
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        code = (await taken(ann, job))["handover_code"]
+    async with holder(node) as (_, full):
+        job, code = full["job"], full["handover_code"]
         done = (await hand_over(counter, job, code, parcels=2)).json()["stores"][0]
         assert (done["state"], done["collected_parcels"]) == ("short", 2)
 
 
 async def test_five_wrong_codes_bar_a_job_for_ten_minutes(node: RunningNode) -> None:
     counter = Counter(node)
-    async with open_app(node.ws, node.token("ann")) as ann:
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        full = await taken(ann, job)
+    async with holder(node) as (ann, full):
+        job = full["job"]
         code = full["handover_code"]
         for number in range(1, 6):
             for _ in range(2):  # a repeated request counts once
@@ -152,13 +155,8 @@ async def test_codes_of_many_jobs_cannot_be_tried(node: RunningNode) -> None:
 
 async def test_code_of_an_earlier_holder_is_its_claim_of_custody(node: RunningNode) -> None:
     counter = Counter(node)
-    async with (
-        open_app(node.ws, node.token("ann")) as ann,
-        open_app(node.ws, node.token("bob")) as bob,
-    ):
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        full = await taken(ann, job)
+    async with holder(node) as (ann, full), open_app(node.ws, node.token("bob")) as bob:
+        job = full["job"]
         await bob.hello(position=NEAR)
         await node.order(f"/v1/jobs/{job}/assign", driver="bob")
         assert (await ann.receive("job"))["reason"] == "unassigned"
@@ -176,13 +174,8 @@ async def test_code_of_an_earlier_holder_is_its_claim_of_custody(node: RunningNo
 
 async def test_code_of_a_driver_who_gave_up_is_wrong(node: RunningNode) -> None:
     counter = Counter(node)
-    async with (
-        open_app(node.ws, node.token("ann")) as ann,
-        open_app(node.ws, node.token("bob")) as bob,
-    ):
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        full = await taken(ann, job)
+    async with holder(node) as (ann, full), open_app(node.ws, node.token("bob")) as bob:
+        job = full["job"]
         await ann.ask("progress", job=job, attempt=full["attempt"], step="give_up")
         problem(await hand_over(counter, job, full["handover_code"]), 409, "wrong_state")
         await bob.hello(position=NEAR)
@@ -233,10 +226,8 @@ async def test_jobs_of_other_shops_are_missing(node: RunningNode) -> None:
 
 async def test_missing_parcels_wait_for_ready_from_the_shop(node: RunningNode) -> None:
     counter = Counter(node)
-    async with open_app(node.ws, node.token("ann")) as ann:
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        full = await taken(ann, job)
+    async with holder(node) as (ann, full):
+        job = full["job"]
         for _ in range(2):
             said = await report(counter, job, "missing")
             assert said.status_code == 200, said.text
@@ -265,10 +256,8 @@ async def test_missing_parcels_end_an_order_that_says_so(node: RunningNode) -> N
 
 async def test_short_order_goes_on_with_what_is_there(node: RunningNode) -> None:
     counter = Counter(node)
-    async with open_app(node.ws, node.token("ann")) as ann:
-        await ann.go_online(position=NEAR)
-        job = await submitted(node)
-        code = (await taken(ann, job))["handover_code"]
+    async with holder(node) as (ann, full):
+        job, code = full["job"], full["handover_code"]
         said = (await report(counter, job, "short", parcels=2)).json()
         assert (said["state"], said["stores"][0]["state"]) == ("assigned", "short")
         assert (await ann.receive("job"))["reason"] == "updated"
