@@ -112,6 +112,12 @@ def offer_is_swept_at_its_expiry(mallard: Mallard) -> None:
     mallard.sweep()
 
 
+def driver_comes_while_a_job_waits(mallard: Mallard) -> None:
+    mallard.node_beats("n1")
+    mallard.submit(Order())
+    mallard.comes_to_work("d0", "n1")
+
+
 def offer_expires(mallard: Mallard) -> None:
     mallard.a_day_begins([(Order(), 1)])
     mallard.withdraw("o0")
@@ -209,6 +215,12 @@ _FENCE = (
 _AT_EXPIRY = (("now >= offer.expires_ms", "now > offer.expires_ms"),)
 
 PLANTED = (
+    Planted(
+        "freed driver is said to have nothing to do",
+        "status",
+        (("redis.call('HLEN', K.waiting) == 0", "true"),),
+        driver_comes_while_a_job_waits,
+    ),
     Planted("accept is not fenced", "accept", _FENCE, closed_offer_is_accepted),
     Planted(
         "accept is not fenced against the next offer",
