@@ -2,14 +2,27 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
 # A turn that is closer than this share of the interval is left out.
 _LEAST_REST: Final = 0.25
-# By event loop: when its first turn was asked for.
-_starts: WeakKeyDictionary[asyncio.AbstractEventLoop, float] = WeakKeyDictionary()
+
+
+class _Turns(NamedTuple):
+    """The turns of an event loop.
+
+    Attributes:
+        start_s: When the first one was asked for.
+        waiting: By moment: who waits for it, and whether it comes first.
+    """
+
+    start_s: float
+    waiting: dict[float, dict[asyncio.Future[None], bool]]
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
 
 
 async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
@@ -53,15 +66,41 @@ async def cooperative(items: Iterable[_T], every: int) -> AsyncIterator[_T]:
         yield item
 
 
-async def turn(interval_s: float) -> None:
-    """Sleep until the next multiple of an interval since the first call on this event loop.
+def turn(interval_s: float, *, first: bool = False) -> asyncio.Future[None]:
+    """Return a future of the next multiple of an interval since the first turn of this event loop.
 
-    Periodic tasks that await their turns run at the same moments, whatever each of them takes:
-    their calls share a write to Redis, and wake this process and Redis once. Each process
-    has moments of its own.
+    Periodic work that awaits its turns runs at the same moments, whatever each of it takes: one
+    timer ends all that wait for a moment. Their calls share a write to Redis (see `Link`), and wake
+    this process and Redis once. Each process has moments of its own.
+
+    Args:
+        interval_s: the interval.
+        first: this future ends before those of the same moment.
     """
     loop = asyncio.get_running_loop()
-    now_s = loop.time()
-    start_s = _starts.setdefault(loop, now_s)
-    turns = int((now_s - start_s) / interval_s + _LEAST_REST) + 1
-    await asyncio.sleep(start_s + turns * interval_s - now_s)
+    turns = _turns.setdefault(loop, _Turns(loop.time(), {}))
+    number = int((loop.time() - turns.start_s) / interval_s + _LEAST_REST) + 1
+    due_s = turns.start_s + number * interval_s
+    if due_s not in turns.waiting:
+        turns.waiting[due_s] = {}
+        loop.call_at(due_s, _begin, turns, due_s)
+    future: asyncio.Future[None] = loop.create_future()
+    waiting = turns.waiting[due_s]
+    waiting[future] = first
+    # One that is cancelled would keep the event loop alive.
+    future.add_done_callback(lambda ended: waiting.pop(ended, None))
+    return future
+
+
+def is_turn(interval_s: float) -> bool:
+    """Return whether the nearest multiple of an interval is at most a quarter of it away."""
+    loop = asyncio.get_running_loop()
+    start_s = _turns[loop].start_s if loop in _turns else loop.time()
+    return ((loop.time() - start_s) / interval_s + _LEAST_REST) % 1 <= 2 * _LEAST_REST
+
+
+def _begin(turns: _Turns, due_s: float) -> None:
+    waiting = turns.waiting.pop(due_s)
+    for future in sorted(waiting, key=lambda it: not waiting[it]):
+        if not future.done():
+            future.set_result(None)

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.tasks import cancel, cooperative, in_full, in_parts, turn
+from mallard_engine.tasks import cancel, cooperative, in_full, in_parts, is_turn, turn
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -114,3 +114,35 @@ def test_periodic_tasks_run_at_the_same_moments() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(all_of_them())
     assert moments == {"quick": [0.5, 1.0, 1.5], "slow": [0.5, 2.0, 3.0], "late": [0.5, 1.5, 2.5]}
+
+
+def test_first_of_a_moment_ends_before_the_others() -> None:
+    ended: list[str] = []
+
+    async def wait(name: str, interval_s: float, *, first: bool = False) -> None:
+        await turn(interval_s, first=first)
+        ended.append(name)
+
+    async def all_of_them() -> None:
+        gone = asyncio.create_task(wait("cancelled", 1.0))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(wait("late", 1.0), wait("soon", 0.5), wait("first", 1.0, first=True))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(all_of_them())
+    assert ended == ["soon", "first", "late"]
+
+
+def test_turn_is_known_a_quarter_of_its_interval_before_and_after() -> None:
+    async def seen() -> list[bool]:
+        await turn(1.0)
+        found = []
+        for _ in range(8):
+            found.append(is_turn(1.0))
+            await asyncio.sleep(0.2)
+        return found
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        found = runner.run(seen())
+    assert found == [True, True, False, False, True, True, True, False]

@@ -1,10 +1,10 @@
 """One connection to Redis that pipelines calls automatically.
 
-A call is written at once, and uvloop sends what was written in one turn of the event loop at the
-end of that turn, in one system call. Replies come in the order of the calls. Only that order ties a
-reply to its call: if one reply is overdue, the connection is cut and every waiting call fails. It
-is also cut if nothing arrives for a while although calls wait: a stopped process or a half-open
-connection never closes by itself.
+A call is written at once, which is a system call each, or with the others of a short time if its
+owner wants that. Replies come in the order of the calls. Only that order ties a reply to its call:
+if one reply is overdue, the connection is cut and every waiting call fails. It is also cut if
+nothing arrives for a while although calls wait: a stopped process or a half-open connection never
+closes by itself.
 """
 
 import asyncio
@@ -78,6 +78,8 @@ class Wire(asyncio.Protocol):
         self._last_input_s = 0.0
         self._parser = hiredis.Reader(replyError=reply_error, notEnoughData=_INCOMPLETE)
         self._transport: asyncio.Transport | None = None
+        # Calls that are not written yet; None: each is written at once.
+        self._collected: list[bytes] | None = None
         self._waiting: deque[tuple[float, asyncio.Future[Any]]] = deque()
         # One timer for all waiting calls.
         self._timer: asyncio.TimerHandle | None = None
@@ -116,10 +118,23 @@ class Wire(asyncio.Protocol):
             self._last_input_s = self._loop.time()
             if self._timer is None:
                 self._set_timer(min(deadline, self._last_input_s + self._silence_s))
-        if self._transport is not None:
+        if self._collected is not None:
+            self._collected.append(packed)
+        elif self._transport is not None:
             self._transport.write(packed)
         self._waiting.append((deadline, future))
         return future
+
+    def collect(self) -> None:
+        """Keep the calls from now on until `flush`, which sends them in one write."""
+        if self._collected is None:
+            self._collected = []
+
+    def flush(self) -> None:
+        """Send what was collected; from now on each call is written at once."""
+        collected, self._collected = self._collected, None
+        if collected and self._transport is not None and self._end is None:
+            self._transport.write(b"".join(collected))
 
     def watch(self, silence_s: float) -> None:
         """Change after how long a silence the connection is cut."""

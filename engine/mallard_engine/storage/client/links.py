@@ -9,7 +9,7 @@
 `rediss+sentinel` and `rediss+cluster` are the same with TLS.
 """
 
-from typing import Unpack
+from typing import Final, Unpack
 
 from mallard_engine.storage.client.address import Address, Way
 from mallard_engine.storage.client.client import Link, LinkOptions
@@ -18,6 +18,12 @@ from mallard_engine.storage.client.sentinel import SentinelWay
 from mallard_engine.storage.client.topology import ClusterMap
 
 StoreLink = Link | ClusterLink
+
+# How often an idle connection is pinged. With Sentinels more often (the default of a `Link`), as
+# each beat also asks them for failovers.
+_HEARTBEAT_S: Final = 0.5
+# Nothing waits for an idle connection for commands that block: a ping only keeps it open.
+_TAIL_HEARTBEAT_S: Final = 5.0
 
 
 class Store:
@@ -49,11 +55,17 @@ class Store:
     def link(self, **options: Unpack[LinkOptions]) -> StoreLink:
         """Return a connection for calls, not connected yet."""
         if isinstance(self._way, ClusterMap):
-            return ClusterLink(self._way, **options)
-        return Link(self._way, **options)
+            return ClusterLink(self._way, **self._beating(options, _HEARTBEAT_S))
+        return Link(self._way, **self._beating(options, _HEARTBEAT_S))
 
     def tail(self, **options: Unpack[LinkOptions]) -> StoreLink:
         """Return a connection for commands that block."""
+        options = self._beating(options, _TAIL_HEARTBEAT_S)
         if isinstance(self._way, ClusterMap):
             return ClusterLink(self._way, per_slot=True, **options)
         return Link(self._way, **options)
+
+    def _beating(self, options: LinkOptions, every_s: float) -> LinkOptions:
+        if isinstance(self._way, SentinelWay):
+            return options
+        return {"heartbeat_s": every_s, **options}

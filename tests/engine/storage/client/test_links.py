@@ -33,6 +33,13 @@ async def test_url_names_its_servers_without_secrets(url: str, kind: type, shown
     assert store.is_cluster == (kind is ClusterLink)
 
 
+def test_only_sentinels_are_asked_four_times_a_second() -> None:
+    """An idle connection that nothing waits for is pinged least often."""
+    alone, group = Store("redis://h"), Store("redis+sentinel://a/main")
+    links = [alone.link(), alone.tail(), group.link(), group.tail()]
+    assert [link._heartbeat_s for link in links if isinstance(link, Link)] == [0.5, 5.0, 0.25, 0.25]
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
