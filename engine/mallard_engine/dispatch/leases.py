@@ -3,7 +3,8 @@
 A node has a lease in each market in which it holds drivers. It takes it before the first hello
 there and gives it up after the last socket has closed, so an idle market costs no heartbeat. It
 also keeps an entry of its presence on each server: the nodes that are present share the maintenance
-of all markets (`core/shares.py`). A node that cannot read who is present maintains all.
+of all markets (`core/shares.py`), or leave it to one of them while no node has drivers. A node that
+cannot read who is present maintains all.
 """
 
 import asyncio
@@ -30,6 +31,9 @@ _GAP_S: Final = 1.0
 # How long after a loss of writes any node may still repeat what it has confirmed: it notices within
 # a heartbeat, takes back the drivers of thousands of sockets, and then repeats the rest.
 _RESTORING_MS: Final = 10_000
+# For so many beats, which take a second at least, a node maintains what it did before as well if
+# the nodes come to rest or wake.
+_LATELY: Final = 3
 
 
 class NodeLeases:
@@ -72,10 +76,14 @@ class NodeLeases:
         # Whether a node has had drivers lately, and whether the last beat was left out.
         self._is_busy = True
         self._rested = False
+        # The same as of the last beats.
+        self._lately: tuple[bool, ...] = (True,)
+        # Whether a node has had drivers since this was asked last: see `take_busy`.
+        self._was_busy = True
         # Whether a node, alive or dead, has a lease in this node's share. Set by the sweeper.
         self.share_is_live = True
-        # By server, which its first market names: its live nodes, and this node's share.
-        self._shares: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        # By server, which its first market names: of what this node's share follows, and the share.
+        self._shares: dict[str, tuple[tuple[tuple[str, ...], bool, bool], tuple[str, ...]]] = {}
         # Markets that have changed, until they were read; and how often each has.
         self._news: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -175,13 +183,13 @@ class NodeLeases:
         lost_ms = beat.standing.lost_ms
         return market in self._recovering or bool(lost_ms and beat.now_ms < lost_ms + _RESTORING_MS)
 
-    async def beat(self) -> None:
+    async def beat(self, *, may_rest: bool = True) -> None:
         """Renew presence and leases; give up leases that are no longer needed.
 
-        While no node holds drivers, every other call does nothing.
+        While no node holds drivers, every other call that may rest does nothing.
         """
         is_needed = self._is_busy or self._works or self._news
-        self._rested = not (is_needed or self._rested)
+        self._rested = may_rest and not (is_needed or self._rested)
         if self._rested:
             return
         await self._each("meet", [self._meet()])
@@ -195,6 +203,11 @@ class NodeLeases:
     @property
     def _at_work(self) -> set[str]:
         return {*self._standings, *self._to_recover, *self._confirmed.markets}
+
+    def take_busy(self) -> bool:
+        """Return whether any node may have had drivers to look after since the last call."""
+        was_busy, self._was_busy = self._was_busy, self._is_busy
+        return was_busy or self._is_busy
 
     def beat_now(self) -> None:
         """Beat at once, in this node's share as well: after an outage writes may be lost."""
@@ -243,6 +256,8 @@ class NodeLeases:
         )
         mine: list[str] = []
         self._is_busy = any(isinstance(it, BaseException) or it.is_busy for it in met)
+        self._was_busy |= self._is_busy
+        self._lately = (*self._lately, self._is_busy)[-_LATELY:]
         for group, peers in zip(groups, met, strict=True):
             if isinstance(peers, BaseException):
                 mine += group  # unknown whether another node maintains them
@@ -269,13 +284,23 @@ class NodeLeases:
         self._heard[group[0]] = since_s, now_s, frozenset(group)
 
     def _share_of(self, group: tuple[str, ...], nodes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return what this node maintains of a server's markets, sorted.
+
+        While no node has drivers, one of them maintains all: for Redis ten looks at a tenth of the
+        markets are dearer than one at all. A node keeps what it had for some beats longer, in which
+        the others learn of the change, so that no market is left out meanwhile.
+        """
         known = self._shares.get(group[0])
-        if known is not None and known[0] == nodes:
+        about = nodes, any(self._lately), all(self._lately)
+        if known is not None and known[0] == about:
             return known[1]
-        mine = tuple(sorted(share(group, self._node, nodes)))
-        self._shares[group[0]] = nodes, mine
+        _, is_spread, is_awake = about
+        mine = tuple(sorted(share(group, self._node, nodes))) if is_spread else ()
+        if not is_awake and share(group[:1], self._node, nodes):
+            mine = group
+        self._shares[group[0]] = about, mine
         _log.info("markets shared out", markets=len(mine), of=len(group), nodes=len(nodes))
-        if known is not None and set(known[0]) - set(nodes):
+        if known is not None and set(known[0][0]) - set(nodes):
             # A node without a lease there may have freed a driver or queued a job as well.
             for market in mine:
                 self._wake(market)

@@ -27,7 +27,7 @@ from mallard_engine.ports import (
     StoreUnavailable,
     nowhere,
 )
-from mallard_engine.tasks import turn
+from mallard_engine.tasks import is_turn, turn
 from mallard_protocol.codes import JobReason
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class Sweeper:
         await self._read_controls(sorted(self._context.policies), self._refresh)
         runtime = self._runtime
         for interval_s, work in (
-            (runtime.beat_s, self._leases.beat),
+            (runtime.beat_s, self._beat),
             (runtime.sweep_s, self._sweep_live),
             (runtime.risk_s, self._sweep_share),
             (runtime.forget_s, self._forget_in_share),
@@ -146,6 +146,10 @@ class Sweeper:
             del self._slots[market, member]
         self._tasks.start(self._guarded(self.sweep, market), f"timer {market}")
 
+    async def _beat(self) -> None:
+        """Beat; at rest at the moments of most other periodic work, which wake Redis anyway."""
+        await self._leases.beat(may_rest=not is_turn(2 * self._runtime.beat_s))
+
     async def _sweep_live(self) -> None:
         """Sweep this node's share of the markets with drivers, and the markets of its own drivers.
 
@@ -178,6 +182,9 @@ class Sweeper:
         await self._in_each(found[Look.UNPACKED], self._pack)
 
     async def _learn_all(self) -> None:
+        """Read the dwell sketches, unless no node has had drivers since: then none has changed."""
+        if not self._leases.take_busy():
+            return
         found = await self._look(sorted(self._context.policies), (Look.DWELLS,))
         await self._in_each(found[Look.DWELLS], self._learn)
 

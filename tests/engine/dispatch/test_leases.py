@@ -1,7 +1,7 @@
 """Nodes share the markets' maintenance, and have leases only where they hold drivers."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import pytest
 
@@ -184,6 +184,9 @@ async def test_every_other_beat_is_left_out_while_no_node_has_drivers(
     for _ in range(6):
         await a.leases.beat()
     assert met == ["a"] * 3
+    for _ in range(6):
+        await a.leases.beat(may_rest=False)
+    assert met == ["a"] * 9
     b.leases.share_is_live = True
     for _ in range(2):
         await b.leases.beat()
@@ -193,20 +196,96 @@ async def test_every_other_beat_is_left_out_while_no_node_has_drivers(
     assert len(met) >= 5  # the first of them may have been left out
 
 
+async def test_one_node_maintains_all_markets_while_no_node_has_drivers(
+    member: Member, clock: Clock
+) -> None:
+    nodes = [await member(name) for name in ("a", "b", "c")]
+    await _calm(clock, *nodes)
+    for node in nodes * 3:
+        await node.leases.beat(may_rest=False)
+        assert _is_complete(nodes)
+    first, *others = sorted(nodes, key=lambda node: len(node.leases.share), reverse=True)
+    assert first.leases.share == MARKETS
+    assert not any(other.leases.share for other in others)
+
+    # Its successor needs no longer than that of a share.
+    for _ in range(2):
+        clock.now_ms += LEASE_MS * 2 // 3
+        for other in others:
+            await other.leases.beat(may_rest=False)
+    assert sorted(other.leases.share for other in others) == [(), MARKETS]
+
+
+async def test_no_market_is_left_out_when_nodes_wake(member: Member, clock: Clock) -> None:
+    nodes = [await member(name) for name in ("a", "b", "c")]
+    await _calm(clock, *nodes)
+    for node in nodes * 3:
+        await node.leases.beat(may_rest=False)
+    first = next(node for node in nodes if node.leases.share)
+    others = [node for node in nodes if node is not first]
+    others[0].leases.share_is_live = True
+    await others[0].leases.beat()
+    # The others beat once a second until they know, and twice a second then.
+    for _ in range(2):
+        await first.leases.beat()
+        assert _is_complete(nodes)
+    for node in (others[1], first, first):
+        await node.leases.beat(may_rest=False)
+        assert _is_complete(nodes)
+    for node in nodes * 3:
+        await node.leases.beat(may_rest=False)
+    assert sorted(market for node in nodes for market in node.leases.share) == list(MARKETS)
+
+
+async def test_nodes_know_whether_any_was_busy_since_they_asked(
+    member: Member, clock: Clock
+) -> None:
+    a, b = await member("a"), await member("b")
+    assert a.leases.take_busy()
+    await _calm(clock, a, b)
+    a.leases.take_busy()
+    assert not a.leases.take_busy()
+    b.leases.share_is_live = True
+    for node in (b, a):
+        await node.leases.beat(may_rest=False)
+    b.leases.share_is_live = False
+    await _calm(clock, a, b)
+    assert a.leases.take_busy()
+    assert not a.leases.take_busy()
+
+
+async def test_dwell_sketches_are_read_only_if_a_node_was_busy(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await make_node("a")
+    looks: list[Look] = []
+    look = node.store.deadlines.look
+
+    async def noted(markets: Sequence[str], at: Sequence[Look]) -> Mapping[Look, Sequence[str]]:
+        looks.extend(at)
+        return await look(markets, at)
+
+    monkeypatch.setattr(node.store.deadlines, "look", noted)
+    sweeper = node.dispatcher._sweeper
+    for busy in (False, True):
+        monkeypatch.setattr(sweeper._leases, "take_busy", lambda busy=busy: busy)
+        await sweeper._learn_all()
+        assert (Look.DWELLS in looks) == busy
+
+
 async def test_presence_outlasts_a_beat_that_was_left_out(member: Member, clock: Clock) -> None:
     a, b = await member("a"), await member("b")
     await _calm(clock, a, b)
     for _ in range(2):
         await b.leases.beat()
-    shared = a.leases.share
+
+    async def present() -> tuple[str, ...]:
+        return (await a.store.leases.meet(MARKETS, "a", works=False)).nodes
+
     clock.now_ms += LEASE_MS - 1
-    for _ in range(2):
-        await a.leases.beat()
-    assert a.leases.share == shared
+    assert await present() == ("a", "b")
     clock.now_ms += 1
-    for _ in range(2):
-        await a.leases.beat()
-    assert a.leases.share == MARKETS
+    assert await present() == ("a",)
 
 
 async def test_awake_node_is_missed_within_a_second(member: Member, clock: Clock) -> None:
@@ -218,6 +297,10 @@ async def test_awake_node_is_missed_within_a_second(member: Member, clock: Clock
     clock.now_ms += 1_000
     await a.leases.beat()
     assert a.leases.share == MARKETS
+
+
+def _is_complete(nodes: Sequence[Sharer]) -> bool:
+    return {market for node in nodes for market in node.leases.share} == set(MARKETS)
 
 
 def _count_meetings(monkeypatch: pytest.MonkeyPatch, *nodes: Sharer) -> list[str]:

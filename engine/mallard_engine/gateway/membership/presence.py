@@ -1,4 +1,4 @@
-"""Publishes this node's state once a second, and reads whether an operator wants it to drain.
+"""Publishes this node's state, and reads once a second whether an operator wants it to drain.
 
 Leases say which nodes are alive in a market; presence says what an operator wants to know of them.
 A node that cannot reach Redis keeps working, and operators see it as lost.

@@ -108,6 +108,9 @@ class Webhooks(Protocol):
     ) -> tuple[Sequence[Attempt], str | None]:
         """Return attempts, newest first, and the cursor of the next page."""
 
+    async def version(self) -> int:
+        """Return the number that rises with each change of an endpoint."""
+
     async def beat(self, node: str, markets: Sequence[str]) -> Leased:
         """Renew the node's leases and take what no live node holds, a fair share of it."""
 

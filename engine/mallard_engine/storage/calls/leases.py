@@ -56,7 +56,7 @@ class RedisLeases(Leases):
         peers = [name.decode().partition("/") for name in members]
         return Peers(
             now,
-            tuple(name for its_group, _, name in peers if its_group == group),
+            tuple(sorted(name for its_group, _, name in peers if its_group == group)),
             {market.decode(): int(count) for market, count in pairs if not market.startswith(b"/")},
             is_busy=bool(is_busy),
         )

@@ -6,7 +6,7 @@ from mallard_engine.ports import DrainRequest, KnownNode, NodeReport, Nodes, NoS
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 
 KEY = "mallard:nodes"
-# A node announces itself once a second.
+# A node announces itself once a second, and what has not changed every other second.
 LOST_MS = 5_000
 _KEPT_MS = 600_000
 # A look at all nodes: too dear for every report of each of them.
@@ -17,20 +17,26 @@ _report = msgspec.msgpack.Decoder(NodeReport).decode
 
 
 class RedisNodes(Nodes):
-    """Nodes on Redis."""
+    """Nodes on Redis. Every other announcement that says the same only reads the wish to drain."""
 
     def __init__(self, runner: ScriptRunner) -> None:
         self._runner = runner
         self._pruned_ms = 0
+        # The report as it was written by the call before; None: by none, or by the one before that.
+        self._written: NodeReport | None = None
 
     async def announce(
         self, report: NodeReport, *, has_stopped: bool = False
     ) -> DrainRequest | None:
+        if report == self._written and not has_stopped:
+            self._written = None
+            return _request(await self._runner.link.call("HGET", KEY, f"{report.id}/drain"))
         now_ms = self._runner.now_ms()
         prunes = now_ms - self._pruned_ms >= _PRUNE_MS
         self._pruned_ms = now_ms if prunes else self._pruned_ms
         args = {"node": report.id, "stopped": has_stopped, "kept_ms": _KEPT_MS, "prune": prunes}
         by, at_ms = await self._runner.run("announce", [KEY], args, [_encode(report)])
+        self._written = report
         return DrainRequest(by.decode(), at_ms) if by else None
 
     async def all(self) -> list[KnownNode]:
@@ -51,12 +57,17 @@ class RedisNodes(Nodes):
 def _known(node: str, fields: dict[str, bytes], now_ms: int) -> KnownNode:
     seen_ms = int(fields.get(f"{node}/seen", b"0"))
     has_stopped = f"{node}/stopped" in fields
-    request = fields.get(f"{node}/drain")
-    at_ms, _, actor = request.decode().partition("/") if request else ("", "", "")
     return KnownNode(
         report=_report(fields[node]),
         seen_ms=seen_ms,
         has_stopped=has_stopped,
         is_lost=not has_stopped and now_ms - seen_ms > LOST_MS,
-        drain=DrainRequest(actor, int(at_ms)) if request else None,
+        drain=_request(fields.get(f"{node}/drain")),
     )
+
+
+def _request(stored: bytes | None) -> DrainRequest | None:
+    if stored is None:
+        return None
+    at_ms, _, actor = stored.decode().partition("/")
+    return DrainRequest(actor, int(at_ms))

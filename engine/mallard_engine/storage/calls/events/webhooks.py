@@ -118,6 +118,9 @@ class RedisWebhooks(Webhooks):
         attempts = [_attempt(entry[1]) for _, entry in found[:limit]]
         return attempts, found[limit - 1][0].decode() if len(found) > limit else None
 
+    async def version(self) -> int:
+        return int(await self._runner.link.call("GET", f"{WEBHOOKS}version") or 0)
+
     async def beat(self, node: str, markets: Sequence[str]) -> Leased:
         args = {
             "node": node,
