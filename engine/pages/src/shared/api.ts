@@ -7,6 +7,8 @@
 import { signal } from "@preact/signals";
 
 const TIMEOUT_MS = 10_000;
+// A misconfigured proxy must not keep a counter's reports back for a day.
+const LONGEST_RETRY_AFTER_S = 60;
 
 export interface FieldError {
   pointer: string;
@@ -77,9 +79,14 @@ export async function request<T>(path: string, options: Options = {}): Promise<T
   return (text ? JSON.parse(text) : null) as T;
 }
 
+/** How long an answer asks to wait, bounded; null if it does not say. */
+export function retryAfterOf(headers: Headers): number | null {
+  const wait = Number(headers.get("retry-after"));
+  return headers.has("retry-after") && wait >= 0 ? Math.min(wait, LONGEST_RETRY_AFTER_S) : null;
+}
+
 function errorOf(response: Response, text: string): ApiError {
-  const wait = Number(response.headers.get("retry-after"));
-  const retryAfterS = response.headers.has("retry-after") && Number.isFinite(wait) ? wait : null;
+  const retryAfterS = retryAfterOf(response.headers);
   try {
     const { code, detail, errors } = JSON.parse(text);
     return new ApiError(response.status, String(code), String(detail), errors ?? [], retryAfterS);
