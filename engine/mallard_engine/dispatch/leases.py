@@ -31,8 +31,8 @@ _GAP_S: Final = 1.0
 # How long after a loss of writes any node may still repeat what it has confirmed: it notices within
 # a heartbeat, takes back the drivers of thousands of sockets, and then repeats the rest.
 _RESTORING_MS: Final = 10_000
-# For so many beats, which take a second at least, a node maintains what it did before as well if
-# the nodes come to rest or wake.
+# After so many beats at rest one node maintains all markets, and after so many awake none does.
+# Those awake take a second at least, in which nodes at rest learn of it.
 _LATELY: Final = 3
 
 
@@ -78,6 +78,8 @@ class NodeLeases:
         self._rested = False
         # The same as of the last beats.
         self._lately: tuple[bool, ...] = (True,)
+        # Whether one node maintains all markets of a server.
+        self._has_one = False
         # Whether a node has had drivers since this was asked last: see `take_busy`.
         self._was_busy = True
         # Whether a node, alive or dead, has a lease in this node's share. Set by the sweeper.
@@ -188,13 +190,18 @@ class NodeLeases:
 
         While no node holds drivers, every other call that may rest does nothing.
         """
-        is_needed = self._is_busy or self._works or self._news
+        is_needed = self._is_spread or self._works or self._news
         self._rested = may_rest and not (is_needed or self._rested)
         if self._rested:
             return
         await self._each("meet", [self._meet()])
         for batch in _batches(sorted(self._at_work)):
             await self._each("beat", map(self._renew, batch))
+
+    @property
+    def _is_spread(self) -> bool:
+        """Whether the nodes share the markets, which they do for one beat longer than they need."""
+        return any(self._lately)
 
     @property
     def _works(self) -> bool:
@@ -257,7 +264,11 @@ class NodeLeases:
         mine: list[str] = []
         self._is_busy = any(isinstance(it, BaseException) or it.is_busy for it in met)
         self._was_busy |= self._is_busy
-        self._lately = (*self._lately, self._is_busy)[-_LATELY:]
+        self._lately = (*self._lately, self._is_busy)[-_LATELY - 1 :]
+        if not any(self._lately[-_LATELY:]):
+            self._has_one = True
+        elif all(self._lately[-_LATELY:]):
+            self._has_one = False
         for group, peers in zip(groups, met, strict=True):
             if isinstance(peers, BaseException):
                 mine += group  # unknown whether another node maintains them
@@ -291,12 +302,12 @@ class NodeLeases:
         the others learn of the change, so that no market is left out meanwhile.
         """
         known = self._shares.get(group[0])
-        about = nodes, any(self._lately), all(self._lately)
+        about = nodes, self._is_spread, self._has_one
         if known is not None and known[0] == about:
             return known[1]
-        _, is_spread, is_awake = about
+        _, is_spread, has_one = about
         mine = tuple(sorted(share(group, self._node, nodes))) if is_spread else ()
-        if not is_awake and share(group[:1], self._node, nodes):
+        if has_one and share(group[:1], self._node, nodes):
             mine = group
         self._shares[group[0]] = about, mine
         _log.info("markets shared out", markets=len(mine), of=len(group), nodes=len(nodes))
