@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
 
 import pytest
 
@@ -296,6 +297,17 @@ async def test_awake_node_is_missed_within_a_second(member: Member, clock: Clock
         await node.leases.beat()
     clock.now_ms += 1_000
     await a.leases.beat()
+    assert a.leases.share == MARKETS
+
+
+async def test_node_at_rest_leaves_nothing_to_a_node_of_0_4_0(member: Member, clock: Clock) -> None:
+    a = await member("a")
+    # Release 0.4.0 named the nodes of the same markets so. Such a node maintains its share only.
+    group = blake2b("/".join(MARKETS).encode(), digest_size=6).hexdigest()
+    for old in "bcdefgh":
+        key = a.store.runner.keys[MARKETS[0]].key("peers")
+        await a.store.runner.link.call("ZADD", key, clock.now_ms + 60_000, f"{group}/{old}")
+    await _calm(clock, a)
     assert a.leases.share == MARKETS
 
 

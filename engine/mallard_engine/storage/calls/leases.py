@@ -14,6 +14,9 @@ from mallard_protocol.events import EVENTS_KEPT_MS
 LEASE_MS = 1_500
 # How long other nodes stay awake for a node with drivers: longer than it takes to notice its death.
 _BUSY_MS = 10_000
+# Changes with the rules by which nodes share markets. Up to release 0.4.0 there was none, and nodes
+# at rest shared the markets as well: one of them does not maintain all.
+_RULES = "2"
 # Stands for a time of loss: the market is on another server.
 _UNSURE = -1
 
@@ -133,6 +136,6 @@ def _group(markets: tuple[str, ...]) -> str:
     """Return the name of the nodes that serve exactly these markets of a server.
 
     Nodes of another configuration, or that see the markets on other servers, share no work with
-    them: each group does all of its own.
+    them: each group does all of its own. So do nodes of other rules.
     """
-    return blake2b("/".join(markets).encode(), digest_size=6).hexdigest()
+    return blake2b("/".join((_RULES, *markets)).encode(), digest_size=6).hexdigest()
