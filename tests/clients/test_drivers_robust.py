@@ -18,6 +18,7 @@ from mallard_client import (
     TokenTrouble,
     Welcome,
 )
+from mallard_client.driver.reporting.fix_sender import FixSender
 from mallard_client.driver.session import AppSession
 from mallard_protocol.lifecycle import Step, Wish
 from tests.clients.conftest import MakeApp
@@ -63,12 +64,16 @@ async def test_failing_listener_does_not_affect_others(
 
 
 @pytest.mark.finding("C11")
-@pytest.mark.parametrize("loop", ["send_fixes", "send_reports", "restate_wish"])
+@pytest.mark.parametrize(
+    ("part", "loop"),
+    [(FixSender, "run"), (AppSession, "send_reports"), (AppSession, "restate_wish")],
+)
 async def test_loop_that_fails_ends_everything_with_the_reason(
     engine: Counterpart,
     app_of: MakeApp,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    part: type,
     loop: str,
 ) -> None:
     fails = asyncio.Event()
@@ -77,7 +82,7 @@ async def test_loop_that_fails_ends_everything_with_the_reason(
         await fails.wait()
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(AppSession, loop, broken)
+    monkeypatch.setattr(part, loop, broken)
     app = app_of()
     socket = await engine.accepted()
     await socket.welcome(state="on_run", jobs=[a_job()])

@@ -31,7 +31,7 @@ from mallard_client.driver.events import Announcer, Event, EventStream, Listener
 from mallard_client.driver.lifetime import Lifetime
 from mallard_client.driver.proof_upload import ProofUpload
 from mallard_client.driver.reporting.fixes import clean_fix
-from mallard_client.driver.reporting.reports import Report
+from mallard_client.driver.reporting.reports import Report, given
 from mallard_client.driver.session import AppOptions, AppSession
 from mallard_client.driver.socket import Liveness
 from mallard_client.driver.state import HeldJob
@@ -176,7 +176,7 @@ class DriverClient:
     @property
     def location_ms(self) -> int:
         """The interval at which to call `location` (ms), which a ``pace`` event changes."""
-        return self._session.location_ms
+        return self._session.sender.every_ms
 
     @property
     def jobs(self) -> Mapping[str, HeldJob]:
@@ -191,7 +191,7 @@ class DriverClient:
     @property
     def fixes_dropped(self) -> int:
         """How many fixes were dropped for newer ones, or had an invalid place."""
-        return self._session.fixes.dropped
+        return self._session.sender.fixes.dropped
 
     def server_now_ms(self) -> int:
         """The server's clock, by the last known offset."""
@@ -325,9 +325,7 @@ class DriverClient:
     async def decline(self, offer: Offer, reason: str | None = None) -> None:
         """Refuse an offer. Raises as `accept`."""
         await self._connection.request(
-            lambda request_id: Decline(
-                request_id, offer.offer, UNSET if reason is None else reason
-            ),
+            lambda request_id: Decline(request_id, offer.offer, given(reason)),
             lambda reply: self._session.apply_declined(offer.offer, reply),
             on_refusal=lambda refusal: self._session.apply_refused(offer.offer, refusal),
         )
@@ -485,7 +483,7 @@ class DriverClient:
                 store or UNSET,
                 self._session.on_server_ms(until_ms),
                 text or UNSET,
-                UNSET if attempt is None else attempt,
+                given(attempt),
                 at,
             ),
             self._session.apply_state,

@@ -58,7 +58,7 @@ class Lifetime:
             asyncio.create_task(loop, name=f"driver-{name}")
             for name, loop in (
                 ("connection", connection.run()),
-                ("fixes", session.send_fixes(connection)),
+                ("fixes", session.sender.run(connection)),
                 ("reports", session.send_reports(connection)),
                 ("wish", session.restate_wish(connection)),
             )

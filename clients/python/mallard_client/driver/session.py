@@ -20,10 +20,8 @@ from mallard_client.driver.events import (
     ReportSettled,
     WishRefused,
 )
-from mallard_client.driver.reporting.ended_jobs import EndedJobs
 from mallard_client.driver.reporting.fix_sender import FixSender
-from mallard_client.driver.reporting.fixes import FixBuffer
-from mallard_client.driver.reporting.reports import Report, ReportQueue
+from mallard_client.driver.reporting.reports import EndedJobs, Report, ReportQueue
 from mallard_client.driver.socket import Link, OnReply
 from mallard_client.driver.state import DriverView, Push
 from mallard_client.driver.state_keeper import Intent, Keeping
@@ -97,9 +95,8 @@ class AppSession:
     ) -> None:
         self.view = DriverView()
         self.reports = ReportQueue()
-        self.fixes = FixBuffer(options.fix_limit)
         self.sender = FixSender(
-            self.fixes, options.location_every_ms, self._fixes_sent, clock=clock, sleep=sleep
+            options.fix_limit, options.location_every_ms, self._fixes_sent, clock=clock, sleep=sleep
         )
         self.intent: Intent | None = None
         # A driver has one live offer at a time: older ones are over, even if unread.
@@ -128,11 +125,6 @@ class AppSession:
     def offered(self) -> bool:
         """Whether an offer waits for its answer."""
         return self.view.offer is not None and self.offer_is_live(self.view.offer)
-
-    @property
-    def location_ms(self) -> int:
-        """The interval between fixes."""
-        return self.sender.every_ms
 
     def on_server_ms(self, at_ms: int | None) -> int | UnsetType:
         """A time by the device's clock as the socket carries it: by the server's."""
@@ -211,10 +203,6 @@ class AppSession:
         elif isinstance(message, Drain) or (isinstance(message, Error) and message.id is None):
             self.emit(message)
 
-    async def send_fixes(self, connection: Connection) -> None:
-        """Send new fixes in batches, at the advised interval, without end."""
-        await self.sender.run(connection)
-
     def _fixes_sent(self) -> None:
         self.view.fixes_sent()
         self._note_changes()
@@ -246,20 +234,17 @@ class AppSession:
             self.view.apply_reported(report.job, reply)
             self._ended.note(report, reply)
             if self.reports.is_first(report):
-                self.reports.answered(reply)
-                self._settled(report, reply=reply)
+                self._settle(report, reply)
 
         def on_refusal(refusal: RequestRefused) -> None:
             if _is_final(refusal) and self.reports.is_first(report):
                 _log.info("%s of %s was refused: %s", report.step, report.job, refusal)
-                self.reports.refused(refusal)
-                self._settled(report, refusal=refusal)
+                self._settle(report, refusal)
 
         async def prepare(link: Link) -> None:
             if report.step is Step.RETURNED:
-                await self.sender.flush(
-                    link
-                )  # its fixes say whether the driver has been at the place
+                # Its fixes say whether the driver has been at the place.
+                await self.sender.flush(link)
             if not self.reports.is_first(report):
                 raise _Obsolete
 
@@ -368,10 +353,10 @@ class AppSession:
         self.view.apply_refused(offer, refusal.code)
         self._note_changes()
 
-    def _settled(
-        self, report: Report, *, reply: Reply | None = None, refusal: RequestRefused | None = None
-    ) -> None:
-        self.emit(ReportSettled(report.job, report.attempt, report.step, reply, refusal))
+    def _settle(self, report: Report, outcome: Reply | RequestRefused) -> None:
+        self.reports.settle(outcome)
+        both = (outcome, None) if isinstance(outcome, Reply) else (None, outcome)
+        self.emit(ReportSettled(report.job, report.attempt, report.step, *both))
         self._note_changes()
 
     async def _offered(self, offer: Offer, link: Link) -> None:

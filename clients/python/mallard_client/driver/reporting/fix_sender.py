@@ -13,31 +13,31 @@ from mallard_client.waiting import first_of
 from mallard_protocol.codes import LOCATION_MS
 from mallard_protocol.messages import Location
 
-# Stored fixes are sent in bursts. One takes three quarters of what a socket may send at once, which
-# is refilled before the next: see the constants RATE_ of the contract.
+# A burst takes three quarters of what a socket may send at once (RATE_ of the contract), which is
+# refilled before the next.
 BURST_FRAMES = 20
 BURST_EVERY_S = 4.0
 
 
 class FixSender:
-    """Sends the fixes that wait, oldest first, over any number of sockets.
+    """Keeps fixes and sends them, oldest first.
 
     Args:
-        fixes: The fixes that wait.
-        every_ms: The app's interval between fixes; None: the one that the engine advises.
+        limit: How many fixes may wait.
+        every_ms: The app's interval; None: the one that the engine advises.
         on_sent: Called after each frame.
     """
 
     def __init__(
         self,
-        fixes: FixBuffer,
+        limit: int,
         every_ms: int | None,
         on_sent: Callable[[], None],
         *,
         clock: Clock,
         sleep: Sleep,
     ) -> None:
-        self._fixes = fixes
+        self.fixes = FixBuffer(limit)
         self._own_every_ms = every_ms
         self._advised_every_ms = LOCATION_MS
         self._on_sent = on_sent
@@ -47,7 +47,7 @@ class FixSender:
         self._paced = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._bursting = asyncio.Lock()
-        # Whether a full burst of fixes was sent, after which the next one must wait.
+        # Whether the next burst must wait.
         self._burst_sent = False
 
     @property
@@ -63,7 +63,7 @@ class FixSender:
 
     def add(self, fix: LocalFix | None) -> bool:
         """Queue a fix until it is sent; return False if it is invalid."""
-        kept = self._fixes.add(fix)
+        kept = self.fixes.add(fix)
         if kept:
             self._fix_came.set()
         return kept
@@ -102,19 +102,14 @@ class FixSender:
         async with self._bursting:
             self._fix_came.clear()
             for _ in range(0 if self._burst_sent else BURST_FRAMES):
-                if not (fixes := self._fixes.take()):
+                if not (fixes := self.fixes.take()):
                     return True
-                await self._send_frame(fixes, link)
-            self._burst_sent = len(self._fixes) > 0
+                on_wire = tuple(fix.on_wire(self._clock.offset_ms) for fix in fixes)
+                try:
+                    await link.send(Location(on_wire, now_ms=max(0, self._clock.now_ms())))
+                except BaseException:
+                    self.fixes.put_back(fixes)
+                    raise
+                self._on_sent()
+            self._burst_sent = len(self.fixes) > 0
             return not self._burst_sent
-
-    async def _send_frame(self, fixes: tuple[LocalFix, ...], link: Link) -> None:
-        on_wire = tuple(fix.on_wire(self._clock.offset_ms) for fix in fixes)
-        sent = False
-        try:
-            await link.send(Location(on_wire, now_ms=max(0, self._clock.now_ms())))
-            sent = True
-        finally:
-            if not sent:
-                self._fixes.put_back(fixes)
-        self._on_sent()

@@ -1,9 +1,9 @@
-"""The reports that the engine has not answered yet, in the order in which they happened."""
+"""The reports that the engine has not answered yet, and those that it may lose."""
 
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import msgspec
@@ -11,12 +11,15 @@ from msgspec import UNSET, UnsetType
 
 from mallard_client.driver.clock import Clock, Moment
 from mallard_client.errors import QueueFull, RequestRefused, Stopped
-from mallard_protocol.lifecycle import Step
-from mallard_protocol.messages import Progress, Proof, Reply
+from mallard_protocol.lifecycle import BEFORE_PICKUP, Step
+from mallard_protocol.messages import Progress, Proof, Reply, SocketJob
 
 T = TypeVar("T")
 # More steps than a driver makes in a day. A full queue refuses new reports and drops none.
 _MAX_REPORTS: Final = 1_000
+_LAST_STEPS: Final = frozenset({Step.DELIVERED, Step.RETURNED})
+# More jobs than a driver ends while writes may still be lost.
+_MAX_ENDED: Final = 50
 
 
 @dataclass(slots=True, eq=False)
@@ -46,11 +49,11 @@ class Report:
             attempt=self.attempt,
             step=self.step,
             at_ms=clock.on_server(self.at),
-            proof=_given(self.proof),
-            reason=_given(self.reason),
-            store=_given(self.store),
-            parcels=_given(self.parcels),
-            jobs=_given(self.jobs),
+            proof=given(self.proof),
+            reason=given(self.reason),
+            store=given(self.store),
+            parcels=given(self.parcels),
+            jobs=given(self.jobs),
         )
 
     def check(self, clock: Clock) -> None:
@@ -61,7 +64,8 @@ class Report:
             raise ValueError(str(error)) from error
 
 
-def _given(value: T | None) -> T | UnsetType:
+def given(value: T | None) -> T | UnsetType:
+    """Return a field of a message; None: the message has none."""
     return UNSET if value is None else value
 
 
@@ -100,17 +104,17 @@ class ReportQueue:
         """Whether this report is the one in flight."""
         return bool(self._reports) and self._reports[0] is report
 
-    def answered(self, reply: Reply) -> None:
-        """Remove the first report and resolve its answer with the reply."""
-        answer = self._settled()
-        if answer is not None:
-            answer.set_result(reply)
-
-    def refused(self, refusal: RequestRefused) -> None:
-        """Remove the first report, which was refused for good."""
-        answer = self._settled()
-        if answer is not None:
-            answer.set_exception(refusal)
+    def settle(self, outcome: Reply | RequestRefused) -> None:
+        """Remove the first report, which was answered or refused for good."""
+        answer = self._reports.popleft().answer
+        if not self._reports:
+            self._filled.clear()
+        if answer is None or answer.done():
+            return
+        if isinstance(outcome, Reply):
+            answer.set_result(outcome)
+        else:
+            answer.set_exception(outcome)
 
     def clear(self) -> int:
         """Drop all reports; return how many there were."""
@@ -131,10 +135,31 @@ class ReportQueue:
             if report.job == job and report.attempt == attempt:
                 report.attempt = raised
 
-    def _settled(self) -> asyncio.Future[Reply] | None:
-        """Remove the first report; return its answer if a caller still awaits it."""
-        report = self._reports.popleft()
-        if not self._reports:
-            self._filled.clear()
-        waits = report.answer is not None and not report.answer.done()
-        return report.answer if waits else None
+
+class EndedJobs:
+    """The last steps of jobs that the engine has confirmed, and may lose in a failover."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, Report] = {}
+
+    def note(self, report: Report, reply: Reply) -> None:
+        """Remember a report if it has ended its job."""
+        if report.step not in _LAST_STEPS or reply.job_state != report.step:
+            return
+        self._reports[report.job] = report
+        if len(self._reports) > _MAX_ENDED:
+            del self._reports[next(iter(self._reports))]
+
+    def take_lost(self, held: SocketJob) -> list[Report]:
+        """Return the reports that end a job again, of whose end the engine does not know."""
+        ended = self._reports.pop(held.job, None)
+        if ended is None:
+            return []
+        again = replace(ended, attempt=held.attempt, answer=None)
+        if held.state in BEFORE_PICKUP:
+            return [replace(again, step=Step.PICKED_UP, proof=None), again]
+        return [again]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._reports.clear()
