@@ -281,7 +281,7 @@ class StepCommands:
         return answered
 
     async def _problem_again(self, market: str, report: ProblemReport) -> None:
-        """Repeat a problem. A danger is told to operators even if the job has been lost as well."""
+        """Repeat a problem. A danger is repeated even if its job has been lost as well."""
         try:
             await self._problem(market, report)
         except (NoSuchJob, Refused):

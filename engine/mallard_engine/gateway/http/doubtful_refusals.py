@@ -1,6 +1,6 @@
 """Answers 503 instead of a refusal that lost writes may explain, while they may be restored.
 
-After a failover that forgot writes, what is stored is older than what callers were told. Nodes
+After a failover that forgot writes, what is stored is older than what was confirmed. Nodes
 repeat what they have confirmed (`dispatch/confirmed.py`), but not at once. Until then a handover
 finds no driver, a report no job that its driver holds, an operator's `close` nothing on board.
 """

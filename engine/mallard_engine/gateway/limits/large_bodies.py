@@ -25,7 +25,7 @@ class LargeBodies:
 
     A client may take seconds to send one. So where all slots are taken, a caller takes the oldest
     incomplete body of the caller that has the most, unless that would leave it with fewer. A caller
-    that has none takes the oldest body that arrives at less than the least rate, whose ever it is.
+    that has none takes the oldest body of any caller that arrives at less than the least rate.
     Slow callers then keep no other waiting for long, and memory stays bounded.
 
     Args:

@@ -1,4 +1,4 @@
-"""Refusals over HTTP after a failover that may have forgotten what callers were told."""
+"""Refusals over HTTP after a failover that may have lost what was confirmed."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any

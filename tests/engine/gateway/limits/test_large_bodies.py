@@ -5,6 +5,7 @@ import pytest
 
 from mallard_engine.gateway.limits import large_bodies
 from mallard_engine.gateway.limits.large_bodies import BodySlot, GaveWay, LargeBodies, NoSlot
+from tests.support import GUARD_S
 
 pytestmark = pytest.mark.finding("A9")
 
@@ -77,7 +78,7 @@ async def test_slow_body_gives_way_to_a_caller_that_has_none(quick: None) -> Non
     made[0].slot.received(1_000_000)
     late = await begun(bodies, "c")
     assert late[0].slot is None
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(GUARD_S):
         with pytest.raises(GaveWay):
             await made[1].task
     await settle()
