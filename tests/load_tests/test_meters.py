@@ -1,4 +1,5 @@
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,8 +18,26 @@ def test_cpu_time_of_a_process_is_what_it_has_used() -> None:
     spent = time.process_time() + 0.05
     while time.process_time() < spent:
         pass
-    assert process_cpu_s(os.getpid()) > before_s
+    assert process_cpu_s(os.getpid()) - before_s == pytest.approx(0.05, abs=0.04)
     assert process_bytes(os.getpid()) > 1 << 20
+
+
+def test_cpu_time_of_a_process_counts_less_than_a_tick() -> None:
+    """A run so short that the kernel's ticks of 10 ms miss it still has a cost to divide by."""
+    child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+    try:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for _ in range(3):
+            before_s = process_cpu_s(child.pid)
+            child.stdin.write(b"a line\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == b"a line\n"
+            assert process_cpu_s(child.pid) > before_s
+    finally:
+        child.communicate()
+    with pytest.raises(OSError, match="Invalid argument"):
+        process_cpu_s(child.pid)
 
 
 def test_use_is_reported_per_second() -> None:
