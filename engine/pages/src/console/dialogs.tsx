@@ -1,6 +1,6 @@
 /** Questions before a command: is it sure, to whom, with which reason. */
 
-import type { JSX } from "preact";
+import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { inWords } from "../shared/api.ts";
 import { Button, Dialog, Field, toast } from "../shared/components.tsx";
@@ -75,6 +75,38 @@ function Fault({ text }: { text: string | null }): JSX.Element | null {
   return text === null ? null : <p class="form-error" role="alert">{text}</p>;
 }
 
+interface FormProps extends Omit<Answering, "onDo"> {
+  title: string;
+  /** The words of the button, which is red for what cannot be undone. */
+  submit: string;
+  kind?: "primary" | "danger";
+  onSubmit: () => void;
+  children: ComponentChildren;
+}
+
+/** A dialog of fields, with what went wrong above its two buttons. */
+function Form({ title, submit, kind = "primary", onSubmit, onClose, isBusy, fault, children }: FormProps): JSX.Element {
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <form
+        onSubmit={(event) => {
+          event.preventDefault();
+          onSubmit();
+        }}
+      >
+        {children}
+        <Fault text={fault} />
+        <div class="dialog-actions">
+          <Button onClick={onClose}>Cancel</Button>
+          <Button type="submit" kind={kind} busy={isBusy}>
+            {submit}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
 function Confirm({ command, text, onDo, onClose, isBusy, fault }: Props<Command> & { text: string }): JSX.Element {
   return (
     <Dialog title="Are you sure?" onClose={onClose}>
@@ -91,7 +123,7 @@ function Confirm({ command, text, onDo, onClose, isBusy, fault }: Props<Command>
 }
 
 /** Who fits best comes first, as the last round ranked them; any other driver can be named too. */
-function Assign({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-assign" }>>): JSX.Element {
+function Assign({ command, onDo, ...rest }: Props<Extract<Command, { kind: "ask-assign" }>>): JSX.Element {
   const { live } = useConsole();
   const [text, setText] = useState("");
   const { value } = useLoaded(command.job, () => call<Explanation>(`/v1/jobs/${encodeURIComponent(command.job)}/explain`));
@@ -102,115 +134,69 @@ function Assign({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command
     .map((it) => it.driver)
     .sort();
   const found = [...facts.keys(), ...others].filter((it) => it.toLowerCase().includes(text.toLowerCase())).slice(0, 8);
+  const assign = (driver: string): void => onDo({ kind: "assign", job: command.job, driver });
+
+  function assignFirst(): void {
+    const driver = found[0] ?? text.trim();
+    if (driver) assign(driver);
+  }
+
   return (
-    <Dialog title="Assign to a driver" onClose={onClose}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          const driver = found[0] ?? text.trim();
-          if (driver) onDo({ kind: "assign", job: command.job, driver });
-        }}
-      >
-        <Field label="Driver" value={text} onInput={(event) => setText(event.currentTarget.value)} autocomplete="off" autofocus hint="Press Enter to take the first match." />
-        <ul class="choices">
-          {found.map((driver) => (
-            <li key={driver}>
-              <button type="button" class="choice" onClick={() => onDo({ kind: "assign", job: command.job, driver })}>
-                <span class="mono">{driver}</span>{" "}
-                <span class="muted">{facts.get(driver) ?? named(live.board.drivers.get(driver)?.state ?? "")}</span>
-              </button>
-            </li>
-          ))}
-        </ul>
-        {found.length === 0 ? <p class="muted">No such driver is connected; Enter tries the name all the same.</p> : null}
-        <Fault text={fault} />
-        <div class="dialog-actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary" busy={isBusy}>
-            Assign
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <Form {...rest} title="Assign to a driver" submit="Assign" onSubmit={assignFirst}>
+      <Field label="Driver" value={text} onInput={(event) => setText(event.currentTarget.value)} autocomplete="off" autofocus hint="Press Enter to take the first match." />
+      <ul class="choices">
+        {found.map((driver) => (
+          <li key={driver}>
+            <button type="button" class="choice" onClick={() => assign(driver)}>
+              <span class="mono">{driver}</span>{" "}
+              <span class="muted">{facts.get(driver) ?? named(live.board.drivers.get(driver)?.state ?? "")}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+      {found.length === 0 ? <p class="muted">No such driver is connected; Enter tries the name all the same.</p> : null}
+    </Form>
   );
 }
 
-function Close({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-close" }>>): JSX.Element {
+function Close({ command, onDo, ...rest }: Props<Extract<Command, { kind: "ask-close" }>>): JSX.Element {
   const [state, setState] = useState("returned");
   const [reason, setReason] = useState("");
+  const close = (): void => onDo({ kind: "close", job: command.job, state, reason: reason.trim() || "operator" });
   return (
-    <Dialog title="Close this order" onClose={onClose}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          onDo({ kind: "close", job: command.job, state, reason: reason.trim() || "operator" });
-        }}
-      >
-        <p>The driver is freed of it. Close it only if you know where the parcels are.</p>
-        <Select label="As" value={state} none={null} onChange={setState} options={[["returned", "Returned"], ["delivered", "Delivered"], ["lost", "Lost"]]} />
-        <Field label="Reason" value={reason} maxLength={200} onInput={(event) => setReason(event.currentTarget.value)} />
-        <Fault text={fault} />
-        <div class="dialog-actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="danger" busy={isBusy}>
-            Close the order
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <Form {...rest} title="Close this order" submit="Close the order" kind="danger" onSubmit={close}>
+      <p>The driver is freed of it. Close it only if you know where the parcels are.</p>
+      <Select label="As" value={state} none={null} onChange={setState} options={[["returned", "Returned"], ["delivered", "Delivered"], ["lost", "Lost"]]} />
+      <Field label="Reason" value={reason} maxLength={200} onInput={(event) => setReason(event.currentTarget.value)} />
+    </Form>
   );
 }
 
 const CANCEL_REASONS = ["customer", "store", "out_of_stock", "duplicate", "late", "fraud", "other"];
 
-function Cancel({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-cancel" }>>): JSX.Element {
+function Cancel({ command, onDo, ...rest }: Props<Extract<Command, { kind: "ask-cancel" }>>): JSX.Element {
   const { live } = useConsole();
   const [reason, setReason] = useState("customer");
   const [note, setNote] = useState("");
   const state = live.board.jobs.get(command.job)?.state;
+  const cancel = (): void => onDo({ kind: "cancel", job: command.job, reason, ...(note.trim() ? { note: note.trim() } : {}) });
   return (
-    <Dialog title="Cancel this order" onClose={onClose}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          onDo({ kind: "cancel", job: command.job, reason, ...(note.trim() ? { note: note.trim() } : {}) });
-        }}
-      >
-        {state === "picked_up" || state === "returning" ? <p>It is on board: the driver brings it back.</p> : null}
-        <Select label="Reason" value={reason} none={null} onChange={setReason} options={CANCEL_REASONS.map((it) => [it, named(it)])} />
-        <Field label="Note" value={note} maxLength={200} onInput={(event) => setNote(event.currentTarget.value)} />
-        <Fault text={fault} />
-        <div class="dialog-actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="danger" busy={isBusy}>
-            Cancel the order
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <Form {...rest} title="Cancel this order" submit="Cancel the order" kind="danger" onSubmit={cancel}>
+      {state === "picked_up" || state === "returning" ? <p>It is on board: the driver brings it back.</p> : null}
+      <Select label="Reason" value={reason} none={null} onChange={setReason} options={CANCEL_REASONS.map((it) => [it, named(it)])} />
+      <Field label="Note" value={note} maxLength={200} onInput={(event) => setNote(event.currentTarget.value)} />
+    </Form>
   );
 }
 
-function Instructions({ command, onDo, onClose, isBusy, fault }: Props<Extract<Command, { kind: "ask-instructions" }>>): JSX.Element {
+function Instructions({ command, onDo, ...rest }: Props<Extract<Command, { kind: "ask-instructions" }>>): JSX.Element {
+  const { job, problem } = command;
   const [text, setText] = useState("");
+  const send = (): void => onDo({ kind: "answer", job, problem, action: "instructions", text: text.trim() });
   return (
-    <Dialog title="Instructions for the driver" onClose={onClose}>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          onDo({ kind: "answer", job: command.job, problem: command.problem, action: "instructions", text: text.trim() });
-        }}
-      >
-        <Field label="What should the driver do?" value={text} required maxLength={500} onInput={(event) => setText(event.currentTarget.value)} autofocus />
-        <Fault text={fault} />
-        <div class="dialog-actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button type="submit" kind="primary" busy={isBusy}>
-            Send
-          </Button>
-        </div>
-      </form>
-    </Dialog>
+    <Form {...rest} title="Instructions for the driver" submit="Send" onSubmit={send}>
+      <Field label="What should the driver do?" value={text} required maxLength={500} onInput={(event) => setText(event.currentTarget.value)} autofocus />
+    </Form>
   );
 }
 
