@@ -24,7 +24,7 @@ def test_cpu_time_of_a_process_is_what_it_has_used() -> None:
 
 def test_cpu_time_of_a_process_counts_less_than_a_tick() -> None:
     """A run so short that the kernel's ticks of 10 ms miss it still has a cost to divide by."""
-    child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+    child = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert child.stdin is not None
         assert child.stdout is not None
