@@ -101,6 +101,24 @@ test("the wanted status is said again after an absence, until its time is over",
   assert.deepEqual(sent(phone.hears(late)).filter(({ type }) => type === "status"), []);
 });
 
+test("a wanted status that is refused for now is said again after the time that the engine names", () => {
+  const phone = online();
+  const statuses = (actions: ReturnType<Phone["pass"]>) => sent(actions).filter(({ type }) => type === "status");
+  const refused = (message: unknown, retry_after_s: number) =>
+    phone.hears({
+      type: "error", id: idOf(message), code: "store_unavailable", message: "", retry: true, retry_after_s,
+    } as never);
+  const [asked] = sent(phone.core.status(phone.now, 1, "paused"));
+  phone.hears({ type: "reply", id: idOf(asked), state: "paused" });
+  const [first] = statuses(phone.hears({ ...WELCOME, state: "offline" }));
+  refused(first, 7);
+  assert.equal(statuses(phone.passAlive(7_400)).length, 0);
+  const [second] = statuses(phone.passAlive(200));
+  refused(second, 86_400);
+  assert.equal(statuses(phone.passAlive(60_900)).length, 0);
+  assert.equal(statuses(phone.passAlive(200)).length, 1);
+});
+
 test("later steps follow custody to the raised attempt", () => {
   const phone = online(RUN);
   const [report] = sent(phone.core.progress(phone.now, 1, { job: "j", step: "picked_up" }));

@@ -238,6 +238,52 @@ async def test_no_market_is_left_out_when_nodes_wake(member: Member, clock: Cloc
     assert sorted(market for node in nodes for market in node.leases.share) == list(MARKETS)
 
 
+async def test_one_node_begins_a_beat_before_the_others_end(
+    member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [await member(name) for name in ("a", "b", "c")]
+    ask = nodes[0].store.leases.meet
+    parts = await _shared(*nodes)
+    met = _count_meetings(monkeypatch, *nodes)
+    beats = beats_at_rest = 0
+    while beats_at_rest < 4:
+        clock.now_ms += 500
+        beats += 1
+        beats_at_rest += not (await ask(MARKETS, "a", works=False)).is_busy
+        for node in nodes:
+            await node.leases.beat()
+        first = max(nodes, key=lambda node: len(node.leases.share))
+        of_first = MARKETS if beats_at_rest >= 3 else parts[first]
+        assert [node.leases.share for node in nodes] == [
+            of_first if node is first else () if beats_at_rest >= 4 else parts[node]
+            for node in nodes
+        ]
+    # None of these beats is left out; only then the nodes rest.
+    assert len(met) == beats * len(nodes)
+    for node in nodes:
+        await node.leases.beat()
+    assert len(met) == beats * len(nodes)
+
+
+async def test_one_node_ends_with_the_third_beat_awake(member: Member, clock: Clock) -> None:
+    nodes = [await member(name) for name in ("a", "b", "c")]
+    parts = await _shared(*nodes)
+    await _calm(clock, *nodes)
+    for node in nodes:
+        await node.leases.beat(may_rest=False)
+    (first,) = (node for node in nodes if node.leases.share)
+    assert first.leases.share == MARKETS
+    nodes.sort(key=lambda node: node is first)  # last, so that all learn of it in one round
+    nodes[0].leases.share_is_live = True
+    for beat in range(1, 5):
+        for node in nodes:
+            await node.leases.beat(may_rest=False)
+        of_first = MARKETS if beat < 3 else parts[first]
+        assert [node.leases.share for node in nodes] == [
+            of_first if node is first else parts[node] for node in nodes
+        ]
+
+
 async def test_nodes_know_whether_any_was_busy_since_they_asked(
     member: Member, clock: Clock
 ) -> None:
@@ -331,11 +377,25 @@ def _count_meetings(monkeypatch: pytest.MonkeyPatch, *nodes: Sharer) -> list[str
     return met
 
 
-async def _calm(clock: Clock, *nodes: Sharer) -> None:
-    """Let the nodes give up the leases of their start, and let it be forgotten."""
+async def _shared(*nodes: Sharer) -> dict[Sharer, tuple[str, ...]]:
+    """Return what each node maintains while all of them have been awake."""
+    await _give_up(*nodes)
+    for node in nodes:
+        await node.leases.beat()
+    parts = {node: node.leases.share for node in nodes}
+    assert sum(map(len, parts.values())) == len(MARKETS)
+    return parts
+
+
+async def _give_up(*nodes: Sharer) -> None:
     for node in nodes:
         node.leases.share_is_live = False
         await node.leases.beat()
+
+
+async def _calm(clock: Clock, *nodes: Sharer) -> None:
+    """Let the nodes give up the leases of their start, and let it be forgotten."""
+    await _give_up(*nodes)
     clock.now_ms += 11_000
     for node in (*nodes, *nodes, *nodes):
         await node.leases.beat()
