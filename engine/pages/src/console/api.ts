@@ -1,7 +1,7 @@
 /** What the console asks of the API beyond single requests: whole lists, and events. */
 
 import { createParser } from "eventsource-parser";
-import { ApiError, line, NoAnswer } from "../shared/api.ts";
+import { ApiError, line, NoAnswer, retryAfterOf } from "../shared/api.ts";
 import { call, session, signOut } from "../shared/session.ts";
 import type { LiveEvent, Page } from "./core/types.ts";
 
@@ -76,7 +76,7 @@ export async function openEvents(
     .json()
     .catch(() => ({ code: "unknown", detail: `HTTP ${response.status}` }));
   if (code === "events_trimmed" && typeof oldest === "string") throw new Trimmed(String(detail), oldest);
-  throw new ApiError(response.status, String(code), String(detail));
+  throw new ApiError(response.status, String(code), String(detail), [], retryAfterOf(response.headers));
 }
 
 async function* read(body: ReadableStream<Uint8Array>, heard: () => void): AsyncIterable<LiveEvent> {

@@ -69,6 +69,7 @@ export class Live {
   private async follow(): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
     while (!this.stopping.signal.aborted) {
+      let askedS = 0;
       try {
         await this.stream(() => {
           retryMs = FIRST_RETRY_MS;
@@ -77,11 +78,14 @@ export class Live {
         if (this.stopping.signal.aborted) return;
         // The missed events are trimmed: start again with the lists.
         if (error instanceof Trimmed) this.board.lastEvent = null;
-        if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return;
+        if (error instanceof ApiError) {
+          if (error.status === 401 || error.status === 403) return;
+          askedS = error.retryAfterS ?? 0;
+        }
       }
       this.state.value = "down";
       line.value = { ...line.value, isUp: false };
-      await pause(Math.random() * retryMs, this.stopping.signal);
+      await pause(askedS * 1000 + Math.random() * retryMs, this.stopping.signal);
       retryMs = Math.min(LAST_RETRY_MS, retryMs * 2);
     }
   }
@@ -90,6 +94,7 @@ export class Live {
     const isAnew = this.board.lastEvent === null;
     const cut = new AbortController();
     const stop = () => cut.abort();
+    let refusal: unknown;
     this.stopping.signal.addEventListener("abort", stop, { once: true });
     let watchdog = setTimeout(stop, SILENT_AFTER_MS);
     const heard = () => {
@@ -105,13 +110,19 @@ export class Live {
       const lists = this.readAll().then(() => {
         this.state.value = "live";
       });
-      lists.catch(stop);
+      lists.catch((error) => {
+        refusal = error;
+        stop();
+      });
       for await (const event of events) {
         this.board.apply(event);
         if (event.type === "market.paused" || event.type === "market.resumed") this.onMarketChanged();
         this.draw();
       }
       await lists;
+    } catch (error) {
+      // A list that was refused has cut the stream, and says how long to wait.
+      throw refusal ?? error;
     } finally {
       clearTimeout(watchdog);
       cut.abort();
