@@ -9,8 +9,9 @@ servers are set up as docs/howto/high-availability.md recommends.
 
 Goals: no socket closed; each confirmed order delivered, and the first new offer within two seconds
 of the promotion; with `forget` every loss noticed within a second of the promotion, each lost order
-an alert, and every other order delivered; no violation found by `mallard check`. A line of a table
-for each row; exit status 1 if a goal is missed.
+an alert, and every other order delivered; no step of a kept order refused for good or confirmed to
+two drivers; no violation found by `mallard check`. A line of a table for each row; exit status 1 if
+a goal is missed. With `--over-http 0.5`, half of the drivers accept and report over HTTP.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import httpx2
 import redis
 
 from load_tests.credentials import Credentials
+from load_tests.faults.http_driver import HttpApp
 from load_tests.faults.outage import MARKET, App, Seen, Shop
 from mallard_engine.workload.nodes import Node
 from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup, kill
@@ -111,16 +113,22 @@ class Failovers:
         self._orders: set[asyncio.Task[None]] = set()
         self._delivered: set[str] = set()
 
-    async def run(self, failovers: int, minutes: float, rate: float, drivers: int) -> None:
+    async def run(
+        self, failovers: int, minutes: float, rate: float, drivers: int, over_http: float = 0.0
+    ) -> None:
         """Let Redis fail over, as often as is asked for or as there is time for."""
-        apps = [
-            App(self._credentials.driver(f"d{n}", MARKET).token, self.seen, step_s=_STEP_S)
-            for n in range(drivers)
-        ]
-        running = [
-            asyncio.create_task(app.run(self._urls[n % len(self._urls)]))
-            for n, app in enumerate(apps)
-        ]
+        apps: list[App] = []
+        running: list[asyncio.Task[None]] = []
+        for n in range(drivers):
+            token = self._credentials.driver(f"d{n}", MARKET).token
+            if n < round(drivers * over_http):
+                over = HttpApp(self.shop.http, token, self.seen, step_s=_STEP_S)
+                running.append(asyncio.create_task(over.work(self._urls)))
+                apps.append(over)
+            else:
+                apps.append(App(token, self.seen, step_s=_STEP_S))
+                url = self._urls[n % len(self._urls)]
+                running.append(asyncio.create_task(apps[-1].run(url)))
         ordering: asyncio.Task[None] | None = None
         try:
             waits = (app.available.wait() for app in apps)
@@ -267,6 +275,10 @@ async def _judge(
     offers, noticed = sorted(run.offer_s), sorted(run.noticed_s)
     forget = row.endswith("forget")
     closed = dict(run.seen.closed)
+    print(
+        f"put off over HTTP: {run.seen.put_off}; steps refused for good: {len(run.seen.refused)}, "
+        f"of lost orders {sum(job in gone for job, _ in run.seen.refused)}"
+    )
     for job in gone[:_SHOWN]:
         print(f"{run.shop.confirmed_ms[job]:.0f} ms: {job} was confirmed, and is gone")
     for job in open_jobs[:_SHOWN]:
@@ -290,6 +302,12 @@ async def _judge(
         failures.append(f"{len(open_jobs)} jobs not delivered: {open_jobs[:5]}")
     if gone and not forget:
         failures.append(f"{len(gone)} confirmed orders forgotten: {gone[:5]}")
+    if refused := [it for it in run.seen.refused if it[0] not in gone]:
+        failures.append(f"{len(refused)} steps refused for good: {refused[:5]}")
+        for job, _ in refused[:_SHOWN]:
+            print(f"a step was refused for good: {job} is {await run.job(job)}")
+    if twice := run.seen.delivered_twice - set(gone):
+        failures.append(f"{len(twice)} jobs delivered by two drivers: {sorted(twice)[:5]}")
     if missing := set(gone) - alerts:
         failures.append(f"{len(missing)} forgotten orders without an alert: {sorted(missing)[:5]}")
     return line, failures
@@ -340,7 +358,11 @@ def _run_row(row: str, options: argparse.Namespace) -> tuple[str, list[str]]:
             failovers = Failovers(group, nodes, secret, how)
             try:
                 await failovers.run(
-                    options.failovers, options.minutes, options.rate, options.drivers
+                    options.failovers,
+                    options.minutes,
+                    options.rate,
+                    options.drivers,
+                    options.over_http,
                 )
                 # Here, as the servers that a thread has started end with it.
                 breaches = await asyncio.to_thread(check, group.url, folder)
@@ -369,6 +391,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rate", type=float, default=60.0, help="orders a second")
     parser.add_argument("--drivers", type=int, default=300)
+    parser.add_argument(
+        "--over-http", type=float, default=0.0, metavar="SHARE", help="of the drivers (0)"
+    )
     parser.add_argument("--durability", choices=["none", "replica"], default="replica")
     parser.add_argument("--within", type=float, default=2.0, help="seconds to the first offer")
     parser.add_argument("--logs", type=Path, help="where to keep the logs of servers and nodes")

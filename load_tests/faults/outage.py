@@ -56,7 +56,13 @@ class Seen:
     welcomes: int = 0
     accepted: set[str] = field(default_factory=set)
     delivered: set[str] = field(default_factory=set)
+    # Of the jobs that two drivers have delivered; of the steps that were refused for good, the job
+    # and why; and how often a request over HTTP was to come later.
+    delivered_twice: set[str] = field(default_factory=set)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    put_off: int = 0
     gaps: int = 0
+    _by: dict[str, str] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
 
     def offered(self, offer: str) -> None:
@@ -64,6 +70,12 @@ class Seen:
         if offer not in self._known:
             self._known.add(offer)
             self.offers.append(time.monotonic())
+
+    def deliver(self, job: str, driver: str) -> None:
+        """Note that a driver's delivery was confirmed."""
+        self.delivered.add(job)
+        if self._by.setdefault(job, driver) != driver:
+            self.delivered_twice.add(job)
 
     async def next_offer(self, after: int) -> float:
         """Return when the first offer after ``after`` arrived; a minute from now without one."""
@@ -101,6 +113,10 @@ class App:
 
     async def run(self, url: str) -> None:
         """Stay connected until cancelled; a close is recorded and final."""
+        self._seen.closed[await self.stay(url)] += 1
+
+    async def stay(self, url: str) -> int:
+        """Stay connected, and return the code of the close."""
         async with connect(
             f"{url.replace('http', 'ws', 1)}/v1/driver",
             subprotocols=[SUBPROTOCOL_JSON],  # type: ignore[list-item]
@@ -121,7 +137,7 @@ class App:
             finally:
                 for task in (reporting, *self._steps):
                     task.cancel()
-            self._seen.closed[socket.close_code or 1006] += 1
+            return socket.close_code or 1006
 
     async def _hello(self, socket: ClientConnection) -> None:
         lat, lon = self._place
@@ -151,7 +167,10 @@ class App:
             case "reply":
                 await self._answered(socket, frame)
             case "error" if not frame["retry"]:
-                self._asked.pop(frame["id"], None)
+                request = self._asked.pop(frame["id"], {})
+                if request.get("type") == "progress":
+                    why = f"{request['step']}: {frame['code']}"
+                    self._seen.refused.append((request["job"], why))
             case "job" | "state" | "offer_closed":
                 self._follow(frame)
             case _:
@@ -193,7 +212,7 @@ class App:
         if request["type"] == "progress":
             job, state = frame["job"], frame["job_state"]
             if state == "delivered":
-                self._seen.delivered.add(job)
+                self._seen.deliver(job, self._token)
                 self._holds.pop(job, None)
             elif request["step"] == "picked_up":
                 held = {"job": job, "attempt": frame["attempt"]}
