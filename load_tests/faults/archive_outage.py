@@ -77,7 +77,8 @@ async def outage(
     apps = [App(credentials.driver(f"d{n}", MARKET).token, Seen()) for n in range(options.drivers)]
     tasks = [asyncio.create_task(drive(app, [node.url], 0)) for app in apps]
     tasks.append(asyncio.create_task(archive.supervise()))
-    ordering = asyncio.create_task(_order(shop, options.rate))
+    enough = asyncio.Event()
+    ordering = asyncio.create_task(order_until(enough, shop, options.rate))
     try:
         await _until_archived(database, 1)
         await _kills(archive, options.kills // 2, options.around)
@@ -89,8 +90,8 @@ async def outage(
         lacks = len(shop.jobs) - await _archived(database)
         print(f"the database is back, {lacks} jobs are open or wait", flush=True)
         await asyncio.sleep(options.around)
-        ordering.cancel()
-        await asyncio.gather(ordering, return_exceptions=True)
+        enough.set()
+        await ordering
         await _until_archived(database, len(shop.jobs))
         print(f"all archived {time.monotonic() - back_s:.0f} s after its return", flush=True)
         stories = await read_stories(shop)
@@ -105,9 +106,13 @@ async def outage(
         await shop.close()
 
 
-async def _order(shop: Shop, rate: float) -> None:
+async def order_until(enough: asyncio.Event, shop: Shop, rate: float) -> None:
+    """Post orders at a rate; once there are enough, wait for the answers to the last ones.
+
+    An order without an answer may be a job that the shop does not know.
+    """
     async with asyncio.TaskGroup() as group:
-        while True:
+        while not enough.is_set():
             group.create_task(shop.order())
             await asyncio.sleep(1 / rate)
 
