@@ -28,6 +28,9 @@ ENGINE = {
     "MALLARD_COOLDOWN_S": "0.5",
 }
 
+# On a busy machine an interpreter alone may take half a minute until it has imported a swarm.
+_WITHIN_S = 100.0
+
 pytestmark = pytest.mark.slow
 
 
@@ -60,7 +63,8 @@ def count(result: SwarmResult, measure: Measure) -> int:
 def test_orders_of_several_workers_find_their_offers(node: Node) -> None:
     progress: list[PhaseProgress] = []
     result = run_swarm(
-        plan(node.url, processes=2, decline_share=0.2, lapse_share=0.1),
+        # Of some 45 orders at least one is declined, and one lapses, but for one run in a million.
+        plan(node.url, processes=2, decline_share=0.3, lapse_share=0.3),
         Credentials(secret=SECRET),
         watch=progress.append,
     )
@@ -171,7 +175,7 @@ def test_command_climbs_and_leaves_lines_and_a_plot(tmp_path: Path) -> None:
         env={name: it for name, it in os.environ.items() if "MALLARD_" not in name},
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=_WITHIN_S,
         check=False,
     )
     assert run.returncode == 1, run.stderr
@@ -212,7 +216,7 @@ def test_invalid_plan_fails_before_anything_starts(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=_WITHIN_S,
         check=False,
     )
     assert run.returncode == 2, run.stderr
