@@ -1,7 +1,10 @@
-"""What tests share: waiting for a condition instead of sleeping."""
+"""What tests share: waiting for a condition instead of sleeping, and ports."""
 
 import asyncio
+import contextlib
 import inspect
+import random
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, overload
@@ -51,6 +54,18 @@ class Standstill:
             late_s = clock() - due_s - (time.process_time() - before_s)
             if late_s > _POLL_S:
                 self.ms += late_s * 1000
+
+
+def port_for_later() -> int:
+    """Return a port for a program that cannot bind a free one itself.
+
+    It is below the ports that the kernel gives out: one of those may be another test's before the
+    program binds it.
+    """
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def at_once(call: Coroutine[Any, Any, T]) -> T:

@@ -53,7 +53,7 @@ def read_place(url: str, token: str, market: str) -> Place:
     request = urllib.request.Request(
         f"{url}/v1/markets/{market}", headers={"Authorization": f"Bearer {token}"}
     )
-    with urllib.request.urlopen(request, timeout=5) as response:
+    with urllib.request.urlopen(request, timeout=25) as response:
         malls = json.load(response)["malls"]
     mall = next(mall for mall in malls if mall["id"] == "chandler-fashion-center")
     first, second = (store["id"] for store in mall["stores"][:2])

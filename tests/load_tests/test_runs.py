@@ -2,7 +2,6 @@
 
 import csv
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from load_tests.credentials import Credentials
 from mallard_engine.workload.nodes import running_nodes
+from tests.support import port_for_later
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a secret that only these runs and their engine know"
@@ -52,8 +52,7 @@ def start(folder: Path, *command: str) -> Started:
     folder.mkdir()
     environment = {name: it for name, it in os.environ.items() if "MALLARD_" not in name}
     # Runs of parallel test workers must not meet on locust's usual port.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
+    port = str(port_for_later())
     environment |= {"LOCUST_MASTER_BIND_PORT": port, "LOCUST_MASTER_NODE_PORT": port}
     process = subprocess.Popen(
         command,

@@ -18,8 +18,9 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from mallard_engine.storage.embedded.server import end_with_parent, free_port
+from mallard_engine.storage.embedded.server import end_with_parent
 from mallard_engine.workload.redis_groups import SERVICE, ask
+from tests.support import port_for_later
 
 _SECRET: Final = "duckling"
 _SENTINEL_NEEDS: Final = (
@@ -65,7 +66,7 @@ class Secured:
 
     def start(self, lines: Sequence[str], *arguments: str) -> int:
         """Start a process that takes only TLS, and return its port."""
-        port = free_port()
+        port = port_for_later()
         home = self.folder / str(port)
         home.mkdir()
         config = home / "redis.conf"
@@ -175,7 +176,7 @@ def secured_cluster(binary: str, folder: Path) -> Iterator[Secured]:
     """Run a cluster of three primaries with a replica each."""
     with _secured(binary, folder) as group:
         for _ in range(6):
-            mode = ("cluster-enabled yes", f"cluster-port {free_port()}", "tls-cluster yes")
+            mode = ("cluster-enabled yes", f"cluster-port {port_for_later()}", "tls-cluster yes")
             timing = ("cluster-node-timeout 1500", "cluster-require-full-coverage no")
             group.start(_server(*mode, *timing, "cluster-replica-validity-factor 0"))
         clients = [group.client(port) for port in group.ports]

@@ -19,6 +19,7 @@ from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_protocol.codes import Role
 from tests import commands
 from tests.engine.gateway.driver_app import open_app
+from tests.support import GUARD_S
 
 ROOT = Path(__file__).parents[4]
 MALLARD = (sys.executable, "-m", "mallard_engine")
@@ -78,6 +79,7 @@ def test_restart_keeps_the_data(tmp_path: Path) -> None:
             json=body,
             headers=headers | {"Idempotency-Key": "k1"},
             trust_env=False,
+            timeout=GUARD_S,
         )
         assert made.status_code == 201, made.text
         second = run("serve", "--port", "0", "--data", str(tmp_path))
