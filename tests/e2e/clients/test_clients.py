@@ -33,7 +33,7 @@ from tests.e2e.app import PNG
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
 from tests.e2e.shop import soon
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 Hire = Callable[..., DriverClient]
 
@@ -334,7 +334,7 @@ async def _go_online(app: DriverClient, place: Place, metres: float = 0) -> None
 
 
 async def _offer_of(app: DriverClient, job: Job) -> Offer:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GUARD_S):
         offer = await anext(app.offers())
     assert [offered.job for offered in offer.jobs] == [job.id]
     return offer

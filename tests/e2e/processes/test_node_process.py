@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import POLICY, make_token
+from tests.e2e.conftest import POLICY, START_WITHIN_S, make_token
 
 SECRET = "another secret of thirty-two bytes or more"
+# Time for three requests of a process that may stand still meanwhile.
+LINGER_S = 5
 
 
 class Process:
@@ -43,7 +45,7 @@ class Process:
             )
         self.port = int(self.wait_for(r"listens on http://127\.0\.0\.1:(\d+)"))
 
-    def wait_for(self, pattern: str, within_s: float = 20) -> str:
+    def wait_for(self, pattern: str, within_s: float = START_WITHIN_S) -> str:
         """Wait for a pattern in the log and return its first group."""
         deadline = time.monotonic() + within_s
         while not (match := re.search(pattern, self.log.read_text(errors="replace"))):
@@ -82,7 +84,7 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
         MALLARD_SECRET="",
         MALLARD_SECRET_FILE=str(secret),
         MALLARD_OPS_PORT="0",
-        MALLARD_DRAIN_LINGER_S="2",
+        MALLARD_DRAIN_LINGER_S=str(LINGER_S),
     )
     processes.append(node)
     ops_port = int(node.wait_for(r"metrics on http://127\.0\.0\.1:(\d+)"))
@@ -109,7 +111,7 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
     assert node.status("/readyz", port=ops_port) == 503
     assert node.status("/v1/markets", token) == 200
     assert node.process.wait(15) == 0
-    assert time.monotonic() - began_s >= 2
+    assert time.monotonic() - began_s >= LINGER_S
     assert "Traceback" not in node.log.read_text()
 
 

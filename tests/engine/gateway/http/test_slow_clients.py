@@ -4,8 +4,14 @@ import asyncio
 import contextlib
 import io
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 
 import pytest
 from PIL import Image
@@ -18,13 +24,28 @@ from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.http_support import PNG, Caller, order, upload
 from tests.engine.gateway.raw_client import RawClient
-from tests.support import eventually
+from tests.support import Standstill, eventually
 
 pytestmark = pytest.mark.finding("A9")
 
 EngineNode = Callable[..., Awaitable[RunningNode]]
+Soon = Callable[..., AbstractContextManager[None]]
 # A body may take 5 s.
 _SOON_S = 3
+
+
+@pytest.fixture
+def soon(standstill: Standstill) -> Soon:
+    """Checks that something takes less than so many seconds, standstills apart."""
+
+    @contextmanager
+    def limited(within_s: float = _SOON_S) -> Iterator[None]:
+        began_s, before_ms = time.monotonic(), standstill.ms
+        yield
+        stood_s = (standstill.ms - before_ms) / 1000
+        assert time.monotonic() - began_s < within_s + stood_s
+
+    return limited
 
 
 def head(node: RunningNode, path: str, sub: str, size: int, role: Role = Role.ORDERS) -> bytes:
@@ -50,23 +71,31 @@ async def slow_bodies(
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/quotes", "/v1/jobs:batch", "/v1/jobs:cancel"])
-async def test_slow_bodies_keep_no_other_request_waiting(node: RunningNode, path: str) -> None:
-    async with slow_bodies(node, path, callers=4), asyncio.timeout(_SOON_S):
-        assert (await Caller(node).submit()).status_code == 201
-        assert (await Caller(node).get("/v1/markets")).status_code == 200
+async def test_slow_bodies_keep_no_other_request_waiting(
+    node: RunningNode, path: str, soon: Soon
+) -> None:
+    async with slow_bodies(node, path, callers=4):
+        with soon():
+            assert (await Caller(node).submit()).status_code == 201
+            assert (await Caller(node).get("/v1/markets")).status_code == 200
 
 
-async def test_slow_lists_of_an_operator_delay_no_service_of_its_name(node: RunningNode) -> None:
+async def test_slow_lists_of_an_operator_delay_no_service_of_its_name(
+    node: RunningNode, soon: Soon
+) -> None:
     slow = slow_bodies(node, "/v1/jobs:batch", callers=1, role=Role.OPERATOR, first=b" " * 70_000)
-    async with slow, asyncio.timeout(_SOON_S):
+    async with slow:
         items = {"items": [{"key": "one", "job": order()}]}
-        answer = await Caller(node, "slow-0").post("/v1/jobs:batch", items)
+        with soon():
+            answer = await Caller(node, "slow-0").post("/v1/jobs:batch", items)
         assert answer.json()["items"][0]["status"] == 201
 
 
-async def test_slow_list_gives_way_to_a_list_of_another_service(node: RunningNode) -> None:
+async def test_slow_list_gives_way_to_a_list_of_another_service(
+    node: RunningNode, soon: Soon
+) -> None:
     async with slow_bodies(node, "/v1/jobs:batch", callers=4, first=b" " * 70_000) as clients:
-        async with asyncio.timeout(_SOON_S):
+        with soon():
             items = {"items": [{"key": "one", "job": order()}]}
             answer = await Caller(node).post("/v1/jobs:batch", items)
             gave_way = await clients[0].answer()
@@ -76,7 +105,7 @@ async def test_slow_list_gives_way_to_a_list_of_another_service(node: RunningNod
 
 
 async def test_one_slow_list_of_each_of_many_services_delays_that_of_another_briefly(
-    node: RunningNode,
+    node: RunningNode, soon: Soon
 ) -> None:
     async with AsyncExitStack() as stack:
         clients = []
@@ -85,7 +114,7 @@ async def test_one_slow_list_of_each_of_many_services_delays_that_of_another_bri
             raw.send(head(node, "/v1/jobs:batch", f"slow-{number}", 1_000_000) + b" " * 70_000)
             clients.append(raw)
         await eventually(lambda: len(node.server.server_state.tasks) >= 16)
-        async with asyncio.timeout(_SOON_S):
+        with soon():
             items = {"items": [{"key": "one", "job": order()}]}
             answer = await Caller(node).post("/v1/jobs:batch", items)
         assert answer.json()["items"][0]["status"] == 201
@@ -94,14 +123,19 @@ async def test_one_slow_list_of_each_of_many_services_delays_that_of_another_bri
         assert int(gave_way.headers["retry-after"]) == 1
 
 
-async def test_slow_image_gives_way_to_that_of_another_driver(node: RunningNode) -> None:
+async def test_slow_image_gives_way_to_that_of_another_driver(
+    node: RunningNode, soon: Soon
+) -> None:
     slow = slow_bodies(node, "/v1/driver/proofs", callers=16, role=Role.DRIVER)
-    async with slow as clients, asyncio.timeout(_SOON_S):
-        assert (await upload(node)).status_code == 201
-        assert (await clients[0].answer()).status == 429
+    async with slow as clients:
+        with soon():
+            assert (await upload(node)).status_code == 201
+            assert (await clients[0].answer()).status == 429
 
 
-async def test_unread_responses_keep_no_other_request_waiting(engine_node: EngineNode) -> None:
+async def test_unread_responses_keep_no_other_request_waiting(
+    engine_node: EngineNode, soon: Soon
+) -> None:
     node = await engine_node(service_rate_per_s=0)
     async with AsyncExitStack() as stack:
         for number in range(16):
@@ -114,7 +148,7 @@ async def test_unread_responses_keep_no_other_request_waiting(engine_node: Engin
             )
             raw.send(request.encode() * 1000)
         await eventually(lambda: len(node.server.server_state.tasks) >= 16)
-        async with asyncio.timeout(1):
+        with soon(1):
             assert (await Caller(node).get("/v1/markets")).status_code == 200
 
 

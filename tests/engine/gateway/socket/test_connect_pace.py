@@ -13,7 +13,7 @@ from mallard_engine.gateway.socket.connect_pace import ConnectPace, NoTurn
 from mallard_protocol.codes import Close
 from tests.engine.gateway.conftest import NEAR, RunningNode
 from tests.engine.gateway.driver_app import open_app
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 class Clock:
@@ -54,7 +54,7 @@ async def test_driver_who_leaves_while_waiting_keeps_no_turn() -> None:
     await eventually(lambda: pace.waiting == 0)
     go_on.set()
     await asyncio.gather(*hellos[:-1])
-    async with asyncio.timeout(5), pace.turn():
+    async with asyncio.timeout(GUARD_S), pace.turn():
         pass
 
 
@@ -80,7 +80,7 @@ async def test_hello_whose_turn_does_not_come_is_refused(monkeypatch: pytest.Mon
             async with pace.turn():
                 pass
         assert pace.waiting == 0
-    async with asyncio.timeout(5), pace.turn():
+    async with asyncio.timeout(GUARD_S), pace.turn():
         pass
 
 

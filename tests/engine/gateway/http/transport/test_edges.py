@@ -15,6 +15,7 @@ import redis
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, RunningNode
 from tests.engine.gateway.http_support import PROBLEM, Caller, order, pointers, problem
+from tests.support import GUARD_S
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ async def raw(node: RunningNode, request: bytes) -> tuple[int, dict[str, str], b
     """Send raw bytes; return status, headers and body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", node.server.port)
     writer.write(request)
-    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode("latin-1")
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), GUARD_S)).decode("latin-1")
     status, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value for name, _, value in (it.partition(": ") for it in lines)}
     body = b""
