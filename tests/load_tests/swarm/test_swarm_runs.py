@@ -92,7 +92,7 @@ def test_sale_is_measured_separately(node: Node) -> None:
             node.url, name="sale", crowd=30, decline_share=0.0, lapse_share=0.0, grace_s=3.0
         )
         async with Swarm(sales, Credentials(secret=SECRET)) as swarm:
-            result = await swarm.phase(rate=5.0, seconds=2.0, during=sale)
+            result = await swarm.phase(rate=6.0, seconds=2.0, during=sale)
             await swarm.drain(10.0)
             return result
 
