@@ -2,17 +2,20 @@
 
 import argparse
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from mallard_engine.config.settings import ConfigError, Settings, load_settings
 from mallard_engine.core.places.markets import Market, Places, PlacesError
+from mallard_protocol.fields import ID_PATTERN
 
 PLACES_VARIABLE = "MALLARD_PLACES"
 
 N = TypeVar("N", int, float)
+_ID: Final = re.compile(ID_PATTERN)
 _WORDS: Mapping[object, str] = {int: "whole number", float: "number"}
 
 
@@ -31,6 +34,13 @@ def number(kind: type[N], low: N, high: N) -> Callable[[str], N]:
         return value
 
     return read
+
+
+def identifier(text: str) -> str:
+    """Check an id or the name of a token's holder; an argparse type."""
+    if not _ID.match(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1-64 of A-Z a-z 0-9 _ . : -")
+    return text
 
 
 def interrupt_on_sigterm() -> None:

@@ -380,8 +380,12 @@ class Settings:
 
 
 def _check_url(text: str, name: str) -> None:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(text)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an open bracket, or a port that is none
+        is_one = False
+    if not is_one or parts.query or parts.fragment:
         raise ConfigError(f"{text!r} is not an http or https address", name)
 
 

@@ -12,7 +12,7 @@ from mallard_client import OperatorClientSync, OrderClientSync
 from mallard_client.orders.requests import JobFilter
 from mallard_engine.cli.live.engine import PATIENCE, add_engine_flags, call_engine
 from mallard_engine.cli.live.tables import age, clock, duration, table
-from mallard_engine.cli.options import number
+from mallard_engine.cli.options import identifier, number
 from mallard_engine.input_files import quoted
 from mallard_protocol.codes import MAX_PAGE, Role
 from mallard_protocol.control import AlertState, AlertView
@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         "--state",
         action="append",
         metavar="S",
-        choices=list(JobState),
+        choices=[state.value for state in JobState],
         help=f"only in this state; may be repeated: {', '.join(JobState)}",
     )
     jobs.add_argument("--external-id", metavar="ID", help="only with this external id")
@@ -54,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
         )
     jobs.add_argument(
         "--service",
+        type=identifier,
         metavar="NAME",
         help="only of this order service, as it sees them (default: all, as operators see them)",
     )
@@ -68,7 +69,10 @@ def add_parser(subparsers: Any) -> None:
     alerts = kinds.add_parser("alerts", help="alerts of the last days, newest first")
     alerts.add_argument("--market", metavar="M", help="only of this market")
     alerts.add_argument(
-        "--state", metavar="S", choices=list(AlertState), help="open or acknowledged"
+        "--state",
+        metavar="S",
+        choices=[state.value for state in AlertState],
+        help="open or acknowledged",
     )
     for action in kinds.choices.values():
         action.add_argument(

@@ -86,9 +86,11 @@ def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
 
 def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
     """Serve on an external Redis; check it first, for a readable error."""
-    if missing := exposure(url):
-        _log.warning("the connection to Redis is not protected", redis=_host_of(url), why=missing)
     try:
+        if missing := exposure(url):
+            _log.warning(
+                "the connection to Redis is not protected", redis=_host_of(url), why=missing
+            )
         demands = _demands(settings, places)
         fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False, demands=demands)
     except ValueError as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mallard_client import OrderClientSync
 from mallard_client.errors import ApiProblem, BadAnswer, ClientError, Unreachable
 from mallard_engine.cli.live.following import failures, follow
-from mallard_engine.cli.options import add_settings_flags, number, settings_of
+from mallard_engine.cli.options import add_settings_flags, identifier, number, settings_of
 from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth.token_keys import load_token_keys
 from mallard_engine.gateway.auth.tokens import Tokens
@@ -38,7 +38,11 @@ def add_parser(subparsers: Any) -> None:
         help="address of the engine (default: http://127.0.0.1:8000)",
     )
     parser.add_argument(
-        "--service", default="cli", metavar="NAME", help="service that owns the jobs (default: cli)"
+        "--service",
+        type=identifier,
+        default="cli",
+        metavar="NAME",
+        help="service that owns the jobs (default: cli)",
     )
     parser.add_argument(
         "--wait-s",

@@ -1,13 +1,13 @@
 """`mallard token`: print bearer tokens for drivers, order services, operators and shops."""
 
 import argparse
-import re
 from typing import Any, Final
 
 from mallard_engine.cli.live.engine import tokens_of
 from mallard_engine.cli.live.links import links_of
 from mallard_engine.cli.options import (
     add_settings_flags,
+    identifier,
     market_named,
     number,
     places_of,
@@ -17,11 +17,9 @@ from mallard_engine.config.settings import ConfigError
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.auth.sign_in import PAGE_OF
 from mallard_protocol.codes import Role
-from mallard_protocol.fields import ID_PATTERN
 
 _DAY_S: Final = 86_400
 _LONGEST_TTL_S: Final = 10 * 366 * _DAY_S
-_ID: Final = re.compile(ID_PATTERN)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     )
     roles = parser.add_subparsers(metavar="ROLE", dest="role", required=True)
     driver = roles.add_parser(Role.DRIVER.value, help="one token for each driver")
-    driver.add_argument("ids", nargs="+", metavar="ID", type=_id, help="id of a driver")
+    driver.add_argument("ids", nargs="+", metavar="ID", type=identifier, help="id of a driver")
     driver.add_argument("--market", required=True, metavar="M", help="the drivers' market")
     for role, help_text in (
         (Role.ORDERS, "a token for an order service"),
@@ -39,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         (Role.STORE, "a token for the counter of a shop"),
     ):
         one = roles.add_parser(role.value, help=help_text)
-        one.add_argument("ids", nargs=1, metavar="NAME", type=_id, help="name of its holder")
+        one.add_argument("ids", nargs=1, metavar="NAME", type=identifier, help="name of its holder")
         if role is not Role.STORE:
             one.add_argument(
                 "--market",
@@ -104,9 +102,3 @@ def _check_store(places: Places, mall: str, store: str) -> None:
         raise ConfigError(f"there is no mall {mall!r}")
     if store not in (known := places.malls[mall].stores):
         raise ConfigError(f"{mall} has no store {store!r}: it has {', '.join(known)}")
-
-
-def _id(text: str) -> str:
-    if not _ID.match(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1-64 of A-Z a-z 0-9 _ . : -")
-    return text

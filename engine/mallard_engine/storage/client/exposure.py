@@ -8,6 +8,7 @@ def exposure(url: str) -> str | None:
     """Return what the connection to a Redis on another host lacks, or None.
 
     A server on this host needs neither: its socket or loopback address is not on the network.
+    Raises `ValueError` if a host cannot be read.
     """
     scheme, _, rest = url.partition("://")
     if scheme == "unix":

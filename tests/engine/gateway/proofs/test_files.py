@@ -101,6 +101,11 @@ async def test_bucket_that_fails_answers_503(engine_node: NodeFactory, endpoint:
         ({"proofs_bucket": "b", "proofs": "images"}, "both set"),
         ({"public_url": "api.example"}, "not an http or https address"),
         ({"public_url": "https://api.example/?x=1"}, "not an http or https address"),
+        ({"public_url": "https://[::1"}, "not an http or https address"),
+        ({"map_style_url": "https://[::1/style.json"}, "not an http or https address"),
+        ({"map_style_url": "https://:443/style.json"}, "not an http or https address"),
+        ({"proofs_bucket": "b", "proofs_endpoint": "http://s3:99999"}, "not an http or https"),
+        ({"proofs_bucket": "b", "proofs_endpoint": "http://s3:a"}, "not an http or https"),
     ],
 )
 def test_wrong_settings_are_refused(flags: dict[str, str], why: str) -> None:
