@@ -49,6 +49,7 @@ from mallard_engine.gateway.socket.transport.unsent import (
     limit_unsent_bytes,
     limit_unsent_time,
 )
+from mallard_engine.gateway.socket.transport.upgrade import is_driver_target
 from mallard_protocol.codes import ProblemCode
 
 HEAD_WITHIN_S: Final = 5.0
@@ -247,8 +248,9 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self._expect_body(self.loop.time())
 
     def _upgrade(self, head: bytes) -> None:
-        """Switch to WebSocket, or treat a request for any other upgrade as a plain one."""
-        if self._should_upgrade() and self.scope["method"] == "GET":
+        """Switch to WebSocket on the drivers' path; treat any other request as a plain one."""
+        wants_socket = self._should_upgrade() and self.scope["method"] == "GET"
+        if wants_socket and is_driver_target(self.url):
             self._switch_to_websocket()
             return
         plain = without_upgrade(head)

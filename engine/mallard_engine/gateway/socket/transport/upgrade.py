@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 DRIVER_PATH: Final = b"/v1/driver"
 
@@ -32,6 +33,12 @@ _CONNECTIONS: Final = frozenset({b"upgrade", b"keep-alive, upgrade"})
 # Extensions are ignored, but must be spelled as extensions.
 _ONE: Final = rb"[a-z-]+(?:; ?[a-z_]+(?:=[0-9]+)?)*"
 _PLAIN_EXTENSIONS: Final = re.compile(rb"%s(?:, ?%s)*" % (_ONE, _ONE))
+
+
+def is_driver_target(url: bytes) -> bool:
+    """Whether a request's target is the path of driver sockets, with or without a query."""
+    path = url.partition(b"?")[0]
+    return path == DRIVER_PATH or (b"%" in path and unquote_to_bytes(path) == DRIVER_PATH)
 
 
 def plain_key(url: bytes, headers: Sequence[Header], size: int) -> bytes | None:

@@ -118,6 +118,29 @@ async def test_upgrade_to_http_2_is_ignored(node: RunningNode) -> None:
         assert (await client.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (b"/v1/driver/", 404),
+        (b"/v1/nowhere", 404),
+        (b"*", 404),
+        (b"/v1/jobs", 401),
+        (b"http://x/v1/driver", 426),
+        (b"/livez", 200),
+    ],
+)
+async def test_handshake_elsewhere_is_a_plain_request(
+    node: RunningNode, path: bytes, status: int
+) -> None:
+    head = HANDSHAKE.replace(b"/v1/driver", path)
+    async with await RawClient.open(node.server.port) as client:
+        answer = await client.ask(head + b"\r\n")
+        assert answer.status == status
+        if status != 200:
+            assert json.loads(answer.body)["status"] == status
+        assert (await client.ask(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")).status == 200
+
+
 @pytest.mark.finding("A13")
 @pytest.mark.parametrize("pause", [False, True])
 async def test_frames_after_the_handshake_are_handled(node: RunningNode, *, pause: bool) -> None:
