@@ -149,6 +149,8 @@ def _problem_responses(operation: Operation) -> dict[str, Any]:
     codes = {*operation.problems, _P.INTERNAL}
     if operation.roles:
         codes |= {*_WITH_TOKEN}
+        if Role.STORE not in operation.roles and operation.status != 101:
+            codes.add(_P.NOT_FOUND)  # to a counter, nothing else exists
     if operation.body is not None or operation.media_types:
         codes |= {*_WITH_BODY}
     ordered = sorted(codes, key=lambda code: (PROBLEMS[code].status, code.value))

@@ -134,6 +134,14 @@ def test_operation_ids_are_unique() -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_answer_to_tokens_of_counters_is_declared() -> None:
+    for path, operation in operations():
+        roles = {role for it in operation["security"] for role in it.get("bearer", [])}
+        if roles and "store" not in roles and "101" not in operation["responses"]:
+            codes = operation["responses"]["404"]["x-problem-codes"]
+            assert "not_found" in codes, path
+
+
 def test_path_parameters_are_declared() -> None:
     for path, operation in operations():
         declared = {it["name"] for it in operation["parameters"] if it["in"] == "path"}
