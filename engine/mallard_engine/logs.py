@@ -81,7 +81,8 @@ def configure_logging(
         )
     )
     # The console renders tracebacks itself; in JSON they are a field, redacted with the rest.
-    last: list[Processor] = [structlog.processors.format_exc_info] if json else []
+    first: list[Processor] = [structlog.processors.format_exc_info] if json else []
+    last: list[Processor] = [] if json else [escape_unprintable]  # JSON escapes all of it
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -94,8 +95,9 @@ def configure_logging(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *last,
+                *first,
                 redact,
+                *last,
                 renderer,
             ],
         )
@@ -113,6 +115,26 @@ def configure_logging(
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Redact the fields and texts of an event that no log may hold."""
     return {key: _clean(key, value) for key, value in event.items()}
+
+
+def escape_unprintable(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what would control a terminal, or end the line, in the fields of an event.
+
+    Fields may hold text of clients, such as the path of a request. The message is ours or a
+    library's, and may have several lines.
+    """
+    return {
+        key: _escaped(value) if isinstance(value, str) and key != "event" else value
+        for key, value in event.items()
+    }
+
+
+def _escaped(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        it if it.isprintable() else it.encode("unicode_escape").decode("ascii") for it in text
+    )
 
 
 def _clean(key: str, value: Any) -> Any:

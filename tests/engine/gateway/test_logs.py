@@ -76,18 +76,42 @@ def test_traceback_is_redacted(log: io.StringIO) -> None:
     assert JWT not in log.getvalue()
 
 
-def test_console_shows_no_local_variables() -> None:
+@pytest.fixture
+def console() -> Iterator[io.StringIO]:
+    """Console logs of this test."""
     stream = io.StringIO()
     root = logging.getLogger()
     before = root.handlers
     configure_logging("console", "info", stream)
-    try:
-        _fail_with_a_local("hunter2")
-    finally:
-        structlog.reset_defaults()
-        root.handlers = before
-    assert "ZeroDivisionError" in stream.getvalue()
-    assert "hunter2" not in stream.getvalue()
+    structlog.configure(cache_logger_on_first_use=False)
+    yield stream
+    structlog.reset_defaults()
+    root.handlers = before
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", r"path=a\x1b[31mb"),
+        ("a\x00\x9b\u2028\u202eb", r"path=a\x00\x9b\u2028\u202eb"),
+        ("a\r\nnode down", "nnode down'"),
+        ("/v1/é/\U0001f986", "path=/v1/é/\U0001f986"),
+    ],
+)
+def test_console_escapes_what_a_terminal_obeys(console: io.StringIO, text: str, shown: str) -> None:
+    structlog.get_logger("engine").info("operator call", path=text)
+    logging.getLogger("asyncio").warning("two\nlines")
+    written = console.getvalue()
+    assert shown in written
+    assert "two\nlines" in written
+    assert written.replace("\n", "").isprintable()
+    assert written.count("\n") == 3
+
+
+def test_console_shows_no_local_variables(console: io.StringIO) -> None:
+    _fail_with_a_local("hunter2")
+    assert "ZeroDivisionError" in console.getvalue()
+    assert "hunter2" not in console.getvalue()
 
 
 def _fail_with_a_local(password: str) -> None:
