@@ -2,24 +2,39 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
 # A turn that is closer than this share of the interval is left out.
 _LEAST_REST: Final = 0.25
+# Turns move by at most this much earlier or later at once: a pause between two grows hardly.
+_EARLIER_S: Final = 0.1
+_LATER_S: Final = 0.002
+# Turns that are too early by less than this move later, not earlier by nearly a second.
+_NEAR_S: Final = 0.02
+# Turns this close stay, as those who wait for different moments are apart while turns move. What is
+# known of another process's clock is wrong by some milliseconds.
+_CLOSE_S: Final = 0.008
 
 
-class _Turns(NamedTuple):
+@dataclass(slots=True)
+class _Turns:
     """The turns of an event loop.
 
     Attributes:
-        start_s: When the first one was asked for.
+        first_s: When the first one was asked for.
+        start_s: Turns are multiples of their intervals since then.
         waiting: By moment: who waits for it, and whether it comes first.
     """
 
-    start_s: float
-    waiting: dict[float, dict[asyncio.Future[None], bool]]
+    first_s: float
+    start_s: float = field(init=False)
+    waiting: dict[float, dict[asyncio.Future[None], bool]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.start_s = self.first_s
 
 
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
@@ -71,14 +86,15 @@ def turn(interval_s: float, *, first: bool = False) -> asyncio.Future[None]:
 
     Periodic work that awaits its turns runs at the same moments, whatever each of it takes: one
     timer ends all that wait for a moment. Their calls share a write to Redis (see `Link`), and wake
-    this process and Redis once. Each process has moments of its own.
+    this process and Redis once. Each process has moments of its own, unless it shares them with
+    others (`move_turns`).
 
     Args:
         interval_s: the interval.
         first: this future ends before those of the same moment.
     """
     loop = asyncio.get_running_loop()
-    turns = _turns.setdefault(loop, _Turns(loop.time(), {}))
+    turns = _turns.setdefault(loop, _Turns(loop.time()))
     number = int((loop.time() - turns.start_s) / interval_s + _LEAST_REST) + 1
     due_s = turns.start_s + number * interval_s
     if due_s not in turns.waiting:
@@ -90,6 +106,24 @@ def turn(interval_s: float, *, first: bool = False) -> asyncio.Future[None]:
     # One that is cancelled would keep the event loop alive.
     future.add_done_callback(lambda ended: waiting.pop(ended, None))
     return future
+
+
+def move_turns(clock_s: float | None) -> None:
+    """Move the turns of this event loop a little towards the full seconds of a clock.
+
+    Called twice a second, it brings them there within five seconds. A pause between two turns gets
+    shorter by up to 0.1 s meanwhile, or longer by 2 ms.
+
+    Args:
+        clock_s: what the clock shows now; None: move towards the moments of this process's own.
+    """
+    loop = asyncio.get_running_loop()
+    if (turns := _turns.get(loop)) is None:
+        return
+    aim_s = turns.first_s if clock_s is None else loop.time() - clock_s
+    late_s = (turns.start_s - aim_s + _NEAR_S) % 1.0 - _NEAR_S
+    if abs(late_s) > _CLOSE_S:
+        turns.start_s -= max(-_LATER_S, min(late_s, _EARLIER_S))
 
 
 def is_turn(interval_s: float) -> bool:

@@ -2,11 +2,12 @@
 
 import asyncio
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.tasks import cancel, cooperative, in_full, in_parts, is_turn, turn
+from mallard_engine.tasks import cancel, cooperative, in_full, in_parts, is_turn, move_turns, turn
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -146,3 +147,39 @@ def test_turn_is_known_a_quarter_of_its_interval_before_and_after() -> None:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         found = runner.run(seen())
     assert found == [True, True, False, False, True, True, True, False]
+
+
+def test_turns_move_to_the_seconds_of_a_clock_and_back() -> None:
+    """Within five seconds, while no pause grows by more than 2 ms."""
+    own_s, clock_is_ahead_s = 0.3, 0.45
+    moments: list[float] = []
+
+    async def follow(clock_is_ahead_s: float | None) -> float:
+        """Return how long after a full second the turns are after five seconds."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + 5.0
+        while loop.time() < ends_s:
+            await turn(0.5)
+            moments.append(loop.time())
+            ahead_s = clock_is_ahead_s
+            move_turns(None if ahead_s is None else loop.time() + ahead_s)
+        second_s = moments[-1 if is_turn(1.0) else -2]
+        return round((second_s + (clock_is_ahead_s or 0.0)) % 1.0, 6) % 1.0
+
+    async def all_of_it() -> list[float]:
+        await asyncio.sleep(own_s)
+        await turn(0.5)
+        # The same clock, once read a little too late, and once after it was set back a little.
+        clocks = (clock_is_ahead_s, clock_is_ahead_s - 0.005, clock_is_ahead_s - 0.011, None)
+        return [await follow(clock) for clock in clocks]
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(all_of_it()) == [0.0, 0.995, 0.993, own_s]
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
+    assert min(pauses) >= 0.4 - 1e-6
+    assert max(pauses) <= 0.502 + 1e-6
+
+
+async def test_turns_that_nothing_has_waited_for_do_not_move() -> None:
+    move_turns(0.0)
+    assert is_turn(1.0)

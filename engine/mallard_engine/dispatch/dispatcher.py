@@ -162,6 +162,11 @@ class Dispatcher:
         """The markets whose maintenance is this node's."""
         return self._leases.share
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no node has had drivers to look after for some seconds."""
+        return self._leases.is_at_rest
+
     async def start(self) -> None:
         """Take the leases and start heartbeats and sweeps.
 

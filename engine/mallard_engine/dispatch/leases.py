@@ -199,6 +199,11 @@ class NodeLeases:
             await self._each("beat", map(self._renew, batch))
 
     @property
+    def is_at_rest(self) -> bool:
+        """Whether no node has had drivers to look after for some beats."""
+        return not self._is_spread
+
+    @property
     def _is_spread(self) -> bool:
         """Whether the nodes share the markets, which they do for one beat longer than they need."""
         return any(self._lately)

@@ -56,7 +56,7 @@ from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Look, Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_engine.storage.redis_storage import RedisStorage
-from mallard_engine.tasks import turn
+from mallard_engine.tasks import move_turns, turn
 from mallard_engine.travel.sources import TravelSources, travel_sources
 from mallard_protocol.codes import STORE_DOWN_CLOSE_S, Close
 
@@ -411,6 +411,9 @@ class Node:
         inspect_s = clock() + _INSPECT_S
         while True:
             await turn(_CHECK_S)
+            # Redis handles what nodes at rest send at the same time without waking for each. With
+            # drivers, each node has moments of its own: calls would wait for all nodes' leases.
+            move_turns(self.store.now_ms() / 1000 if self.dispatcher.is_at_rest else None)
             if self._storage_server is not None:
                 self._supervise(self._storage_server)
             if clock() >= inspect_s:

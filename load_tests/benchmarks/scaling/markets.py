@@ -24,6 +24,8 @@ from mallard_engine.workload.nodes import running_nodes, running_redis
 _SETTLES_S: Final = 5.0
 # Until nodes without drivers are at rest; see `dispatch/leases.py`.
 RESTS_S: Final = 12.0
+# Until such nodes share their moments as well; see `tasks.move_turns`.
+_SHARES_MOMENTS_S: Final = 22.0
 _DEGREES: Final = 0.1
 
 
@@ -116,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     rows = []
     for nodes in options.nodes:
-        cost = idle_cost(options.markets, nodes, options.seconds, settles_s=RESTS_S)
+        cost = idle_cost(options.markets, nodes, options.seconds, settles_s=_SHARES_MOMENTS_S)
         rows.append((str(nodes), *map(three_digits, (*cost, cost.node + cost.redis))))
     columns = (
         *("nodes", "a node, % of a core", "Redis, %"),

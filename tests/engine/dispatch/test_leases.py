@@ -179,6 +179,7 @@ async def test_every_other_beat_is_left_out_while_no_node_has_drivers(
     member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = await member("a"), await member("b")
+    assert not a.leases.is_at_rest
     met = _count_meetings(monkeypatch, a, b)
     await _calm(clock, a, b)
     met.clear()
@@ -188,6 +189,7 @@ async def test_every_other_beat_is_left_out_while_no_node_has_drivers(
     for _ in range(6):
         await a.leases.beat(may_rest=False)
     assert met == ["a"] * 9
+    assert a.leases.is_at_rest
     b.leases.share_is_live = True
     for _ in range(2):
         await b.leases.beat()
@@ -195,6 +197,7 @@ async def test_every_other_beat_is_left_out_while_no_node_has_drivers(
     for _ in range(6):
         await a.leases.beat()
     assert len(met) >= 5  # the first of them may have been left out
+    assert not a.leases.is_at_rest
 
 
 async def test_one_node_maintains_all_markets_while_no_node_has_drivers(
