@@ -198,8 +198,8 @@ async def inspect(
 
 
 async def _facts(call: Call) -> Facts:
-    info = _fields(await _if_permitted(call("INFO")))
-    config = await _config(call)
+    told, config = await asyncio.gather(_if_permitted(call("INFO")), _config(call))
+    info = _fields(told)
     cluster = None
     if info is not None and info.get("cluster_enabled") == "1":
         cluster = _fields(await _if_permitted(call("CLUSTER", "INFO")))

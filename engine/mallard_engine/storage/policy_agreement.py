@@ -4,6 +4,7 @@ Nodes with different policies all work, so the market behaves sometimes by one p
 by another. That is normal for a minute during a deployment, and a mistake after it.
 """
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -39,8 +40,8 @@ async def disagreements(
     `call` sends a command; its exceptions are passed on.
     """
     entry = json.dumps({"at_ms": now_ms, "policies": dict(prints)})
-    await call("HSET", KEY, node, entry)
-    flat = await call("HGETALL", KEY)
+    # Together: an idle Redis wakes once for both.
+    _, flat = await asyncio.gather(call("HSET", KEY, node, entry), call("HGETALL", KEY))
     others = dict(zip(flat[::2], flat[1::2], strict=True))
     others.pop(node.encode(), None)
     fresh: dict[str, Mapping[str, str]] = {}

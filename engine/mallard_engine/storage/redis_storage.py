@@ -205,21 +205,27 @@ class RedisStorage:
         Raises:
             StoreUnavailable: the server cannot be reached.
         """
-        call = self.runner.link.call
         demands = self.runner.demands
-        found = await inspect(self.runner.link, embedded=self._embedded, demands=demands)
-        texts = [finding.text for finding in found]
-        if self._node:
-            now_ms = await self._server_ms()
-            # A refused write, and a cluster's server that is away, show in `warnings`.
-            with contextlib.suppress(LinkReplyError, StoreUnavailable):
-                texts += await disagreements(call, self._node, self._prints, now_ms)
+        # Together, as an idle Redis wakes for each write.
+        found, disputes = await asyncio.gather(
+            inspect(self.runner.link, embedded=self._embedded, demands=demands),
+            self._disagreements(),
+        )
+        texts = [*(finding.text for finding in found), *disputes]
         markets = self.runner.keys if archived is None else archived
         texts += await self._inspect_archives(sorted(markets))
         before, self._warnings = self._warnings, tuple(texts)
         for text in self._warnings:
             if text not in before:
                 _log.warning("the store's configuration should be changed", why=text)
+
+    async def _disagreements(self) -> list[str]:
+        if self._node:
+            # A refused write, and a cluster's server that is away, show in `warnings`.
+            with contextlib.suppress(LinkReplyError, StoreUnavailable):
+                call, now_ms = self.runner.link.call, self.now_ms()
+                return await disagreements(call, self._node, self._prints, now_ms)
+        return []
 
     async def _inspect_archives(self, markets: Sequence[str]) -> list[str]:
         """Read how far the archives are behind; return what is to be said about it."""

@@ -44,3 +44,42 @@ async def test_wish_to_drain_is_read_each_time(world: World) -> None:
     asked = await world.store.nodes.ask_drain(NODE, "boss")
     for _ in range(2):
         assert await world.store.nodes.announce(report) == asked
+
+
+async def _scripts(world: World) -> int:
+    stats = await world.redis.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+async def test_report_is_repeated_without_a_script(world: World) -> None:
+    report = _report(world)
+    await world.store.nodes.announce(report)
+    asked = await world.store.nodes.ask_drain(NODE, "boss")
+    before = await _scripts(world)
+    for _ in range(4):
+        world.clock.now_ms += 1_000
+        assert await world.store.nodes.announce(report) == asked
+    assert await _scripts(world) == before
+
+
+async def test_report_that_redis_has_lost_is_written_again(world: World) -> None:
+    report = _report(world)
+    await world.store.nodes.announce(report)
+    await world.redis.delete(_KEY)
+    for _ in range(2):
+        await world.store.nodes.announce(report)
+    (known,) = await world.store.nodes.all()
+    assert known.report == report
+
+
+async def test_report_is_repeated_on_a_full_redis(world: World) -> None:
+    report = _report(world)
+    await world.store.nodes.announce(report)
+    await world.redis.config_set("maxmemory", 1)
+    try:
+        for _ in range(2):
+            world.clock.now_ms += 1_000
+            await world.store.nodes.announce(report)
+    finally:
+        await world.redis.config_set("maxmemory", 0)
+    assert await _seen(world) == world.now

@@ -151,3 +151,28 @@ async def test_nodes_with_different_policies_warn(redis_url: str) -> None:
         assert any("policies of phoenix differ" in text for text in stores[0].warnings)
     finally:
         await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_inspection_begins_with_one_write(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RedisStorage(redis_url, {"phoenix": POLICY}, node="one")
+    await store.connect()
+    link, begun, may_answer = store.runner.link, list[object](), asyncio.Event()
+    answered = link.call
+
+    async def call(*command: str | bytes | float) -> Any:
+        begun.append(command[0])
+        await may_answer.wait()
+        return await answered(*command)
+
+    monkeypatch.setattr(link, "call", call)
+    try:
+        inspecting = asyncio.create_task(store.inspect())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sorted(map(str, begun)) == ["CONFIG", "HGETALL", "HSET", "INFO"]
+        may_answer.set()
+        await inspecting
+    finally:
+        await store.close()
