@@ -50,7 +50,7 @@ local function next_limit(rec, pos)
 end
 
 -- Adds the driver to `coming` or removes it. The caller must save the record: it holds the driver's
--- place in the index.
+-- place in the index. The mall gets a round if jobs wait in its queue, whose key is derived.
 local function index_coming(id, rec, pos)
   local mall = bound_for(rec)
   if mall and not may_be_asked(rec, pos) then mall = nil end
@@ -58,7 +58,7 @@ local function index_coming(id, rec, pos)
     redis.call('ZREM', K.coming, rec.coming .. '/' .. id)
   end
   if mall and redis.call('ZADD', K.coming, 0, mall .. '/' .. id) == 1
-    and redis.call('HLEN', K.waiting) > 0 then
+    and redis.call('EXISTS', K.due:sub(1, -4) .. 'queue:' .. mall) == 1 then
     effects.malls[#effects.malls + 1] = mall
   end
   rec.coming = mall

@@ -195,6 +195,17 @@ async def test_new_block_end_makes_the_driver_a_candidate_again(
     assert (await world.record()).jobs[0].job == on_its_way.job
 
 
+async def test_driver_on_its_way_wakes_no_mall_where_nothing_waits(
+    world: World, on_its_way: JobRef
+) -> None:
+    await world.submit(mall="another-mall")
+    answered = await world.store.drivers.status(
+        MARKET, "ann", Wish.AVAILABLE, world.now + 9_000_000
+    )
+    assert await world.coming() == {HERE}
+    assert answered.effects.malls == ()
+
+
 async def test_add_on_is_one_fitting_job_of_the_same_mall(world: World, on_its_way: JobRef) -> None:
     elsewhere = await world.submit(mall="another-mall")
     assert (await world.store.offers.make(world.plan(elsewhere, 0, "ann"))).verdict == "nobody"
