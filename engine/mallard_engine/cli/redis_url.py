@@ -8,7 +8,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.embedded.server import EmbeddedServer
+
+
+def check_url(settings: Settings) -> None:
+    """Raise `ConfigError` if `redis_url` is set and cannot be used."""
+    if settings.redis_url:
+        try:
+            Store(settings.redis_url)
+        except ValueError as error:
+            raise ConfigError(f"redis_url: {error}") from error
 
 
 @contextlib.contextmanager
@@ -18,6 +28,7 @@ def redis_url(settings: Settings) -> Iterator[str]:
     If no node runs that server, it is started for the audit. It loads its append-only file and
     writes nothing. Overdue work is not a violation then, as no node could have done it.
     """
+    check_url(settings)
     if settings.redis_url:
         yield settings.redis_url
         return

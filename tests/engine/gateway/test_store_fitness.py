@@ -183,7 +183,7 @@ def test_serve_refuses_a_cluster_in_one_line(
 )
 def test_serve_refuses_an_unsupported_store(url: str, tmp_path: Path, places: Places) -> None:
     settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
-    with pytest.raises(ConfigError, match=r"^redis "):
+    with pytest.raises(ConfigError, match=r"^redis_url: "):
         serve._serve_on(settings, places, url, lambda: (settings, places))
 
 

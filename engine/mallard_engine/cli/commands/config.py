@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from mallard_engine.cli.options import add_settings_flags, places_of, settings_of
+from mallard_engine.cli.redis_url import check_url
 from mallard_engine.gateway.auth.token_keys import load_token_keys
 from mallard_engine.metrics import Metrics
 from mallard_engine.travel.sources import travel_sources
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if settings.has_token_key:  # otherwise a node creates a key, which a check must not do
         load_token_keys(settings)
+    check_url(settings)
     places = places_of(settings)
     travel_sources(settings, places, Metrics())
     for name, value in _shown(settings):

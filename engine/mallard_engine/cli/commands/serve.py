@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from mallard_engine.cli.options import add_settings_flags, places_of, settings_of
+from mallard_engine.cli.redis_url import check_url
 from mallard_engine.config.settings import ConfigError, Settings
 from mallard_engine.core.places.markets import Places
 from mallard_engine.gateway.gc_tuning import collect_and_freeze
@@ -86,15 +87,11 @@ def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
 
 def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
     """Serve on an external Redis; check it first, for a readable error."""
-    try:
-        if missing := exposure(url):
-            _log.warning(
-                "the connection to Redis is not protected", redis=_host_of(url), why=missing
-            )
-        demands = _demands(settings, places)
-        fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False, demands=demands)
-    except ValueError as error:
-        raise ConfigError(f"redis {_host_of(url)}: {error}") from error
+    check_url(settings)
+    if missing := exposure(url):
+        _log.warning("the connection to Redis is not protected", redis=_host_of(url), why=missing)
+    demands = _demands(settings, places)
+    fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False, demands=demands)
     return _serve(settings, places, url, f"redis {_host_of(url)}", None, read) if fit else 1
 
 
@@ -233,4 +230,4 @@ def _raise_open_file_limit() -> None:
 
 def _host_of(url: str) -> str:
     """A Redis URL without its user, password and parameters, of which some are passwords."""
-    return url.rpartition("//")[2].rpartition("@")[2].partition("?")[0]
+    return url.partition("://")[2].partition("?")[0].rpartition("@")[2]

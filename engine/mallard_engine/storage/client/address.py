@@ -1,17 +1,25 @@
 """Parses a `redis://` URL: where the server is, and the commands that open a connection."""
 
 import asyncio
+import inspect
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Any, Final, Protocol, Self, TypeVar
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
+import redis
 from redis.asyncio.connection import SSLConnection, parse_url
 
 P = TypeVar("P", bound=asyncio.Protocol)
 
 _DEFAULT_PORT = 6379
+_PARAMETERS: Final = frozenset({"db", "username", "password"})
+_TLS_PARAMETERS: Final = frozenset(
+    name for name in inspect.signature(SSLConnection).parameters if name.startswith("ssl_")
+)
+_HINT: Final = " (in a password, write / as %2F, ? as %3F and # as %23)"
+_TLS_SECRETS: Final = frozenset({"ssl_password", "ssl_ca_data"})
 
 
 class Way(Protocol):
@@ -72,15 +80,15 @@ class Address:
     def parse(cls, url: str) -> Self:
         """Parse a URL. Raises `ValueError` for another scheme or a wrong parameter."""
         scheme, _, rest = url.partition("://")
-        if "," in rest and scheme != "unix":
+        if "," in rest.partition("?")[0].rpartition("@")[2] and scheme != "unix":
             raise ValueError(
                 "a list of hosts needs redis+sentinel://HOST:PORT,…/SERVICE or "
                 "redis+cluster://HOST:PORT,…"
             )
-        parts: dict[str, Any] = dict(parse_url(url))
+        parts = _options(url)
         tls = None
         if parts.get("connection_class") is SSLConnection:
-            tls = SSLConnection(**_tls_options(parts)).ssl_context.get()
+            tls = _tls_context(_tls_options(parts))
         return cls(
             host=parts.get("host", "localhost"),
             port=parts.get("port", _DEFAULT_PORT),
@@ -171,13 +179,13 @@ class Group:
         rest, _, query = rest.partition("?")
         login, at, rest = rest.rpartition("@")
         hosts, _, path = rest.partition("/")
-        given = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        given = parse_qsl(query, keep_blank_values=True)
         extra = {name.removeprefix(prefix): it for name, it in given if name.startswith(prefix)}
         own = urlencode([(name, it) for name, it in given if not name.startswith(prefix)])
         found = tuple(_host(each, port) for each in hosts.split(","))
         first = hosts.partition(",")[0]
         plain = f"{scheme.partition('+')[0]}://{login}{at}{first}" + (f"?{own}" if own else "")
-        options = dict(parse_url(plain))
+        options = _options(plain)
         tls: dict[str, Any] = {}
         if options.get("connection_class") is SSLConnection:
             tls = {"ssl": True, **_tls_options(options)}
@@ -188,6 +196,60 @@ class Group:
         return ",".join(str(self.server.at(host, port)) for host, port in self.hosts)
 
 
+def _options(url: str) -> dict[str, Any]:
+    """Return redis-py's options for the URL of one server.
+
+    redis-py ignores parts that it does not know: a node would use another server or database.
+
+    Raises:
+        ValueError: A part of the URL is wrong. The message shows nothing that may be a password.
+    """
+    scheme, _, rest = url.partition("://")
+    if "#" in rest:
+        raise ValueError("write # as %23 in the URL")
+    if scheme in {"redis", "rediss"}:
+        _check_server(url)
+    known = _PARAMETERS | (_TLS_PARAMETERS if scheme == "rediss" else frozenset())
+    given = parse_qsl(rest.partition("?")[2], keep_blank_values=True)
+    for name, _ in given:
+        if name in _TLS_PARAMETERS - known:
+            raise ValueError(f"{name} needs TLS: write rediss instead of redis")
+        if name not in known:
+            may_be_login = any("@" in text for pair in given for text in pair)
+            raise ValueError(
+                f"a parameter is unknown{_HINT}"
+                if may_be_login
+                else f"there is no parameter {name}"
+            )
+    return dict(parse_url(url))
+
+
+def _check_server(url: str) -> None:
+    """Check the port and the database. Raises `ValueError`."""
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    _port(parts)
+    if database and not (database.isascii() and database.isdigit()):
+        raise ValueError(f"the database is not a number{_HINT}")
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        raise ValueError(f"a port is not a number in the range 0 to 65535{_HINT}") from None
+
+
+def _tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    """Return the context of a connection. Raises `ValueError`."""
+    try:
+        return SSLConnection(**options).ssl_context.get()
+    except (OSError, ValueError, redis.RedisError) as error:
+        given = (f"{name}={it}" for name, it in options.items() if name not in _TLS_SECRETS)
+        why = (isinstance(error, OSError) and error.strerror) or error
+        raise ValueError(f"TLS with {', '.join(given)}: {why}") from error
+
+
 def _tls_options(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parts.items() if name.startswith("ssl_")}
 
@@ -196,4 +258,4 @@ def _host(text: str, port: int) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.path:
         raise ValueError(f"{text!r} is not HOST:PORT")
-    return parts.hostname, parts.port or port
+    return parts.hostname, _port(parts) or port

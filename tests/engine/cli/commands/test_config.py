@@ -46,6 +46,7 @@ def test_config_check_prints_the_settings_of_a_node(
         ("port =", "mallard.toml"),
         ('[policy.travel]\nsource = "roads"\nroads = "no.roads"', "no.roads: No such file"),
         ('[policy]\noffer_rungs = ["staggered 99/5"]', "from 2 to 64 drivers"),
+        ('redis_url = "redis://a/first"', "redis_url: the database is not a number"),
         ("[policy]\nspeed_by_hour = [9]", "speed_by_hour has 1 entries, not 24"),
     ],
 )

@@ -56,11 +56,49 @@ def test_only_sentinels_are_asked_four_times_a_second() -> None:
         ("redis+magic://a", "not a supported scheme"),
         ("unix+cluster:///a", "not a supported scheme"),
         ("redis://a,b", "a list of hosts needs"),
+        ("redis://a/first", "the database is not a number"),
+        ("redis://a/1/2", "the database is not a number"),
+        ("redis://a:port/1", "a port is not a number"),
+        ("redis://a?tiemout=5", "no parameter tiemout"),
+        ("unix:///run/r.sock?database=1", "no parameter database"),
+        ("redis://a?ssl_ca_certs=ca.pem", "ssl_ca_certs needs TLS: write rediss"),
+        ("unix:///run/r#1.sock", "write # as %23"),
+        ("rediss://a?ssl_ca_cert=ca.pem", "no parameter ssl_ca_cert"),
+        (
+            "rediss://a?ssl_ca_certs=/none/ca.pem",
+            "TLS with ssl_ca_certs=/none/ca.pem: No such file or directory",
+        ),
+        ("rediss://a?ssl_cert_reqs=most", "TLS with ssl_cert_reqs=most: "),
+        ("rediss://a?ssl_ciphers=none", "TLS with ssl_ciphers=none: "),
+        ("rediss://a?ssl_min_version=5", "TLS with ssl_min_version=5: "),
+        ("rediss+sentinel://a/one?ssl_certfile=/none/a.pem", "TLS with ssl_certfile=/none/a.pem: "),
+        ("rediss+cluster://a?ssl_ca_cert=ca.pem", "no parameter ssl_ca_cert"),
+        ("redis+cluster://a?tiemout=5", "no parameter tiemout"),
     ],
 )
 def test_wrong_url_is_refused(url: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Store(url)
+
+
+@pytest.mark.parametrize("kind", ["redis://{}@h:7", "redis+cluster://{}@h:7"])
+@pytest.mark.parametrize("mark", ["/", "?", "#"])
+@pytest.mark.parametrize("before", ["se", "12"])
+def test_password_with_a_raw_mark_is_refused_and_not_shown(
+    kind: str, mark: str, before: str
+) -> None:
+    """The part before the mark must not be read as the port of another server."""
+    with pytest.raises(ValueError) as refusal:
+        Store(kind.format(f"user:{before}{mark}cret"))
+    assert "cret" not in str(refusal.value)
+    assert f"'{before}'" not in str(refusal.value)
+
+
+def test_password_may_have_commas_and_escaped_marks() -> None:
+    for kind in ("redis://{}@h:7", "redis+cluster://{}@h:7", "redis+sentinel://{}@h:7/one"):
+        Store(kind.format("user:a,b%2F%3F%23%40"))
+    server = Group.parse("redis+cluster://user:a,b%2F%3F%23%40@h:7", port=1).server
+    assert (server.username, server.password) == ("user", "a,b/?#@")
 
 
 def test_user_database_and_tls_are_those_of_the_servers() -> None:
