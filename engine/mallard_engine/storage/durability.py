@@ -34,6 +34,8 @@ ACKNOWLEDGED: Final = frozenset(
     {"accept", "claim", "progress", "returned", "shop_handover", "submit", "take_over"}
 )
 _KEPT_MS: Final = 60_000
+# The write before a wait. A full server runs it as well: it takes steps, which are to be confirmed.
+_MARK: Final = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], '', 'PX', ARGV[1])"
 _WHERE: Final = {"replica": "on every replica", "disk": "on the disk"}
 _FAILED_OVER: Final = "another server has taken over the store: what was written may be lost"
 
@@ -94,7 +96,7 @@ class Barriers:
 
     async def _wait(self, link: Link, key: str, demand: Demand) -> object:
         """Wait on the server that a connection leads to, and return its address."""
-        mark = ("SET", key, "", "PX", _KEPT_MS)
+        mark = ("EVAL", _MARK, 1, key, _KEPT_MS)
         if demand == "disk":
             _, reached = await link.call_all(mark, ("WAITAOF", 1, 0, WAIT_MS))
             if reached[0] < 1:

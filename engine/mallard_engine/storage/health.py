@@ -42,6 +42,6 @@ class StoreHealth:
             self.problems[server] = f"the store refuses writes: {reason}"
         _refusals.error(
             "the store refuses writes" if unready else "the store refuses some writes",
-            code=error.code,
+            error=error.code,  # a field `code` would be redacted
             reason=reason,
         )

@@ -66,7 +66,7 @@ async def test_store_that_cannot_save_makes_the_node_unready(
         assert (status, problem["code"]) == (503, "store_unavailable")
         lines = [line for line in logs if line["event"] == "the store refuses writes"]
         assert 1 <= len(lines) <= 3
-        assert {(line["log_level"], line["code"]) for line in lines} == {("error", "MISCONF")}
+        assert {(line["log_level"], line["error"]) for line in lines} == {("error", "MISCONF")}
     assert await node.metric('mallard_store_refusals_total{code="MISCONF"}') > 0
     assert await node.metric("mallard_store_ready") == 0
     (obstacle / "in the way").rmdir()
@@ -169,6 +169,24 @@ async def test_driver_with_an_offer_may_answer_a_full_store(
                 f"/v1/jobs/{job['id']}/explain", headers=node.bearer("shop", Role.ORDERS)
             )
             assert answer.status_code == 200
+    fill(own_server, 0)
+
+
+@pytest.mark.finding("B6")
+async def test_full_store_takes_a_pause_for_all_nodes(
+    own_server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    one, other = [await engine_node(redis_url=own_server.url) for _ in range(2)]
+    operator = one.bearer("ann", Role.OPERATOR)
+    fill(own_server)
+    pause = await one.http.post("/v1/markets/phoenix/pause", json={}, headers=operator)
+    assert (pause.status_code, pause.json()["paused"]) == (200, True)
+
+    async def is_known() -> bool:
+        shown = await other.http.get("/v1/markets/phoenix", headers=operator)
+        return bool(shown.json()["paused"])
+
+    await eventually(is_known)
     fill(own_server, 0)
 
 

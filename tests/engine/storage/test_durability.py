@@ -200,6 +200,20 @@ async def test_wait_that_speaks_of_another_server_is_no_confirmation(
             await barriers.passed(keys, "replica", other.runner.link.primaries()[0])
 
 
+async def test_full_master_waits_for_its_replica(group: SentinelGroup) -> None:
+    """It refuses orders, and takes and confirms accepts and steps of parcels."""
+    async with storage(group.url, "replica") as store:
+        await store.jobs.submit(submission("before it is full"))
+        link, barriers = store.runner.link.primaries()[0], store.runner.barriers
+        assert barriers is not None
+        with redis.Redis.from_url(group.master().url) as client:
+            client.config_set("maxmemory", 1)
+            try:
+                await barriers.passed(store.runner.keys[MARKET], "replica", link)
+            finally:
+                client.config_set("maxmemory", 0)
+
+
 async def test_confirmed_order_is_on_the_disk(tmp_path: Path, redis_binary: Path | None) -> None:
     options = {"appendfsync": "always"}
     with EmbeddedServer(tmp_path, tcp=True, binary=redis_binary, options=options) as server:

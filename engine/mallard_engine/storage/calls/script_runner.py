@@ -4,7 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -49,6 +49,11 @@ RETURN_CHECK_MS = 300_000
 PUSHES_KEPT = 10_000
 # Attempts at a transition of a job while the run in which it is offered keeps changing.
 _MAX_TRIES = 8
+
+# Counts a change of a market, and of any. A full server runs it as well: operators may pause it.
+_COUNT_CHANGE: Final = """#!lua flags=allow-oom
+redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+return redis.call('HINCRBY', KEYS[1], '/', 1)"""
 
 _log = structlog.get_logger(__name__)
 
@@ -208,8 +213,7 @@ class ScriptRunner:
     async def announce_changed(self, market: str) -> None:
         """Tell all nodes that operators have changed something of a market; see `meet.lua`."""
         key = self.keys[self.group_of(market)[0]].key("changed")
-        await self.link.call("HINCRBY", key, market, 1)
-        await self.link.call("HINCRBY", key, "/", 1)
+        await self.link.call("EVAL", _COUNT_CHANGE, 1, key, market)
 
     def keys_of(self, job: str) -> MarketKeys:
         """The keys of a job's market.

@@ -5,7 +5,7 @@ import pytest
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.core.model import Device
-from mallard_engine.ports import Stop
+from mallard_engine.ports import DriverFix, MovedJob, Stop
 from mallard_protocol.events import EventType
 from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.storage.scripts.delivery.test_door import reports
@@ -50,6 +50,18 @@ async def test_assigned_event_has_the_expected_times(world: World) -> None:
     (event,) = [it for it in await heard(world) if it.type is T.ASSIGNED]
     assert event.etas_ms == (job.eta_pickup_ms, job.eta_dropoff_ms)
     assert job.eta_dropoff_ms
+
+
+async def test_full_server_drops_moves_and_policy_notes(world: World) -> None:
+    """Only maps need them: they must not fail the work that they are part of."""
+    fix = DriverFix("ann", 1_000, 33.3, -111.9, heading_deg=90.0)
+    await world.redis.config_set("maxmemory", 1)
+    try:
+        await world.store.event_log.publish_move(MARKET, fix, [MovedJob("job", "toys", (1, 2))])
+        await world.store.policies.note_applied(MARKET, "node", 1)
+    finally:
+        await world.redis.config_set("maxmemory", 0)
+    assert await world.store.event_log.heading(MARKET, "ann") is None
 
 
 async def test_event_of_an_earlier_report_occurred_earlier(world: World) -> None:

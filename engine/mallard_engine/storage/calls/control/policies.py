@@ -1,12 +1,13 @@
 """The port `Policies` on Redis."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import msgspec
 
 from mallard_engine.core.policy.override import PolicyOverride
-from mallard_engine.ports import Effects
+from mallard_engine.ports import Effects, StoreFull
 from mallard_engine.ports.control.policies import Policies, StaleVersion
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 
@@ -59,7 +60,9 @@ class RedisPolicies(Policies):
 
     async def note_applied(self, market: str, node: str, version: int) -> None:
         key = self._runner.keys[market].key("policy_nodes")
-        await self._runner.link.call("HSET", key, node, version)
+        # A full server does not store it: the policy is used, and this node counts as behind.
+        with contextlib.suppress(StoreFull):
+            await self._runner.link.call("HSET", key, node, version)
 
     async def behind(self, market: str, version: int) -> Sequence[str]:
         keys, call = self._runner.keys[market], self._runner.link.call

@@ -1,6 +1,7 @@
 """The port `EventLog` on Redis."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import structlog
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
-from mallard_engine.ports import DriverFix, EventLog, MovedJob
+from mallard_engine.ports import DriverFix, EventLog, MovedJob, StoreFull
 from mallard_engine.storage.calls.script_runner import ScriptRunner
 from mallard_engine.storage.client.links import StoreLink
 from mallard_engine.storage.client.streams import StreamReader
@@ -83,10 +84,12 @@ class RedisEventLog(EventLog):
             for it in stops
         ]
         call = self._runner.link.call
-        await asyncio.gather(
-            *(call("XADD", key, "MAXLEN", "~", _MOVES_KEPT, "*", "e", it) for it in entries),
-            self._note_heading(market, fix),
-        )
+        # A full server stores neither: maps then show an older place.
+        with contextlib.suppress(StoreFull):
+            await asyncio.gather(
+                *(call("XADD", key, "MAXLEN", "~", _MOVES_KEPT, "*", "e", it) for it in entries),
+                self._note_heading(market, fix),
+            )
 
     async def heading(self, market: str, driver: str) -> float | None:
         key = self._runner.keys[market].heading(driver)
