@@ -190,6 +190,22 @@ async def test_full_store_takes_a_pause_for_all_nodes(
     fill(own_server, 0)
 
 
+async def test_command_of_a_script_that_the_user_lacks_is_a_refusal(
+    own_server: EmbeddedServer, engine_node: NodeFactory
+) -> None:
+    with redis.Redis.from_url(own_server.url) as client:
+        client.acl_setuser("engine", enabled=True, passwords="+word", keys=["*"], channels=["*"],
+                           categories=["+@all"], commands=["-xadd"])  # fmt: skip
+    node = await engine_node(redis_url=own_server.url.replace("//", "//engine:word@"))
+    with structlog.testing.capture_logs() as logs:
+        status, problem = await post(node, "refused")
+    assert (status, problem["code"]) == (503, "store_unavailable")
+    lines = [line for line in logs if line["event"] == "the store refuses writes"]
+    assert {(line["log_level"], line["error"]) for line in lines} == {("error", "NOPERM")}
+    assert all("script" in line["reason"] for line in lines)
+    assert "request failed" not in {line["event"] for line in logs}
+
+
 def fill(server: EmbeddedServer, maxmemory: int = 1) -> None:
     with redis.Redis.from_url(server.url) as client:
         client.config_set("maxmemory", maxmemory)

@@ -65,6 +65,12 @@ CONDITIONS: Mapping[str, Condition] = MappingProxyType(
 )
 # An error that has no code of its own but is about Redis's condition.
 _TOO_MANY_CLIENTS = "ERR max number of clients reached"
+# A script, which the user may run, contains a command or key that it may not use. What the script
+# wrote before stays. Redis 7.0 and later releases word it differently.
+_FORBIDDEN_IN_SCRIPT = (
+    "ERR The user executing the script can't ",
+    "ERR ACL failure in script: ",
+)
 
 
 class StoreNotReady(LinkReplyError, StoreUnavailable):
@@ -81,6 +87,8 @@ class StoreOutOfMemory(LinkReplyError, StoreFull):
 
 def reply_error(message: str) -> LinkReplyError:
     """Return the exception for the text of an error reply."""
+    if message.startswith(_FORBIDDEN_IN_SCRIPT):
+        message = f"NOPERM {message.removeprefix('ERR ')}"
     condition = CONDITIONS.get(message.partition(" ")[0])
     if condition is None and not message.startswith(_TOO_MANY_CLIENTS):
         return LinkReplyError(message)
