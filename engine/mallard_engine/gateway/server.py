@@ -131,6 +131,16 @@ class Server(uvicorn.Server):
             await self._listen(self._ops)
         self._lifecycle.listening(self.port)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the listeners and then the application, after a second signal as well.
+
+        uvicorn would leave the application to the end of the event loop, which cancels it: its
+        framework then logs a traceback.
+        """
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     async def _listen(self, ops: uvicorn.Config) -> None:
         """Open the second listener, which stops together with the first."""
         loop = asyncio.get_running_loop()

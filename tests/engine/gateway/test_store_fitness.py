@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 
 import pytest
 import redis
@@ -133,7 +134,7 @@ def test_serve_refuses_an_unfit_store_in_one_line(
 ) -> None:
     def refusal(url: str) -> str:
         settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
-        assert serve._serve_on(settings, places, url, lambda: (settings, places)) == 1
+        assert serve._serve_on(settings, places, url, lambda: (settings, places), Event()) == 1
         (line,) = capsys.readouterr().err.splitlines()
         return line
 
@@ -157,7 +158,9 @@ def test_serve_refuses_a_cluster_in_one_line(
         with redis.Redis.from_url(other.url) as client:
             client.execute_command("CLUSTER FLUSHSLOTS")
         settings = load_settings({"data": str(tmp_path), "redis_url": other.url}, {})
-        assert serve._serve_on(settings, places, other.url, lambda: (settings, places)) == 1
+        assert (
+            serve._serve_on(settings, places, other.url, lambda: (settings, places), Event()) == 1
+        )
     (line,) = capsys.readouterr().err.splitlines()
     assert "it is of a Redis Cluster: name it with redis+cluster://" in line
 
@@ -184,7 +187,7 @@ def test_serve_refuses_a_cluster_in_one_line(
 def test_serve_refuses_an_unsupported_store(url: str, tmp_path: Path, places: Places) -> None:
     settings = load_settings({"data": str(tmp_path), "redis_url": url}, {})
     with pytest.raises(ConfigError, match=r"^redis_url: "):
-        serve._serve_on(settings, places, url, lambda: (settings, places))
+        serve._serve_on(settings, places, url, lambda: (settings, places), Event())
 
 
 @pytest.mark.finding("B9")

@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import resource
+import signal
 import socket
 import sys
+import threading
 from functools import partial
 from typing import Any, Final
 
@@ -51,12 +53,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal ends the node. Exit status 2 for an invalid configuration."""
+    # SIGHUP ends a process by default. The start may take minutes, while Redis loads its data.
+    hung_up = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: hung_up.set())
     read = partial(_read, args)
     settings, places = read()
     configure_logging(settings.log_format, settings.log_level)
     _raise_open_file_limit()
     if settings.redis_url:
-        return _serve_on(settings, places, settings.redis_url, read)
+        return _serve_on(settings, places, settings.redis_url, read, hung_up)
     try:
         # Started in the main thread: the embedded server ends with the thread that started it.
         demands = _demands(settings, places)
@@ -66,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
             where = f"the store in {settings.data}"
             if not _is_fit(store.url, where, embedded=True, demands=demands):
                 return 1
-            return _serve(settings, places, store.url, f"data in {settings.data}", store, read)
+            where = f"data in {settings.data}"
+            return _serve(settings, places, store.url, where, store, read, hung_up)
     except DataFolderInUse as error:
         raise ConfigError(str(error)) from error
     except EmbeddedServerError as error:
@@ -85,14 +91,18 @@ def _read(args: argparse.Namespace) -> tuple[Settings, Places]:
     return settings, places_of(settings)
 
 
-def _serve_on(settings: Settings, places: Places, url: str, read: Read) -> int:
+def _serve_on(
+    settings: Settings, places: Places, url: str, read: Read, hung_up: threading.Event
+) -> int:
     """Serve on an external Redis; check it first, for a readable error."""
     check_url(settings)
     if missing := exposure(url):
         _log.warning("the connection to Redis is not protected", redis=_host_of(url), why=missing)
     demands = _demands(settings, places)
     fit = _is_fit(url, f"redis {_host_of(url)}", embedded=False, demands=demands)
-    return _serve(settings, places, url, f"redis {_host_of(url)}", None, read) if fit else 1
+    if not fit:
+        return 1
+    return _serve(settings, places, url, f"redis {_host_of(url)}", None, read, hung_up)
 
 
 def _demands(settings: Settings, places: Places) -> frozenset[str]:
@@ -132,7 +142,9 @@ def _serve(
     where: str,
     store: EmbeddedServer | None,
     read: Read,
+    hung_up: threading.Event,
 ) -> int:
+    """Serve. ``hung_up``: whether a reload was asked for before the server could take it."""
     node = Node(settings, places, url, storage_server=store, owns_process=True)
 
     robots = _robots(settings, node)
@@ -144,6 +156,8 @@ def _serve(
         if robots is not None:
             robots.start(_own_url(settings.host, port))
         print(f"mallard listens on {_url(settings.host, port)} ({where})", flush=True)
+        if hung_up.is_set():
+            reloader.request()
         if server.ops_port is not None:
             print(f"mallard: metrics on {_url(ops_host, server.ops_port)}", flush=True)
 
@@ -152,6 +166,7 @@ def _serve(
             await robots.stop()
         await node.drain()
 
+    reloader = ConfigReloader(read, node.reload)
     ops_host = settings.ops_host or settings.host
     server = Server(
         server_config(
@@ -167,7 +182,7 @@ def _serve(
             leave=node.leave,
             linger_s=settings.drain_linger_s,
             listening=listening,
-            reload=ConfigReloader(read, node.reload).request,
+            reload=reloader.request,
         ),
         ops=None
         if settings.ops_port is None

@@ -7,8 +7,10 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import httpx2
 import pytest
@@ -19,7 +21,8 @@ from mallard_engine.gateway.auth.tokens import Tokens
 from mallard_protocol.codes import Role
 from tests import commands
 from tests.engine.gateway.driver_app import open_app
-from tests.support import GUARD_S
+from tests.proxy import Proxy
+from tests.support import GUARD_S, eventually
 
 ROOT = Path(__file__).parents[4]
 MALLARD = (sys.executable, "-m", "mallard_engine")
@@ -36,14 +39,16 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    data: Path, *arguments: str, stderr: int | IO[str] = subprocess.DEVNULL
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A node with an embedded server; gives the process and its URL, ends with SIGTERM."""
     process = subprocess.Popen(
         [*MALLARD, "serve", "--port", "0", "--data", str(data), *arguments],
         cwd=ROOT,
         env=environment(MALLARD_OPENING_HOURS="off"),
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
     )
     assert process.stdout is not None
@@ -99,6 +104,47 @@ async def test_signal_drains_the_drivers(tmp_path: Path) -> None:
             assert (await driver.receive("drain"))["reconnect_after_ms"] > 0
             assert await driver.closed() == 4001
             # The second signal, from `serving`, only hurries it.
+
+
+def test_second_signal_ends_a_node_without_a_traceback(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as stderr, serving(tmp_path / "data", stderr=stderr) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        wait_for(log, "node leaving")
+    text = log.read_text()
+    assert "exiting at once" in text
+    assert "node down" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.finding("D15")
+async def test_reload_asked_for_during_the_start_follows_it(tmp_path: Path, redis_url: str) -> None:
+    """A node waits for a Redis that does not answer yet: a signal must not end it."""
+    log = tmp_path / "log"
+    async with Proxy(redis_url) as proxy:
+        proxy.stall()
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [*MALLARD, "serve", "--port", "0", "--redis", proxy.url],
+                cwd=ROOT,
+                env=environment(MALLARD_DATA=str(tmp_path), MALLARD_DRAIN_LINGER_S="0"),
+                stderr=stderr,
+            )
+        try:
+            await eventually(lambda: bool(proxy._tasks))
+            process.send_signal(signal.SIGHUP)
+            proxy.go_on()
+            await eventually(lambda: "configuration reloaded" in log.read_text())
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+
+
+def wait_for(log: Path, text: str) -> None:
+    ends_s = time.monotonic() + 15
+    while text not in log.read_text() and time.monotonic() < ends_s:
+        time.sleep(0.05)
+    assert text in log.read_text()
 
 
 @pytest.mark.finding("A15")
