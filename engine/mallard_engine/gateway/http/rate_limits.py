@@ -339,6 +339,8 @@ class RateLimitMiddleware:
 
 
 async def _refuse(problem: HttpProblem, scope: Scope, receive: Receive, send: Send) -> None:
+    # Hundreds may be delayed at a time, and a traceback would keep the frames of each.
+    problem.__traceback__ = None
     await asyncio.sleep(_REFUSED_AFTER_S)
     await problem_response(problem)(scope, receive, send)
 

@@ -1,12 +1,14 @@
 """Rate limits over HTTP and on handshakes, on a real node."""
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from mallard_engine.gateway.http.problems import HttpProblem
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import RunningNode
 from tests.engine.gateway.driver_app import open_app
@@ -44,6 +46,20 @@ async def test_refusals_of_one_connection_are_delayed(engine_node: EngineNode) -
     codes = [(await shop.get("/v1/markets")).status_code for _ in range(6)]
     assert codes == [200] + [429] * 5
     assert time.monotonic() - began_s > 1
+
+
+@pytest.mark.finding("A3")
+async def test_delayed_refusal_keeps_no_frames(engine_node: EngineNode) -> None:
+    shop = Caller(await engine_node(service_rate_per_s=0.1, service_burst=1))
+    await shop.get("/v1/markets")
+
+    def delayed() -> list[HttpProblem]:
+        return [it for it in gc.get_objects() if type(it) is HttpProblem]
+
+    refused = asyncio.create_task(shop.get("/v1/markets"))
+    await eventually(lambda: len(delayed()) == 1)
+    assert delayed()[0].__traceback__ is None
+    assert (await refused).status_code == 429
 
 
 async def test_two_tokens_of_a_service_share_its_limit(engine_node: EngineNode) -> None:

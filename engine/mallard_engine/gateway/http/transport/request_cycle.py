@@ -8,6 +8,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from mallard_engine.gateway.http.problems import HttpProblem, problem_response
+from mallard_engine.gateway.http.transport.signal import Signal
 from mallard_engine.logs import RateLimitedLog
 from mallard_protocol.codes import ProblemCode
 
@@ -19,6 +20,7 @@ class Flow(FlowControl):
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__(transport)
+        self._is_writable_event = Signal(is_set=True)  # type: ignore[assignment]
         self._is_held = False
 
     def hold(self) -> None:
