@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import structlog
 
 from mallard_engine.core.model import Job
+from mallard_engine.dispatch.order_log import OrderLog
 from mallard_engine.ports import (
     ConfirmedOrder,
     EventLog,
@@ -106,7 +107,7 @@ class Confirmed:
         self._clock = clock
         self._claim = claim
         # By market, with their times, newest last.
-        self._orders: _Kept[ConfirmedOrder] = {}
+        self._orders: dict[str, OrderLog] = {}
         self._reports: _Kept[_Report] = {}
         # By market: until when all that was confirmed is known to have been written.
         self._written_s: dict[str, float] = {}
@@ -115,12 +116,17 @@ class Confirmed:
     def markets(self) -> Collection[str]:
         """The markets in which this node has confirmed something lately."""
         since_s = self._clock() - _KEPT_S
-        return _known_since(self._orders, since_s) | _known_since(self._reports, since_s)
+        ordered = {
+            market for market, log in self._orders.items() if log and log.newest_s >= since_s
+        }
+        return ordered | _known_since(self._reports, since_s)
 
     def order(self, market: str, job: Job) -> None:
         """Remember a new order."""
         order = ConfirmedOrder(job.id, job.service, job.external_id or "", job.created_ms)
-        self._remember(self._orders, market, order)
+        log = self._orders.setdefault(market, OrderLog(_MOST))
+        log.drop_before(self._clock() - _KEPT_S)
+        log.add(self._clock(), order)
 
     def step(self, market: str, step: ConfirmedStep) -> None:
         """Remember a step."""
@@ -163,15 +169,19 @@ class Confirmed:
                 raise problem
 
     async def _report_lost_orders(self, market: str) -> None:
+        log = self._orders.get(market)
+        if log is None:
+            return
+        log.drop_before(self._clock() - _KEPT_S)
         orders: dict[ConfirmedOrder, float] = {}
-        for at_s, order in reversed(self._recent(self._orders, market)):
+        for at_s, order in reversed(tuple(log)):
             orders.setdefault(order, at_s)
         for some in _batches(list(orders.items()), _ORDERS_AT_ONCE):
             lost = await self._jobs.report_lost(market, [order for order, _ in some])
             if not lost and self._is_from_before(market, some[-1][1]):
                 return
-            kept = [each for each in self._orders[market] if each[1].job not in lost]
-            self._orders[market] = deque(kept, maxlen=_MOST)
+            if lost:
+                log.remove(lost)
 
     async def _forgotten(self, market: str) -> list[_Forgotten]:
         """Return what is gone, by job; those jobs first whose last report came first."""
