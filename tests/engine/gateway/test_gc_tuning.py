@@ -1,6 +1,7 @@
 """A closed socket is freed by its reference count; and the tuning of the garbage collector."""
 
 import asyncio
+import ctypes
 import gc
 import weakref
 from collections import Counter
@@ -8,7 +9,12 @@ from collections import Counter
 import pytest
 
 from mallard_engine.contract.reading.strict import parse_msgpack
-from mallard_engine.gateway.gc_tuning import tune_gc
+from mallard_engine.gateway.gc_tuning import (
+    MemoryRelease,
+    memory_bytes,
+    release_free_memory,
+    tune_gc,
+)
 from mallard_engine.gateway.http.transport.protocol import TimeoutHttpProtocol
 from mallard_engine.gateway.socket.connection import DriverConnection
 from mallard_engine.gateway.socket.session import Session
@@ -99,3 +105,79 @@ async def test_frozen_cycles_are_freed_when_memory_grows(monkeypatch: pytest.Mon
         task.cancel()
         await asyncio.wait({task})
         gc.unfreeze()
+
+
+class Process:
+    """A process whose time, CPU time and memory a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.cpu_s = 0.0
+        self.bytes = 100 << 20
+        self.released_s: list[float] = []
+        self.tuned = MemoryRelease(
+            lambda: self.now_s, lambda: self.cpu_s, lambda: self.bytes, self._release
+        )
+
+    def _release(self) -> None:
+        self.released_s.append(self.now_s)
+        self.bytes -= 1 << 20
+
+    def run(self, seconds: int, *, share: float = 0.1) -> None:
+        for _ in range(seconds):
+            self.now_s += 1
+            self.cpu_s += share
+            self.tuned.look()
+
+
+def test_memory_is_released_once_the_node_is_calm_after_a_burst() -> None:
+    process = Process()
+    process.run(40)
+    process.run(60, share=0.9)
+    assert process.released_s == []
+    process.run(100)
+    assert process.released_s == [103.0]
+
+
+def test_memory_is_released_after_growth_without_work() -> None:
+    process = Process()
+    process.run(40)
+    process.bytes += 3 << 20
+    process.run(40)
+    assert process.released_s == []
+    process.bytes += 1 << 20
+    process.run(40)
+    assert process.released_s == [81.0]
+
+
+def test_memory_is_released_at_most_every_10_s() -> None:
+    process = Process()
+    for _ in range(12):
+        process.run(1, share=0.9)
+        process.run(4)
+    assert process.released_s == [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+
+
+async def test_tuning_looks_whether_to_release_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[None] = []
+    monkeypatch.setattr("mallard_engine.gateway.gc_tuning._EVERY_S", 0.001)
+    monkeypatch.setattr(MemoryRelease, "look", lambda _: looked.append(None))
+    task = asyncio.create_task(tune_gc(lambda: 0))
+    try:
+        await eventually(lambda: len(looked) > 2)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        gc.unfreeze()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
+def test_release_reduces_the_resident_memory() -> None:
+    blocks = [bytearray(1_000) for _ in range(60_000)]
+    # glibc itself returns only what is free at the end of its heap.
+    ends = blocks[::600]
+    del blocks
+    before = memory_bytes()
+    release_free_memory()
+    assert len(ends) == 100
+    assert memory_bytes() < before - (20 << 20)
