@@ -215,6 +215,12 @@ class RateLimitedLog:
         elif line.timer is None:
             line.timer = _call_later(line.next_at - now, lambda: self._end_of_interval(key))
 
+    def flush(self) -> None:
+        """Log now what was counted: the trouble is over, and no later line may contradict that."""
+        for key, line in self._lines.items():
+            if line.count:
+                self._emit(key, line, self._clock())
+
     def _end_of_interval(self, key: tuple[LogLevel, str, tuple[tuple[str, Any], ...]]) -> None:
         line = self._lines.get(key)
         if line is not None and line.count:

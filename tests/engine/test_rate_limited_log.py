@@ -88,6 +88,18 @@ def test_without_a_loop_the_count_comes_with_the_next_event() -> None:
     assert [fields for *_, fields in lines.all] == [{}, {"count": 2}]
 
 
+async def test_what_was_counted_is_logged_when_the_trouble_is_over() -> None:
+    lines = Lines()
+    log = RateLimitedLog(lines, interval_s=0.2, clock=Clock())
+    for _ in range(3):
+        log.error("still down")
+    log.flush()
+    log.flush()
+    assert lines.all == [("error", "still down", {}), ("error", "still down", {"count": 2})]
+    await asyncio.sleep(0.3)
+    assert len(lines.all) == 2
+
+
 def test_an_example_is_on_the_line_of_one_event_only() -> None:
     lines = Lines()
     log = RateLimitedLog(lines, interval_s=0)

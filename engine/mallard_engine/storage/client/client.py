@@ -411,6 +411,7 @@ class Link:
                     wire.cut(StoreUnavailable("another attempt was first"))
                     continue
                 is_found = True
+                _often.flush()
                 _log.info("store link up", store=str(self.address))
                 self._continue_handshake(wire, iter(self._handshake))
                 self._use(wire, failovers)

@@ -7,11 +7,15 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
+from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client import client
 from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.client.errors import (
     StoreNotReady,
@@ -48,6 +52,31 @@ async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServ
         assert await held == b"v"
         assert link.down_since is None
         assert changes == ["up", "down", "up"]
+        await link.close()
+
+
+async def test_log_says_nothing_of_an_outage_after_its_end(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    class CountedLog(RateLimitedLog):
+        def error(self, event: str, **fields: Any) -> None:
+            super().error(event, **fields)
+            tried.append(event)
+
+    monkeypatch.setattr(client, "_often", CountedLog(client._log, interval_s=60))
+    with server, capture_logs() as lines:
+        link = Link(server.url)
+        await link.connect()
+        os.kill(server.pid, 9)
+        await eventually(lambda: len(tried) > 2)
+        assert server.revive()
+        await eventually(lambda: link.connected)
+        said = [line for line in lines if line["event"].startswith("store link")]
+        down = [line for line in said if line["event"] == "store link still down"]
+        assert sum(line.get("count", 1) for line in down) == len(tried)
+        assert said[-1]["event"] == "store link up"
         await link.close()
 
 
