@@ -133,7 +133,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def standstill() -> AsyncIterator[Standstill]:
-    """For how long the test's process has stood still."""
+    """For how long the test's process, and those that it started, have stood still."""
     measured = Standstill()
     watching = asyncio.create_task(measured.watch())
     yield measured

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import inspect
+import os
 import random
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -35,15 +37,24 @@ async def eventually(condition: Callable[[], Any], timeout_s: float = GUARD_S) -
 
 
 class Standstill:
-    """Measures for how long the process gets no processor: that late is every timer of it.
+    """Measures for how long this process, and those that it started, get no processor.
 
-    A busy machine may take the processor away for seconds. Tests of how late a timer is add `ms`.
-    What the process itself computes meanwhile is no excuse: an engine that keeps its own loop from
-    running is late.
+    A busy machine may take the processor away for seconds: that late is every timer of a process,
+    and each answer of a node or of Redis. Tests of how late something is add `ms`. What a process
+    itself computes meanwhile is no excuse: an engine that keeps its own loop from running is late.
     """
 
     def __init__(self) -> None:
-        self.ms = 0.0
+        self._own_ms = 0.0
+        self._before_ms = waited_ms()
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds so far."""
+        waited = sum(
+            max(0.0, ms - self._before_ms.get(pid, 0.0)) for pid, ms in waited_ms().items()
+        )
+        return self._own_ms + waited
 
     async def watch(self) -> None:
         """Measure until cancelled."""
@@ -53,7 +64,28 @@ class Standstill:
             await asyncio.sleep(_POLL_S)
             late_s = clock() - due_s - (time.process_time() - before_s)
             if late_s > _POLL_S:
-                self.ms += late_s * 1000
+                self._own_ms += late_s * 1000
+
+
+def waited_ms() -> dict[int, float]:
+    """Return how long each process that descends from this one has waited for a processor."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            # The name, in brackets, may contain spaces and brackets.
+            parents[int(folder.name)] = int(
+                (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            )
+    waited: dict[int, float] = {}
+    for pid in parents:
+        above = pid
+        while (above := parents.get(above, 0)) and above != os.getpid():
+            pass
+        if above:
+            with contextlib.suppress(OSError):
+                # Time on a processor, time of waiting for one (ns), number of turns.
+                waited[pid] = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e6
+    return waited
 
 
 def port_for_later() -> int:
