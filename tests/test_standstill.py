@@ -64,7 +64,7 @@ async def test_work_of_a_process_that_was_started_is_no_standstill() -> None:
     child = subprocess.Popen([sys.executable, "-c", spin])
     computed_s = waited_s = 0.0
     while child.poll() is None:
-        waited_s = waited_ms()[child.pid] / 1000
+        waited_s = waited_ms().get(child.pid, 0.0) / 1000
         computed_s = process_cpu_s(child.pid)
         assert waited_s + computed_s <= time.monotonic() - began_s
         await asyncio.sleep(0.02)

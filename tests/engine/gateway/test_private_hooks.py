@@ -4,6 +4,7 @@ Each of these packages has an upper bound in `pyproject.toml`. To raise one, run
 read what has changed around each hook.
 """
 
+import asyncio
 import inspect
 import tomllib
 from pathlib import Path
@@ -41,7 +42,7 @@ HTTP_HOOKS = """
 """
 HTTP_ATTRIBUTES = """
     app app_state config connections cycle expect_100_continue flow headers logger access_logger
-    loop parser scope server_state tasks transport ws_protocol_class client
+    loop parser pipeline scope server_state tasks transport ws_protocol_class client
 """
 SOCKET_HOOKS = """
     connection_made connection_lost data_received send receive handle_connect handle_ping
@@ -122,6 +123,7 @@ async def test_used_instance_attributes_exist() -> None:
     http = HttpToolsProtocol(config, state, {})
     for name in HTTP_ATTRIBUTES.split():
         assert hasattr(http, name), name
+    assert hasattr(FlowControl(asyncio.Transport()), "_is_writable_event")
     socket = WebSocketsSansIOProtocol(config, state, {})
     for name in SOCKET_ATTRIBUTES.split():
         assert hasattr(socket, name), name

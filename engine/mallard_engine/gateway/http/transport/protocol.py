@@ -14,7 +14,6 @@
 import asyncio
 import urllib.parse
 from asyncio import TimerHandle
-from collections import deque
 from collections.abc import Callable
 from functools import cache, partial
 from time import perf_counter
@@ -77,9 +76,6 @@ _HANDSHAKE_COST_S: Final = 0.001
 MAX_HELD_BODY_BYTES: Final = 65_536
 """Reading pauses while the application has this much of a body to read."""
 
-# Requests are pipelined here as bytes. uvicorn's queue for them would be 760 bytes a connection.
-_NO_PIPELINE: Final[deque[Any]] = deque()
-
 
 class EngineConfig(Config):
     """uvicorn's configuration of one listener, with the counter of its connections."""
@@ -108,7 +104,9 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.pipeline = _NO_PIPELINE
+        # Requests are pipelined here as bytes. uvicorn's queue for them would take 760 bytes; it
+        # cannot add to this one.
+        self.pipeline = ()  # type: ignore[assignment]
         self._limits = cast(EngineConfig, config).connections
         self._peer: Peer | None = None
         self._framing = Framing()

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from mallard_engine.gateway.http.transport.signal import Signal
+from tests.support import GUARD_S
 
 
 async def test_set_wakes_all_who_wait() -> None:
@@ -14,18 +15,18 @@ async def test_set_wakes_all_who_wait() -> None:
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
     signal.set()
-    await asyncio.wait_for(asyncio.gather(*waiting), 1)
+    await asyncio.wait_for(asyncio.gather(*waiting), GUARD_S)
 
 
 async def test_wait_returns_at_once_until_the_signal_is_cleared() -> None:
     signal = Signal(is_set=True)
-    await asyncio.wait_for(signal.wait(), 1)
+    await asyncio.wait_for(signal.wait(), GUARD_S)
     signal.clear()
     assert not signal.is_set()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(signal.wait(), 0.01)
     signal.set()
-    await asyncio.wait_for(signal.wait(), 1)
+    await asyncio.wait_for(signal.wait(), GUARD_S)
 
 
 async def test_set_and_clear_at_once_wakes_who_waited() -> None:
@@ -34,7 +35,7 @@ async def test_set_and_clear_at_once_wakes_who_waited() -> None:
     await asyncio.sleep(0)
     signal.set()
     signal.clear()
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, GUARD_S)
 
 
 async def test_cancelled_waiter_is_forgotten_and_others_still_wake() -> None:
@@ -46,7 +47,7 @@ async def test_cancelled_waiter_is_forgotten_and_others_still_wake() -> None:
     assert gone.cancelled()
     assert len(signal._waiting) == 1
     signal.set()
-    await asyncio.wait_for(stays, 1)
+    await asyncio.wait_for(stays, GUARD_S)
 
 
 async def test_waiter_cancelled_after_set_stays_cancelled() -> None:
