@@ -8,6 +8,7 @@ cannot read who is present maintains all.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
@@ -91,6 +92,9 @@ class NodeLeases:
         self._counts: dict[str, int] = {}
         # By market with a lease: the standing under which this node's drivers were last taken back.
         self._standings: dict[str, Standing] = {}
+        # By market: nothing takes or renews a lease while another call gives it up. The reply would
+        # come after the end of the lease that it reports.
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._to_recover: set[str] = set()
         self._recovering: set[str] = set()
         # By server, which its first market names: since when it has answered without a failure or a
@@ -153,9 +157,12 @@ class NodeLeases:
         Raises:
             StoreUnavailable: it may not have been taken.
         """
-        if market not in self._standings:
-            beat = await self._leases.beat(market, self._node)
-            self._standings.setdefault(market, beat.standing)
+        if market in self._standings:
+            return
+        async with self._changing[market]:
+            if market not in self._standings:  # nor was it taken meanwhile
+                beat = await self._leases.beat(market, self._node)
+                self._standings[market] = beat.standing
 
     def standing(self, market: str) -> Standing | None:
         """Return the standing under which this node's drivers were last taken back."""
@@ -330,9 +337,10 @@ class NodeLeases:
             await self._beat(market)
 
     async def _beat(self, market: str) -> Beat:
-        began_s = self._confirmed.now_s
-        beat = await self._leases.beat(market, self._node)
-        known = self._standings.setdefault(market, beat.standing)
+        async with self._changing[market]:
+            began_s = self._confirmed.now_s
+            beat = await self._leases.beat(market, self._node)
+            known = self._standings.setdefault(market, beat.standing)
         is_news = beat.standing != known or self._has_lost(market, beat.standing)
         if not is_news:
             self._confirmed.nothing_lost(market, began_s)
@@ -344,17 +352,18 @@ class NodeLeases:
         return beat
 
     async def _give_up(self, market: str) -> None:
-        # A hello from now on takes the lease again, after it was given up.
-        standing = self._standings.pop(market, None)
-        if standing is None:
-            return
-        try:
-            has_left = await self._leases.leave(market, self._node)
-        except StoreUnavailable:
-            has_left = False
-        if not has_left:
-            self._standings.setdefault(market, standing)
-            await self._leases.beat(market, self._node)  # it still holds drivers there
+        async with self._changing[market]:
+            # A hello from now on takes the lease again, after it was given up.
+            standing = self._standings.pop(market, None)
+            if standing is None:
+                return
+            try:
+                has_left = await self._leases.leave(market, self._node)
+            except StoreUnavailable:
+                has_left = False
+            if not has_left:
+                self._standings[market] = standing
+                await self._leases.beat(market, self._node)  # it still holds drivers there
 
     def _start_recovery(self, market: str, standing: Standing) -> None:
         if market in self._recovering or self._stopping:

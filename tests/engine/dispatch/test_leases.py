@@ -1,5 +1,7 @@
 """Nodes share the markets' maintenance, and have leases only where they hold drivers."""
 
+import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -133,6 +135,21 @@ async def test_node_that_cannot_ask_sweeps_everything(
     monkeypatch.setattr(a.store.leases, "meet", away)
     await a.leases.beat()
     assert a.leases.share == MARKETS
+
+
+async def test_lease_that_is_given_up_is_not_missed(member: Member, clock: Clock) -> None:
+    """A renewal on its way must not leave behind that the lease is held, or a loss is suspected."""
+    a = await member("a")
+    for calls in itertools.permutations((a.leases.hold, a.leases.has_lost_lately, a.leases._renew)):
+        await a.leases.has_lost_lately(MARKETS[0])
+        await asyncio.gather(*(call(MARKETS[0]) for call in calls))
+        held = await a.store.runner.link.call(
+            "HGETALL", a.store.runner.keys[MARKETS[0]].key("leases")
+        )
+        assert bool(held) == (MARKETS[0] in a.leases.held)
+        clock.now_ms += 1
+        assert not await a.leases.has_lost_lately(MARKETS[0])
+        await a.leases._renew(MARKETS[0])
 
 
 async def test_change_by_an_operator_reaches_every_node_once(member: Member) -> None:
