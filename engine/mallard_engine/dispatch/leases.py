@@ -250,8 +250,10 @@ class NodeLeases:
         for node in await self._leases.dead(market):
             if node != self._node:
                 await self.reap(market, node)
-            elif market not in self._standings:
-                await self._leases.leave(market, node)
+            else:
+                async with self._changing[market]:
+                    if market not in self._standings:
+                        await self._leases.leave(market, node)
 
     async def reap(self, market: str, node: str) -> None:
         """Take the drivers of a dead node out of matching."""

@@ -152,6 +152,18 @@ async def test_lease_that_is_given_up_is_not_missed(member: Member, clock: Clock
         await a.leases._renew(MARKETS[0])
 
 
+async def test_lease_that_has_ended_is_not_given_up_while_it_is_taken(
+    member: Member, clock: Clock
+) -> None:
+    a = await member("a")
+    await a.leases._renew(MARKETS[0])
+    await a.store.leases.beat(MARKETS[0], "a")
+    clock.now_ms += LEASE_MS
+    await asyncio.gather(a.leases.reap_dead(MARKETS[0]), a.leases.hold(MARKETS[0]))
+    assert MARKETS[0] in a.leases.held
+    assert await a.store.runner.link.call("HGETALL", a.store.runner.keys[MARKETS[0]].key("leases"))
+
+
 async def test_change_by_an_operator_reaches_every_node_once(member: Member) -> None:
     a, b = await member("a"), await member("b")
     await a.store.controls.set_pause(MARKETS[3], "", "", paused=True, actor="ops", reason="test")
