@@ -194,6 +194,37 @@ test("stop ends calls and offers, and a later start goes on", async () => {
   await app.stop();
 });
 
+test("a call right after start waits until the saved state is loaded", async () => {
+  const slow = {
+    getItem: () => new Promise<null>((resolve) => setTimeout(() => resolve(null), 5)),
+    setItem: () => Promise.resolve(),
+  };
+  for (const storage of [undefined, new MemoryStorage(), new AsyncStorage(slow)]) {
+    const { app } = client({ storage });
+    for (const wish of ["available", "paused"] as const) {
+      const before = FakeSocket.all.length;
+      app.start();
+      const asking = app.status(wish);
+      while (FakeSocket.all.length === before) await new Promise((resolve) => setTimeout(resolve));
+      const socket = FakeSocket.all.at(-1) as FakeSocket;
+      socket.open();
+      const { id } = socket.sent.find(({ type }) => type === "status") ?? {};
+      socket.say({ type: "reply", id, state: wish });
+      assert.equal((await asking).state, wish);
+      await app.stop();
+    }
+  }
+});
+
+test("a call without a start, or right before a stop, is refused", async () => {
+  const { app } = client();
+  await assert.rejects(app.status("available"), /was not started/);
+  app.start();
+  const asking = app.status("available");
+  await app.stop();
+  await assert.rejects(asking, /stopped by the app/);
+});
+
 test("a final close code ends the client with its reason", async () => {
   const { app, socket } = await started();
   const offers = app.offers().next();

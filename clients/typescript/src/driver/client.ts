@@ -345,7 +345,7 @@ export class DriverClient {
    */
   async status(wish: Wish, options: { until_ms?: number } & CallOptions = {}): Promise<ReplyMessage> {
     const { until_ms, signal } = options;
-    const answer = await this.shell.call(signal, (call) =>
+    const answer = await this.shell.callStarted(signal, (call) =>
       this.core.status(this.now(), call, wish, until_ms),
     );
     return answer.reply;
@@ -362,7 +362,7 @@ export class DriverClient {
    * `RequestRefused` (`offer_closed`: it was too late), `NoAnswer`, `Stopped`.
    */
   async accept(offer: Pick<OfferMessage, "offer">, options: CallOptions = {}): Promise<readonly HeldJob[]> {
-    const answer = await this.shell.call(options.signal, (call) =>
+    const answer = await this.shell.callStarted(options.signal, (call) =>
       this.core.accept(this.now(), call, offer.offer),
     );
     return answer.jobs;
@@ -370,7 +370,7 @@ export class DriverClient {
 
   /** Refuse an offer. Rejects as `accept`. */
   async decline(offer: Pick<OfferMessage, "offer">, reason?: string, options: CallOptions = {}): Promise<void> {
-    await this.shell.call(options.signal, (call) =>
+    await this.shell.callStarted(options.signal, (call) =>
       this.core.decline(this.now(), call, offer.offer, reason),
     );
   }
@@ -413,7 +413,7 @@ export class DriverClient {
     fields: Omit<ProblemMessage, "type" | "id" | "kind"> = {},
     options: CallOptions = {},
   ): Promise<ReplyMessage> {
-    const answer = await this.shell.call(options.signal, (call) =>
+    const answer = await this.shell.callStarted(options.signal, (call) =>
       this.core.problem(this.now(), call, { ...fields, kind }),
     );
     return answer.reply;

@@ -53,6 +53,8 @@ export class Shell {
   private lastCall = 0;
   private timer?: ReturnType<typeof setTimeout>;
   private loading?: Promise<void>;
+  /** From `start` until the core has started, which needs what was saved. */
+  private starting?: Promise<void>;
   private unsaved?: string;
   private saving?: Promise<void>;
   private readonly todo: Action[] = [];
@@ -78,7 +80,10 @@ export class Shell {
   start(): void {
     this.unwatch ??= this.watchNetwork();
     this.loading ??= this.load();
-    void this.loading.then(() => this.do(this.core.start(this.now())));
+    this.starting = this.loading.then(() => {
+      this.starting = undefined;
+      this.do(this.core.start(this.now()));
+    });
   }
 
   /** End; waits until what is kept is saved. */
@@ -105,6 +110,15 @@ export class Shell {
   /** Wait until anything has happened. */
   turn(): Promise<void> {
     return new Promise((resolve) => this.turned.add(resolve));
+  }
+
+  /** Begin a call that a stopped core refuses: as `call`, but not before a begun `start` is complete. */
+  async callStarted(
+    signal: AbortSignal | undefined,
+    begin: (call: number) => Action[],
+  ): Promise<Outcome> {
+    if (this.starting !== undefined) await this.starting;
+    return this.call(signal, begin);
   }
 
   /** Begin a call of the app; the promise settles with its outcome. */
