@@ -1,15 +1,23 @@
 """The Redis that commands read without a node: the configured one, or that of the data folder."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mallard_engine.config.settings import ConfigError, Settings
+from mallard_engine.ports import StoreUnavailable
+from mallard_engine.storage.client.connection import time_limit
+from mallard_engine.storage.client.errors import LinkReplyError
 from mallard_engine.storage.client.links import Store
 from mallard_engine.storage.embedded.server import EmbeddedServer
+
+# A person waits. Nodes wait longer for a connection, as they have nothing better to do.
+_ANSWERS_WITHIN_S: Final = 2.0
 
 
 def check_url(settings: Settings) -> None:
@@ -27,9 +35,15 @@ def redis_url(settings: Settings) -> Iterator[str]:
 
     If no node runs that server, it is started for the audit. It loads its append-only file and
     changes none of the data. Overdue work is not a violation then, as no node could have done it.
+
+    Raises:
+        ConfigError: There is none.
+        StoreUnavailable: The configured Redis cannot be reached, or is silent.
+        EmbeddedServerError: The embedded server cannot be started.
     """
     check_url(settings)
     if settings.redis_url:
+        asyncio.run(_reach(Store(settings.redis_url)))
         yield settings.redis_url
         return
     if not (settings.data / "server").is_dir():
@@ -42,8 +56,27 @@ def redis_url(settings: Settings) -> Iterator[str]:
         yield server.url
 
 
+async def _reach(store: Store) -> None:
+    """Raise `StoreUnavailable` unless a Redis answers soon, be it with an error."""
+    # In a cluster one server is enough: half of the time for the others.
+    link = store.link(master_only=False, deadline_s=_ANSWERS_WITHIN_S / 2)
+    try:
+        async with time_limit(_ANSWERS_WITHIN_S):
+            await link.connect()
+    except TimeoutError:
+        raise StoreUnavailable(
+            f"the store at {store} is silent: no answer within {_ANSWERS_WITHIN_S:g} s"
+        ) from None
+    except LinkReplyError:
+        pass  # the command reports it, or can do without
+    finally:
+        await link.close()
+
+
 def _answers(url: str) -> bool:
-    with redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
+    with redis.Redis.from_url(
+        url, socket_timeout=_ANSWERS_WITHIN_S, retry=Retry(NoBackoff(), 0)
+    ) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:

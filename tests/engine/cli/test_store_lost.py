@@ -85,6 +85,29 @@ async def test_check_with_a_store_lost_meanwhile_fails(redis_url: str, most_byte
     assert lines[0].startswith("mallard: ")
 
 
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (["check"], 2),
+        (["replay", "record", "recording", "--market", "phoenix"], 1),
+        (["archive", "--archive-files", "archive", "--once"], 1),
+    ],
+    ids=["check", "replay", "archive"],
+)
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+async def test_silent_store_is_reported_soon(
+    redis_url: str, tmp_path: Path, command: list[str], status: int, scheme: str
+) -> None:
+    async with Proxy(redis_url) as proxy:
+        proxy.stall()
+        url = f"{scheme}://{proxy.url.removeprefix('redis://').removesuffix('/0')}"
+        found = await mallard(*command, "--data", tmp_path, "--redis", url)
+    assert found[0] == status
+    [line] = found[1]
+    # Not the failure of an attempt to connect, which takes 8 s.
+    assert line.endswith(f"{url.partition('://')[2]} is silent: no answer within 2 s")
+
+
 async def test_check_refuses_the_store_of_a_newer_version(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.hset(KEY, mapping={"written": OURS.written + 5, "oldest_reader": OURS.written + 1})
