@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from mallard_engine.config.settings import ConfigError, Settings, load_settings
 from mallard_engine.core.places.markets import Market, Places, PlacesError
+from mallard_protocol.codes import SANDBOX_MARKET
 from mallard_protocol.fields import ID_PATTERN
 
 PLACES_VARIABLE = "MALLARD_PLACES"
@@ -109,5 +110,6 @@ def market_named(name: str, places: Places) -> Market:
     """Return the market with this id. Raises `ConfigError` with the known ids."""
     if name not in places.markets:
         known = ", ".join(places.markets)
-        raise ConfigError(f"there is no market {name!r}: there are {known}")
+        hint = "; MALLARD_SANDBOX=on adds it" if name == SANDBOX_MARKET else ""
+        raise ConfigError(f"there is no market {name!r}: there are {known}{hint}")
     return places.markets[name]

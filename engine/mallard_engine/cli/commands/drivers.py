@@ -32,7 +32,10 @@ _PRINT_EVERY_S: Final = 5.0
 def add_parser(subparsers: Any) -> None:
     """Add `drivers`."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "drivers", help="run simulated driver apps against an engine"
+        "drivers",
+        help="run simulated driver apps against an engine",
+        description="Runs simulated driver apps with the deployment's secret. They decline some "
+        "offers, let some expire, and lose their connection once a minute on average (`dropped`).",
     )
     parser.add_argument(
         "--url",

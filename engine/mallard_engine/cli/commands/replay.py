@@ -35,7 +35,7 @@ from mallard_engine.simulation.scenario_policy import policy_over
 
 _ASSUMED = (
     "assumed: where drivers start and how likely they take an offer (from their day), one job at a "
-    "time, no weights or equipment (docs/topics/simulation.md). Compare the two replayed columns."
+    "time, no weights or equipment (docs/topics/simulation.md)."
 )
 # Row, attribute, decimals.
 _ROWS = (
@@ -172,7 +172,10 @@ def _print(console: Console, title: str, columns: list[tuple[str, ReplayStatisti
             cells.append(f"{after - before:+.{places}f}" if known else "–")
         table.add_row(label, *cells)
     console.print(table)
-    console.print(_ASSUMED)
+    if len(both) > 1:
+        console.print(f"{_ASSUMED} Compare the two replayed columns.")
+    else:
+        console.print(f"{_ASSUMED} Replay another policy (--policy, --set) to compare with.")
 
 
 def _text(value: float | None, places: int) -> str:

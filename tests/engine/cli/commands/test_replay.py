@@ -130,10 +130,22 @@ def test_replay_compares_another_policy(
     said = capsys.readouterr().out
     assert "difference" in said
     assert "assumed" in said
+    assert "Compare the two replayed columns" in " ".join(said.split())
     days = json.loads(figures.read_text())["days"]
     assert list(days) == ["as it was", "replayed", "other policy"]
     assert all(day["orders"] == 10 for day in days.values())
     assert days["as it was"]["km_per_order"] is None
+
+
+@pytest.mark.slow
+def test_replay_alone_names_no_second_replay(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["replay", "day", str(file)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "difference" not in said
+    assert "Compare the two" not in said
+    assert "--set" in said
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,16 @@ def test_each_driver_gets_a_token_on_its_line(
     ]
 
 
+def test_unknown_market_lists_the_known_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data", str(tmp_path)]
+    assert main(["token", "driver", "d-1", "--market", "atlantis", *flags]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("phoenix")
+    assert main(["token", "driver", "d-1", "--market", "sandbox", *flags]) == 2
+    assert "phoenix; MALLARD_SANDBOX=on adds it" in capsys.readouterr().err
+
+
 def test_tokens_of_services_and_operators_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
