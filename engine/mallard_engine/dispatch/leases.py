@@ -32,6 +32,11 @@ _GAP_S: Final = 1.0
 # How long after a loss of writes any node may still repeat what it has confirmed: it notices within
 # a heartbeat, takes back the drivers of thousands of sockets, and then repeats the rest.
 _RESTORING_MS: Final = 10_000
+# By how much the storage's clock may be set without the apps learning of it: more than the error of
+# a busy node's measurement, less than the lead of a fix that is refused (`FUTURE_FIX_MS`).
+CLOCK_STEP_S: Final = 2.0
+# A heartbeat that took longer says too little about the storage's clock.
+_PRECISE_S: Final = 0.5
 # After so many beats at rest one node maintains all markets, and after so many awake none does.
 # Those awake take a second at least, in which nodes at rest learn of it.
 _LATELY: Final = 3
@@ -95,6 +100,8 @@ class NodeLeases:
         # By market: nothing takes or renews a lease while another call gives it up. The reply would
         # come after the end of the lease that it reports.
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # By market: the storage's clock minus this node's.
+        self._clocks: dict[str, float] = {}
         self._to_recover: set[str] = set()
         self._recovering: set[str] = set()
         # By server, which its first market names: since when it has answered without a failure or a
@@ -343,6 +350,7 @@ class NodeLeases:
             began_s = self._confirmed.now_s
             beat = await self._leases.beat(market, self._node)
             known = self._standings.setdefault(market, beat.standing)
+        self._note_clock(market, beat.now_ms / 1000, began_s)
         is_news = beat.standing != known or self._has_lost(market, beat.standing)
         if not is_news:
             self._confirmed.nothing_lost(market, began_s)
@@ -352,6 +360,23 @@ class NodeLeases:
             if node != self._node:
                 await self.reap(market, node)
         return beat
+
+    def _note_clock(self, market: str, now_s: float, began_s: float) -> None:
+        """Take drivers back after a step of the storage's clock, and look at all waiting jobs.
+
+        The apps learn the clock from a `welcome`. After a step back, what was due soon is due late.
+        """
+        ended_s = self._confirmed.now_s
+        if ended_s - began_s > _PRECISE_S:
+            return
+        ahead_s = now_s - (began_s + ended_s) / 2
+        step_s = ahead_s - self._clocks.setdefault(market, ahead_s)
+        if abs(step_s) <= CLOCK_STEP_S:
+            return
+        self._clocks[market] = ahead_s
+        _log.warning("the clock of Redis was set", market=market, forward_s=round(step_s, 1))
+        self._to_recover.add(market)
+        self._wake(market)
 
     async def _give_up(self, market: str) -> None:
         async with self._changing[market]:

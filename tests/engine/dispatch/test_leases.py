@@ -2,18 +2,18 @@
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 
 import pytest
+from structlog.testing import capture_logs
 
 from mallard_engine.core.policy import MarketPolicy
 from mallard_engine.dispatch.confirmed import Confirmed
 from mallard_engine.dispatch.context import Context
 from mallard_engine.dispatch.leases import NodeLeases
 from mallard_engine.metrics import Metrics
-from mallard_engine.ports import Look, Peers, StoreUnavailable
+from mallard_engine.ports import Beat, Look, Peers, StoreUnavailable
 from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.engine.dispatch.conftest import MakeNode
@@ -30,10 +30,16 @@ async def _claim_nothing(*_: object) -> None: ...
 
 
 class Clock:
+    """The clock of Redis, which may be set, and that of a node, which may not."""
+
     now_ms = 1_800_000_000_000
+    set_ms = 0
 
     def __call__(self) -> int:
-        return self.now_ms
+        return self.now_ms + self.set_ms
+
+    def uptime_s(self) -> float:
+        return self.now_ms / 1000
 
 
 class Sharer:
@@ -44,6 +50,7 @@ class Sharer:
         self.store = RedisStorage(url, policies, now_ms=clock, node=name)
         self.woken: list[str] = []
         self.changed: list[str] = []
+        self.recovered: list[str] = []
         self.leases = NodeLeases(
             Context(self.store, PLACES, policies, Metrics()),
             name,
@@ -52,10 +59,12 @@ class Sharer:
             self._recover,
             self._note_change,
             self.woken.append,
-            Confirmed(self.store.jobs, self.store.event_log, time.monotonic, _claim_nothing),
+            Confirmed(self.store.jobs, self.store.event_log, clock.uptime_s, _claim_nothing),
         )
 
-    async def _recover(self, market: str, rewound: bool) -> None: ...
+    async def _recover(self, market: str, rewound: bool) -> None:
+        assert not rewound
+        self.recovered.append(market)
 
     async def _note_change(self, market: str) -> None:
         self.changed.append(market)
@@ -162,6 +171,41 @@ async def test_lease_that_has_ended_is_not_given_up_while_it_is_taken(
     await asyncio.gather(a.leases.reap_dead(MARKETS[0]), a.leases.hold(MARKETS[0]))
     assert MARKETS[0] in a.leases.held
     assert await a.store.runner.link.call("HGETALL", a.store.runner.keys[MARKETS[0]].key("leases"))
+
+
+@pytest.mark.parametrize("set_ms", [-3_600_000, 3_600_000])
+async def test_drivers_are_taken_back_when_the_clock_was_set(
+    member: Member, clock: Clock, set_ms: int
+) -> None:
+    """Their apps learn the clock, and what was due before a step back is not left waiting."""
+    a, market = await member("a"), MARKETS[0]
+    await a.leases.has_lost_lately(market)
+    a.woken.clear()
+    with capture_logs() as logs:
+        for clock.set_ms in (1_000, set_ms, set_ms - 1_000):  # a second is too little to matter
+            await a.leases.has_lost_lately(market)
+            await eventually(lambda: not len(a.leases))
+    assert (a.recovered, a.woken) == ([market], [market])
+    (line,) = (line for line in logs if line["event"] == "the clock of Redis was set")
+    assert line["forward_s"] == set_ms / 1000
+
+
+async def test_slow_heartbeat_says_nothing_about_the_clock(
+    member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await member("a")
+    await a.leases.has_lost_lately(MARKETS[0])
+    a.woken.clear()
+    beat = a.store.leases.beat
+
+    async def slow(market: str, node: str) -> Beat:
+        answer = await beat(market, node)
+        clock.now_ms += 10_000  # frozen, for example
+        return answer
+
+    monkeypatch.setattr(a.store.leases, "beat", slow)
+    await a.leases.has_lost_lately(MARKETS[0])
+    assert a.woken == []
 
 
 async def test_change_by_an_operator_reaches_every_node_once(member: Member) -> None:

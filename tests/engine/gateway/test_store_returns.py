@@ -256,6 +256,27 @@ async def test_partitioned_node_restores_its_drivers(
             assert {offer["jobs"][0]["job"] for offer in offers_received} == jobs
 
 
+async def test_clock_that_was_set_is_told_to_open_sockets(
+    server: EmbeddedServer, engine_node: NodeFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an app's fixes would be too old, or from the future, until it reconnects."""
+    node = await engine_node(redis_url=server.url)
+    async with open_app(node.ws, node.token("d1")) as driver:
+        await driver.go_online(position=NEAR)
+        monkeypatch.setattr(
+            node.node.store.runner,
+            "_virtual_now_ms",
+            lambda: time.time_ns() // 1_000_000 + 3_600_000,
+        )
+        welcome = await driver.receive("welcome")
+        ahead_ms = welcome["server_time_ms"] - time.time() * 1000
+        assert ahead_ms == pytest.approx(3_600_000, abs=60_000)
+        assert welcome.get("say_hello") is None
+        fix = [welcome["server_time_ms"], *NEAR.values(), None, None, None]
+        await driver.send("location", fixes=[fix])
+        await is_offered(node, driver)
+
+
 async def _is_out(node: RunningNode, driver: str) -> bool:
     return not (await node.node.store.drivers.snapshot("phoenix", driver)).driver.connected
 

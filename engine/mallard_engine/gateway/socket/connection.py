@@ -15,6 +15,7 @@ from mallard_engine.contract.reading.frames import (
     FrameReader,
     FrameTooBig,
 )
+from mallard_engine.dispatch.leases import CLOCK_STEP_S
 from mallard_engine.gateway.positions import driver_fix
 from mallard_engine.gateway.socket.admission import AdmissionDenied, Admitted
 from mallard_engine.gateway.socket.connect_pace import NoTurn
@@ -103,6 +104,8 @@ class DriverConnection:
         self._settle_task: asyncio.Task[None] | None = None
         self._expires_ms = 0
         self._welcomes = 0
+        # The clock of Redis minus ours, in seconds, as the last `welcome` told it.
+        self._ahead_s = 0.0
         # `session.answers` when pushes were last held back; whether a `welcome` must follow.
         self._answers_at_hold = 0
         self._owes_welcome = False
@@ -305,6 +308,7 @@ class DriverConnection:
 
     def _welcome(self, session: Session, snapshot: DriverSnapshot) -> None:
         self._welcomes += 1
+        self._ahead_s = snapshot.now_ms / 1000 - self._clock()
         say_hello = self._owes_hello
         self._owes_welcome = self._owes_hello = False
         self._hellos_due += say_hello
@@ -357,7 +361,9 @@ class DriverConnection:
             self.end(Close.REPLACED)
             return
         missed = not session.has_all_until(taken.driver.seq)  # with a reply that was lost
-        if taken.verdict == "kept" and not (rewound or missed or self._owes_welcome):
+        ahead_s = self._services.store.now_ms() / 1000 - self._clock()
+        is_off = abs(ahead_s - self._ahead_s) > CLOCK_STEP_S  # the app's clock, therefore
+        if taken.verdict == "kept" and not (rewound or missed or is_off or self._owes_welcome):
             self._apply(session.release())
             return
         self._owes_hello |= rewound or self._hellos_due > 0

@@ -26,14 +26,17 @@ end
 local function take_fix(pos, at, lat, lon, acc, fault)
   if fault ~= '' then return reject(pos, fault) end
   if at > now + policy.future_ms then return reject(pos, 'future') end
-  if not is_fresh(pos) then
+  -- A position from the future was received before the clock was set back. Newer fixes have
+  -- earlier times, so it limits none of them.
+  local known = pos and pos[1] <= now + policy.future_ms and pos or nil
+  if not is_fresh(known) then
     -- After a stale period the former position does not limit the present one.
     if at < now - policy.stale_ms then return reject(pos, 'old') end
-  elseif at == pos[2] and lat == pos[3] and lon == pos[4] then
+  elseif at == known[2] and lat == known[3] and lon == known[4] then
     -- A device at rest repeats its last fix, so an equal time is accepted.
     return 'ok', { now, at, lat, lon, acc, 0, 0, 0, 0, 0 }
   end
-  if pos and pos[1] > 0 then
+  if known and known[1] > 0 then
     if at <= pos[2] then return reject(pos, 'old') end
     if not is_reachable(pos[3], pos[4], pos[2], lat, lon, at) then
       -- A repeated fix confirms nothing.

@@ -285,6 +285,21 @@ async def test_repeated_rejections_are_pushed_once(
     assert (await world.record()).seq == 1
 
 
+async def test_clock_that_was_set_back_refuses_no_later_fix(world: World) -> None:
+    """Else the driver would stay where it was until the clock is there again."""
+    await world.driver("ann")
+    await world.pass_ms(-3_600_000)
+    # An app that does not know of it yet.
+    assert await world.fix("ann", at_ms=world.now + 3_600_000) == "future"
+    assert await world.fix("ann", north_of(900)) == "ok"
+    at = (await world.record()).position
+    assert at is not None
+    assert at.received_ms == world.now
+    assert await place(world) == (round(north_of(900), 4), LON)
+    await world.pass_ms(1_000)
+    assert await world.fix("ann", at_ms=world.now - 2_000) == "old"
+
+
 async def test_near_drivers_are_found_in_every_state(world: World) -> None:
     await world.driver("far", lat=north_of(5_000))
     await world.connect("off", lat=north_of(300))
