@@ -2,7 +2,7 @@
 
 | URL | Connections |
 |---|---|
-| `redis://`, `rediss://`, `unix://` | one, to this server |
+| `redis://`, `rediss://`, `unix://` | one, to this server; a name may lead to another later |
 | `redis+sentinel://HOST:PORT,…/SERVICE` | one, to the master that the Sentinels name |
 | `redis+cluster://HOST:PORT,…` | one to each primary |
 
@@ -14,6 +14,7 @@ from typing import Final, Unpack
 from mallard_engine.storage.client.address import Address, Way
 from mallard_engine.storage.client.client import Link, LinkOptions
 from mallard_engine.storage.client.cluster import ClusterLink
+from mallard_engine.storage.client.named import NamedWay, is_name
 from mallard_engine.storage.client.sentinel import SentinelWay
 from mallard_engine.storage.client.topology import ClusterMap
 
@@ -24,6 +25,8 @@ StoreLink = Link | ClusterLink
 _HEARTBEAT_S: Final = 0.5
 # Nothing waits for an idle connection for commands that block: a ping only keeps it open.
 _TAIL_HEARTBEAT_S: Final = 5.0
+# Where each beat also asks whether the server's name leads elsewhere.
+_NAMED_TAIL_HEARTBEAT_S: Final = 1.0
 
 
 class Store:
@@ -41,7 +44,8 @@ class Store:
                 f"{scheme}:// is not a supported scheme: see redis_url in the settings"
             )
         else:
-            self._way = Address.parse(url)
+            server = Address.parse(url)
+            self._way = NamedWay(server) if is_name(server) else server
 
     @property
     def is_cluster(self) -> bool:
@@ -60,7 +64,9 @@ class Store:
 
     def tail(self, **options: Unpack[LinkOptions]) -> StoreLink:
         """Return a connection for commands that block."""
-        options = self._beating(options, _TAIL_HEARTBEAT_S)
+        is_named = isinstance(self._way, NamedWay)
+        every_s = _NAMED_TAIL_HEARTBEAT_S if is_named else _TAIL_HEARTBEAT_S
+        options = self._beating(options, every_s)
         if isinstance(self._way, ClusterMap):
             return ClusterLink(self._way, per_slot=True, **options)
         return Link(self._way, **options)

@@ -35,9 +35,32 @@ async def test_url_names_its_servers_without_secrets(url: str, kind: type, shown
 
 def test_only_sentinels_are_asked_four_times_a_second() -> None:
     """An idle connection that nothing waits for is pinged least often."""
-    alone, group = Store("redis://h"), Store("redis+sentinel://a/main")
+    alone, group = Store("redis://127.0.0.1"), Store("redis+sentinel://a/main")
     links = [alone.link(), alone.tail(), group.link(), group.tail()]
     assert [link._heartbeat_s for link in links if isinstance(link, Link)] == [0.5, 5.0, 0.25, 0.25]
+
+
+def test_a_name_is_looked_up_once_a_second() -> None:
+    named = Store("redis://h")
+    links = [named.link(), named.tail()]
+    assert [link._heartbeat_s for link in links if isinstance(link, Link)] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("url", "asks"),
+    [
+        ("redis://h", True),
+        ("rediss://h:7000/2", True),
+        ("redis://127.0.0.1", False),
+        ("redis://[::1]", False),
+        ("redis://localhost", False),
+        ("unix:///run/r.sock", False),
+    ],
+)
+def test_only_a_name_may_lead_elsewhere_later(url: str, asks: bool) -> None:
+    link = Store(url).link()
+    assert isinstance(link, Link)
+    assert link.address.asks == asks
 
 
 @pytest.mark.parametrize(
