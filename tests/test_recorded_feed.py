@@ -14,6 +14,7 @@ from mallard_protocol.resources import DriverList, Explanation, Job, JobList, Ma
 from tests.pages.recorded.load import Report, Stay, growth
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, Size, World
+from tests.support import GUARD_S
 
 START_MS = 1_780_000_000_000
 MINUTES_MS = 5 * 60_000
@@ -75,7 +76,7 @@ async def test_answers_are_those_of_the_contract() -> None:
 
 
 def _read(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:  # of this test's server
+    with urllib.request.urlopen(url, timeout=GUARD_S) as answer:  # of this test's server
         content: bytes = answer.read()
     return content
 

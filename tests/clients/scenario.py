@@ -15,11 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from tests.clients.apps import PythonApp, ScenarioApp, TokenProvider
 from tests.clients.counterpart import Counterpart, Socket, a_job, an_offer
 from tests.clients.fault_proxy import FaultProxy
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 Step = dict[str, Any]
 
-_WITHIN_S = 15.0
 _SILENCE_S = 0.3
 # The server's clock is a quarter of an hour ahead of the phone's, so that a forgotten conversion
 # shows.
@@ -65,7 +64,7 @@ class Stage:
     # The engine
 
     async def _engine_accept(self, step: Step) -> None:
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             while True:
                 try:
                     self.socket = await self.engine.accepted()
@@ -75,7 +74,7 @@ class Stage:
 
     async def _engine_welcome(self, step: Step) -> None:
         fields = self._fields(step.get("with", {}))
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             while True:
                 await self._engine_accept(step)
                 assert self.socket is not None
@@ -97,7 +96,7 @@ class Stage:
 
     async def _engine_read(self, step: Step) -> None:
         assert self.socket is not None
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             while True:
                 message = await self.socket.read_any()
                 if message["type"] == step["type"]:
@@ -161,7 +160,7 @@ class Stage:
 
     async def _network_tried(self, step: Step) -> None:
         goal = self.tries_seen + step["times"]
-        await eventually(lambda: self.network.accepted >= goal, _WITHIN_S)
+        await eventually(lambda: self.network.accepted >= goal)
         self.tries_seen = self.network.accepted
 
     # The app
@@ -185,16 +184,16 @@ class Stage:
         await asyncio.gather(call, return_exceptions=True)
 
     async def _app_gives(self, step: Step) -> None:
-        await asyncio.wait_for(asyncio.shield(self.calls[step["of"]]), _WITHIN_S)
+        await asyncio.wait_for(asyncio.shield(self.calls[step["of"]]), GUARD_S)
 
     async def _app_fails(self, step: Step) -> None:
         outcomes = await asyncio.gather(
-            asyncio.wait_for(self.calls[step["of"]], _WITHIN_S), return_exceptions=True
+            asyncio.wait_for(self.calls[step["of"]], GUARD_S), return_exceptions=True
         )
         assert type(outcomes[0]).__name__ == step["error"], outcomes
 
     async def _app_offered(self, step: Step) -> None:
-        self.offer = await asyncio.wait_for(self.app.next_offer(), _WITHIN_S)
+        self.offer = await asyncio.wait_for(self.app.next_offer(), GUARD_S)
         assert self.offer.offer == step["offer"]
 
     async def _app_shows(self, step: Step) -> None:
@@ -206,7 +205,7 @@ class Stage:
             return shown == wanted
 
         try:
-            await eventually(matches, _WITHIN_S)
+            await eventually(matches)
         except AssertionError:
             raise AssertionError(f"{shown} instead of {wanted}") from None
 

@@ -61,6 +61,7 @@ class App:
             additional_headers=headers,
             ping_interval=None,
             proxy=None,
+            open_timeout=GUARD_S,
             close_timeout=1,
         )
         assert self._socket.subprotocol == f"mallard.v1.{self.encoding}"
@@ -158,7 +159,8 @@ class App:
     async def photo(self, kind: str = "photo") -> dict[str, str]:
         """Upload an image; the proof that names it."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "image/png"}
-        async with httpx2.AsyncClient(base_url=self.url.replace("ws", "http", 1)) as http:
+        url = self.url.replace("ws", "http", 1)
+        async with httpx2.AsyncClient(base_url=url, timeout=GUARD_S) as http:
             done = await http.post("/v1/driver/proofs", content=PNG, headers=headers)
         assert done.status_code == 201, done.text
         return {"kind": kind, "value": done.json()["proof"]}

@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from tests.e2e.shop import Json, soon
+from tests.support import GUARD_S
 
 _METRES_A_DEGREE = 111_320.0
 
@@ -53,7 +54,7 @@ def read_place(url: str, token: str, market: str) -> Place:
     request = urllib.request.Request(
         f"{url}/v1/markets/{market}", headers={"Authorization": f"Bearer {token}"}
     )
-    with urllib.request.urlopen(request, timeout=25) as response:
+    with urllib.request.urlopen(request, timeout=GUARD_S) as response:
         malls = json.load(response)["malls"]
     mall = next(mall for mall in malls if mall["id"] == "chandler-fashion-center")
     first, second = (store["id"] for store in mall["stores"][:2])

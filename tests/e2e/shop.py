@@ -7,7 +7,7 @@ from typing import Any, Self
 import httpx2
 
 from tests.e2e.contract import assert_resource
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ def http_client(url: str, token: str | None = None) -> httpx2.AsyncClient:
     """A plain client; over plain HTTP it need not spend 80 ms on reading certificates."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx2.AsyncClient(
-        base_url=url, headers=headers, timeout=25, trust_env=False, verify=False
+        base_url=url, headers=headers, timeout=GUARD_S, trust_env=False, verify=False
     )
 
 

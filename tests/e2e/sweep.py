@@ -29,7 +29,7 @@ def end_open_jobs(url: str, operator_token: str) -> None:
     """
     headers = {"Authorization": f"Bearer {operator_token}"}
     with httpx2.Client(
-        base_url=url, headers=headers, timeout=25, trust_env=False, verify=False
+        base_url=url, headers=headers, timeout=GUARD_S, trust_env=False, verify=False
     ) as http:
         refusals: list[str] = []
         for _ in range(_ROUNDS):
@@ -57,7 +57,7 @@ def acknowledge_alerts(url: str, operator_token: str) -> None:
         AssertionError: alerts stay open.
     """
     headers = {"Authorization": f"Bearer {operator_token}"}
-    with httpx2.Client(base_url=url, headers=headers, timeout=25, trust_env=False) as http:
+    with httpx2.Client(base_url=url, headers=headers, timeout=GUARD_S, trust_env=False) as http:
         for _ in range(_ROUNDS):
             listed = http.get("/v1/alerts", params={"state": "open"})
             assert listed.status_code == 200, listed.text
@@ -83,7 +83,7 @@ def wait_until_drivers_are_gone(
     headers = {"Authorization": f"Bearer {operator_token}"}
     around = {"near": f"{near[0]},{near[1]}", "radius_m": str(_AROUND_M)}
     deadline = time.monotonic() + GUARD_S
-    with httpx2.Client(base_url=url, headers=headers, timeout=25, trust_env=False) as http:
+    with httpx2.Client(base_url=url, headers=headers, timeout=GUARD_S, trust_env=False) as http:
         while True:
             listed = http.get(f"/v1/markets/{market}/drivers", params=around)
             assert listed.status_code == 200, listed.text

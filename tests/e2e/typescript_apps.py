@@ -10,8 +10,7 @@ from tests.clients.typescript.agents import Agent
 from tests.clients.typescript.node_app import NodeApp
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
-
-WITHIN_S = 20
+from tests.support import GUARD_S
 
 
 class OneToken(TokenProvider):
@@ -41,25 +40,25 @@ def clients_setup(node: Node, place: Place) -> dict[str, Any]:
 
 async def call(agent: Agent, of: str, name: str, *given: Any) -> Any:
     """Call one of the clients, and return what it gives."""
-    return await asyncio.wait_for(agent.ask("call", of=of, name=name, given=given), WITHIN_S)
+    return await asyncio.wait_for(agent.ask("call", of=of, name=name, given=given), GUARD_S)
 
 
 async def available(app: NodeApp, place: Place) -> None:
     """Make a driver available near the mall."""
     app.location(*place.north(50))
-    await asyncio.wait_for(app.status("available"), WITHIN_S)
+    await asyncio.wait_for(app.status("available"), GUARD_S)
 
 
 async def report(app: NodeApp, job: str, step: str) -> Any:
     """Report a step, and return the reply."""
     at_ms = time.time_ns() // 1_000_000
-    return await asyncio.wait_for(app.progress(job, step, at_ms), WITHIN_S)
+    return await asyncio.wait_for(app.progress(job, step, at_ms), GUARD_S)
 
 
 async def accept(app: NodeApp, job: str) -> None:
     """Take the next offer, which is of this job."""
-    offer = await asyncio.wait_for(app.next_offer(), WITHIN_S)
-    jobs = await asyncio.wait_for(app.accept(offer), WITHIN_S)
+    offer = await asyncio.wait_for(app.next_offer(), GUARD_S)
+    jobs = await asyncio.wait_for(app.accept(offer), GUARD_S)
     assert [held["job"] for held in jobs] == [job]
 
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mallard_engine.metrics import Metrics
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 NAMES = {
     "mallard_match_duration_seconds",
@@ -144,7 +144,7 @@ def test_promtool_finds_nothing() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=GUARD_S,
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

@@ -28,6 +28,7 @@ from tests.pages.recorded.people import opened_person, routes
 from tests.pages.recorded.server import Recorded, serving
 from tests.pages.recorded.world import MARKET, SMALL, World
 from tests.pages.strangers import LONG, XSS
+from tests.support import GUARD_S
 
 EVIL: Final = " ".join((*XSS, LONG))
 # A path that a browser would take for another host.
@@ -228,7 +229,7 @@ async def test_no_answer_sets_a_cookie_or_lets_others_read(node: Node) -> None:
         for headers in ({}, bearer, {"Origin": "https://evil.example", "Cookie": "session=x"})
     ]
     asked += [("POST", "/v1/session/exchange", {}), ("OPTIONS", "/v1/jobs", bearer)]
-    async with httpx2.AsyncClient(base_url=node.url) as client:
+    async with httpx2.AsyncClient(base_url=node.url, timeout=GUARD_S) as client:
         for method, path, headers in asked:
             answer = await client.request(method, path, headers=headers)
             assert "set-cookie" not in answer.headers, path
@@ -240,7 +241,7 @@ async def test_no_operation_takes_a_token_from_a_cookie_or_an_address(node: Node
     """What a browser sends by itself, from whatever page, signs nobody in."""
     token = make_token("ops", "operator")
     called = 0
-    async with httpx2.AsyncClient(base_url=node.url) as client:
+    async with httpx2.AsyncClient(base_url=node.url, timeout=GUARD_S) as client:
         for operation in OPERATIONS:
             # The socket takes its token in the first frame.
             if not operation.roles or operation.name == "openDriverSocket":

@@ -136,7 +136,7 @@ async def test_waiting_job_is_offered_and_delivered(opened: tuple[Node, str], sh
     app = App(opened[0].socket_url, make_token(name, "driver", market=MARKET), name, "json")
     try:
         await app.online(*AT_MALL, vehicle=CAR)
-        offer = await app.expect("offer", timeout_s=20)
+        offer = await app.expect("offer")
         (job,) = await app.accept(offer)
         for step in ("at_mall", "picked_up", "delivered"):
             await app.step(job, step)

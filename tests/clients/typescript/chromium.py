@@ -21,7 +21,7 @@ from websockets.http11 import Request, Response
 from tests.clients.apps import TokenProvider
 from tests.clients.typescript.agents import PACKAGE, Agent, Line, Link, needs_node
 from tests.clients.typescript.node_app import NodeApp
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 BINARY = shutil.which("chromium")
 _ESBUILD = PACKAGE / "node_modules" / ".bin" / "esbuild"
@@ -29,7 +29,6 @@ needs_chromium = [
     needs_node,
     pytest.mark.skipif(BINARY is None, reason="Chromium is missing: apt-get install chromium"),
 ]
-_WITHIN_S = 30.0
 _SERVED = {"/page": "text/html", "/agent.js": "text/javascript"}
 _PAGE = b"<!doctype html><meta charset=utf-8><script type=module src=/agent.js></script>"
 
@@ -49,7 +48,7 @@ async def _profile() -> AsyncIterator[str]:
     try:
         yield folder
     finally:
-        await eventually(is_removed, _WITHIN_S)
+        await eventually(is_removed)
 
 
 class Chromium:
@@ -86,7 +85,7 @@ class Chromium:
             )
             try:
                 port_file = Path(folder) / "DevToolsActivePort"
-                await eventually(lambda: port_file.exists() and port_file.read_text(), _WITHIN_S)
+                await eventually(lambda: port_file.exists() and port_file.read_text())
                 port = port_file.read_text().split("\n", 1)[0]
                 browser = cls(f"http://127.0.0.1:{port}")
                 async with serve(
@@ -97,7 +96,7 @@ class Chromium:
                     yield browser
             finally:
                 process.terminate()
-                process.wait(_WITHIN_S)
+                process.wait(GUARD_S)
 
     @property
     def origin(self) -> str:
@@ -111,12 +110,12 @@ class Chromium:
         control = self._controls[name] = asyncio.get_running_loop().create_future()
         url = f"{self.origin}/page?{self._pages}"
         target = await asyncio.to_thread(self._ask, "PUT", f"/json/new?{url}")
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(GUARD_S):
             return PageLink(await control, agent, target)
 
     def _ask(self, method: str, path: str) -> Any:
         request = urllib.request.Request(self._debugger + path, method=method)
-        with urllib.request.urlopen(request, timeout=_WITHIN_S) as answer:
+        with urllib.request.urlopen(request, timeout=GUARD_S) as answer:
             return json.load(answer)
 
     async def _control(self, connection: ServerConnection) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 from tests.clients.apps import BACKOFF, LIVENESS, TokenProvider
 from tests.clients.typescript.agents import Agent, Link, NodeLink
-
-_STOP_WITHIN_S = 10
+from tests.support import GUARD_S
 
 
 class NodeApp:
@@ -57,7 +56,7 @@ class NodeApp:
     async def stop(self) -> None:
         if self._agent is not None:
             with contextlib.suppress(ConnectionError):
-                await asyncio.wait_for(self._agent.ask("stop"), _STOP_WITHIN_S)
+                await asyncio.wait_for(self._agent.ask("stop"), GUARD_S)
             await self._agent.end()
         self._folder.cleanup()
 

@@ -13,7 +13,7 @@ from tests.clients.fault_proxy import FaultProxy
 from tests.clients.waits import Waits
 from tests.e2e.conftest import Node, make_token
 from tests.e2e.places import Place
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 def _token(**claims: object) -> str:
@@ -74,7 +74,7 @@ async def test_token_provider_is_not_called_in_a_loop(node: Node) -> None:
         assert asked == 1
         waits.passing.set()
         troubles = app.events(TokenTrouble)
-        assert isinstance(await asyncio.wait_for(anext(troubles), 10), TokenTrouble)
+        assert isinstance(await asyncio.wait_for(anext(troubles), GUARD_S), TokenTrouble)
         assert app.connected
 
 
@@ -93,10 +93,10 @@ async def test_wait_continues_after_its_node_is_lost(
     ):
         job = await orders.submit(place.order())
         asked = network.to_engine
-        waiting = asyncio.create_task(orders.wait(job.id, for_end=True, timeout_s=30))
+        waiting = asyncio.create_task(orders.wait(job.id, for_end=True, timeout_s=2 * GUARD_S))
         await eventually(lambda: network.to_engine > asked)
         going.process.send_signal(signal.SIGTERM)
-        await eventually(lambda: going.process.poll() is not None, 20)
+        await eventually(lambda: going.process.poll() is not None)
         assert not waiting.done()
         await orders.cancel(job.id)
-        assert (await asyncio.wait_for(waiting, 30)).state == "cancelled"
+        assert (await asyncio.wait_for(waiting, GUARD_S)).state == "cancelled"

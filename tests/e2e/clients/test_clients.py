@@ -76,7 +76,7 @@ async def test_job_is_delivered_end_to_end(
 
     for step in (Step.AT_MALL, Step.PICKED_UP, Step.DELIVERED):
         await app.progress(job.id, step)
-    done = await orders.wait(job.id, for_end=True, timeout_s=5)
+    done = await orders.wait(job.id, for_end=True, timeout_s=GUARD_S)
     assert done.state == "delivered"
     assert [entry.state for entry in done.timeline][-3:] == ["at_mall", "picked_up", "delivered"]
     assert app.jobs == {}
@@ -129,7 +129,7 @@ async def test_reports_survive_a_kill_of_the_app(
         assert again.unreported == 3
         await eventually(lambda: again.unreported == 0)
         assert again.jobs == {}
-    done = await orders.wait(held.job, for_end=True, timeout_s=5)
+    done = await orders.wait(held.job, for_end=True, timeout_s=GUARD_S)
     assert [entry.state for entry in done.timeline][-3:] == ["at_mall", "picked_up", "delivered"]
 
 

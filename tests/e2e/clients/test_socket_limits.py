@@ -14,7 +14,7 @@ async def no_hello(new_app: NewApp) -> dict[str, Any]:
     app = new_app()
     await app.open()
     started = time.monotonic()
-    code = await app.close_code(8)
+    code = await app.close_code()
     return {"code": code, "after_s": time.monotonic() - started}
 
 
@@ -23,7 +23,7 @@ async def token_expired(new_app: NewApp) -> dict[str, Any]:
     started = time.monotonic()
     await app.hello()
     expiring = await app.expect("auth_expiring")
-    code = await app.close_code(8)
+    code = await app.close_code()
     return {"code": code, "after_s": time.monotonic() - started, "at_ms": expiring["at_ms"]}
 
 

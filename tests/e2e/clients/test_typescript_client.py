@@ -26,7 +26,7 @@ from tests.e2e.typescript_apps import (
     report,
     shows,
 )
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 pytestmark = needs_node
 
@@ -84,7 +84,7 @@ async def test_order_is_delivered(
     await deliver(app, place, callers, job["id"])
     ended = await call(callers, "orders", "wait", job["id"], {"forEnd": True})
     assert ended["state"] == "delivered"
-    types = [event["type"] for event in await asyncio.wait_for(events, 20)]
+    types = [event["type"] for event in await asyncio.wait_for(events, GUARD_S)]
     assert types[0] == "job.created"
     assert types[-1] == "job.delivered"
     assert {"job.assigned", "job.collected", "job.picked_up"} <= set(types)
@@ -97,17 +97,19 @@ async def test_order_is_delivered_over_http_while_socket_is_suspended(
     app = await hire()
     await available(app, place)
     job = await call(callers, "orders", "submit", place.order())
-    offer = await asyncio.wait_for(app.next_offer(), 15)
+    offer = await asyncio.wait_for(app.next_offer(), GUARD_S)
     app.agent.tell("suspend")
-    await eventually(lambda: shows(app, "over", "http"), 15)
-    assert [held["job"] for held in await asyncio.wait_for(app.accept(offer), 15)] == [job["id"]]
+    await eventually(lambda: shows(app, "over", "http"))
+    assert [held["job"] for held in await asyncio.wait_for(app.accept(offer), GUARD_S)] == [
+        job["id"]
+    ]
     app.location(*place.gate)
     for step in ("at_mall", "picked_up", "at_door"):
         await report(app, job["id"], step)
     with pytest.raises(Exception, match="never_heard_of"):
         await report(app, "never_heard_of", "at_mall")
     app.agent.tell("resume")
-    await eventually(lambda: shows(app, "over", "socket"), 15)
+    await eventually(lambda: shows(app, "over", "socket"))
     assert await app.shown(["jobs"]) == {"jobs": {job["id"]: "picked_up"}}
     reply = await report(app, job["id"], "delivered")
     assert reply["job_state"] == "delivered"
@@ -118,18 +120,18 @@ async def test_http_stands_in_where_no_socket_can_be_had(
 ) -> None:
     async with FaultProxy.to(node.port) as network:
         app = await hire(url=network.url, http_after_s=0.2)
-        await eventually(lambda: shows(app, "connected", True), 15)
+        await eventually(lambda: shows(app, "connected", True))
         # From now on a firewall lets no upgrade through.
         network.refuse_upgrades = True
         network.reset()
-        await eventually(lambda: shows(app, "over", "http"), 15)
+        await eventually(lambda: shows(app, "over", "http"))
         await available(app, place)
         # The wish is kept; a driver without a socket is offered nothing.
         assert await app.shown(["state"]) == {"state": "offline"}
         network.refuse_upgrades = False
         app.hint()
-        await eventually(lambda: shows(app, "over", "socket"), 15)
-        await eventually(lambda: shows(app, "state", "available"), 15)
+        await eventually(lambda: shows(app, "over", "socket"))
+        await eventually(lambda: shows(app, "state", "available"))
 
 
 async def test_half_open_socket_is_replaced(hire: Hire, node: Node, place: Place) -> None:
@@ -137,7 +139,7 @@ async def test_half_open_socket_is_replaced(hire: Hire, node: Node, place: Place
         app = await hire(url=network.url)
         await available(app, place)
         network.set("freeze")
-        reply = await asyncio.wait_for(app.status("paused"), 15)
+        reply = await asyncio.wait_for(app.status("paused"), GUARD_S)
         assert reply["state"] == "paused"
         assert network.accepted == 2
 
@@ -145,9 +147,9 @@ async def test_half_open_socket_is_replaced(hire: Hire, node: Node, place: Place
 async def test_refusals_have_their_code(hire: Hire, place: Place) -> None:
     app = await hire()
     with pytest.raises(Exception, match="no_position") as caught:
-        await asyncio.wait_for(app.status("available"), 15)
+        await asyncio.wait_for(app.status("available"), GUARD_S)
     assert type(caught.value).__name__ == "RequestRefused"
-    proof = await asyncio.wait_for(app.agent.ask("upload", image=list(PNG)), 15)
+    proof = await asyncio.wait_for(app.agent.ask("upload", image=list(PNG)), GUARD_S)
     assert proof
 
 
@@ -167,11 +169,11 @@ async def test_operator_and_order_service_call_the_engine(
     listed = callers.ask(
         "collect", of="orders", name="jobs", given=[{"state": ["queued", "offered"]}]
     )
-    assert [job["id"] for job in await asyncio.wait_for(listed, 15)] == [first["id"]]
+    assert [job["id"] for job in await asyncio.wait_for(listed, GUARD_S)] == [first["id"]]
     drivers = await call(callers, "operator", "drivers", "phoenix")
     assert any(driver["state"] in {"available", "offered"} for driver in drivers)
     pickups = callers.ask("collect", of="store", name="pickups", given=[])
-    assert first["id"] in [pickup["id"] for pickup in await asyncio.wait_for(pickups, 15)]
+    assert first["id"] in [pickup["id"] for pickup in await asyncio.wait_for(pickups, GUARD_S)]
     cancelled = await call(callers, "orders", "cancel", first["id"], "customer")
     assert cancelled["cancel_reason"] == "customer"
     policy = await call(callers, "operator", "policy", "phoenix")
@@ -194,7 +196,7 @@ async def test_wait_continues_after_its_node_is_lost(
             asked = network.to_engine
             options = {"forEnd": True, "timeoutS": 60}
             waiting = agent.ask("call", of="orders", name="wait", given=[job["id"], options])
-            await eventually(lambda: network.to_engine > asked, 20)
+            await eventually(lambda: network.to_engine > asked)
             going.process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(going.process.wait)
             assert not waiting.done()

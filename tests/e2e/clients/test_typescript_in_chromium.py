@@ -18,7 +18,7 @@ from tests.e2e.typescript_apps import (
     report,
     shows,
 )
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 pytestmark = needs_chromium
 
@@ -44,7 +44,7 @@ async def test_pages_of_an_allowed_origin_do_all_of_it(start: Callable[..., Node
             job = await call(callers, "orders", "submit", place.order())
             events = callers.ask("collect", of="orders", name="jobEvents", given=[job["id"]])
             await deliver(app, place, callers, job["id"])
-            types = [event["type"] for event in await asyncio.wait_for(events, 20)]
+            types = [event["type"] for event in await asyncio.wait_for(events, GUARD_S)]
             assert (types[0], types[-1]) == ("job.created", "job.delivered")
 
             # The page is suspended in the middle of a run.
@@ -52,18 +52,18 @@ async def test_pages_of_an_allowed_origin_do_all_of_it(start: Callable[..., Node
             job = await call(callers, "orders", "submit", place.order())
             await accept(app, job["id"])
             app.agent.tell("suspend")
-            await eventually(lambda: shows(app, "over", "http"), 20)
+            await eventually(lambda: shows(app, "over", "http"))
             app.location(*place.gate)
             await report(app, job["id"], "at_mall")
             app.agent.tell("resume")
-            await eventually(lambda: shows(app, "over", "socket"), 20)
+            await eventually(lambda: shows(app, "over", "socket"))
             assert await app.shown(["jobs"]) == {"jobs": {job["id"]: "at_mall"}}
 
             # A browser cannot ping: the engine's answer to the probe keeps an idle socket, and the
             # lack of one shows that it is half-open.
             connections = network.accepted
             heard = network.to_app
-            await eventually(lambda: network.to_app >= heard + 5, 20)
+            await eventually(lambda: network.to_app >= heard + 5)
             assert network.accepted == connections
             network.set("freeze")
             reply = await report(app, job["id"], "picked_up")

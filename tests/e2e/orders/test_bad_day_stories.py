@@ -21,7 +21,7 @@ from mallard_protocol.resources import Job
 from tests.e2e.clients.test_clients import Hire, _go_online, _offer_of, hire, orders
 from tests.e2e.conftest import RESUME_S, Node, make_token
 from tests.e2e.places import Place
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 __all__ = ["hire", "orders"]
 
@@ -225,7 +225,7 @@ async def test_block_that_ends_on_the_road_lets_the_driver_deliver(
     await app.progress(held.job, Step.PICKED_UP)
     changes = app.events(StateChanged)
     await app.status("available", until_ms=in_ms(2.5))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(GUARD_S):
         assert isinstance(event := await anext(changes), StateChanged)
     assert event.why == "block_over"
     assert app.state == "on_run"

@@ -17,7 +17,7 @@ from mallard_protocol.messages import Offer, SocketTransfer, Vehicle
 from mallard_protocol.resources import DriverProfile, Job
 from tests.e2e.conftest import Node, make_token, start_node
 from tests.e2e.places import Place
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 CAR = Vehicle(kind="car", max_jobs=12)
 
@@ -98,7 +98,7 @@ async def fleet(pooling: Node, place: Place) -> AsyncIterator[Fleet]:
 
 
 async def offered(app: DriverClient) -> Offer:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(GUARD_S):
         return await anext(app.offers())
 
 
@@ -119,13 +119,13 @@ async def shown_transfer(app: DriverClient, jobs: Sequence[str]) -> SocketTransf
 async def aliases_in_welcome(fleet: Fleet, app: DriverClient) -> set[str | None]:
     """Who comes for the driver's jobs, in what the engine sends to an app without memory."""
     token = make_token(fleet.names[app], "driver", market="phoenix")
-    async with httpx2.AsyncClient(base_url=fleet.node.url) as http:
+    async with httpx2.AsyncClient(base_url=fleet.node.url, timeout=GUARD_S) as http:
         truth = await http.get("/v1/driver/state", headers={"Authorization": f"Bearer {token}"})
     return {job["transfer"]["alias"] for job in truth.json()["jobs"]}
 
 
 async def ended(fleet: Fleet, job: str) -> Job:
-    return await fleet.operator.wait(job, for_end=True, timeout_s=10)
+    return await fleet.operator.wait(job, for_end=True, timeout_s=GUARD_S)
 
 
 async def test_car_breaks_down_with_twelve_parcels(fleet: Fleet) -> None:
@@ -186,7 +186,7 @@ async def test_second_driver_takes_over_over_http(fleet: Fleet) -> None:
     token = make_token(bob, "driver", market="phoenix")
     body: dict[str, Any] = {"attempt": transfer.attempt, "step": "picked_up"}
 
-    async with httpx2.AsyncClient(base_url=fleet.node.url) as http:
+    async with httpx2.AsyncClient(base_url=fleet.node.url, timeout=GUARD_S) as http:
 
         async def report(job: str, **fields: Any) -> httpx2.Response:
             return await http.post(
@@ -316,7 +316,7 @@ Post = Callable[..., Any]
 @pytest.fixture
 async def post(pooling: Node) -> AsyncIterator[Post]:
     """POST a transfer; the role of the token may differ."""
-    async with httpx2.AsyncClient(base_url=pooling.url) as http:
+    async with httpx2.AsyncClient(base_url=pooling.url, timeout=GUARD_S) as http:
 
         async def post(driver: str, body: Any, role: str = "operator") -> httpx2.Response:
             token = make_token("somebody", role, market="phoenix")

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.redis_kinds import KIND, redis_of_kind
+from tests.support import GUARD_S
 
 _LINK = re.compile(r"(http://\S+)/(console|shop|driver)#(\S{24})")
 
@@ -81,4 +82,4 @@ def test_demo_that_stays_prints_links_that_sign_in(tmp_path: Path) -> None:
             assert json.load(urlopen(request))["token"]
     finally:
         demo.send_signal(signal.SIGINT)
-        demo.wait(30)
+        demo.wait(GUARD_S)

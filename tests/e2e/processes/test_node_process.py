@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import POLICY, START_WITHIN_S, make_token
+from tests.support import GUARD_S
 
 SECRET = "another secret of thirty-two bytes or more"
 # Time for three requests of a process that may stand still meanwhile.
@@ -60,7 +61,7 @@ class Process:
             request.add_header("Authorization", f"Bearer {token}")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=10) as answer:
+            with opener.open(request, timeout=GUARD_S) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -110,7 +111,7 @@ def test_signals_and_the_port_for_metrics(processes: list[Process], tmp_path: Pa
     assert node.status("/readyz") == 503
     assert node.status("/readyz", port=ops_port) == 503
     assert node.status("/v1/markets", token) == 200
-    assert node.process.wait(15) == 0
+    assert node.process.wait(GUARD_S) == 0
     assert time.monotonic() - began_s >= LINGER_S
     assert "Traceback" not in node.log.read_text()
 

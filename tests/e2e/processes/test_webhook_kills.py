@@ -67,7 +67,7 @@ async def _kill_and_compare(
                 ids.setdefault(event["job"], set()).add(it.id)
         return ids
 
-    await eventually(lambda: created().keys() >= set(jobs), 60)
+    await eventually(lambda: created().keys() >= set(jobs))
     # Repeats have the id of the first, and no event was invented.
     assert created().keys() == set(jobs)
     assert all(len(ids) == 1 for ids in created().values())
@@ -76,5 +76,5 @@ async def _kill_and_compare(
         found = (await shop.http.get(f"/v1/webhooks/{made['id']}")).json()
         return not found["waiting"]
 
-    await eventually(nothing_waits, 60)
+    await eventually(nothing_waits)
     node.stop()

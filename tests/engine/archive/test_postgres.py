@@ -139,7 +139,7 @@ async def test_database_away_and_back_gets_every_job_once(
     exporter = archive.exporter(target)
     task = asyncio.create_task(exporter.run())
     jobs = list(await archive.cancelled(2))
-    await eventually(lambda: exporter.written == 2, 20)
+    await eventually(lambda: exporter.written == 2)
     await asyncio.to_thread(server.stop)
     try:
         jobs += await archive.cancelled(3)
@@ -147,10 +147,10 @@ async def test_database_away_and_back_gets_every_job_once(
         async def three_wait() -> bool:
             return len(await archive.waiting()) == 3
 
-        await eventually(three_wait, 20)
+        await eventually(three_wait)
     finally:
         await asyncio.to_thread(server.start)
-    await eventually(lambda: exporter.written == 5, 20)
+    await eventually(lambda: exporter.written == 5)
     exporter.stop()
     await task
     await target.close()

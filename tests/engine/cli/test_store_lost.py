@@ -18,6 +18,7 @@ from mallard_engine.storage.redis_storage import RedisStorage
 from mallard_engine.storage.schema import KEY, OURS, WrongSchema
 from tests import commands
 from tests.proxy import Proxy
+from tests.support import GUARD_S
 
 pytestmark = pytest.mark.finding("E")
 
@@ -149,7 +150,7 @@ def sockets_of(nodes: Sequence[str]) -> float:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     pages = []
     for node in nodes:
-        with opener.open(f"{node}/metrics", timeout=10) as page:
+        with opener.open(f"{node}/metrics", timeout=GUARD_S) as page:
             pages.append(page.read().decode())
     return sum(
         float(count) for count in re.findall(r"(?m)^mallard_drivers\{.*\} (\S+)$", "".join(pages))

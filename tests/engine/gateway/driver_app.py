@@ -116,6 +116,7 @@ async def open_app(
         ping_interval=None,
         compression=None,
         proxy=None,
+        open_timeout=GUARD_S,
         close_timeout=1,
         **options,
     ) as socket:

@@ -150,7 +150,6 @@ async def post(node: RunningNode, key: str) -> httpx2.Response:
             "dropoff": {**HOME, "name": "Ada", "address": "1 Main St", "contact": "555"},
         },
         headers={**node.bearer("shop", Role.ORDERS), "Idempotency-Key": key},
-        timeout=60,
     )
 
 

@@ -16,7 +16,7 @@ from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, Frame, open_app
 from tests.proxy import Proxy
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 # A little longer than a lease.
 OUTAGE_S = 1.8
@@ -45,7 +45,7 @@ def replica(
         tmp_path / "replica", tcp=True, binary=redis_binary, options=options
     ) as replica:
         with redis.Redis.from_url(replica.url) as client:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + GUARD_S
             while client.info("replication")["master_link_status"] != "up":
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -162,9 +162,9 @@ async def test_jobs_are_offered_before_idle_apps_are_asked(
         kill(server)
         await asyncio.sleep(OUTAGE_S)
         server.revive()
-        await eventually(lambda: is_back(node), 10)
+        await eventually(lambda: is_back(node))
         # An offer made while its driver is being restored comes with a welcome.
-        await eventually(lambda: are_to_be_asked(node), 10)
+        await eventually(lambda: are_to_be_asked(node))
         await node.submit()
         offer = await d1.receive("offer")
         assert await d1.received("welcome") == []
@@ -223,7 +223,7 @@ async def test_delivery_reported_during_an_outage_frees_the_driver(
             await asyncio.sleep(OUTAGE_S)
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await eventually(lambda: is_back(one), 10)
+        await eventually(lambda: is_back(one))
         await one.job_in(job["job"], "delivered")
         assert (await driver.progress(job, "delivered"))["job_state"] == "delivered"
         await is_offered(one, driver)
@@ -244,7 +244,7 @@ async def test_partitioned_node_restores_its_drivers(
         await moves.go_online(position=NEAR)
         await asyncio.sleep(OUTAGE_S)  # a node that has just started considers no other as dead
         proxy.stall()
-        await eventually(lambda: _is_out(other, "d1"), 10)
+        await eventually(lambda: _is_out(other, "d1"))
         async with open_app(other.ws, other.token("d2")) as moved:
             assert (await moved.hello(position=NEAR))["state"] == "available"
             proxy.go_on()
@@ -375,7 +375,7 @@ async def test_job_unknown_to_the_store_raises_an_alert(node: RunningNode) -> No
 async def _replicated(server: EmbeddedServer, replica: EmbeddedServer) -> None:
     with redis.Redis.from_url(server.url) as master, redis.Redis.from_url(replica.url) as copy:
         offset = master.info("replication")["master_repl_offset"]
-        await eventually(lambda: copy.info("replication")["slave_repl_offset"] >= offset, 10)
+        await eventually(lambda: copy.info("replication")["slave_repl_offset"] >= offset)
 
 
 def _promote(replica: EmbeddedServer) -> None:

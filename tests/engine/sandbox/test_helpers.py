@@ -11,9 +11,7 @@ from mallard_engine.core.places.markets import Places
 from mallard_engine.sandbox import shops, team_orders
 from mallard_engine.sandbox.shops import Shops
 from mallard_engine.sandbox.team_orders import TeamOrders
-from tests.support import eventually
-
-WITHIN_S = 20.0
+from tests.support import GUARD_S, eventually
 
 
 class Refusing:
@@ -45,9 +43,9 @@ async def test_shops_go_on_after_a_refusal(monkeypatch: pytest.MonkeyPatch) -> N
     found = Shops("http://here", operator, lambda _mall, _store: "token")
     running = asyncio.create_task(found.run())
     found.will_find("a")
-    await eventually(lambda: operator.asked == ["a"], WITHIN_S)
+    await eventually(lambda: operator.asked == ["a"])
     found.will_find("b")
-    await eventually(lambda: operator.asked == ["a", "b"], WITHIN_S)
+    await eventually(lambda: operator.asked == ["a", "b"])
     assert not running.done()
     running.cancel()
 
@@ -62,8 +60,8 @@ async def test_robot_orders_end_for_want_of_a_token(
     running = asyncio.create_task(TeamOrders(market, client, client, 1).run())
     if ends:
         with pytest.raises(ApiProblem):
-            await asyncio.wait_for(running, WITHIN_S)
+            await asyncio.wait_for(running, GUARD_S)
     else:
-        await eventually(lambda: len(client.asked) > 2, WITHIN_S)
+        await eventually(lambda: len(client.asked) > 2)
         assert not running.done()
         running.cancel()

@@ -12,8 +12,6 @@ from mallard_engine.sandbox.service import RobotService
 from mallard_engine.storage.redis_storage import RedisStorage
 from tests.support import eventually
 
-WITHIN_S = 20.0
-
 
 class Roles:
     """Roles in memory; `away`: Redis cannot be reached."""
@@ -76,19 +74,19 @@ async def robots(roles: Roles, work: Work) -> AsyncIterator[RobotService]:
 async def test_robots_work_while_the_node_has_the_role(
     roles: Roles, work: Work, robots: RobotService
 ) -> None:
-    await eventually(lambda: robots.is_working and work.running == 1, WITHIN_S)
+    await eventually(lambda: robots.is_working and work.running == 1)
     roles.holder = "n2"
-    await eventually(lambda: not robots.is_working and work.running == 0, WITHIN_S)
+    await eventually(lambda: not robots.is_working and work.running == 0)
     roles.holder = ""
-    await eventually(lambda: work.running == 1, WITHIN_S)
+    await eventually(lambda: work.running == 1)
     await robots.stop()
     assert roles.holder == ""
 
 
 async def test_robots_that_fail_start_again(work: Work, robots: RobotService) -> None:
-    await eventually(lambda: robots.is_working and work.running == 1, WITHIN_S)
+    await eventually(lambda: robots.is_working and work.running == 1)
     work.fail.set()
-    await eventually(lambda: work.started == 2 and robots.is_working, WITHIN_S)
+    await eventually(lambda: work.started == 2 and robots.is_working)
 
 
 async def test_role_lasts_as_long_as_it_was_granted(
@@ -96,10 +94,10 @@ async def test_role_lasts_as_long_as_it_was_granted(
 ) -> None:
     async def renew(times: int) -> None:
         asked = roles.asked
-        await eventually(lambda: roles.asked > asked + times, WITHIN_S)
+        await eventually(lambda: roles.asked > asked + times)
 
     monkeypatch.setattr(service, "ROLE_TTL_MS", 600_000)
-    await eventually(lambda: work.running == 1, WITHIN_S)
+    await eventually(lambda: work.running == 1)
     await renew(2)
     roles.away = True
     await renew(2)
@@ -109,7 +107,7 @@ async def test_role_lasts_as_long_as_it_was_granted(
     monkeypatch.setattr(service, "ROLE_TTL_MS", 1)
     await renew(2)
     roles.away = True
-    await eventually(lambda: not robots.is_working and work.running == 0, WITHIN_S)
+    await eventually(lambda: not robots.is_working and work.running == 0)
 
 
 async def test_role_has_one_node_until_it_ends(redis_url: str) -> None:
@@ -127,6 +125,6 @@ async def test_role_has_one_node_until_it_ends(redis_url: str) -> None:
         async def is_free() -> bool:
             return await hold("sandbox", "robots", "n1", 60_000)
 
-        await eventually(is_free, WITHIN_S)
+        await eventually(is_free)
     finally:
         await store.close()

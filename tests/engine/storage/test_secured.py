@@ -53,7 +53,7 @@ async def closed(group: Secured) -> AsyncIterator[None]:
     """Wait until connections that were given up have said goodbye, as TLS asks of both sides."""
     before = sockets()
     yield
-    await eventually(lambda: sockets() <= before, timeout_s=40)
+    await eventually(lambda: sockets() <= before)
 
 
 @asynccontextmanager
@@ -102,5 +102,5 @@ async def test_orders_are_confirmed_before_and_after_a_failover(group: Secured) 
             confirmed = submission("on the replica")
             await eventually(lambda: takes(durable, confirmed))
         group.kill(port)
-        await eventually(lambda: takes(store, submission("again")), timeout_s=40)
+        await eventually(lambda: takes(store, submission("again")))
         assert (await store.jobs.get(confirmed.job)).id == confirmed.job

@@ -19,7 +19,7 @@ from tests import commands
 from tests.engine.archive.archives import Archive
 from tests.engine.storage.script_calls import RecordingLink
 from tests.engine.storage.worlds import Clock, World
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 KEYS = MarketKeys("phoenix")
 
@@ -55,9 +55,9 @@ async def test_signal_ends_the_command_with_status_zero(
     with output.open("wb") as out, errors.open("wb") as err:
         flags = ("--redis", redis_url, "--market", "phoenix", "--archive-files", tmp_path / "a")
         process = commands.start("archive", *flags, env=clean(), output=out, errors=err)
-        await eventually(lambda: b"archives phoenix" in output.read_bytes(), 30)
+        await eventually(lambda: b"archives phoenix" in output.read_bytes())
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(GUARD_S) == 0
     assert b"0 jobs archived" in output.read_bytes()
 
 
@@ -131,7 +131,7 @@ async def test_killed_archive_has_every_job_once(
                 least = known + 30 * round_
                 await eventually(partial(has_more_than, folder, least), 60)
                 process.send_signal(signal.SIGKILL)
-                process.wait(30)
+                process.wait(GUARD_S)
         # The killed process has the role for 15 s more; this one waits as long.
         assert archive(*flags, "--once").returncode == 0
         assert sorted(archived.ids()) == sorted(jobs)

@@ -9,6 +9,7 @@ import pytest
 
 from mallard_engine.cli.main import main
 from tests.engine.travel.streets import real_extract, write_town
+from tests.support import GUARD_S
 
 
 def test_network_is_built_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +76,7 @@ def test_without_the_extra_only_roads_are_missing(tmp_path: Path, command: list[
         env=inherited | {"MALLARD_DATA": str(tmp_path / "data"), "MALLARD_PORT": "0"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=GUARD_S,
         check=False,
     )
     assert done.returncode in {1, 2}

@@ -59,7 +59,7 @@ def serving(
     )
     assert process.stdout is not None
     try:
-        readable, _, _ = select.select([process.stdout], [], [], 30)
+        readable, _, _ = select.select([process.stdout], [], [], GUARD_S)
         assert readable, "it never printed where it listens"
         line = process.stdout.readline()
         found = re.match(r"mallard listens on (http://127\.0\.0\.1:\d+) \(data in .*\)$", line)
@@ -68,7 +68,7 @@ def serving(
     finally:
         process.send_signal(signal.SIGTERM)
         with process.stdout:
-            assert process.wait(15) == 0
+            assert process.wait(GUARD_S) == 0
 
 
 def tokens(data: Path) -> Tokens:
@@ -93,7 +93,9 @@ def test_restart_keeps_the_data(tmp_path: Path) -> None:
         assert second.returncode == 2
         assert f"{tmp_path} is in use by process" in second.stderr
     with serving(tmp_path) as (_, url):
-        found = httpx2.get(f"{url}/v1/jobs/{made.json()['id']}", headers=headers, trust_env=False)
+        found = httpx2.get(
+            f"{url}/v1/jobs/{made.json()['id']}", headers=headers, trust_env=False, timeout=GUARD_S
+        )
         assert found.json()["created_at"] == made.json()["created_at"]
 
 
@@ -171,11 +173,11 @@ async def test_reload_asked_for_during_the_start_follows_it(tmp_path: Path, redi
             await eventually(lambda: "configuration reloaded" in log.read_text())
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(15) == 0
+            assert process.wait(GUARD_S) == 0
 
 
 def wait_for(log: Path, text: str) -> None:
-    ends_s = time.monotonic() + 15
+    ends_s = time.monotonic() + GUARD_S
     while text not in log.read_text() and time.monotonic() < ends_s:
         time.sleep(0.05)
     assert text in log.read_text()

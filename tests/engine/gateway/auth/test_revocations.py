@@ -14,7 +14,7 @@ from mallard_protocol.codes import Close, Role
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, pointers, problem
-from tests.support import eventually
+from tests.support import GUARD_S, Standstill, eventually
 
 REVOKE = "/v1/tokens/revoke"
 # The contract: in force everywhere within 5 s.
@@ -69,7 +69,7 @@ async def test_token_without_iat_is_old(node: RunningNode) -> None:
 
 
 async def test_revocation_reaches_every_node_and_closes_its_sockets(
-    engine_node: NodeFactory,
+    engine_node: NodeFactory, standstill: Standstill
 ) -> None:
     nodes = [await engine_node() for _ in range(4)]
     one, *others = nodes
@@ -85,14 +85,15 @@ async def test_revocation_reaches_every_node_and_closes_its_sockets(
         started = time.monotonic()
         await revoke(one, sub="shop", role="orders")
         await revoke(one, sub="d-1", role="driver", market=PHOENIX)
-        assert await driver.closed(WITHIN_S) == Close.BAD_TOKEN
+        assert await driver.closed() == Close.BAD_TOKEN
+        assert time.monotonic() - started < WITHIN_S + standstill.ms / 1000
 
         async def is_refused_everywhere() -> bool:
             answers = [await read(it, tokens[0]) for it in nodes]
             return all(answer.status_code == 401 for answer in answers)
 
-        await eventually(is_refused_everywhere, WITHIN_S)
-        assert time.monotonic() - started < WITHIN_S + 5
+        await eventually(is_refused_everywhere)
+        assert time.monotonic() - started < WITHIN_S + standstill.ms / 1000
         assert (await kept.ask("status", state="paused"))["type"] == "reply"
         async with open_app(others[-1].ws, one.token("d-1")) as again:
             assert (await again.hello(position=NEAR))["type"] == "welcome"
@@ -164,7 +165,7 @@ async def test_hook_that_failed_is_called_again(node: RunningNode) -> None:
     hook = Hook(node, fails=2)
     # As if the node that was asked to had died after that.
     await node.node.store.revocations.revoke("shop", "orders", "")
-    await eventually(lambda: hook.received == [("shop", "")], 10)
+    await eventually(lambda: hook.received == [("shop", "")])
 
 
 async def test_wrong_field_of_a_revocation_is_refused(operator: Caller) -> None:
@@ -186,7 +187,9 @@ async def test_wrong_field_of_a_revocation_is_refused(operator: Caller) -> None:
     problem(await Caller(operator.node).post(REVOKE, good), 403, "forbidden")
 
 
-async def test_streams_of_revoked_tokens_end_on_every_node(engine_node: NodeFactory) -> None:
+async def test_streams_of_revoked_tokens_end_on_every_node(
+    engine_node: NodeFactory, standstill: Standstill
+) -> None:
     one, other = await engine_node(), await engine_node()
     headers = [{"Authorization": f"Bearer {one.token(sub, Role.ORDERS)}"} for sub in ("a", "b")]
     path = f"/v1/events?market={PHOENIX}"
@@ -196,12 +199,14 @@ async def test_streams_of_revoked_tokens_end_on_every_node(engine_node: NodeFact
             pass
 
     async with (
-        other.http.stream("GET", path, headers=headers[0], timeout=20) as revoked,
-        other.http.stream("GET", path, headers=headers[1], timeout=20) as kept,
+        other.http.stream("GET", path, headers=headers[0]) as revoked,
+        other.http.stream("GET", path, headers=headers[1]) as kept,
     ):
         assert (revoked.status_code, kept.status_code) == (200, 200)
+        started = time.monotonic()
         await revoke(one, sub="a", role="orders")
-        await asyncio.wait_for(ends(revoked), WITHIN_S)
+        await ends(revoked)
+        assert time.monotonic() - started < WITHIN_S + standstill.ms / 1000
         assert len(other.node.streams) == 1
         other.node.streams.end_all()
-        await asyncio.wait_for(ends(kept), WITHIN_S)
+        await asyncio.wait_for(ends(kept), GUARD_S)

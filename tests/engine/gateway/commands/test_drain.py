@@ -7,7 +7,7 @@ from tests.engine.gateway.commands.conftest import Mallard
 from tests.engine.gateway.conftest import NEAR, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, problem
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 async def nodes(node: RunningNode) -> dict[str, dict[str, object]]:
@@ -46,7 +46,7 @@ async def test_drain_stops_the_named_node_and_waits(
         assert "drains" in lines[0]
         assert "is drained" in lines[1]
         assert await app.closed() == 4001
-    await asyncio.wait_for(leaving.task, 10)
+    await asyncio.wait_for(leaving.task, GUARD_S)
     assert not staying.task.done()
     known = await nodes(staying)
     assert known[leaving.node.id]["state"] == "stopped"
@@ -60,7 +60,7 @@ async def test_drain_is_in_the_audit_log(pair: tuple[RunningNode, RunningNode]) 
     answer = await ann.post(f"/v1/nodes/{leaving.node.id}/drain")
     assert answer.status_code == 202
     assert answer.json()["state"] == "draining"
-    await asyncio.wait_for(leaving.task, 10)
+    await asyncio.wait_for(leaving.task, GUARD_S)
     entry = (await ann.get("/v1/audit")).json()["items"][0]
     assert (entry["operation"], entry["actor"], entry["status"]) == ("drainNode", "ann", 202)
     problem(await ann.post(f"/v1/nodes/{leaving.node.id}/drain"), 404, "not_found")
@@ -71,7 +71,7 @@ async def test_second_wish_keeps_the_first(pair: tuple[RunningNode, RunningNode]
     first = await Caller(staying, "ann", Role.OPERATOR).post(f"/v1/nodes/{leaving.node.id}/drain")
     second = await Caller(staying, "bob", Role.OPERATOR).post(f"/v1/nodes/{leaving.node.id}/drain")
     assert second.json()["drain_by"] == first.json()["drain_by"] == "ann"
-    await asyncio.wait_for(leaving.task, 10)
+    await asyncio.wait_for(leaving.task, GUARD_S)
 
 
 async def test_only_node_is_drained_by_force_alone(node: RunningNode, mallard: Mallard) -> None:
@@ -83,7 +83,7 @@ async def test_only_node_is_drained_by_force_alone(node: RunningNode, mallard: M
     status, lines, errors = await mallard("drain", node.node.id, "--url", node.url, "--force")
     assert (status, errors) == (0, [])
     assert "has stopped" in lines[-1] or "is drained" in lines[-1]
-    await asyncio.wait_for(node.task, 10)
+    await asyncio.wait_for(node.task, GUARD_S)
 
 
 async def test_frozen_node_is_not_drained_in_time(

@@ -15,7 +15,7 @@ from tests.engine.gateway.commands.conftest import Mallard
 from tests.engine.gateway.conftest import NEAR, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 async def test_page_shows_jobs_drivers_alerts_and_nodes(
@@ -46,15 +46,15 @@ async def test_lines_follow_a_job_where_there_is_no_terminal(
         process = await asyncio.to_thread(
             commands.start, "watch", *flags, env=env, output=out, errors=err
         )
-        await eventually(lambda: "jobs: none open" in output.read_text(), timeout_s=30)
+        await eventually(lambda: "jobs: none open" in output.read_text())
         async with open_app(node.ws, node.token("d-1")) as app:
             await app.go_online(position=NEAR)
             await node.submit()
             offer = await app.receive("offer")
             await app.ask("accept", offer=offer["offer"])
-            await eventually(lambda: "jobs: 1 assigned" in output.read_text(), timeout_s=30)
+            await eventually(lambda: "jobs: 1 assigned" in output.read_text())
         process.send_signal(signal.SIGINT)
-        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert await asyncio.to_thread(process.wait, GUARD_S) == 0
     assert errors.read_text() == ""
 
 

@@ -91,7 +91,7 @@ async def stream(
     headers = {"Authorization": f"Bearer {token or node.token(sub, role)}"}
     headers |= {} if last is None else {"Last-Event-ID": last}
     async with (
-        httpx2.AsyncClient(base_url=node.url, trust_env=False, timeout=20) as http,
+        httpx2.AsyncClient(base_url=node.url, trust_env=False, timeout=GUARD_S) as http,
         http.stream("GET", path, params=query or None, headers=headers) as response,
     ):
         assert response.status_code == 200, (await response.aread()).decode()

@@ -13,7 +13,7 @@ from mallard_protocol.codes import Role
 from mallard_protocol.events import Event
 from tests.engine.gateway.conftest import PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.http_support import Caller
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 def client(*nodes: RunningNode, token: str | None = None) -> OrderClient:
@@ -38,7 +38,7 @@ async def test_events_go_on_when_streams_end(node: RunningNode) -> None:
             if number % 3 == 0:  # also before the first event
                 node.node.streams.end_revoked(lambda who: who.sub == "shop")
             jobs.append((await node.submit())["id"])
-        await asyncio.wait_for(listening, 30)
+        await asyncio.wait_for(listening, GUARD_S)
     assert [event.job for event in heard] == jobs
     assert all(event.type == "job.created" for event in heard)
     assert heard[0].data["state"] == "queued"

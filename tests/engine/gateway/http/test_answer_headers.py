@@ -7,6 +7,7 @@ from mallard_engine.config.settings import ConfigError, load_settings
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.raw_client import RawClient
+from tests.support import GUARD_S
 
 
 @pytest.mark.finding("A14")
@@ -59,7 +60,7 @@ async def test_metrics_are_served_on_the_ops_port_only(engine_node: NodeFactory)
     assert (await node.http.get("/readyz")).status_code == 200
     assert node.server.ops_port != node.server.port
     url = f"http://127.0.0.1:{node.server.ops_port}"
-    async with httpx2.AsyncClient(base_url=url, trust_env=False) as ops:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=GUARD_S) as ops:
         assert "mallard_build_info" in (await ops.get("/metrics")).text
         assert (await ops.get("/livez")).status_code == 200
         assert (await ops.get("/readyz")).status_code == 200

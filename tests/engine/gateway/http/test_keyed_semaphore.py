@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from mallard_engine.gateway.http.keyed_semaphore import KeyedSemaphore, QueueFull
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 
 class Holder:
@@ -65,7 +65,7 @@ async def test_another_key_does_not_wait() -> None:
     semaphore = KeyedSemaphore(1, max_waiting=100)
     first, waiting = Holder(semaphore, "busy"), Holder(semaphore, "busy")
     await eventually(lambda: first.holds)
-    async with asyncio.timeout(10), semaphore.acquire("quiet", "service"):
+    async with asyncio.timeout(GUARD_S), semaphore.acquire("quiet", "service"):
         assert not waiting.holds
     await first.release()
     await waiting.release()
@@ -85,7 +85,7 @@ async def test_cancelled_waiter_passes_its_turn_on(has_acquired: bool) -> None:
         else:
             first.task.cancel()
             await asyncio.wait({first.task})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(GUARD_S):
         await second.release()
     assert len(semaphore) == 0
 

@@ -289,7 +289,7 @@ async def test_both_secrets_sign_after_a_rotation(node: RunningNode, receiver: R
         (heard,) = await receiver.hears(1)
         return heard.headers["webhook-signature"].count("v1,") == 2
 
-    await eventually(both, 20)
+    await eventually(both)
     (heard,) = receiver.heard
     assert heard.verified(made["secret"]) == heard.verified(new["secret"])
 
@@ -399,7 +399,7 @@ async def test_log_is_read_page_by_page_newest_first(node: RunningNode, receiver
     async def logged() -> bool:
         return len(await deliveries(node, made["id"])) == 5
 
-    await eventually(logged, 20)
+    await eventually(logged)
     seen: list[str] = []
     cursor = ""
     while cursor is not None:

@@ -93,12 +93,12 @@ async def test_movement_is_posted_only_where_it_is_named(
             await asyncio.sleep(0.1)  # a socket takes 20 frames a second
             return bool(receiver.heard)
 
-        await eventually(is_posted, 20)
+        await eventually(is_posted)
         moved = receiver.heard[0].verified(made["secret"])
         assert (moved["type"], moved["job"]) == ("job.driver_moved", job["id"])
         assert moved["data"].keys() == {"lat", "lon", "heading_deg", "at", "eta"}
         last = await node.submit()
-        await eventually(lambda: any(it.event["job"] == last["id"] for it in other.heard), 20)
+        await eventually(lambda: any(it.event["job"] == last["id"] for it in other.heard))
         assert "job.driver_moved" not in other.types
         assert set(receiver.types) == {"job.driver_moved"}
 
@@ -344,7 +344,7 @@ async def test_other_node_takes_over_what_a_dead_one_held(
     once, again = (await receiver.hears(2))[:2]
     assert once.id == again.id
     job = await second.submit()
-    await eventually(lambda: any(it.event["job"] == job["id"] for it in receiver.heard), 20)
+    await eventually(lambda: any(it.event["job"] == job["id"] for it in receiver.heard))
 
 
 @pytest.mark.parametrize("step", ["beat", "queue", "take"])

@@ -24,7 +24,7 @@ from mallard_engine.storage.client.errors import (
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from tests.engine.storage.client.serving import serving
 from tests.engine.storage.proxy import store_proxy
-from tests.support import GUARD_S, eventually
+from tests.support import GUARD_S, Standstill, eventually
 
 
 async def test_broken_connection_fails_calls_and_reconnects(server: EmbeddedServer) -> None:
@@ -98,13 +98,17 @@ async def test_overdue_call_fails_and_reconnects(
 
 
 @pytest.mark.finding("B2")
-async def test_stopped_store_is_noticed_without_a_call(server: EmbeddedServer) -> None:
+async def test_stopped_store_is_noticed_without_a_call(
+    server: EmbeddedServer, standstill: Standstill
+) -> None:
     with server:
         link = Link(server.url)
         await link.connect()
         os.kill(server.pid, signal.SIGSTOP)
+        began_s = time.monotonic()
         try:
-            await eventually(lambda: not link.connected, timeout_s=4)
+            await eventually(lambda: not link.connected)
+            assert time.monotonic() - began_s < 4 + standstill.ms / 1000
             with pytest.raises(StoreUnavailable, match="is silent"):
                 await link.call("GET", "k")
         finally:
@@ -134,14 +138,16 @@ async def test_server_that_needs_seconds_to_open_a_connection_is_reached(redis_u
         await link.connect()
         opening = link.opening
         proxy.cut()
-        await eventually(lambda: link.opening > opening, timeout_s=20)
+        await eventually(lambda: link.opening > opening)
         assert await link.call("ECHO", "late") == b"late"
         # The other attempts have been closed.
-        await eventually(lambda: len(proxy.open) == 2, timeout_s=20)
+        await eventually(lambda: len(proxy.open) == 2)
         await link.close()
 
 
-async def test_attempt_that_hangs_does_not_delay_the_next(redis_url: str) -> None:
+async def test_attempt_that_hangs_does_not_delay_the_next(
+    redis_url: str, standstill: Standstill
+) -> None:
     async with store_proxy(redis_url) as proxy:
         link = Link(proxy.url, silence_s=0.3)
         await link.connect()
@@ -150,7 +156,9 @@ async def test_attempt_that_hangs_does_not_delay_the_next(redis_url: str) -> Non
         await eventually(lambda: not link.connected)
         await eventually(lambda: len(proxy.open) >= 2)  # one whose handshake is discarded
         proxy.silent = False
-        await eventually(lambda: link.opening > opening, timeout_s=6)
+        began_s = time.monotonic()
+        await eventually(lambda: link.opening > opening)
+        assert time.monotonic() - began_s < 6 + standstill.ms / 1000
         await link.close()
 
 

@@ -34,7 +34,7 @@ def rss() -> int:
 
 
 async def until_gone(node: RunningNode) -> None:
-    await eventually(lambda: not node.server.server_state.connections, 10)
+    await eventually(lambda: not node.server.server_state.connections)
 
 
 def bearer(node: RunningNode) -> bytes:
@@ -277,7 +277,7 @@ async def test_memory_is_freed_while_a_driver_is_connected(node: RunningNode) ->
             async with await RawClient.open(node.server.port, receive_buffer=4096) as raw:
                 raw.read_no_more()
                 await raw.pump(body, 20_000_000, within_s=10)
-        await eventually(lambda: len(node.server.server_state.connections) == 1, 10)
+        await eventually(lambda: len(node.server.server_state.connections) == 1)
         assert len([it for it in gc.get_objects() if type(it) is TimeoutHttpProtocol]) == 0
         gc.unfreeze()
         assert rss() - before < 15_000_000
@@ -397,7 +397,7 @@ async def test_unread_responses_close_the_connection(
         await raw.writer.drain()
         await asyncio.sleep(0.05)
         await until_gone(node)
-        await eventually(lambda: not unsent_bytes(node.server.port), 10)
+        await eventually(lambda: not unsent_bytes(node.server.port))
 
 
 @asynccontextmanager
@@ -420,7 +420,7 @@ async def test_driver_who_does_not_read_a_close_is_disconnected(node: RunningNod
         protocol.send_frames([b"x" * 15_000] * 5)
         protocol.end(4001)
         await until_gone(node)
-        await eventually(lambda: not unsent_bytes(node.server.port), 10)
+        await eventually(lambda: not unsent_bytes(node.server.port))
 
 
 @pytest.mark.finding("A5")
@@ -431,7 +431,7 @@ async def test_driver_who_does_not_read_is_disconnected(node: RunningNode) -> No
         while node.server.server_state.connections:
             raw.send(packed_frame({"type": "pong"}))  # it is not silent
             await asyncio.sleep(0.1)
-        await eventually(lambda: not unsent_bytes(node.server.port), 10)
+        await eventually(lambda: not unsent_bytes(node.server.port))
 
 
 def unsent_bytes(port: int) -> int:
