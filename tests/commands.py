@@ -26,6 +26,8 @@ from typing import IO, Any
 
 from mallard_engine.cli import commands
 from mallard_engine.cli.main import main
+from mallard_engine.storage.client.client import Link
+from tests.support import PATIENCE
 
 _ROOT = Path(__file__).parents[1]
 _WITHIN_S = 60.0
@@ -158,6 +160,9 @@ def _forked(link: socket.socket) -> dict[str, Any]:
 if __name__ == "__main__":
     for module in pkgutil.iter_modules(commands.__path__):
         importlib.import_module(f"{commands.__name__}.{module.name}")
+    limits = Link.__init__.__kwdefaults__
+    assert limits is not None
+    limits.update(PATIENCE)
     gc.freeze()
     called = _forked(socket.socket(fileno=int(sys.argv[1])))
     os.environ.clear()

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -12,14 +12,16 @@ import httpcore2
 import hypothesis
 import pytest
 import redis
+import redis.asyncio
 import structlog
 
 from mallard_engine.storage import redis_storage
+from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.embedded.server import EmbeddedServer
 from mallard_engine.storage.scripts import all_scripts
 from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup
 from tests.redis_kinds import KIND, redis_of_kind
-from tests.support import Standstill
+from tests.support import GUARD_S, PATIENCE, Standstill
 
 # Both of these measure the machine: a test process that stands still for seconds fails them.
 hypothesis.settings.register_profile(
@@ -77,6 +79,27 @@ def known_versions() -> Iterator[None]:
     """Read a distribution's version once: each connection of redis-py asks, which takes 2 ms."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metadata, "version", cache(metadata.version))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections of a node in the test's process wait for a Redis that stands still.
+
+    Tests of the limits have a fixture of the same name, which leaves them as they are.
+    """
+    limits = Link.__init__.__kwdefaults__
+    assert limits is not None
+    for name, seconds in PATIENCE.items():
+        monkeypatch.setitem(limits, name, seconds)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_clients() -> Iterator[None]:
+    """The tests' own connections wait for a Redis that stands still, not only five seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in (redis.Redis, redis.asyncio.Redis):
+            patch.setattr(kind, "from_url", partial(kind.from_url, socket_timeout=GUARD_S))
         yield
 
 

@@ -16,6 +16,9 @@ T = TypeVar("T")
 # seconds, and below the two minutes of a test. It only bounds a test that fails.
 GUARD_S = 50.0
 _POLL_S = 0.01
+# For how long a Redis may be silent, as arguments of `Link`. With a node's own limit, calls are
+# refused if Redis gets no processor for 0.8 s.
+PATIENCE = {"silence_s": 20.0, "deadline_s": 20.0}
 
 
 @overload

@@ -13,7 +13,7 @@ from mallard_engine.workload.redis_groups import ClusterGroup, SentinelGroup, ki
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import HOME, MALL, NEAR, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import DriverApp, Frame, open_app
-from tests.support import Standstill, eventually
+from tests.support import GUARD_S, Standstill, eventually
 
 KEY = "mallard:{phoenix}:due"
 VEGAS_HOME = {"lat": 36.1280, "lon": -115.1710}
@@ -33,6 +33,11 @@ def group(
 def cluster(redis_binary: Path | None) -> Iterator[ClusterGroup]:
     with ClusterGroup(replicas=0, binary=redis_binary) as group:
         yield group
+
+
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """Leave the limits as they are: these tests are about a Redis that is away."""
 
 
 def kill_master(group: SentinelGroup | ClusterGroup) -> None:
@@ -67,7 +72,7 @@ async def receive_offer(app: DriverApp, job: str) -> Frame:
     def is_of_job(offer: Frame) -> bool:
         return job in {each["job"] for each in offer["jobs"]}
 
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + GUARD_S
     while time.monotonic() < deadline:
         with suppress(TimeoutError):
             offer = await app.receive("offer", within_s=0.5)

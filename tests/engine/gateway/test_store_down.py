@@ -21,6 +21,11 @@ from tests.engine.gateway.driver_app import open_app
 from tests.support import Standstill, eventually
 
 
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """Leave the limits as they are: these tests are about a Redis that is away."""
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A server that only this test's node uses, and that may be killed."""

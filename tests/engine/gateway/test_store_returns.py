@@ -27,6 +27,11 @@ def long_leases() -> None:
     """Leave the leases as they are: these tests are about leases that end."""
 
 
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """Leave the limits as they are: these tests are about a Redis that is away."""
+
+
 @pytest.fixture
 def server(tmp_path: Path, redis_binary: Path | None) -> Iterator[EmbeddedServer]:
     """A server that only this test's nodes use, and that may be killed."""

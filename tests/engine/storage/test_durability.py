@@ -39,6 +39,11 @@ def group(redis_binary: Path | None) -> Iterator[SentinelGroup]:
         yield group
 
 
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """Leave the limits as they are: these tests are about a Redis that is away."""
+
+
 def submission(key: str) -> Submission:
     number, now_ms = next(_numbers), int(time.time() * 1000)
     need = Need(

@@ -9,6 +9,11 @@ from mallard_engine.storage.client.client import Link
 from mallard_engine.storage.embedded.server import EmbeddedServer
 
 
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    """Leave the limits as they are: these tests are about a Redis that is away."""
+
+
 @pytest.fixture
 async def link(redis_url: str) -> AsyncIterator[Link]:
     link = Link(redis_url)
