@@ -31,6 +31,7 @@ def lock_folder(home: Path, wait_s: float) -> int:
 
     Raises:
         DataFolderInUse: The owner of the lock is alive, or only its server still is after `wait_s`.
+        OSError: The lock cannot be written.
     """
     lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + wait_s
@@ -48,8 +49,12 @@ def lock_folder(home: Path, wait_s: float) -> int:
                 f"{home.parent} is in use by process {owner or '(unknown)'}; "
                 "give each its own folder with --data, or share a Redis with --redis"
             ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+        except OSError:  # the disk is full, for example
+            os.close(lock)
+            raise
         return lock
 
 

@@ -135,11 +135,11 @@ class EmbeddedServer:
         try:
             self._home.parent.mkdir(parents=True, exist_ok=True)
             own_folder(self._home)
+            self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         except OSError as error:
             raise EmbeddedServerError(
                 f"the data folder {self._home.parent} cannot be used: {error.strerror}"
             ) from error
-        self._lock = lock_folder(self._home, wait_s=self._stop_timeout_s)
         try:
             self._holder = hold_path(self._home)
             ended_run = take_mark(self._home)

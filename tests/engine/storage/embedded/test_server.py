@@ -1,5 +1,6 @@
 """The embedded server: start, persistence, folder lock, and its end with the parent process."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -52,6 +53,21 @@ def test_server_listens_on_a_socket_in_a_private_folder(
         assert value_of(server, "k") is None
         assert (tmp_path / "server").stat().st_mode & 0o777 == 0o700
     assert not server.running
+
+
+def test_full_disk_is_told_with_the_folder(
+    tmp_path: Path, redis_binary: Path | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", write)
+    server = EmbeddedServer(tmp_path, binary=redis_binary)
+    with pytest.raises(EmbeddedServerError, match=rf"{tmp_path} cannot be used: No space left"):
+        server.start()
+    monkeypatch.undo()
+    with server:  # nothing was left locked
+        assert server.running
 
 
 def test_data_is_kept_over_a_restart(tmp_path: Path, redis_binary: Path | None) -> None:
