@@ -135,7 +135,9 @@ class DriverCommands:
     def socket_closed(self, market: str, driver: str, epoch: int) -> None:
         """Note that a driver's socket has closed. It is reported in a batch."""
         self._reach.disconnected(market, driver, epoch)
-        self._plans.forget(market, driver)
+        if (market, driver) not in self._reach:
+            # A newer socket here knows the plans, and may have had its welcome.
+            self._plans.forget(market, driver)
         self._disconnects.add(market, driver, epoch)
 
     def holds_unknown_job(self, market: str, driver: str) -> None:

@@ -50,6 +50,19 @@ async def test_eta_follows_the_position_of_the_holder(make_node: MakeNode) -> No
     assert far.promised_ms == taken.promised_ms
 
 
+async def test_eta_follows_a_new_socket_when_the_old_one_closes_late(make_node: MakeNode) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 8_000)
+    ref = await node.submit()
+    taken = await node.accepts(await node.offered(ref, "ann"))
+    epoch = (await node.hello("ann", 8_000)).epoch
+    snapshot = await node.store.drivers.snapshot(MARKET, "ann")
+    node.dispatcher.drivers.set_held_jobs(MARKET, snapshot)
+    node.dispatcher.drivers.socket_closed(MARKET, "ann", epoch - 1)
+    await node.moves("ann", 2_000)
+    await moved(node, ref, taken)
+
+
 async def test_eta_becomes_the_actual_time_at_each_step(make_node: MakeNode) -> None:
     node = await make_node(**OFTEN)
     await node.online("ann", 3_000)
