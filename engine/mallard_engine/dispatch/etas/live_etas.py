@@ -18,7 +18,6 @@ from mallard_engine.dispatch.context import Context, Tasks
 from mallard_engine.dispatch.etas.course import in_order, times_of
 from mallard_engine.ports import (
     DriverFix,
-    DriverSnapshot,
     MovedJob,
     NoSuchDriver,
     Stop,
@@ -123,19 +122,16 @@ class LiveEtas:
         try:
             if course.jobs is None:
                 snapshot = await store.drivers.snapshot(market, fix.driver)
-                course.jobs = self._read(market, snapshot)
+                course.jobs = in_order(snapshot.jobs)
+                if not course.jobs and self._courses.get((market, fix.driver)) is course:
+                    self.forget(market, fix.driver)
             if is_due and (stops := self._stops(market, fix, course)):
                 await store.jobs.update_etas(market, fix.driver, stops)
             if is_reported and (next_stop := _next_stop(course)):
                 await store.event_log.publish_move(market, fix, next_stop)
         except (NoSuchDriver, StoreUnavailable) as error:
-            course.jobs = None
+            course.jobs = course.times = None
             _log.debug("times not stored", driver=fix.driver, error=str(error))
-
-    def _read(self, market: str, snapshot: DriverSnapshot) -> tuple[Job, ...]:
-        if not snapshot.jobs:
-            self.forget(market, snapshot.driver.id)
-        return in_order(snapshot.jobs)
 
     def _stops(self, market: str, fix: DriverFix, course: _Course) -> list[Stop]:
         """Return the times to store, if one has changed enough."""

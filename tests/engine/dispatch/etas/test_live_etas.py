@@ -1,5 +1,6 @@
 """ETAs follow positions and steps for every holder, with the default settings."""
 
+import asyncio
 from dataclasses import replace
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 
 from mallard_engine.core.model import Job, Vehicle
 from mallard_engine.dispatch.step_commands import StepReport
-from mallard_engine.ports import JobRef
+from mallard_engine.ports import DriverSnapshot, JobRef, StoreUnavailable
 from mallard_protocol.lifecycle import JobState, Step, Wish
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MALL, MARKET, Node
@@ -59,6 +60,56 @@ async def test_eta_follows_a_new_socket_when_the_old_one_closes_late(make_node: 
     snapshot = await node.store.drivers.snapshot(MARKET, "ann")
     node.dispatcher.drivers.set_held_jobs(MARKET, snapshot)
     node.dispatcher.drivers.socket_closed(MARKET, "ann", epoch - 1)
+    await node.moves("ann", 2_000)
+    await moved(node, ref, taken)
+
+
+async def test_eta_follows_a_job_that_is_accepted_during_a_read(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 8_000)
+    ref = await node.submit()
+    offer = await node.offered(ref, "ann")
+    read, go_on = asyncio.Event(), asyncio.Event()
+    snapshot = node.store.drivers.snapshot
+
+    async def slow(market: str, driver: str) -> DriverSnapshot:
+        found = await snapshot(market, driver)
+        read.set()
+        await go_on.wait()
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node.store.drivers, "snapshot", slow)
+        node.dispatcher.drivers.holds_unknown_job(MARKET, "ann")  # and it has ended since
+        await node.moves("ann", 7_900)
+        await read.wait()
+        taken = await node.accepts(offer)
+        go_on.set()
+        await eventually(lambda: len(node.dispatcher._tasks) == 0)
+    await node.moves("ann", 2_000)
+    await moved(node, ref, taken)
+
+
+async def test_eta_that_was_not_stored_is_stored_with_the_next_fix(
+    make_node: MakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await make_node(**OFTEN)
+    await node.online("ann", 8_000)
+    ref = await node.submit()
+    taken = await node.accepts(await node.offered(ref, "ann"))
+    tried = asyncio.Event()
+
+    async def away(*_: object) -> None:
+        tried.set()
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(node.store.jobs, "update_etas", away)
+        await node.moves("ann", 2_000)
+        await tried.wait()
+        await eventually(lambda: len(node.dispatcher._tasks) == 0)
     await node.moves("ann", 2_000)
     await moved(node, ref, taken)
 
