@@ -297,6 +297,7 @@ class DriverConnection:
         """
         services = self._services
         async with self._busy:
+            session.hold()  # a push after the snapshot must not overtake the `welcome`
             try:
                 snapshot = await take_further_hello(services, session, hello)
             except (StoreUnavailable, NoSuchDriver):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.ports import JobRef
+from mallard_engine.ports import DriverSnapshot, JobRef
 from tests.engine.gateway.conftest import MALL, NEAR, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.support import eventually
@@ -64,6 +64,43 @@ async def test_push_before_welcome_is_sent_once(
         pushed = await driver.receive("job")
         assert (pushed["job"], pushed["seq"]) == (job["id"], welcome["seq"] + 1)
         assert await driver.received("job") == []
+
+
+async def ask_hello(node: RunningNode) -> None:
+    """Ask the only app for another hello, as after lost writes."""
+    (session,) = node.node.hub.sessions()
+    session._owes_hello = True  # type: ignore[attr-defined]
+    await session.ask_hello()
+
+
+@pytest.mark.finding("B3")
+async def test_push_before_a_further_welcome_follows_it(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The welcome shows the state before the push, and the app believes it."""
+    job = await node.submit()
+    ref, orders = JobRef(job["id"], MALL), node.node.dispatcher.orders
+    drivers = node.node.store.drivers
+    snapshot = drivers.snapshot
+
+    async def then_cancelled(market: str, driver: str) -> DriverSnapshot:
+        found = await snapshot(market, driver)
+        await orders.cancel(ref, "shop", "enough")
+        return found
+
+    async with open_app(node.ws, node.token("d1")) as driver:
+        await driver.hello(position=NEAR)
+        await orders.assign(ref, "d1", "ops")
+        await driver.receive("job")
+        await ask_hello(node)
+        assert (await driver.receive("welcome"))["say_hello"]
+        monkeypatch.setattr(drivers, "snapshot", then_cancelled)
+        await driver.send("hello")
+        welcome = await driver.receive("welcome")
+        assert [held["job"] for held in welcome["jobs"]] == [job["id"]]
+        assert not driver._kept
+        pushed = await driver.receive("job")
+        assert (pushed["reason"], pushed["seq"]) == ("cancelled", welcome["seq"] + 1)
 
 
 @pytest.mark.finding("B3")
