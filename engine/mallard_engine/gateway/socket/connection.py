@@ -308,6 +308,8 @@ class DriverConnection:
             self._welcome(session, snapshot)
 
     def _welcome(self, session: Session, snapshot: DriverSnapshot) -> None:
+        if self.code is not None:  # the recovery may end after the socket
+            return
         self._welcomes += 1
         self._ahead_s = snapshot.now_ms / 1000 - self._clock()
         say_hello = self._owes_hello

@@ -103,6 +103,33 @@ async def test_push_before_a_further_welcome_follows_it(
         assert (pushed["reason"], pushed["seq"]) == ("cancelled", welcome["seq"] + 1)
 
 
+async def test_welcome_after_the_end_of_its_socket_keeps_nothing(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await node.submit()
+    drivers = node.node.store.drivers
+    read, go_on = asyncio.Event(), asyncio.Event()
+    snapshot = drivers.snapshot
+
+    async def slow(market: str, driver: str) -> DriverSnapshot:
+        found = await snapshot(market, driver)
+        read.set()
+        await go_on.wait()
+        return found
+
+    async with open_app(node.ws, node.token("d1")) as driver:
+        await driver.hello(position=NEAR)
+        await node.node.dispatcher.orders.assign(JobRef(job["id"], MALL), "d1", "ops")
+        await driver.receive("job")
+        monkeypatch.setattr(drivers, "snapshot", slow)
+        asking = asyncio.create_task(ask_hello(node))
+        await read.wait()
+    await eventually(lambda: not node.node.hub.markets)
+    go_on.set()
+    await asking
+    assert len(node.node.dispatcher._plans.live) == 0
+
+
 @pytest.mark.finding("B3")
 async def test_lost_push_causes_a_welcome(
     node: RunningNode, monkeypatch: pytest.MonkeyPatch
