@@ -126,6 +126,8 @@ class LargeBodies:
 
     def _serve(self) -> None:
         for waiter, caller in list(self._waiting.items()):
+            if waiter.done():  # cancelled, and its task has not run since
+                continue
             taken = self._take(caller)
             if taken is not None:
                 del self._waiting[waiter]

@@ -53,6 +53,16 @@ async def test_caller_without_a_body_takes_the_oldest_of_who_has_most() -> None:
     await end(bodies, *made, *late)
 
 
+async def test_caller_that_is_cancelled_as_a_slot_is_freed_takes_none() -> None:
+    bodies = LargeBodies(limit_of_one=1, limit=1)
+    (first,) = await begun(bodies, "a")
+    (gone,) = await begun(bodies, "b")
+    first.rest.set()
+    gone.task.cancel()
+    await end(bodies, first, gone)
+    assert first.task.exception() is None
+
+
 async def test_equal_callers_take_nothing_from_each_other() -> None:
     bodies = LargeBodies(limit_of_one=4, limit=2)
     made = await begun(bodies, "ab")
