@@ -261,14 +261,14 @@ class Node:
         keys = await asyncio.to_thread(load_token_keys, settings)
         if lack := self.places.lack_of(places):
             raise ConfigError(f"places: {lack}: that requires a restart")
-        overrides = self.dispatcher.controls.policies
-        policies = {
-            market: applied(settings.market_policy(market), overrides[market])
-            if market in overrides
-            else settings.market_policy(market)
-            for market in places.markets
-        }
-        travel = await self._travel_for(settings, places, policies)
+        travel = await self._travel_for(settings, places, self._effective(settings, places))
+        try:
+            # Operators may have changed theirs while the sources were built.
+            policies = self._effective(settings, places)
+        except ConfigError:
+            if travel is not self.travel:
+                await travel.close()
+            raise
         # No failure and no await from here on, so that no request sees a partial change.
         self._settings = settings
         self.tokens.use(keys)
@@ -281,6 +281,14 @@ class Node:
         if restart_settings(settings) != self._restart_settings:
             _log.warning("other settings have changed and take effect at the next start")
         _log.info("configuration reloaded", node=self.id, malls=len(places.malls))
+
+    def _effective(self, settings: Settings, places: Places) -> Mapping[str, MarketPolicy]:
+        """Return the policies of a configuration with what operators have set."""
+        controls = self.dispatcher.controls
+        return {
+            market: applied(settings.market_policy(market), controls.policy(market))
+            for market in places.markets
+        }
 
     def base_policy(self, market: str) -> MarketPolicy:
         """Return the policy of the configuration alone."""

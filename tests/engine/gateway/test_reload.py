@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,13 +12,15 @@ import redis
 
 from mallard_engine.config.settings import ConfigError, Settings, load_settings
 from mallard_engine.core.places.markets import Mall, Places
+from mallard_engine.gateway import node as node_module
 from mallard_engine.gateway.reloading import ConfigReloader
 from mallard_engine.storage.policy_agreement import KEY, fingerprint
+from mallard_engine.travel.sources import TravelSources, travel_sources
 from mallard_protocol.codes import Role
 from tests.engine.gateway.conftest import MALL, PHOENIX, NodeFactory, RunningNode
 from tests.engine.gateway.driver_app import open_app
 from tests.engine.gateway.http_support import Caller, order
-from tests.support import eventually
+from tests.support import GUARD_S, eventually
 
 pytestmark = pytest.mark.finding("D15", "D9")
 
@@ -105,6 +108,29 @@ async def test_policy_of_operators_outlasts_a_reload_until_put_empty(node: Runni
     assert node.node.dispatcher._context.policy(PHOENIX).cooldown_s == 5
     assert (await ops.put(path, {})).json()["effective"]["cooldown_s"] == 7
     assert node.node.dispatcher._context.policy(PHOENIX).cooldown_s == 7
+
+
+async def test_policy_of_operators_that_comes_during_a_reload_is_used(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a road network takes seconds."""
+    building, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> TravelSources:
+        building.set()
+        go_on.wait(GUARD_S)
+        return travel_sources(*args)
+
+    monkeypatch.setattr(node_module, "travel_sources", slow)
+    reloading = asyncio.create_task(reload(node, stale_after_s=50))
+    await asyncio.to_thread(building.wait, GUARD_S)
+    path, ops = f"/v1/markets/{PHOENIX}/policy", Caller(node, "ops", Role.OPERATOR)
+    ops.headers = {"If-Match": "*"}
+    assert (await ops.put(path, {"set": {"cooldown_s": 5}})).status_code == 200
+    go_on.set()
+    await reloading
+    policy = node.node.dispatcher._context.policy(PHOENIX)
+    assert (policy.cooldown_s, policy.stale_after_s) == (5, 50)
 
 
 async def test_new_policy_fingerprints_are_announced_at_once(
