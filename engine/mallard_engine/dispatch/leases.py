@@ -339,11 +339,15 @@ class NodeLeases:
         return mine
 
     async def _renew(self, market: str) -> None:
-        is_wanted = market in self._to_recover or market in self._recovering
-        if self._is_empty(market) and not is_wanted and market not in self._confirmed.markets:
+        if self._is_over(market):
             await self._give_up(market)
         else:
             await self._beat(market)
+
+    def _is_over(self, market: str) -> bool:
+        """Whether this node needs no lease of the market."""
+        is_wanted = market in self._to_recover or market in self._recovering
+        return self._is_empty(market) and not is_wanted and market not in self._confirmed.markets
 
     async def _beat(self, market: str) -> Beat:
         async with self._changing[market]:
@@ -380,6 +384,8 @@ class NodeLeases:
 
     async def _give_up(self, market: str) -> None:
         async with self._changing[market]:
+            if not self._is_over(market):
+                return  # a call that had the lock before has found a loss, or a hello has come
             # A hello from now on takes the lease again, after it was given up.
             standing = self._standings.pop(market, None)
             if standing is None:

@@ -208,6 +208,19 @@ async def test_slow_heartbeat_says_nothing_about_the_clock(
     assert a.woken == []
 
 
+async def test_lease_is_not_given_up_once_a_loss_is_looked_into(
+    member: Member, clock: Clock
+) -> None:
+    """The recovery would note a lease that has been given up meanwhile."""
+    a = await member("a")
+    await a.leases.hold(MARKETS[0])
+    clock.now_ms += LEASE_MS
+    await asyncio.gather(a.leases.has_lost_lately(MARKETS[0]), a.leases._renew(MARKETS[0]))
+    await eventually(lambda: len(a.leases) == 0)
+    held = await a.store.runner.link.call("HGETALL", a.store.runner.keys[MARKETS[0]].key("leases"))
+    assert bool(held) == (MARKETS[0] in a.leases.held)
+
+
 async def test_change_by_an_operator_reaches_every_node_once(member: Member) -> None:
     a, b = await member("a"), await member("b")
     await a.store.controls.set_pause(MARKETS[3], "", "", paused=True, actor="ops", reason="test")
