@@ -85,8 +85,8 @@ class Connections:
         self._kept = 0
 
     async def _take(self, to: Destination) -> httpcore2.AsyncNetworkStream | None:
-        waiting = self._idle.get(to)
-        while waiting:
+        # Looked up again after each close, during which another request may have swept the list.
+        while waiting := self._idle.get(to):
             each = waiting.pop()
             self._kept -= 1
             if each.is_good:
