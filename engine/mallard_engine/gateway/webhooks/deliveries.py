@@ -169,9 +169,8 @@ class Deliveries:
             for name, line in self._lines.items()
             if name in self._endpoints or line.began_s
         }
-        for name, endpoint in endpoints.items():
-            if name not in self._lines:
-                self._lines[name] = Line(is_failing=endpoint.failing_ms > 0)
+        for endpoint in endpoints.values():
+            self._line_of(endpoint)
         if is_any_new:
             self._on_due()
 
@@ -190,6 +189,9 @@ class Deliveries:
         if not self._endpoints:
             return False
         clock = asyncio.get_running_loop().time
+        # What was taken is sent, although its endpoint may be given up meanwhile: it would fall due
+        # again only after `HOLD_MS`.
+        asked = self._endpoints
         is_any_due = False
         for slots in slots_for(self._lines, self._endpoints, clock()):
             due = await self._store.take(slots.each, slots.most, HOLD_MS)
@@ -199,7 +201,7 @@ class Deliveries:
                     has_more = taken[name] >= count or len(due) >= slots.most
                     self._lines[name].has_more = has_more
             self._put_last(reached(slots, due))
-            self._begin_all(due, clock())
+            self._begin_all(due, asked, clock())
             is_any_due |= bool(due)
         self._idle_calls = 0 if is_any_due else self._idle_calls + 1
         if self._idle_calls * MOST_ASKED < len(self._endpoints):
@@ -207,16 +209,24 @@ class Deliveries:
         self._idle_calls = 0
         return False
 
+    def _line_of(self, endpoint: Endpoint) -> Line:
+        if endpoint.id not in self._lines:
+            self._lines[endpoint.id] = Line(is_failing=endpoint.failing_ms > 0)
+        return self._lines[endpoint.id]
+
     def _put_last(self, endpoints: Iterable[str]) -> None:
         """Move these endpoints to the end of the order in which they are asked."""
         for name in endpoints:
             if (line := self._lines.pop(name, None)) is not None:
                 self._lines[name] = line
 
-    def _begin_all(self, due: Sequence[WaitingDelivery], now_s: float) -> None:
-        begun = [(it, own) for it in due if (own := self._endpoints.get(it.endpoint))]
-        if not begun:
+    def _begin_all(
+        self, due: Sequence[WaitingDelivery], asked: Mapping[str, Endpoint], now_s: float
+    ) -> None:
+        if not due:
             return
+        known = self._endpoints
+        begun = [(it, known.get(it.endpoint, asked[it.endpoint])) for it in due]
         wanted = [(it.event, Reader(own.service)) for it, own in begun]
         made = asyncio.create_task(payloads(self._views, wanted), name="webhook payloads")
         for waiting, endpoint in begun:
@@ -230,7 +240,7 @@ class Deliveries:
         now_s: float,
     ) -> None:
         self._numbers += 1
-        number, line = self._numbers, self._lines[endpoint.id]
+        number, line = self._numbers, self._line_of(endpoint)
         line.began_s[number] = now_s
         task = asyncio.create_task(
             self._deliver(waiting, endpoint, made, line), name="webhook delivery"

@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import pytest
+
 from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
+from mallard_engine.gateway.events.views import Reader
+from mallard_engine.gateway.webhooks import deliveries as deliveries_module
 from mallard_engine.gateway.webhooks.deliveries import (
     FAILING_SLOTS,
     MOST_ASKED,
@@ -21,6 +25,7 @@ from mallard_engine.gateway.webhooks.deliveries import (
 )
 from mallard_engine.ports import WaitingDelivery
 from tests.engine.gateway.webhooks.test_fan_out import endpoint
+from tests.support import eventually
 
 NOW_S = 100.0
 
@@ -104,6 +109,32 @@ async def test_all_endpoints_are_asked_before_a_pause() -> None:
     queues = Queues()
     deliveries = deliveries_to([f"wh{number}" for number in range(2 * MOST_ASKED + 1)], queues)
     assert [await deliveries.send_due() for _ in range(6)] == [True, True, False] * 2
+
+
+async def test_delivery_that_was_taken_is_sent_though_its_endpoint_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would fall due again, at another node, only after a delivery's longest time."""
+    event = MarketEvent("phoenix", Place(1, 0), 1, "job")
+    made: list[tuple[MarketEvent, Reader]] = []
+
+    async def payloads(_views: object, wanted: list[tuple[MarketEvent, Reader]]) -> dict[Any, Any]:
+        made.extend(wanted)
+        return {}
+
+    class Leaving(Queues):
+        async def take(
+            self, _slots: Mapping[str, int], _most: int, _hold_ms: int
+        ) -> list[WaitingDelivery]:
+            deliveries.work_on({})
+            return [WaitingDelivery("wh1", "1", event, 0, 0)]
+
+    monkeypatch.setattr(deliveries_module, "payloads", payloads)
+    deliveries = deliveries_to(["wh1"], Leaving())
+    await deliveries.send_due()
+    assert len(deliveries) == 1
+    await eventually(lambda: len(deliveries) == 0)
+    assert made == [(event, Reader("toys"))]
 
 
 def test_endpoints_beyond_the_total_are_not_counted_as_asked() -> None:
