@@ -85,13 +85,15 @@ class EventsApi:
             raise HttpProblem(ProblemCode.DRAINING)
         if request.method == "HEAD":
             return Response(media_type=_MEDIA_TYPE, headers=_HEADERS)
+        token = bearer(request.headers.getlist("authorization"))
+        self._services.tokens.verify(token)  # it may have been revoked since the request began
         # A client that loses the stream before its first event then misses none.
         begins = {} if job else {"Last-Event-ID": event_id(market, after)}
         wanted = Wanted(
             market=market,
             reader=Reader(owner_of(principal)),
             after=after,
-            token=hash(bearer(request.headers.getlist("authorization"))),
+            token=hash(token),
             expires_ms=principal.expires_ms,
             principal=principal,
             job=job,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mallard_engine.core.event_ids import event_id
+from mallard_engine.core.event_ids import Place, event_id
 from mallard_engine.dispatch.etas import live_etas
 from mallard_engine.gateway.events import broadcast, streams
 from mallard_engine.gateway.events.tail import START
@@ -284,6 +284,25 @@ async def test_streams_of_a_revoked_subject_end(node: RunningNode) -> None:
         assert await own.rest() == []
         await node.submit()
         assert await ops.types(1) == ["job.created"]
+
+
+async def test_token_that_is_revoked_while_its_stream_opens_gets_none(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it is open, nothing would look at its token again."""
+    streams_of_node = node.node.streams
+    newest = streams_of_node.newest
+
+    async def then_revoked(market: str) -> Place:
+        place = await newest(market)
+        await node.node.revoked.revoke("shop", Role.ORDERS, "")
+        return place
+
+    monkeypatch.setattr(streams_of_node, "newest", then_revoked)
+    auth = node.bearer("shop", Role.ORDERS)
+    response = await node.http.get(EVENTS, params={"market": PHOENIX}, headers=auth)
+    problem(response, 401, "unauthorized")
+    assert len(streams_of_node) == 0
 
 
 async def test_head_and_options_do_not_open_a_stream(node: RunningNode) -> None:
