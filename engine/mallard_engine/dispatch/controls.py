@@ -49,6 +49,8 @@ class MarketControls:
         self._node = node
         # By market: the policy that operators have set, as this node uses it.
         self._overrides: dict[str, PolicyOverride] = {}
+        # By market: the version of which the storage knows that this node uses it.
+        self._noted: dict[str, int] = {}
         # Makes this node use a policy. Set by the node.
         self.use_policy: UsePolicy = _ignore
 
@@ -80,11 +82,13 @@ class MarketControls:
     async def _follow_policy(self, market: str) -> None:
         policies = self._context.storage.policies
         override = await policies.current(market, self.policy(market).version)
-        if override is None:
-            return
-        self._overrides[market] = override
-        await self.use_policy(market, override)
-        await policies.note_applied(market, self._node, override.version)
+        if override is not None:
+            self._overrides[market] = override
+            await self.use_policy(market, override)
+        version = self.policy(market).version
+        if self._noted.get(market, 0) != version:  # also after an attempt that failed
+            await policies.note_applied(market, self._node, version)
+            self._noted[market] = version
 
     def pauses(self, market: str) -> Pauses:
         """Return the pauses of a market as they were read last."""

@@ -3,8 +3,11 @@
 import asyncio
 from unittest.mock import Mock
 
+import pytest
+
 from mallard_engine.core.model import LiveOffer
-from mallard_engine.ports import JobRef
+from mallard_engine.core.policy.override import PolicyOverride
+from mallard_engine.ports import JobRef, StoreUnavailable
 from mallard_engine.storage.calls.leases import LEASE_MS
 from mallard_protocol.lifecycle import JobState
 from tests.engine.dispatch.conftest import MakeNode
@@ -192,3 +195,22 @@ async def test_unannounced_pause_spreads_through_the_markets_owner(
     await owner.dispatcher._sweeper._follow_controls()
     assert owner.dispatcher.controls.pauses(MARKET)
     await eventually(lambda: other.dispatcher.controls.pauses(MARKET))
+
+
+async def test_policy_whose_note_failed_is_noted_by_the_next_read(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else calls that change the policy would wait for this node in vain."""
+    policies = node.store.policies
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(policies, "note_applied", away)
+        stored, _ = await policies.put(MARKET, PolicyOverride(set={"cooldown_s": 5}), None)
+        with pytest.raises(StoreUnavailable):
+            await node.dispatcher.controls.refresh(MARKET)
+    await node.dispatcher.controls.refresh(MARKET)
+    assert node.dispatcher.controls.policy(MARKET) == stored
+    assert not await policies.behind(MARKET, stored.version)
