@@ -153,6 +153,7 @@ class Tail:
         if not followers:
             del self._followers[market]
             del self._places[market]
+            self._log.left(market)
 
     async def _read(self) -> None:
         while True:

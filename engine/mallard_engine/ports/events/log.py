@@ -38,6 +38,9 @@ class EventLog(Protocol):
         One caller at a time: the calls share a connection.
         """
 
+    def left(self, market: str) -> None:
+        """Note that nobody follows a market: the next `tail` begins with moves from then on."""
+
     async def publish_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         """Tell all nodes where a driver is, for the jobs that are its next stop. Not kept."""
 

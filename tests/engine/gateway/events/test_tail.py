@@ -65,6 +65,9 @@ class Log(EventLog):
                 return []
         return [it for it in self.events if it.place > after[MARKET]]
 
+    def left(self, market: str) -> None:
+        pass
+
     async def publish_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         raise NotImplementedError
 

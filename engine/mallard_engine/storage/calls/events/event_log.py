@@ -37,6 +37,8 @@ class RedisEventLog(EventLog):
         self.reader = StreamReader(tail, _EVENTS_A_READ)
         # By market: up to which position event the stream was read.
         self._moves: dict[str, str] = {}
+        # Markets that nobody has followed since: what was read of their moves does not count.
+        self._left: set[str] = set()
 
     async def ends(self, market: str) -> tuple[Place, Place] | None:
         call, key = self._runner.link.call, self._runner.keys[market].key("events")
@@ -54,6 +56,8 @@ class RedisEventLog(EventLog):
         return bool(await self._runner.link.call("XRANGE", key, event, event))
 
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
+        while self._left:
+            self._moves.pop(self._left.pop(), None)
         for market in after:
             if market not in self._moves:
                 self._moves[market] = await self._newest_move(market)
@@ -74,6 +78,10 @@ class RedisEventLog(EventLog):
                      for it in entries]  # fmt: skip
             by_market[market][:0] = moves
         return [event for events in by_market.values() for event in events]
+
+    def left(self, market: str) -> None:
+        # Not at once: a `tail` that is under way notes what it reads.
+        self._left.add(market)
 
     async def publish_move(self, market: str, fix: DriverFix, stops: Sequence[MovedJob]) -> None:
         key, now_ms = self._key(market, "moves"), self._runner.now_ms()

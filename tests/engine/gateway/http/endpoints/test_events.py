@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 import time
+from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 
 from mallard_engine.core.event_ids import Place, event_id
@@ -434,6 +437,47 @@ async def test_job_behind_another_stop_hears_no_move(
             (event,) = await moves.events(1)
             assert event["job"] == job["id"]
         assert await moves.nothing()
+
+
+async def test_stream_shows_no_move_from_before_it_began(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node had read the moves of the market for an earlier stream."""
+    monkeypatch.setattr(live_etas, "MOVED_EVERY_S", 0)
+    store = node.node.store
+    numbers = itertools.count(1)
+
+    async def move(driver: DriverApp) -> float:
+        lat = round(33.31 + next(numbers) / 1e5, 5)
+        at_ms = time.time_ns() // 1_000_000  # the node's clock may go back a little
+        await driver.send("location", fixes=[[at_ms, lat, -111.9, 5, 0, 1]])
+        return lat
+
+    async def keep_moving(driver: DriverApp) -> None:
+        while True:
+            await move(driver)
+            await asyncio.sleep(0.05)
+
+    async def is_stored(lat: float) -> bool:
+        key = store.runner.keys[PHOENIX].key("moves")
+        ((_, (_, entry)),) = await store.runner.link.call("XREVRANGE", key, "+", "-", "COUNT", 1)
+        return bool(msgspec.msgpack.decode(entry)["lat"] == lat)
+
+    async with open_app(node.ws, node.token("ann")) as driver:
+        await driver.go_online(position=NEAR)
+        await node.submit()
+        offer = await driver.receive("offer")
+        await driver.ask("accept", offer=offer["offer"])
+        missed = 0.0
+        for _ in range(2):
+            async with stream(node, EVENTS, market=PHOENIX, types="job.driver_moved") as own:
+                moving = asyncio.create_task(keep_moving(driver))
+                (event,) = await own.events(1)
+                moving.cancel()
+                assert event["data"]["lat"] > missed
+            await eventually(lambda: not node.node.event_tail._followers)
+            missed = await move(driver)
+            await eventually(partial(is_stored, missed))
 
 
 async def test_moves_are_sent_rarely(node: RunningNode) -> None:
