@@ -1,6 +1,5 @@
 """The `mallard` command, which the engine brings along."""
 
-import importlib
 import importlib.util
 import sys
 

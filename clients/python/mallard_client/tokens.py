@@ -16,7 +16,7 @@ _LONGEST_GAP_S: Final = 30.0
 
 
 class TokenSource:
-    """A fixed token, or a provider that is called for a new token when the old one expires.
+    """A fixed token, or a provider that is called when the old one expires.
 
     Calls of the provider are at least a second apart. If a call fails or returns the same token,
     the gap doubles, up to 30 s.

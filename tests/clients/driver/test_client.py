@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from mallard_client.driver.events import Ended
 from mallard_client.errors import NoAnswer, RequestRefused, Stopped
 from mallard_protocol.lifecycle import Wish
 from mallard_protocol.messages import (
@@ -241,6 +242,41 @@ async def test_stop_ends_offers_and_start_resumes_them(
     socket = await engine.accepted()
     await socket.welcome()
     await app.online()
+
+
+async def test_start_during_a_stop_follows_it(engine: Counterpart, app_of: MakeApp) -> None:
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.welcome()
+    await app.online()
+    stopping = [asyncio.create_task(app.stop()) for _ in range(2)]
+    await asyncio.sleep(0)
+    app.start()
+    await asyncio.gather(*stopping)
+    socket = await engine.accepted()
+    await socket.welcome()
+    await app.online()
+
+
+async def test_stop_before_the_last_one_has_ended_stops_a_later_start(
+    engine: Counterpart, app_of: MakeApp
+) -> None:
+    app = app_of()
+    socket = await engine.accepted()
+    await socket.welcome()
+    await app.online()
+    stopping = asyncio.create_task(app.stop())
+    await asyncio.sleep(0)
+    app.start()
+    events = app.events(Ended)
+    await app.stop()
+    await stopping
+    assert (await app.closed()).by_app
+    (ended,) = [event async for event in events]
+    assert isinstance(ended, Ended)
+    assert ended.reason.by_app
+    with pytest.raises(Stopped):
+        await app.online()
 
 
 async def _all_of(offers: AsyncIterator[Offer]) -> list[Offer]:

@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class Lifetime:
-    """The loops end together, and every wait for offers, answers and events with them."""
+    """The loops end together, and all waits with them."""
 
     def __init__(self, connection: Connection, session: AppSession, announcer: Announcer) -> None:
         self._connection = connection
@@ -52,7 +52,7 @@ class Lifetime:
         return self._connection.stopped or Stopped("the client was started again")
 
     async def _run(self) -> None:
-        """Run the loops until one of them ends (none ends by itself), and report the reason."""
+        """Run the loops until one ends, and report the reason."""
         connection, session = self._connection, self._session
         loops = [
             asyncio.create_task(loop, name=f"driver-{name}")
@@ -69,7 +69,8 @@ class Lifetime:
             for loop in loops:
                 loop.cancel()
             outcomes = await asyncio.gather(*loops, return_exceptions=True)
-            self._end(connection.stopped or _why(outcomes))
+            if self._running in {None, asyncio.current_task()}:  # else it was started again
+                self._end(connection.stopped or _why(outcomes))
 
     def _end(self, why: Stopped) -> None:
         if not why.by_app:
@@ -82,7 +83,7 @@ class Lifetime:
 
 
 def _why(outcomes: Sequence[object]) -> Stopped:
-    """Return why the loops ended: the engine forbids reconnecting, or a loop failed."""
+    """Return why the loops ended."""
     for outcome in outcomes:
         if isinstance(outcome, Stopped):
             return outcome
