@@ -8,6 +8,7 @@ would otherwise be no limit.
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = ["ConfigError", "Settings", "load_settings"]
 
 _PREFIX = "MALLARD_"
 _MAX_PORT = 65_535
+# An IPv6 address may have colons; brackets belong to URLs only.
+_NOT_OF_A_HOST = re.compile(r"[\s\[\]/:@?#]")
 # Variables that are not settings: data sets and the test suite.
 _FOREIGN_VARIABLES = ("MALLARD_DATASETS", "MALLARD_TEST_")
 # Robots need the sandbox's own settings: only its own table overrides them.
@@ -325,15 +328,20 @@ class Settings:
                 "sandbox needs a secret beside the key set: the node signs its robots' tokens",
                 "sandbox",
             )
+        self._check_addresses()
+        if self.proofs_endpoint is not None and self.proofs_bucket is None:
+            raise ConfigError("proofs_endpoint needs proofs_bucket", "proofs_endpoint")
+        if self.proofs_bucket is not None and self.proofs is not None:
+            raise ConfigError("proofs and proofs_bucket are both set: name one", "proofs_bucket")
+
+    def _check_addresses(self) -> None:
+        for name in ("host", "ops_host"):
+            _check_host(getattr(self, name) or "", name)
         for name in ("public_url", "map_style_url", "proofs_endpoint"):
             if (url := getattr(self, name)) is not None:
                 _check_url(url, name)
         if self.archive_postgres is not None:
             _check_postgres(self.archive_postgres)
-        if self.proofs_endpoint is not None and self.proofs_bucket is None:
-            raise ConfigError("proofs_endpoint needs proofs_bucket", "proofs_endpoint")
-        if self.proofs_bucket is not None and self.proofs is not None:
-            raise ConfigError("proofs and proofs_bucket are both set: name one", "proofs_bucket")
         for name in ("trusted_proxies", "webhook_allow"):
             for network in getattr(self, name):
                 _check_network(network, name)
@@ -377,6 +385,14 @@ class Settings:
         if market == SANDBOX_MARKET and market not in self.markets:
             return sandbox_policy(self.policy)
         return self.markets.get(market, self.policy)
+
+
+def _check_host(text: str, name: str) -> None:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if _NOT_OF_A_HOST.search(text):
+            raise ConfigError(f"{text!r} is not an address or a host's name", name) from None
 
 
 def _check_url(text: str, name: str) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Any, Final
 
 from mallard_client.driver.connection import socket_url
+from mallard_engine.cli.live.engine import is_engine_url
 from mallard_engine.cli.options import (
     add_settings_flags,
     interrupt_on_sigterm,
@@ -17,8 +18,10 @@ from mallard_engine.cli.options import (
     places_of,
     settings_of,
 )
+from mallard_engine.config.settings import ConfigError
 from mallard_engine.gateway.auth.token_keys import load_token_keys
 from mallard_engine.gateway.auth.tokens import Tokens
+from mallard_engine.input_files import quoted
 from mallard_engine.workload.fleet import DriverProfile, Fleet, Habits
 from mallard_engine.workload.fleet_tally import percentile
 from mallard_engine.workload.random_points import home_near
@@ -40,7 +43,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--url",
         action="append",
-        type=_engine,
         help="address of a node (default: ws://127.0.0.1:8000); repeat it for several nodes",
     )
     parser.add_argument(
@@ -81,13 +83,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the drivers. Exit status 1 if one was rejected for good or none was welcomed."""
+    urls = [_sockets(url) for url in args.url or ["ws://127.0.0.1:8000"]]
     settings = settings_of(args)
     market = market_named(args.market, places_of(settings))
     tokens = Tokens(load_token_keys(settings))
     rng = random.Random(args.seed)  # noqa: S311 - a simulation's chance
     malls = list(market.malls.values())
     vehicle = None if args.max_jobs is None else Vehicle(max_jobs=args.max_jobs)
-    urls = args.url or ["ws://127.0.0.1:8000"]
     fleet = Fleet(
         urls,
         [
@@ -114,11 +116,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if fleet.tally.counts["stopped"] else 0
 
 
-def _engine(text: str) -> str:
-    try:
-        return socket_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _sockets(text: str) -> str:
+    """Return the address of an engine's sockets. Raises `ConfigError`."""
+    scheme, separator, rest = text.partition("://")
+    as_http = {"ws": "http", "wss": "https"}.get(scheme, scheme) + separator + rest
+    if not is_engine_url(as_http):
+        raise ConfigError(
+            f"{quoted(text)} is not the address of an engine: ws://HOST:PORT or http://HOST:PORT"
+        )
+    return socket_url(as_http)
 
 
 async def _drive(fleet: Fleet, seconds: float | None) -> None:

@@ -75,15 +75,20 @@ def tokens_of(settings: Settings) -> Tokens:
 
 def engine_url(text: str) -> str:
     """Check the address of an engine. Raises `ConfigError`."""
+    if not is_engine_url(text):
+        raise ConfigError(f"{quoted(text)} is not the address of an engine: http://HOST:PORT")
+    return text.rstrip("/")
+
+
+def is_engine_url(text: str) -> bool:
+    """Whether this may be the address of an engine's HTTP API."""
     try:
         url = urlsplit(text)
         is_http = url.scheme in {"http", "https"} and url.port != 0
-        is_usable = is_http and bool(url.hostname) and not (url.query or url.fragment)
     except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ConfigError(f"{quoted(text)} is not the address of an engine: http://HOST:PORT")
-    return text.rstrip("/")
+        return False
+    has_more = bool(url.query or url.fragment) or any(map(str.isspace, text))
+    return is_http and bool(url.hostname) and not has_more
 
 
 def call_engine(

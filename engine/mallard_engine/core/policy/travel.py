@@ -4,13 +4,20 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from mallard_engine.core.bounded import ConfigError, bounded, check_bounds, described
 
 _HTTP_ADDRESS = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
-
-
 _PROFILE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def _is_http_address(text: str) -> bool:
+    try:
+        urlsplit(text).port  # noqa: B018 - raises for an open bracket, or a port that is none
+    except ValueError:
+        return False
+    return _HTTP_ADDRESS.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class TravelSource:
             raise ConfigError(
                 "travel source is osrm: name its address in travel.osrm_url", "source"
             )
-        if self.osrm_url is not None and not _HTTP_ADDRESS.fullmatch(self.osrm_url):
+        if self.osrm_url is not None and not _is_http_address(self.osrm_url):
             raise ConfigError(f"osrm_url is {self.osrm_url!r}, not an http:// address", "osrm_url")
         if not _PROFILE.fullmatch(self.osrm_profile):
             raise ConfigError(f"osrm_profile is {self.osrm_profile!r}, not a word", "osrm_profile")

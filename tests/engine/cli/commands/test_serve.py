@@ -197,6 +197,9 @@ def test_exposed_redis_is_warned_of_at_start(tmp_path: Path) -> None:
         (("serve", "--host", "0.0.0.0"), 2, "set MALLARD_SECRET"),
         (("serve", "--config", "mars.toml"), 2, "no market 'mars'"),
         (("serve", "--port", "many"), 2, "port"),
+        (("serve", "--host", "[::"), 2, "'[::' is not an address or a host's name"),
+        (("serve", "--host", "127.0.0.1:80"), 2, "'127.0.0.1:80' is not an address"),
+        (("serve", "--host", "http://here"), 2, "'http://here' is not an address"),
         (("serve", "--config", "missing.toml"), 2, "missing.toml"),
         (("serve", "--redis", "redis://user:hunter2@127.0.0.1:1"), 1, "redis 127.0.0.1:1: "),
         (("serve", "--redis", "redis://user:hunter2@[::1"), 2, "redis_url: Invalid IPv6 URL"),
@@ -205,6 +208,15 @@ def test_exposed_redis_is_warned_of_at_start(tmp_path: Path) -> None:
             2,
             "redis_url: Invalid IPv6 URL",
         ),
+        *(
+            (
+                ("drivers", "--market", "phoenix", "--url", url),
+                2,
+                f"{url!r} is not the address of an engine: ws://HOST:PORT or http://HOST:PORT",
+            )
+            for url in ("ws://[::", "ws://here:x", "ws://:80", "ws://here:0", "ws://he re", "here")
+        ),
+        (("list", "jobs", "--url", "http://he re"), 2, "'http://he re' is not the address of an"),
         (("submit", "jobs.json", "--service", "a b"), 2, "'a b' is not 1-64 of A-Z"),
         (("list", "jobs", "--service", "a\n"), 2, "'a\\n' is not 1-64 of A-Z"),
         (("list", "jobs", "--state", "lying"), 2, "(choose from 'scheduled', 'queued', "),

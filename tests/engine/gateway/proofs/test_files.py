@@ -106,6 +106,10 @@ async def test_bucket_that_fails_answers_503(engine_node: NodeFactory, endpoint:
         ({"map_style_url": "https://:443/style.json"}, "not an http or https address"),
         ({"proofs_bucket": "b", "proofs_endpoint": "http://s3:99999"}, "not an http or https"),
         ({"proofs_bucket": "b", "proofs_endpoint": "http://s3:a"}, "not an http or https"),
+        ({"travel_osrm_url": "http://[::1"}, "not an http:// address"),
+        ({"travel_osrm_url": "http://osrm:99999"}, "not an http:// address"),
+        ({"host": "here:80"}, "not an address or a host's name"),
+        ({"ops_host": "[::1]", "ops_port": "0"}, "not an address or a host's name"),
     ],
 )
 def test_wrong_settings_are_refused(flags: dict[str, str], why: str) -> None:
