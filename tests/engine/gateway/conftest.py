@@ -15,6 +15,7 @@ import pytest
 
 from mallard_engine.config.settings import load_settings
 from mallard_engine.core.places.markets import Places
+from mallard_engine.gateway.http.transport import protocol as http_protocol
 from mallard_engine.gateway.node import Node
 from mallard_engine.gateway.server import Lifecycle, Server, server_config
 from mallard_engine.gateway.socket.timers import SocketTimeouts
@@ -30,6 +31,9 @@ NEAR = {"lat": 33.31, "lon": -111.90}
 HOME = {"lat": 33.3197, "lon": -111.8412}
 # A test process may stand still for seconds on a busy machine: no node may lose drivers by that.
 _LEASE_MS = 20_000
+# Clients of a test share its process with the node: the node may not call them slow after 5 s.
+_CLIENTS_S = 60.0
+_TIMEOUTS = SocketTimeouts(hello_within_s=_CLIENTS_S)
 _orders = itertools.count(1)
 
 
@@ -120,7 +124,7 @@ class RunningNode:
 class NodeFactory(Protocol):
     def __call__(
         self,
-        timeouts: SocketTimeouts | None = None,
+        timeouts: SocketTimeouts = _TIMEOUTS,
         *,
         store_down_close_s: float = 30,
         **settings: Any,
@@ -138,14 +142,20 @@ def long_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def slow_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HEAD_WITHIN_S", "BODY_WITHIN_S", "KEEP_ALIVE_S", "UNSENT_WITHIN_S"):
+        monkeypatch.setattr(http_protocol, name, _CLIENTS_S)
+
+
+@pytest.fixture
 async def engine_node(
-    redis_url: str, tmp_path: Path, places: Places, long_leases: None
+    redis_url: str, tmp_path: Path, places: Places, long_leases: None, slow_clients: None
 ) -> AsyncIterator[NodeFactory]:
     """Start nodes that share one Redis. At the end each must have released everything."""
     running: list[RunningNode] = []
 
     async def start(
-        timeouts: SocketTimeouts | None = None, *, store_down_close_s: float = 30, **settings: Any
+        timeouts: SocketTimeouts = _TIMEOUTS, *, store_down_close_s: float = 30, **settings: Any
     ) -> RunningNode:
         flags: dict[str, Any] = {
             "data": str(tmp_path),
@@ -195,7 +205,7 @@ async def engine_node(
 
 @pytest.fixture
 async def node(engine_node: Callable[..., Awaitable[RunningNode]]) -> RunningNode:
-    """One node with the timeouts of the contract."""
+    """One node."""
     return await engine_node()
 
 

@@ -35,6 +35,11 @@ _SOON_S = 3
 
 
 @pytest.fixture
+def slow_clients() -> None:
+    """Leave the limits as they are: these tests are about slow clients."""
+
+
+@pytest.fixture
 def soon(standstill: Standstill) -> Soon:
     """Checks that something takes less than so many seconds, standstills apart."""
 

@@ -28,6 +28,11 @@ CHUNKED = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\
 GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
+@pytest.fixture
+def slow_clients() -> None:
+    """Leave the limits as they are: these tests are about them."""
+
+
 def rss() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
