@@ -1,7 +1,7 @@
 """Whether the storage can be written, judged by the replies to scripts that write.
 
-Every node runs such a script at least once a second (the heartbeat): a refusal of writes, and its
-end, are detected within that time.
+Every node runs such a script at least once a second (the heartbeat), or at rest writes without one
+and runs it after a refusal: a refusal of writes, and its end, are detected within that time.
 """
 
 from collections.abc import Callable

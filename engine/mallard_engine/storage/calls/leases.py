@@ -17,6 +17,10 @@ _BUSY_MS = 10_000
 # Changes with the rules by which nodes share markets. Up to release 0.4.0 there was none, and nodes
 # at rest shared the markets as well: one of them does not maintain all.
 _RULES = "2"
+# While all nodes are at rest, those that have gone are removed this often.
+_PRUNE_MS = 60_000
+# A presence that ends this much too early or too late changes nothing.
+_CLOCK_ERROR_MS = 50
 # Stands for a time of loss: the market is on another server.
 _UNSURE = -1
 
@@ -31,6 +35,8 @@ class RedisLeases(Leases):
         self._presence_ms = lease_ms * 2 // 3
         # By the first market of a server: what operators have changed, as of the last answer.
         self._versions: dict[str, int] = {}
+        # By the first market of a server: when a script last found that no node was busy.
+        self._rested_ms: dict[str, int] = {}
         # By market: when writes were last found lost, as the last heartbeat reported it.
         self._lost_ms: dict[str, int] = {}
         # By market: the connection of the last heartbeat.
@@ -43,26 +49,57 @@ class RedisLeases(Leases):
         self, markets: tuple[str, ...], node: str, *, works: bool = True, leaves: bool = False
     ) -> Peers:
         keys, group = self._runner.keys[markets[0]], _group(markets)
+        member, names = f"{group}/{node}", [keys.key("peers"), keys.key("changed")]
+        if not works and not leaves:
+            peers = await self._meet_again(markets[0], member, names)
+            if peers is not None:
+                return peers
         args = {
-            "member": f"{group}/{node}",
+            "member": member,
             "lease_ms": self._presence_ms,
             "calm_ms": self._lease_ms,
             "version": self._versions.get(markets[0], -1),
             **({"busy_ms": _BUSY_MS} if works and not leaves else {}),
             **({"leave": True} if leaves else {}),
         }
-        names = [keys.key("peers"), keys.key("changed")]
         now, members, version, flat, is_busy = await self._runner.run("meet", names, args)
         self._runner.set_clock(now)
         self._versions[markets[0]] = version
+        self._rested_ms[markets[0]] = 0 if is_busy else now
         pairs = zip(flat[::2], flat[1::2], strict=True)
-        peers = [name.decode().partition("/") for name in members]
-        return Peers(
-            now,
-            tuple(sorted(name for its_group, _, name in peers if its_group == group)),
-            {market.decode(): int(count) for market, count in pairs if not market.startswith(b"/")},
-            is_busy=bool(is_busy),
-        )
+        changed = {
+            market.decode(): int(count) for market, count in pairs if not market.startswith(b"/")
+        }
+        return Peers(now, _names(members, group), changed, is_busy=bool(is_busy))
+
+    async def _meet_again(self, market: str, member: str, names: Sequence[str]) -> Peers | None:
+        """Do what `meet.lua` does at rest: for an idle Redis that is cheaper than a script.
+
+        If this returns None, the script must run: a node is busy, operators have changed something,
+        Redis refuses writes or did so last, or its clock is not what this node believed. Once a
+        minute the script runs as well, to remove nodes that are gone.
+        """
+        runner = self._runner
+        link, believed_ms = runner.link.link_of(names[0]), runner.now_ms()
+        is_recent = 0 <= believed_ms - self._rested_ms.get(market, 0) < _PRUNE_MS
+        if not is_recent or link is None or runner.is_virtual or runner.health.problems:
+            return None
+        try:
+            time, (busy_ms, version), _, members = await link.call_all(
+                ("TIME",),
+                ("HMGET", names[1], "/busy", "/"),
+                ("ZADD", names[0], believed_ms + self._lease_ms, member),
+                ("ZRANGE", names[0], f"({believed_ms}", "+inf", "BYSCORE"),
+            )
+        except LinkReplyError:
+            return None
+        now_ms = int(time[0]) * 1000 + int(time[1]) // 1000
+        is_believed = abs(now_ms - believed_ms) <= _CLOCK_ERROR_MS
+        runner.set_clock(now_ms)
+        is_same = int(version or 0) == self._versions[market]
+        if not is_believed or not is_same or int(busy_ms or 0) > now_ms:
+            return None
+        return Peers(now_ms, _names(members, member.partition("/")[0]), {}, is_busy=False)
 
     async def dead(self, market: str) -> Sequence[str]:
         key, now_ms = self._runner.keys[market].key("nodes"), self._runner.now_ms()
@@ -129,6 +166,12 @@ class RedisLeases(Leases):
     async def _leave(self, keys: MarketKeys, node: str, **dead: bool) -> bool:
         names = [keys.key("nodes"), keys.held(node), keys.key("leases"), keys.pushes(node)]
         return bool(await self._runner.run("leave", names, {"node": node, **dead}))
+
+
+def _names(members: Iterable[bytes], group: str) -> tuple[str, ...]:
+    """Return the nodes of a group, sorted."""
+    found = (member.decode().partition("/") for member in members)
+    return tuple(sorted(name for its_group, _, name in found if its_group == group))
 
 
 @lru_cache(maxsize=64)

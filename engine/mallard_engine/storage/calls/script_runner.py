@@ -181,6 +181,11 @@ class ScriptRunner:
         """How durable some markets want their writes to be."""
         return frozenset(self._demands.values())
 
+    @property
+    def is_virtual(self) -> bool:
+        """Whether a simulation's clock is used instead of the server's."""
+        return self._virtual_now_ms is not None
+
     def now_ms(self) -> int:
         """The server's clock: its last known value plus the time since. Not exact."""
         if self._virtual_now_ms is not None:
