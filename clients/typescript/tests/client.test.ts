@@ -216,6 +216,22 @@ test("a call right after start waits until the saved state is loaded", async () 
   }
 });
 
+test("a step right after start is of the job that an asynchronous storage has kept", async () => {
+  const storage = new MemoryStorage();
+  await (await started({ storage }, RUN)).app.stop();
+  const area = {
+    getItem: () => new Promise<string>((resolve) => setTimeout(() => resolve(storage.document ?? ""), 5)),
+    setItem: async (_key: string, document: string) => storage.save(document),
+  };
+  const { app } = client({ storage: new AsyncStorage(area) });
+  app.start();
+  const told = Promise.allSettled([app.progress("j", "at_mall"), app.progress("x", "at_mall")]);
+  await app.stop();
+  assert.match(storage.document ?? "", /"step":"at_mall"/);
+  const [kept, unknown] = (await told).map((each) => (each as PromiseRejectedResult).reason);
+  assert.ok(kept instanceof Stopped && unknown instanceof RangeError, `${kept} ${unknown}`);
+});
+
 test("a call without a start, or right before a stop, is refused", async () => {
   const { app } = client();
   await assert.rejects(app.status("available"), /was not started/);

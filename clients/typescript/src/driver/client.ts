@@ -378,10 +378,11 @@ export class DriverClient {
   /**
    * Report a step; queued in order, saved, and repeated until the engine has answered. The promise
    * may be left alone. It rejects with `RequestRefused`, or `Stopped` when the report is kept for a
-   * later `start`. Throws `RangeError` for a job that was never held, and `QueueFull`.
+   * later `start`. Throws `RangeError` for a job that was never held, and `QueueFull`; while an
+   * asynchronous storage is still being read, it rejects with these instead.
    */
   progress(job: string, step: Step, fields: StepFields = {}): Promise<ReplyMessage> {
-    const answer = this.shell.call(undefined, (call) =>
+    const answer = this.shell.callLoaded((call) =>
       this.core.progress(this.now(), call, { ...fields, job, step }),
     );
     const reply = answer.then((outcome) => outcome.reply);

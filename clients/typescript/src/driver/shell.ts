@@ -53,6 +53,7 @@ export class Shell {
   private lastCall = 0;
   private timer?: ReturnType<typeof setTimeout>;
   private loading?: Promise<void>;
+  private isLoaded = false;
   /** From `start` until the core has started, which needs what was saved. */
   private starting?: Promise<void>;
   private unsaved?: string;
@@ -119,6 +120,13 @@ export class Shell {
   ): Promise<Outcome> {
     if (this.starting !== undefined) await this.starting;
     return this.call(signal, begin);
+  }
+
+  /** Begin a call about a job that only the saved state may know: as `call`, but after a begun load. */
+  callLoaded(begin: (call: number) => Action[]): Promise<Outcome> {
+    // A synchronous storage is read at once: what is kept of the call is saved before this returns.
+    if (this.loading === undefined || this.isLoaded) return this.call(undefined, begin);
+    return this.loading.then(() => this.call(undefined, begin));
   }
 
   /** Begin a call of the app; the promise settles with its outcome. */
@@ -300,6 +308,7 @@ export class Shell {
     } catch (error) {
       this.onError(error);
     }
+    this.isLoaded = true;
     this.do(this.core.recall(this.now(), document));
   }
 }
