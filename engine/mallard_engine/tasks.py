@@ -6,6 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
+import structlog
+
+from mallard_engine.logs import RateLimitedLog
+
+_often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
+
 _T = TypeVar("_T")
 # A turn that is closer than this share of the interval is left out.
 _LEAST_REST: Final = 0.25
@@ -17,6 +23,8 @@ _NEAR_S: Final = 0.02
 # Turns this close stay, as those who wait for different moments are apart while turns move. What is
 # known of another process's clock is wrong by some milliseconds.
 _CLOSE_S: Final = 0.008
+# How long work that has failed waits before it begins again.
+_AGAIN_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -46,6 +54,20 @@ async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def without_end(work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Do what must not end until it is cancelled: after an error, which is logged, it begins again.
+
+    For the loops of a node, each of which the others need: without the one that reads pushes, for
+    example, no driver hears of an offer of another node.
+    """
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - see above
+            _often.error("work failed, and begins again", work=name, example={"exc_info": error})
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def in_full(work: Coroutine[Any, Any, None]) -> None:

@@ -6,8 +6,19 @@ from itertools import pairwise
 
 import pytest
 
+from mallard_engine import tasks as tasks_module
 from mallard_engine.simulation.virtual.loop import VirtualLoop
-from mallard_engine.tasks import cancel, cooperative, in_full, in_parts, is_turn, move_turns, turn
+from mallard_engine.tasks import (
+    cancel,
+    cooperative,
+    in_full,
+    in_parts,
+    is_turn,
+    move_turns,
+    turn,
+    without_end,
+)
+from tests.support import eventually
 
 
 async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
@@ -28,6 +39,27 @@ async def test_cancel_waits_for_cleanup_and_ignores_errors() -> None:
     await cancel(*tasks, None)
     assert ended == ["cleaned up"]
     assert all(task.done() for task in tasks)
+
+
+async def test_work_begins_again_after_an_error_until_it_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tasks_module, "_AGAIN_S", 0.0)
+    begun: list[int] = []
+
+    async def work() -> None:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            raise RuntimeError("a fault")
+        await asyncio.Event().wait()
+
+    working = asyncio.create_task(without_end(work, "some work"))
+    await eventually(lambda: len(begun) == 3)
+    await cancel(working)
+    assert working.cancelled()
+    output = capfd.readouterr().out
+    assert "some work" in output
+    assert "RuntimeError: a fault" in output
 
 
 async def test_cancel_without_tasks_returns() -> None:

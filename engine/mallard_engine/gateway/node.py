@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -56,7 +57,7 @@ from mallard_engine.metrics import Metrics
 from mallard_engine.ports import Look, Quotas, StoreUnavailable
 from mallard_engine.storage.client.errors import EmbeddedServerError
 from mallard_engine.storage.redis_storage import RedisStorage
-from mallard_engine.tasks import move_turns, turn
+from mallard_engine.tasks import move_turns, turn, without_end
 from mallard_engine.travel.sources import TravelSources, travel_sources
 from mallard_protocol.codes import STORE_DOWN_CLOSE_S, Close
 
@@ -368,12 +369,16 @@ class Node:
         self.relay.start()
         self.event_tail.start()
         self.webhooks.start()
-        self._tasks.start(self._watch_store(), "watch store")
-        self._tasks.start(self.images.keep_removing(self._with_gone_images), "remove proofs")
-        self._tasks.start(self.revoked.follow(), "follow revocations")
-        self._tasks.start(self.presence.follow(), "announce node")
+        lasting: dict[str, Callable[[], Awaitable[None]]] = {
+            "watch store": self._watch_store,
+            "remove proofs": partial(self.images.keep_removing, self._with_gone_images),
+            "follow revocations": self.revoked.follow,
+            "announce node": self.presence.follow,
+        }
         if self._owns_process:
-            self._tasks.start(tune_gc(lambda: len(self.socket)), "tune gc")
+            lasting["tune gc"] = partial(tune_gc, lambda: len(self.socket))
+        for name, work in lasting.items():
+            self._tasks.start(without_end(work, name), name)
         _log.info("node up", node=self.id, markets=list(self.places.markets))
 
     @contextlib.asynccontextmanager

@@ -9,11 +9,13 @@ harm, as the newer socket of a driver wins.
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final
 
 import structlog
 
 from mallard_engine.ports import Leases, StoreUnavailable
+from mallard_engine.tasks import without_end
 from mallard_protocol.codes import SANDBOX_MARKET
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +50,9 @@ class RobotService:
 
     def start(self, url: str) -> None:
         """Begin to compete for the role. `url`: the address of this node."""
-        self._task = asyncio.create_task(self._compete(url), name="sandbox")
+        self._task = asyncio.create_task(
+            without_end(partial(self._compete, url), "sandbox"), name="sandbox"
+        )
 
     async def stop(self) -> None:
         """Stop the robots and give up the role."""

@@ -141,6 +141,11 @@ class _Market:
         _discard(self._all, listener.reader, listener)
         _discard(self._of_job, listener.job, listener)
 
+    def listeners(self) -> Iterator[Listener]:
+        """Yield all streams."""
+        for group in (*self._all.values(), *self._of_job.values()):
+            yield from group
+
     def listeners_of(self, event: MarketEvent) -> Iterator[Listener]:
         """Yield the streams that want an event."""
         if event.type is None:
@@ -233,6 +238,16 @@ class Broadcast:
             await cancel(here.task)
 
     async def _hand_out_all(self, market: str, here: _Market) -> None:
+        try:
+            await self._follow(market, here)
+        except Exception as error:  # noqa: BLE001 - no stream may be silent from now on
+            _often.error("events not handed out", example={"exc_info": error})
+            # Their clients connect again, and continue after the last event that they have.
+            del self._markets[market]
+            for listener in here.listeners():
+                listener.end()
+
+    async def _follow(self, market: str, here: _Market) -> None:
         async with aclosing(self._tail.follow(market, here.place)) as pages:
             async for events in pages:
                 # From now on a new stream reads these events itself.

@@ -17,7 +17,7 @@ from mallard_engine.core.event_ids import Place
 from mallard_engine.core.market_events import MarketEvent
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import EventLog, StoreUnavailable
-from mallard_engine.tasks import cancel
+from mallard_engine.tasks import cancel, without_end
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -77,7 +77,7 @@ class Tail:
 
     def start(self) -> None:
         """Start reading the markets that have followers."""
-        self._task = asyncio.create_task(self._read(), name="event tail")
+        self._task = asyncio.create_task(without_end(self._read, "event tail"), name="event tail")
 
     async def stop(self) -> None:
         """Stop reading."""

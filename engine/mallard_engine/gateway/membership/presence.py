@@ -53,7 +53,7 @@ class Presence:
 
     async def follow(self) -> None:
         """Announce the node again and again."""
-        self._started_ms = self._now_ms()
+        self._started_ms = self._started_ms or self._now_ms()
         while True:
             try:
                 await self.announce()

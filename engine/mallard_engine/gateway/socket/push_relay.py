@@ -9,7 +9,7 @@ import structlog
 from mallard_engine.gateway.socket.hub import Hub
 from mallard_engine.logs import RateLimitedLog
 from mallard_engine.ports import PushEntry, PushStream, StoreUnavailable
-from mallard_engine.tasks import cancel
+from mallard_engine.tasks import cancel, without_end
 
 _often = RateLimitedLog(structlog.get_logger(__name__), interval_s=10.0)
 
@@ -39,7 +39,7 @@ class Relay:
 
     def start(self) -> None:
         """Start reading."""
-        self._task = asyncio.create_task(self._tail(), name="relay")
+        self._task = asyncio.create_task(without_end(self._tail, "relay"), name="relay")
 
     async def stop(self) -> None:
         """Stop reading."""

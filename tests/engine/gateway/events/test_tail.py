@@ -18,7 +18,7 @@ from mallard_engine.gateway.events.views import EventViews, Reader
 from mallard_engine.metrics import Metrics
 from mallard_engine.ports import DriverFix, EventLog, MovedJob, Storage, StoreUnavailable
 from mallard_protocol.codes import Role
-from tests.support import GUARD_S
+from tests.support import GUARD_S, eventually
 
 MARKET = "phoenix"
 
@@ -30,6 +30,7 @@ class Log(EventLog):
         self.events: list[MarketEvent] = []
         self.grown = asyncio.Event()
         self.down = False
+        self.fault: Exception | None = None
         self.tails = 0
         self.pages = 0
 
@@ -55,6 +56,8 @@ class Log(EventLog):
     async def tail(self, after: Mapping[str, Place], block_ms: int) -> Sequence[MarketEvent]:
         self._check()
         self.tails += 1
+        if self.fault:
+            raise self.fault
         self.grown.clear()
         found = [it for it in self.events if it.place > after[MARKET]]
         if not found:
@@ -124,6 +127,17 @@ async def test_followers_share_one_reader(tail: Tail, log: Log) -> None:
         await asyncio.sleep(0.001)
     assert await asyncio.gather(*following) == [list(range(1, 21))] * 50
     assert log.pages == pages  # none has read Redis itself
+
+
+async def test_no_event_is_lost_by_an_unexpected_error(tail: Tail, log: Log) -> None:
+    following = asyncio.create_task(collect(tail, START, 3))
+    log.write()
+    await eventually(lambda: log.tails)
+    tails, log.fault = log.tails, RuntimeError("a reply that nobody expected")
+    await eventually(lambda: log.tails > tails)
+    log.write(2)
+    log.fault = None
+    assert await following == [1, 2, 3]
 
 
 class BusyLog(Log):

@@ -28,6 +28,7 @@ class Streams:
         self.pushed: dict[str, list[Push]] = {}
         self.asked: list[dict[str, str]] = []
         self.down = False
+        self.fault: Exception | None = None
         self._news = asyncio.Event()
 
     def push(self, market: str, *seqs: int) -> None:
@@ -44,6 +45,8 @@ class Streams:
         await asyncio.sleep(0)
         if self.down:
             raise StoreUnavailable("down")
+        if self.fault:
+            raise self.fault
         found = [
             PushEntry(market, f"{place + 1}-0", push)
             for market, cursor in cursors.items()
@@ -124,6 +127,20 @@ async def test_no_push_is_lost_during_an_outage(relay: Relay, streams: Streams, 
     await eventually(lambda: len(streams.asked) > calls + 3)
     assert ear.heard == []
     streams.down = False
+    await eventually(lambda: ear.heard == [1, 2])
+
+
+async def test_no_push_is_lost_by_an_unexpected_error(
+    relay: Relay, streams: Streams, hub: Hub
+) -> None:
+    ear = Ear()
+    hub.add("phoenix", "d1", ear)
+    await relay.follow("phoenix")
+    streams.fault = RuntimeError("a reply that nobody expected")
+    streams.push("phoenix", 1, 2)
+    calls = len(streams.asked)
+    await eventually(lambda: len(streams.asked) > calls + 1)
+    streams.fault = None
     await eventually(lambda: ear.heard == [1, 2])
 
 

@@ -16,6 +16,7 @@ from mallard_engine.core.event_ids import Place, event_id
 from mallard_engine.dispatch.etas import live_etas
 from mallard_engine.gateway.events import broadcast, streams
 from mallard_engine.gateway.events.tail import START
+from mallard_engine.gateway.events.views import EventViews
 from mallard_protocol.codes import Role
 from mallard_protocol.events import MAX_STREAMS, EventType
 from tests.engine.gateway.conftest import NEAR, PHOENIX, NodeFactory, RunningNode
@@ -53,6 +54,29 @@ async def test_stream_begins_now_and_shows_own_jobs(node: RunningNode) -> None:
         assert (event["type"], event["job"]) == ("job.created", job["id"])
         assert event["data"]["id"] == job["id"]
         assert "timeline" not in event["data"]
+
+
+async def test_stream_that_cannot_be_served_ends_and_resumes(
+    node: RunningNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an error nobody expected no stream stays open and silent."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    async with stream(node, EVENTS, market=PHOENIX) as own:
+        first = await node.submit()
+        heard = await own.event()
+        assert heard is not None
+        assert heard["job"] == first["id"]
+        with monkeypatch.context() as patch:
+            patch.setattr(EventViews, "load", fail)
+            second = await node.submit()
+            assert await own.rest() == []
+    async with stream(node, EVENTS, market=PHOENIX, last=heard["id"]) as again:
+        event = await again.event()
+        assert event is not None
+        assert event["job"] == second["id"]
 
 
 async def test_operator_sees_all_services_drivers_and_ids(node: RunningNode) -> None:
