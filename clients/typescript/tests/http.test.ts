@@ -170,6 +170,24 @@ test("a stream resumes after the last event, and a job's ends with the job", asy
   assert.ok(sent.every(({ url, headers }) => !url.includes("t=") && headers["Authorization"] === "Bearer t"));
 });
 
+test("a job's stream that ends before its last event goes on, though the job has ended since", async () => {
+  const ended = { ...JOB, terminal: true };
+  const { options } = engine(
+    new Response(": hello\n\n"),
+    json(ended),
+    new Response(event("e1", "job.delivered")),
+    new Response(": hello\n\n"),
+    json(ended),
+    new Response(": hello\n\n"),
+  );
+  const orders = new OrdersClient("https://e", "t", options);
+  for (const [after, expected] of [["e0", ["e1"]], ["e1", []]] as const) {
+    const ids = [];
+    for await (const { id } of orders.jobEvents("j", { after })) ids.push(id);
+    assert.deepEqual(ids, expected);
+  }
+});
+
 test("a stream whose events are gone fails with the oldest", async () => {
   const gone = json({ type: "x", title: "x", status: 410, code: "events_trimmed", detail: "gone", oldest: "e9" }, 410);
   const { options } = engine(gone);

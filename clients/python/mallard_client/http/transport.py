@@ -90,6 +90,7 @@ class AsyncShell:
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of a stream and resume it whenever it ends, until its job has ended."""
         resume = Resume(self._caller.servers, self._caller.rng, path, params, last)
+        has_ended = False
         while True:
             received = False
             try:
@@ -108,12 +109,10 @@ class AsyncShell:
             except httpx2.RequestError:
                 wait_s = resume.failed()
             else:
-                if (
-                    of_job
-                    and not received
-                    and (await self._run(_job_of(self._caller, path))).terminal
-                ):
-                    return  # nothing has come after the last event: it was the job's last
+                if of_job and not received:
+                    if has_ended:
+                        return  # before the stream, which began after the job's last event
+                    has_ended = (await self._run(_job_of(self._caller, path))).terminal
             await asyncio.sleep(wait_s)
 
     async def _all(self, page: Callable[[str | None], Steps[_Page[T]]]) -> AsyncIterator[T]:
@@ -171,6 +170,7 @@ class SyncShell:
     ) -> Iterator[Event]:
         """Yield the events of a stream and resume it whenever it ends, until its job has ended."""
         resume = Resume(self._caller.servers, self._caller.rng, path, params, last)
+        has_ended = False
         while True:
             received = False
             try:
@@ -189,8 +189,10 @@ class SyncShell:
             except httpx2.RequestError:
                 wait_s = resume.failed()
             else:
-                if of_job and not received and self._run(_job_of(self._caller, path)).terminal:
-                    return  # nothing has come after the last event: it was the job's last
+                if of_job and not received:
+                    if has_ended:
+                        return  # as above
+                    has_ended = self._run(_job_of(self._caller, path)).terminal
             time.sleep(wait_s)
 
     def _all(self, page: Callable[[str | None], Steps[_Page[T]]]) -> Iterator[T]:

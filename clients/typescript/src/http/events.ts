@@ -35,6 +35,7 @@ export async function* follow(
   const { signal } = options;
   const jitter = new FullJitter(caller.random, FIRST_WAIT_S, LONGEST_WAIT_S);
   let last = options.after;
+  let ended = false;
   while (!signal?.aborted) {
     const baseUrl = caller.servers.next();
     let waitS = 0;
@@ -59,8 +60,11 @@ export async function* follow(
         stream.close();
       }
       caller.servers.note(baseUrl, true);
-      // Nothing has come after the last event: it was the job's last.
-      if (ofJob && !heard && (await hasEnded(caller, path))) return;
+      if (ofJob && !heard) {
+        // The job had ended before the stream, which began after its last event.
+        if (ended) return;
+        ended = await hasEnded(caller, path);
+      }
     } catch (error) {
       if (signal?.aborted) return;
       const resumes = error instanceof CallFailed && !(error instanceof BadAnswer) && mayPass(error);

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any, cast
 
 import pytest
 
@@ -77,6 +78,43 @@ async def test_job_events_end_with_the_job(node: RunningNode) -> None:
         last = (await node.node.store.event_log.read(PHOENIX, START, 10))[-1].place
         again = [event async for event in orders.job_events(job, after=event_id(PHOENIX, last))]
         assert again == []
+
+
+@pytest.mark.parametrize("kind", [OrderClient, OrderClientSync])
+async def test_job_that_ends_between_two_streams_is_heard(
+    node: RunningNode, kind: type[OrderClient | OrderClientSync], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream may end before anything has come, and the job before the client asks for it."""
+    job = (await node.submit())["id"]
+    [event] = await node.node.store.event_log.read(PHOENIX, START, 10)
+    created = event_id(PHOENIX, event.place)
+    loop, run = asyncio.get_running_loop(), cast("Any", kind._run)
+
+    async def cancel() -> None:
+        await Caller(node).post(f"/v1/jobs/{job}/cancel", {"reason": "customer"})
+
+    async def cancel_first(self: OrderClient, steps: Any) -> Any:
+        await cancel()
+        return await run(self, steps)
+
+    def cancel_first_sync(self: OrderClientSync, steps: Any) -> Any:
+        asyncio.run_coroutine_threadsafe(cancel(), loop).result()
+        return run(self, steps)
+
+    async def listen() -> list[str]:
+        async with client(node) as orders:
+            return [event.type async for event in orders.job_events(job, after=created)]
+
+    def listen_sync() -> list[str]:
+        with OrderClientSync(node.url, node.token("shop", Role.ORDERS)) as orders:
+            return [event.type for event in orders.job_events(job, after=created)]
+
+    is_sync = kind is OrderClientSync
+    monkeypatch.setattr(kind, "_run", cancel_first_sync if is_sync else cancel_first)
+    heard = asyncio.create_task(asyncio.to_thread(listen_sync) if is_sync else listen())
+    await eventually(lambda: len(node.node.streams) == 1)
+    node.node.streams.end_revoked(lambda who: who.sub == "shop")
+    assert await heard == ["job.cancelled"]
 
 
 async def test_error_for_trimmed_events_names_the_oldest(node: RunningNode) -> None:
