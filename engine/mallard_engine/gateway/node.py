@@ -182,7 +182,7 @@ class Node:
             self.sender,
             self.metrics,
         )
-        self.revoked.on_services.append(self.webhooks.revoke)
+        self.revoked.on_subjects.append(self.webhooks.revoke)
         self.revoked.on_change.append(lambda: self.streams.end_revoked(self.revoked.covers))
         self.services = SocketServices(
             node=self.id,

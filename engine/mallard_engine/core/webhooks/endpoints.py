@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from mallard_engine.core.market_events import MarketEvent
+from mallard_protocol.codes import Role
 from mallard_protocol.events import EventType
 
 # Delivered only if the endpoint names it: it may occur every few seconds.
@@ -49,6 +50,8 @@ class Endpoint:
         failing_ms: Its first failure since its last success; 0: none.
         waiting: How many deliveries wait.
         missed_ms: What was recorded before had left the stream when it was read; 0: nothing.
+        granted_ms: When the token was issued by which its owner last changed it, or when an
+            operator enabled it. A revocation of tokens up to then disables it.
     """
 
     id: str
@@ -66,6 +69,12 @@ class Endpoint:
     failing_ms: int = 0
     waiting: int = 0
     missed_ms: int = 0
+    granted_ms: int = 0
+
+    @property
+    def role(self) -> Role:
+        """The role of its owner's tokens."""
+        return Role.OPERATOR if self.service is None else Role.ORDERS
 
     def reaches(self, market: str) -> bool:
         """Whether it gets events of this market."""

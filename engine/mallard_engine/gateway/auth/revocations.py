@@ -33,9 +33,9 @@ class RevokedTokens:
         self._until_ms: Mapping[tuple[str, str], Mapping[str, int]] = {}
         # Called after the revocations have changed: sockets and streams whose token is revoked end.
         self.on_change: list[Callable[[], None]] = []
-        # Called on every node with the revocations of order services that it has not been called
-        # with: their webhooks are to be disabled. Called again if it fails.
-        self.on_services: list[Callable[[Collection[Revocation]], Awaitable[None]]] = []
+        # Called on every node with the revocations that it has not been called with: webhooks of
+        # these subjects are to be disabled. Called again if it fails.
+        self.on_subjects: list[Callable[[Collection[Revocation]], Awaitable[None]]] = []
         self._entries: frozenset[Revocation] = frozenset()
         self._unhandled: frozenset[Revocation] = frozenset()
         tokens.is_revoked = self.covers
@@ -77,13 +77,12 @@ class RevokedTokens:
         if changed is not None:
             self._version, entries = changed
             self._until_ms = _by_subject(entries)
-            of_services = {it for it in entries if it.role == Role.ORDERS.value}
-            self._unhandled |= of_services - self._entries
+            self._unhandled |= frozenset(entries) - self._entries
             self._entries = frozenset(entries)
             for callback in self.on_change:
                 callback()
         if unhandled := self._unhandled:
-            for act in self.on_services:
+            for act in self.on_subjects:
                 await act(unhandled)
             self._unhandled -= unhandled
 

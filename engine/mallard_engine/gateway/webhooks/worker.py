@@ -100,10 +100,11 @@ class WebhookWorker:
         self.deliveries.work_on({})
 
     async def revoke(self, revocations: Collection[Revocation]) -> None:
-        """Disable the endpoints of order services whose tokens were revoked.
+        """Disable the endpoints whose owners' tokens were revoked.
 
-        Every node does so, as the one that was asked to revoke may have died. Endpoints that were
-        made or enabled later, with newer tokens, stay.
+        Every node does so: the one that was asked to revoke may have died, and one that learns of
+        it late may have let a revoked token change endpoints. Those that were made or changed with
+        newer tokens stay.
 
         Raises:
             StoreUnavailable: some may still be enabled.
@@ -111,8 +112,8 @@ class WebhookWorker:
 
         def is_revoked(endpoint: Endpoint) -> bool:
             return any(
-                it.sub == endpoint.service
-                and endpoint.since_ms <= it.until_ms
+                (it.sub, it.role) == (endpoint.owner, endpoint.role.value)
+                and endpoint.granted_ms <= it.until_ms
                 and (not it.market or endpoint.reaches(it.market))
                 for it in revocations
             )

@@ -1,11 +1,12 @@
 """Endpoints that the engine has disabled are dead letters, which operators retry."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from mallard_protocol.codes import Role
-from tests.engine.gateway.conftest import RunningNode
+from tests.engine.gateway.conftest import NodeFactory, RunningNode
 from tests.engine.gateway.webhooks.receiver import Receiver, always, answer
 from tests.engine.gateway.webhooks.support import create, disabled, read
 from tests.support import eventually
@@ -45,6 +46,22 @@ async def test_disabled_endpoint_is_a_dead_letter_and_retried(
         return not (await read(node, made["id"]))["waiting"]
 
     await eventually(settled)
+
+
+async def test_endpoint_that_an_operator_enabled_outlives_an_earlier_revocation(
+    engine_node: NodeFactory, node: RunningNode, receiver: Receiver
+) -> None:
+    receiver.reply = always(answer(410))
+    made = await create(node, receiver.url, types=("job.created",))
+    await node.submit()
+    await disabled(node, made["id"])
+    await node.order("/v1/tokens/revoke", sub="shop", role="orders")
+    await asyncio.sleep(0.005)  # a later token is later by a millisecond
+    (letter,) = await letters(node)
+    receiver.reply = always(answer(204))
+    await node.order(f"{LETTERS}/{letter['id']}/retry")
+    await engine_node()  # reads the revocation at its start
+    assert (await read(node, made["id"]))["state"] == "enabled"
 
 
 @pytest.mark.parametrize("state", ["enabled", "disabled"])

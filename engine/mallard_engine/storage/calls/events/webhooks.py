@@ -88,6 +88,7 @@ class RedisWebhooks(Webhooks):
             "owner": _owner(endpoint),
             "most": MAX_WEBHOOKS,
             "enable": enable,
+            "granted": endpoint.granted_ms,
         }
         reply: Sequence[bytes] = await self._run("put", args, [was, _packed(endpoint)])
         return reply
@@ -327,6 +328,7 @@ def _endpoint(
     failing_ms: int,
     waiting: int,
     missed_ms: int,
+    granted_ms: int,
 ) -> Endpoint:
     fields = msgspec.structs.asdict(_record(packed))
     return Endpoint(
@@ -337,6 +339,7 @@ def _endpoint(
         failing_ms=failing_ms,
         waiting=waiting,
         missed_ms=missed_ms,
+        granted_ms=granted_ms or since_ms,  # up to 0.6.0 it was not stored
     )
 
 

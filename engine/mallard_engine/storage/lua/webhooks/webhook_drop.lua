@@ -11,7 +11,7 @@ if redis.call('HINCRBY', key('owned'), arg.owner, -1) <= 0 then
 end
 drop_waiting(arg.id)
 redis.call('DEL', key('log:' .. arg.id))
-for _, name in ipairs({ 'since', 'disabled', 'failing', 'missed', 'leases' }) do
+for _, name in ipairs({ 'since', 'disabled', 'failing', 'granted', 'missed', 'leases' }) do
   redis.call('HDEL', key(name), arg.id)
 end
 redis.call('ZREM', key('untold'), arg.id)

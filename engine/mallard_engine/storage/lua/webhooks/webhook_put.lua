@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Stores a new (`was` is empty) or changed endpoint of webhooks. enable: it gets the events that
--- are recorded from now on.
+-- are recorded from now on. granted: when the token was issued that permitted this.
 -- KEYS: endpoints
--- ARGV: now arg{id owner most enable} was record
+-- ARGV: now arg{id owner most enable granted} was record
 -- REPLY: ok | full | gone | changed
 -- include lib/webhooks.lua
 
@@ -18,6 +18,7 @@ elseif stored ~= ARGV[3] then
   return { 'changed' }
 end
 redis.call('HSET', KEYS[1], arg.id, ARGV[4])
+redis.call('HSET', key('granted'), arg.id, arg.granted)
 if arg.enable then
   redis.call('HSET', key('since'), arg.id, now)
   redis.call('HDEL', key('disabled'), arg.id)

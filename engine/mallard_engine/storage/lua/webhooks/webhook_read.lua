@@ -2,7 +2,7 @@
 -- Reads endpoints of webhooks: one, or all (`id` is empty).
 -- KEYS: endpoints
 -- ARGV: now arg{id}
--- REPLY: version endpoints[id record since disabled failing waiting missed …]
+-- REPLY: version endpoints[id record since disabled failing waiting missed granted …]
 -- include lib/webhooks.lua
 
 local found = {}
@@ -14,7 +14,8 @@ for _, id in ipairs(ids) do
       redis.call('HGET', key('disabled'), id) or '',
       tonumber(redis.call('HGET', key('failing'), id) or '0'),
       redis.call('ZCARD', key('queue:' .. id)),
-      tonumber(redis.call('HGET', key('missed'), id) or '0') }
+      tonumber(redis.call('HGET', key('missed'), id) or '0'),
+      tonumber(redis.call('HGET', key('granted'), id) or '0') }
   end
 end
 return { version(), found }

@@ -100,6 +100,7 @@ class WebhooksApi:
             secrets=(Secret(secret),),
             created_ms=now_ms,
             updated_ms=now_ms,
+            granted_ms=principal.issued_ms,
         )
         try:
             created = await self._webhooks.create(endpoint)
@@ -108,6 +109,7 @@ class WebhooksApi:
                 ProblemCode.QUOTA_EXCEEDED, f"you have {MAX_WEBHOOKS} endpoints: delete one"
             ) from None
         self._services.webhooks.endpoint_changed()
+        created = await self._unless_revoked(created, principal)
         view = webhook_view(created, NewWebhook, secret=secret)
         return JsonResponse(view, headers={"Location": f"/v1/webhooks/{endpoint.id}"})
 
@@ -146,6 +148,7 @@ class WebhooksApi:
                 markets=was.markets if body.markets is UNSET else reached,
                 description=was.description if body.description is UNSET else body.description,
                 updated_ms=self._store.now_ms(),
+                granted_ms=principal.issued_ms,
             )
 
         endpoint = await self._change(endpoint, changed, is_enabling=wants is WebhookState.ENABLED)
@@ -153,6 +156,7 @@ class WebhooksApi:
             await self._webhooks.disable(endpoint.id, DisabledReason.OWNER)
             endpoint = await self._webhooks.get(endpoint.id)
         self._services.webhooks.endpoint_changed()
+        endpoint = await self._unless_revoked(endpoint, principal)
         return JsonResponse(webhook_view(endpoint))
 
     async def delete(self, request: Request, principal: Principal) -> Response:
@@ -170,9 +174,10 @@ class WebhooksApi:
                 was,
                 secrets=rotated(was.secrets, secret, until_ms),
                 updated_ms=self._store.now_ms(),
+                granted_ms=principal.issued_ms,
             )
 
-        await self._change(endpoint, changed)
+        await self._unless_revoked(await self._change(endpoint, changed), principal)
         return JsonResponse(RotatedSecret(endpoint.id, secret, Moment.at_ms(until_ms)))
 
     async def test(self, request: Request, principal: Principal) -> Response:
@@ -281,6 +286,13 @@ class WebhooksApi:
             "another request changed this endpoint: try again",
             headers={"Retry-After": "1"},
         )
+
+    async def _unless_revoked(self, endpoint: Endpoint, principal: Principal) -> Endpoint:
+        """Disable what a token has changed that was revoked since it was checked."""
+        if self._services.tokens.is_revoked(principal):
+            await self._webhooks.disable(endpoint.id, DisabledReason.REVOKED)
+            endpoint = await self._webhooks.get(endpoint.id)
+        return endpoint
 
     def _markets(self, principal: Principal, stated: tuple[str, ...]) -> tuple[str, ...]:
         """Return the markets of an endpoint; a token for some markets has events of these only."""

@@ -1,6 +1,7 @@
 """Endpoints that the engine has disabled: as dead letters, and how they get what they missed."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from mallard_engine.core.event_ids import Place
@@ -56,7 +57,9 @@ async def retry_letter(store: Storage, letter: str, markets: Sequence[str]) -> D
             found = [it for it in letters_of([endpoint], markets) if it.id == letter]
             if not found:
                 raise NoSuchLetter(letter)
-            if enabled := await store.webhooks.update(endpoint, endpoint, enable=True):
+            # The operator wants it, whatever token its owner had.
+            wanted = replace(endpoint, granted_ms=store.now_ms())
+            if enabled := await store.webhooks.update(endpoint, wanted, enable=True):
                 break
     except NoSuchWebhook:
         raise NoSuchLetter(letter) from None
