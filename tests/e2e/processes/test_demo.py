@@ -82,4 +82,8 @@ def test_demo_that_stays_prints_links_that_sign_in(tmp_path: Path) -> None:
             assert json.load(urlopen(request))["token"]
     finally:
         demo.send_signal(signal.SIGINT)
-        demo.wait(GUARD_S)
+        status = demo.wait(GUARD_S)
+    # Ctrl-C is how it ends, not an error.
+    assert status == 0
+    assert "interrupted" not in output.read_text()
+    assert "orders a second until Ctrl-C" in " ".join(output.read_text().split())
