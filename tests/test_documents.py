@@ -2,8 +2,10 @@
 
 import ast
 import importlib.util
+import json
 import re
 import runpy
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,16 @@ def commands(program: str) -> set[str]:
     found = {name for each in FOR_USERS for name in call.findall((ROOT / each).read_text())}
     assert found
     return found
+
+
+def test_packages_have_the_version_of_the_newest_release() -> None:
+    [release, *_] = re.findall(r"^## ([0-9.]+) ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    for package in ("engine", "clients/python"):
+        project = tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]
+        assert project["version"] == release, package
+    for file in ("package.json", "package-lock.json"):
+        found = json.loads((ROOT / "clients/typescript" / file).read_text())
+        assert found["version"] == release, file
 
 
 def test_no_document_holds_both_sides_of_a_conflict() -> None:
