@@ -1,6 +1,6 @@
 """A node drops its state of jobs and drivers when they end."""
 
-from mallard_protocol.lifecycle import Step
+from mallard_protocol.lifecycle import JobState, Step
 from tests.engine.dispatch.conftest import MakeNode
 from tests.engine.dispatch.worlds import MARKET, Node
 from tests.support import eventually
@@ -30,9 +30,9 @@ async def test_no_state_is_left_after_jobs_and_drivers_end(make_node: MakeNode) 
         await node.does(ref, offer.driver, job.attempt, Step.PICKED_UP, Step.DELIVERED)
     # One unservable job is cancelled, one expires.
     unservable = await node.submit(requires=("crane",))
-    await node.submit(requires=("crane",), expires_in_ms=300)
+    expiring = await node.submit(requires=("crane",), expires_in_ms=300)
     assert sizes(node)["reach"] == 3
-    await eventually(lambda: sizes(node)["rounds"] == 2)
+    await node.is_in(expiring, JobState.EXPIRED)
     await eventually(lambda: sizes(node)["rounds"] == 1)
     await node.dispatcher.orders.cancel(unservable, "shop", "")
     # The next round finds no waiting job.
