@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,41 +83,40 @@ def _are_at(there: tuple[str, int], *links: Link) -> bool:
     return all(link.peer == there for link in links)
 
 
-async def test_name_that_keeps_an_address_or_is_unknown_leads_nowhere_else(
-    names: Names, servers: list[EmbeddedServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(named, "_GONE_S", 0.0)
-    a, b = map(place_of, servers)
-    names.addresses = [a]
+@pytest.fixture
+async def link(names: Names, servers: list[EmbeddedServer]) -> AsyncIterator[Link]:
+    """A connection to the first server."""
+    names.addresses = [place_of(servers[0])]
     link = Store(_URL).link()
     assert isinstance(link, Link)
     try:
         await link.connect()
-        for addresses in ([a, b], [], [b, a], [a]):
-            names.addresses = addresses
-            assert await link.address.failovers() == 0
-        names.addresses = [b]
-        assert await link.address.failovers() == 1
+        yield link
     finally:
         await link.close()
 
 
+async def test_name_that_keeps_an_address_or_is_unknown_leads_nowhere_else(
+    names: Names, servers: list[EmbeddedServer], link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named, "_GONE_S", 0.0)
+    a, b = map(place_of, servers)
+    for addresses in ([a, b], [], [b, a], [a]):
+        names.addresses = addresses
+        assert await link.address.failovers() == 0
+    names.addresses = [b]
+    assert await link.address.failovers() == 1
+
+
 async def test_alternating_answers_lead_nowhere_else(
-    names: Names, servers: list[EmbeddedServer], monkeypatch: pytest.MonkeyPatch
+    names: Names, servers: list[EmbeddedServer], link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Caches of several resolvers differ for a while."""
     monkeypatch.setattr(named, "_GONE_S", 1_000.0)
     a, b = map(place_of, servers)
-    names.addresses = [a]
-    link = Store(_URL).link()
-    assert isinstance(link, Link)
-    try:
-        await link.connect()
-        for addresses in ([b], [a], [b], [b]):
-            names.addresses = addresses
-            assert await link.address.failovers() == 0
-    finally:
-        await link.close()
+    for addresses in ([b], [a], [b], [b]):
+        names.addresses = addresses
+        assert await link.address.failovers() == 0
 
 
 async def test_one_name_is_looked_up_at_a_time(
