@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx2
 import redis.asyncio
 
 from mallard_protocol.codes import Role
@@ -9,6 +10,19 @@ from tests.engine.gateway.conftest import RunningNode
 from tests.support import eventually
 
 TAG = "mallard:{/webhooks}:"
+
+
+async def call(
+    node: RunningNode,
+    method: str,
+    path: str = "",
+    *,
+    sub: str = "shop",
+    role: Role = Role.ORDERS,
+    **more: Any,
+) -> httpx2.Response:
+    headers = node.bearer(sub, role)
+    return await node.http.request(method, f"/v1/webhooks{path}", headers=headers, **more)
 
 
 async def create(
